@@ -1,0 +1,1 @@
+"""Models: rows in, predictions out."""

@@ -1,0 +1,32 @@
+"""The seam between a cascade and its models."""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from cascade.prediction import Prediction
+
+__all__ = ["Backend", "CountsFlops"]
+
+
+class Backend(Protocol):
+    """A model: rows in, a prediction out. Every method may be called from any thread, by one at a time."""
+
+    def predict(self, rows: np.ndarray) -> Prediction:
+        """Answers a batch.
+
+        Args:
+            rows: (n, ...), n >= 1, C-contiguous.
+        """
+
+
+@runtime_checkable
+class CountsFlops(Protocol):
+    """A backend that knows its work."""
+
+    def flops_per_row(self, rows: np.ndarray) -> float:
+        """Floating-point operations a row (a multiplication and an addition count as two).
+
+        Args:
+            rows: (n, ...), n >= 1, to measure on.
+        """

@@ -1,0 +1,101 @@
+"""How a backend is described in a configuration; nothing heavy is imported here."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+
+from cascade.backends.images import ImageInput
+
+__all__ = ["BackendConfig", "CustomConfig", "OnnxConfig", "SklearnConfig", "TorchConfig"]
+
+
+def _existing_file(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder", Path())
+    whole = Path(folder, path)
+    if not whole.is_file():
+        raise ValueError(f"file {whole} does not exist; a relative path starts at the folder of the config")
+    return whole
+
+
+ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
+ObjectPath = Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$", description="module:name")]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TorchConfig(_Config):
+    """A torch network.
+
+    Attributes:
+        network: the ``nn.Module``, as "module:Class".
+        arguments: keyword arguments of its constructor.
+        weights: safetensors file, from the folder of the config.
+        input: how rows of images become tensors; ``None`` passes rows on as they are.
+        device: such as "cpu", "cuda", "cuda:1".
+        precision: of the computation; "bfloat16" by autocast.
+        fold_norms: fold batch norms into convolutions after loading.
+        threads: of the processor, for the whole process; ``None`` leaves torch's choice.
+    """
+
+    type: Literal["torch"]
+    network: ObjectPath
+    arguments: dict[str, Any] = {}
+    weights: ExistingFile
+    input: ImageInput | None = None
+    device: str = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    fold_norms: bool = False
+    threads: int | None = Field(default=None, ge=1)
+
+
+class SklearnConfig(_Config):
+    """A scikit-learn classifier with ``predict_proba``.
+
+    Attributes:
+        model: skops file, from the folder of the config.
+        trusted: types in the file, besides scikit-learn's own, that may be loaded.
+    """
+
+    type: Literal["sklearn"]
+    model: ExistingFile
+    trusted: list[str] = []
+
+
+class OnnxConfig(_Config):
+    """A network in ONNX format, run by ONNX Runtime (extra ``onnx``).
+
+    Attributes:
+        model: ONNX file, from the folder of the config; one input of rows, logits or probabilities as output.
+        output: name of the output; the first one by default.
+        output_kind: what it holds.
+        input: how rows of images become tensors; ``None`` passes rows on as they are.
+        threads: of the processor; 0 leaves ONNX Runtime's choice.
+    """
+
+    type: Literal["onnx"]
+    model: ExistingFile
+    output: str | None = None
+    output_kind: Literal["logits", "probabilities"] = "logits"
+    input: ImageInput | None = None
+    threads: int = Field(default=0, ge=0)
+
+
+class CustomConfig(_Config):
+    """A class of the user's own, with one method ``predict(rows)``.
+
+    It returns (n, C) probabilities, or a ``cascade.prediction.Prediction``.
+
+    Attributes:
+        object: the class, as "module:Class"; the module may lie beside the config.
+        arguments: keyword arguments of its constructor.
+    """
+
+    type: Literal["custom"]
+    object: ObjectPath
+    arguments: dict[str, Any] = {}
+
+
+BackendConfig = Annotated[TorchConfig | SklearnConfig | OnnxConfig | CustomConfig, Field(discriminator="type")]

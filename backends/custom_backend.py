@@ -1,0 +1,43 @@
+"""A user's own class as a backend."""
+
+import numpy as np
+
+from cascade.backends.config import CustomConfig
+from cascade.backends.imports import import_object
+from cascade.errors import ConfigError
+from cascade.prediction import Prediction
+
+__all__ = ["CustomBackend"]
+
+
+class CustomBackend:
+    """An object with one method ``predict(rows)``.
+
+    Args:
+        config: which class, with which arguments.
+
+    Raises:
+        ConfigError: it cannot be imported or built, or has no ``predict``.
+    """
+
+    def __init__(self, config: CustomConfig) -> None:
+        self.config = config
+        try:
+            self.model = import_object(config.object)(**config.arguments)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{config.object} cannot be built with {config.arguments}: {error}") from error
+        if not callable(getattr(self.model, "predict", None)):
+            raise ConfigError(f"{config.object} has no method predict(rows)")
+
+    def predict(self, rows: np.ndarray) -> Prediction:
+        """Answers a batch with whatever the user's method returns: a prediction, or (n, C) probabilities."""
+        result = self.model.predict(rows)
+        if not isinstance(result, Prediction):
+            probabilities = np.asarray(result)
+            if probabilities.ndim != 2:
+                raise ConfigError(
+                    f"{self.config.object}.predict must return (n, C) probabilities or a Prediction; "
+                    f"got shape {probabilities.shape}"
+                )
+            result = Prediction.from_probabilities(probabilities)
+        return result.check(len(rows), self.config.object)

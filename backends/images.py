@@ -1,0 +1,55 @@
+"""How rows of pixels become the input of a network: layout, scale, memory format."""
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, model_validator
+from typing_extensions import Self
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["ImageInput"]
+
+
+class ImageInput(BaseModel):
+    """Layout and scale of image rows.
+
+    Rows that are "nhwc" (the layout of image files) become a channels-last tensor without a copy.
+
+    Attributes:
+        layout: order of the axes of the rows, (n, h, w, c) or (n, c, h, w).
+        mean: mean of each channel, in the unit of the rows (0 to 255 for uint8).
+        std: standard deviation of each channel, in the unit of the rows; above 0.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layout: Literal["nhwc", "nchw"] = "nhwc"
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
+            raise ValueError(f"mean and std need a number for each channel, std above 0; got {self.mean} and {self.std}")
+        return self
+
+    def tensor(self, rows: np.ndarray, device: "torch.device | str" = "cpu") -> "torch.Tensor":
+        """Scales rows to a channels-last float tensor.
+
+        Args:
+            rows: (n, h, w, c) or (n, c, h, w), any numeric dtype.
+            device: where the tensor is made; rows travel there before they are widened to float.
+
+        Returns:
+            (n, c, h, w) float32, ``(rows - mean) / std`` per channel.
+        """
+        import torch
+
+        raw = torch.as_tensor(rows).to(device)
+        if self.layout == "nhwc":
+            raw = raw.permute(0, 3, 1, 2)
+        mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1)
+        scale = 1.0 / torch.tensor(self.std, device=device).view(1, -1, 1, 1)
+        return raw.to(torch.float32).sub_(mean).mul_(scale).contiguous(memory_format=torch.channels_last)

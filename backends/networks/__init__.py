@@ -1,0 +1,1 @@
+"""Network architectures shipped with the torch backend."""

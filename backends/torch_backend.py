@@ -1,0 +1,74 @@
+"""Torch networks: architecture from code, weights from a safetensors file."""
+
+import json
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from cascade.backends.config import TorchConfig
+from cascade.backends.imports import import_object
+from cascade.backends.networks.folding import fold_norms
+from cascade.backends.weights import load_weights, read_facts
+from cascade.errors import ConfigError
+from cascade.prediction import Prediction
+
+__all__ = ["TorchBackend"]
+
+
+class TorchBackend:
+    """A network whose output is (n, C) logits.
+
+    Args:
+        config: what to load and how to run it.
+
+    Raises:
+        ConfigError: the network cannot be built.
+        WeightsError: its weights cannot be loaded.
+    """
+
+    def __init__(self, config: TorchConfig) -> None:
+        self.config = config
+        self.device = torch.device(config.device)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.network = self._load_network()
+
+    def predict(self, rows: np.ndarray) -> Prediction:
+        """Answers a batch: (n, ...) rows -> softmax of the logits."""
+        with torch.inference_mode():
+            logits = self._forward(rows)
+            probabilities = torch.softmax(logits.float(), dim=1).cpu().numpy()
+        return Prediction.from_probabilities(probabilities)
+
+    def flops_per_row(self, rows: np.ndarray) -> float:
+        """Counted by ``torch.utils.flop_counter``: convolutions and matrix products, twice the multiply-adds."""
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            self._forward(rows)
+        return counter.get_total_flops() / len(rows)
+
+    def _forward(self, rows: np.ndarray) -> torch.Tensor:
+        if self.config.input:
+            batch = self.config.input.tensor(rows, self.device)
+        else:
+            batch = torch.as_tensor(rows).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            logits: torch.Tensor = self.network(batch)
+        return logits
+
+    def _load_network(self) -> nn.Module:
+        config = self.config
+        try:
+            network = import_object(config.network)(**config.arguments)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{config.network} cannot be built with {config.arguments}: {error}") from error
+        folded_on_disk = json.loads(read_facts(config.weights).get("folded", "false"))
+        if folded_on_disk:
+            fold_norms(network)
+        load_weights(config.weights, network)
+        network.eval().requires_grad_(False)
+        if config.fold_norms and not folded_on_disk:
+            fold_norms(network)
+        loaded: nn.Module = network.to(self.device, memory_format=torch.channels_last)
+        return loaded

@@ -1,0 +1,30 @@
+"""Random crops and flips, a batch at a time."""
+
+import torch
+from torch.nn import functional
+
+__all__ = ["crop_and_flip"]
+
+
+def crop_and_flip(images: torch.Tensor, padding: int, generator: torch.Generator) -> torch.Tensor:
+    """Crops every image at random from its reflected border and flips half of them.
+
+    Args:
+        images: (n, c, h, w) float.
+        padding: pixels of border on each side; 0 for no crop.
+        generator: source of the randomness.
+
+    Returns:
+        (n, c, h, w), channels-last.
+    """
+    n, _, height, width = images.shape
+    rows = torch.arange(height).expand(n, -1)
+    columns = torch.arange(width).expand(n, -1)
+    flipped = torch.rand(n, 1, generator=generator) < 0.5
+    columns = torch.where(flipped, columns.flip(1), columns)
+    if padding:
+        images = functional.pad(images, (padding,) * 4, mode="reflect")
+        rows = rows + torch.randint(0, 2 * padding + 1, (n, 1), generator=generator)
+        columns = columns + torch.randint(0, 2 * padding + 1, (n, 1), generator=generator)
+    pixels = images.permute(0, 2, 3, 1)[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return pixels.permute(0, 3, 1, 2)

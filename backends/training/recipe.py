@@ -1,0 +1,92 @@
+"""A training recipe: everything that decides what ``cascade train`` makes, in one YAML file."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cascade.backends.images import ImageInput
+
+__all__ = ["Phase", "Recipe"]
+
+
+class Phase(BaseModel):
+    """Consecutive epochs with the same settings of the network.
+
+    Attributes:
+        epochs: passes over the training rows.
+        set: attributes of the network to set for the phase, such as ``resolution``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(ge=1)
+    set: dict[str, Any] = {}
+
+
+class Recipe(BaseModel):
+    """What to train, on what, and how.
+
+    The learning rate rises linearly over ``warmup_share`` of all steps and falls linearly to 0 over the rest.
+
+    Attributes:
+        network: the ``nn.Module``, as "module:Class".
+        arguments: keyword arguments of its constructor.
+        input: how rows become tensors.
+        dataset: name of the data set (``cascade data``).
+        held_out_rows: the last rows of the training set, kept out of training to watch it.
+        initial_weights: pretrained weights to start from (a name of ``cascade.backends.pretrained``).
+        fold_norms: fold the batch norms into the convolutions before training (fine-tuning of a
+            pretrained network: nearly twice as fast, and no statistics to go wrong).
+        phases: epochs and network settings, in order.
+        final: attributes of the network to set when it is evaluated and shipped.
+        batch_rows: rows a step.
+        optimizer: "sgd" (Nesterov momentum 0.9) or "adamw".
+        learning_rate: the peak.
+        weight_decay: applied to weights of two and more axes only.
+        warmup_share: share of the steps, in [0, 1).
+        label_smoothing: in [0, 1).
+        crop_padding: pixels of reflected border from which a random crop is taken.
+        precision: of the forward and backward pass.
+        stored_precision: of the weights on disk.
+        seed: of initial weights, order, crops and flips.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    network: str
+    arguments: dict[str, Any] = {}
+    input: ImageInput
+    dataset: Literal["cifar10"] = "cifar10"
+    held_out_rows: int = Field(default=2000, ge=0)
+    initial_weights: str | None = None
+    fold_norms: bool = False
+    phases: list[Phase] = Field(min_length=1)
+    final: dict[str, Any] = {}
+    batch_rows: int = Field(default=128, ge=1)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    warmup_share: float = Field(default=0.2, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    crop_padding: int = Field(default=4, ge=0)
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    stored_precision: Literal["float32", "float16"] = "float32"
+    seed: int = 0
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the training rows, all phases together."""
+        return sum(phase.epochs for phase in self.phases)
+
+    def phase_at(self, epoch: int) -> Phase:
+        """The phase that an epoch (from 0) belongs to."""
+        for phase in self.phases:
+            if epoch < phase.epochs:
+                return phase
+            epoch -= phase.epochs
+        return self.phases[-1]
+
+    def weights_path(self, recipe_path: Path) -> Path:
+        """Where the weights of a recipe file go: ``../weights/<name>.safetensors`` from the recipe."""
+        return recipe_path.resolve().parent.parent / "weights" / f"{recipe_path.stem}.safetensors"

@@ -1,0 +1,184 @@
+"""Trains the network of a recipe; may be interrupted at any time and continued."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cascade.backends.imports import import_object
+from cascade.backends.networks.folding import fold_norms
+from cascade.backends.pretrained import load_pretrained
+from cascade.backends.training.augmentation import crop_and_flip
+from cascade.backends.training.checkpoint import load_checkpoint, save_checkpoint
+from cascade.backends.training.recipe import Recipe
+
+__all__ = ["Progress", "Trainer"]
+
+EVALUATION_ROWS = 250
+NORM_ROWS = 2048
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        epoch: the running epoch, from 0.
+        step: steps done in it.
+        steps: steps of an epoch.
+        loss: mean loss of the epoch so far.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass
+class Trainer:
+    """One training.
+
+    Args:
+        recipe: what to do.
+        rows: (n, h, w, c) training rows, the held-out ones last.
+        labels: (n,) int.
+        checkpoint: file to continue from and to write after every epoch.
+        cache: folder for pretrained weights.
+        on_progress: called after every step.
+
+    Attributes:
+        network: the network, trained as far as it got.
+        history: one record an epoch: "epoch", "loss", "held_out_accuracy", "seconds".
+    """
+
+    recipe: Recipe
+    rows: np.ndarray
+    labels: np.ndarray
+    checkpoint: Path
+    cache: Path
+    on_progress: Callable[[Progress], None] = lambda progress: None
+    network: nn.Module = field(init=False)
+    history: list[dict[str, float]] = field(init=False, default_factory=list)
+
+    def fit(self) -> "Trainer":
+        """Trains to the end, from the checkpoint if there is one."""
+        torch.manual_seed(self.recipe.seed)
+        self.network = self._new_network()
+        optimizer = self._optimizer()
+        metadata = load_checkpoint(self.checkpoint, self.network, optimizer)
+        if metadata and metadata["recipe"] == self.recipe.model_dump(mode="json"):
+            self.history = metadata["history"]
+        elif metadata:
+            self.network, optimizer = self._new_network(), self._optimizer()
+        for epoch in range(len(self.history), self.recipe.epochs):
+            self.history.append(self._run_epoch(epoch, optimizer))
+            metadata = {"recipe": self.recipe.model_dump(mode="json"), "history": self.history}
+            save_checkpoint(self.checkpoint, self.network, optimizer, metadata)
+        _set_attributes(self.network, self.recipe.final)
+        self.network.eval()
+        return self
+
+    def accuracy(self, rows: np.ndarray, labels: np.ndarray) -> float:
+        """Share of rows whose top class is the label, in [0, 1]; nan without rows."""
+        self.network.eval()
+        hits = 0
+        with torch.inference_mode():
+            for start in range(0, len(rows), EVALUATION_ROWS):
+                batch = self.recipe.input.tensor(rows[start : start + EVALUATION_ROWS])
+                answers = self.network(batch).argmax(dim=1).numpy()
+                hits += int((answers == labels[start : start + EVALUATION_ROWS]).sum())
+        return hits / len(rows) if len(rows) else float("nan")
+
+    def _new_network(self) -> nn.Module:
+        recipe = self.recipe
+        network: nn.Module = import_object(recipe.network)(**recipe.arguments)
+        if recipe.initial_weights:
+            load_pretrained(recipe.initial_weights, network, self.cache)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if recipe.fold_norms:
+            self._adapt_norms(network)
+            fold_norms(network)
+        return network
+
+    def _adapt_norms(self, network: nn.Module) -> None:
+        """Lets the batch norms see the new data before they are folded, at the first phase's settings.
+
+        Li, Wang, Shi, Hou, Liu, "Adaptive Batch Normalization for practical domain adaptation",
+        Pattern Recognition 80, 2018, https://arxiv.org/abs/1603.04779
+        """
+        norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain average of all batches
+        _set_attributes(network, self.recipe.phases[0].set)
+        network.train()
+        with torch.no_grad():
+            for start in range(0, NORM_ROWS, EVALUATION_ROWS):
+                network(self.recipe.input.tensor(self.rows[start : start + EVALUATION_ROWS]))
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        parameters = list(self.network.parameters())
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.recipe.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        if self.recipe.optimizer == "adamw":
+            return torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
+        return torch.optim.SGD(groups, lr=self.recipe.learning_rate, momentum=0.9, nesterov=True)
+
+    def _run_epoch(self, epoch: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+        recipe, start = self.recipe, time.perf_counter()
+        _set_attributes(self.network, recipe.phase_at(epoch).set)
+        self.network.train()
+        generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
+        batches = list(self._batches(generator))
+        total = 0.0
+        for step, index in enumerate(batches):
+            _set_learning_rate(optimizer, recipe, (epoch * len(batches) + step) / (recipe.epochs * len(batches)))
+            total += self._step(index, optimizer, generator)
+            self.on_progress(Progress(epoch, step + 1, len(batches), total / (step + 1)))
+        seconds = time.perf_counter() - start
+        held_out = slice(len(self.rows) - recipe.held_out_rows, None)
+        accuracy = self.accuracy(self.rows[held_out], self.labels[held_out])
+        record = {"epoch": epoch, "loss": total / len(batches), "held_out_accuracy": accuracy, "seconds": seconds}
+        return {key: round(value, 5) for key, value in record.items()}
+
+    def _batches(self, generator: torch.Generator) -> Iterator[np.ndarray]:
+        """Indices of the training rows in random order, without a last, smaller batch."""
+        size = self.recipe.batch_rows
+        order = torch.randperm(len(self.rows) - self.recipe.held_out_rows, generator=generator).numpy()
+        for start in range(0, len(order) - size + 1, size):
+            yield order[start : start + size]
+
+    def _step(self, index: np.ndarray, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> float:
+        images = crop_and_flip(self.recipe.input.tensor(self.rows[index]), self.recipe.crop_padding, generator)
+        labels = torch.from_numpy(self.labels[index])
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            logits = self.network(images)
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return float(loss.detach())
+
+
+def _set_attributes(network: nn.Module, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if not hasattr(network, name):
+            raise AttributeError(f"{type(network).__name__} has no attribute {name!r} to set")
+        setattr(network, name, value)
+
+
+def _set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, done: float) -> None:
+    """Linear warm-up, then linear decay to 0; ``done`` in [0, 1) is the share of all steps done."""
+    rise = done / recipe.warmup_share if recipe.warmup_share else 1.0
+    fall = (1.0 - done) / (1.0 - recipe.warmup_share)
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.learning_rate * min(rise, fall)

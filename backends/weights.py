@@ -1,0 +1,61 @@
+"""Weights files: safetensors with a few facts in the header; nothing in them is ever executed."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from cascade.backends.errors import WeightsError
+
+__all__ = ["load_weights", "read_facts", "save_weights"]
+
+
+def save_weights(path: Path, network: nn.Module, facts: dict[str, str], dtype: torch.dtype = torch.float32) -> None:
+    """Writes the weights and buffers of a network.
+
+    Args:
+        path: the file; it appears when it is complete.
+        network: whose state is written.
+        facts: header entries, such as "folded" ("true" if the batch norms are folded in).
+        dtype: of the floating-point tensors on disk.
+    """
+    tensors = {
+        key: (value.to(dtype) if value.is_floating_point() else value).contiguous()
+        for key, value in network.state_dict().items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata={**facts, "format": "pt"})
+    partial.replace(path)
+
+
+def read_facts(path: Path) -> dict[str, str]:
+    """The header entries of a weights file.
+
+    Raises:
+        WeightsError: the file is missing or is not a whole safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except FileNotFoundError as error:
+        raise WeightsError(f"weights file {path} does not exist") from error
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} is not a whole safetensors file ({error}); fetch or train it again") from error
+
+
+def load_weights(path: Path, network: nn.Module) -> None:
+    """Loads a weights file into a network of the same structure.
+
+    Raises:
+        WeightsError: the file is missing or damaged, or its tensors do not fit the network.
+    """
+    read_facts(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(f"{path} does not fit {type(network).__name__}: {error}") from error

@@ -1,0 +1,26 @@
+"""Calibrators, threshold search, evaluation: everything that is done offline, on arrays alone."""
+
+from cascade.calibration.calibrate import calibrate
+from cascade.calibration.calibrators import CALIBRATORS, Identity, Isotonic, Platt, Temperature, fit_calibrator
+from cascade.calibration.evaluation import Evaluation, evaluate
+from cascade.calibration.frontier import OperatingPoint, frontier
+from cascade.calibration.policy import Policy
+from cascade.calibration.score_table import ScoreTable
+from cascade.errors import InfeasibleTarget
+
+__all__ = [
+    "CALIBRATORS",
+    "Evaluation",
+    "Identity",
+    "InfeasibleTarget",
+    "Isotonic",
+    "OperatingPoint",
+    "Platt",
+    "Policy",
+    "ScoreTable",
+    "Temperature",
+    "calibrate",
+    "evaluate",
+    "fit_calibrator",
+    "frontier",
+]

@@ -1,0 +1,226 @@
+"""Calibrators: from what a model says to how often that is right.
+
+Fitting uses scikit-learn and SciPy; applying is a line of NumPy, since it happens at every request.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from cascade.errors import PolicyError, ScoreTableError
+from cascade.routers import SCORES
+
+__all__ = [
+    "CALIBRATORS",
+    "Identity",
+    "Isotonic",
+    "Platt",
+    "Temperature",
+    "calibrator_from_dict",
+    "calibrator_to_dict",
+    "fit_calibrator",
+]
+
+SMALLEST = 1e-12  # probabilities are kept this far from 0 and 1 before a logarithm
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Takes what the model says at its word."""
+
+    def probabilities(self, probabilities: np.ndarray) -> np.ndarray:
+        """(n, C) -> the same."""
+        return probabilities
+
+    def confidence(self, confidence: np.ndarray) -> np.ndarray:
+        """(n,) -> the same."""
+        return confidence
+
+
+@dataclass(frozen=True)
+class Temperature(Identity):
+    """Divides the logarithms of the probabilities by a temperature.
+
+    Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, section 4.2,
+    https://arxiv.org/abs/1706.04599
+
+    Attributes:
+        temperature: above 0; above 1 makes a model less sure.
+    """
+
+    temperature: float = 1.0
+
+    def probabilities(self, probabilities: np.ndarray) -> np.ndarray:
+        """(n, C) -> (n, C), rows that sum to 1."""
+        logits = np.log(np.maximum(probabilities, SMALLEST)) / self.temperature
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Platt(Identity):
+    """A logistic curve on the logit of the confidence.
+
+    Platt, "Probabilistic outputs for support vector machines", 1999; on the logit as in Kull, Silva Filho, Flach,
+    "Beta calibration", AISTATS 2017, https://proceedings.mlr.press/v54/kull17a.html
+
+    Attributes:
+        slope: at least 0, so that more confidence never counts for less.
+        intercept: shift of the logit.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def confidence(self, confidence: np.ndarray) -> np.ndarray:
+        """(n,) -> (n,)."""
+        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * _logit(confidence) + self.intercept))))
+
+
+@dataclass(frozen=True)
+class Isotonic(Identity):
+    """A rising curve of straight pieces, of any shape.
+
+    Zadrozny, Elkan, "Transforming classifier scores into accurate multiclass probability estimates", KDD 2002,
+    https://doi.org/10.1145/775047.775151. Rows on a flat piece become equal, so fewer thresholds are possible.
+
+    Attributes:
+        x: confidences at the corners, rising.
+        y: calibrated confidences there, not falling.
+    """
+
+    x: tuple[float, ...] = (0.0, 1.0)
+    y: tuple[float, ...] = (0.0, 1.0)
+
+    def confidence(self, confidence: np.ndarray) -> np.ndarray:
+        """(n,) -> (n,)."""
+        return np.interp(confidence, self.x, self.y)
+
+
+Calibrators = Identity | Temperature | Platt | Isotonic
+CALIBRATORS: dict[str, type[Calibrators]] = {
+    "identity": Identity,
+    "temperature": Temperature,
+    "platt": Platt,
+    "isotonic": Isotonic,
+}
+
+
+def fit_calibrator(
+    name: str, score: str, confidence: np.ndarray, probabilities: np.ndarray | None, label: np.ndarray, answer: np.ndarray
+) -> Calibrators:
+    """Fits a calibrator of one stage.
+
+    Args:
+        name: one of ``CALIBRATORS``.
+        score: one of ``SCORES``; computed from the probabilities where there are any.
+        confidence: (n,) in [0, 1], used where there are none.
+        probabilities: (n, C), or ``None``; a temperature needs them.
+        label: (n,) int, right answers (or the last stage's, where those are not known).
+        answer: (n,) int, the stage's answers.
+
+    Raises:
+        ScoreTableError: a temperature is asked for without probabilities, or a label is not one of their classes.
+    """
+    if name == "identity":
+        return Identity()
+    if name == "temperature":
+        return _fit_temperature(probabilities, label)
+    raw = confidence if probabilities is None else SCORES[score](np.asarray(probabilities, dtype=np.float64))
+    return _fit_platt(raw, answer == label) if name == "platt" else _fit_isotonic(raw, answer == label)
+
+
+def calibrator_to_dict(calibrator: Any) -> dict[str, Any]:
+    """Plain numbers, with the calibrator's name as "type"."""
+    names = {kind: name for name, kind in CALIBRATORS.items()}
+    return {"type": names[type(calibrator)], **asdict(calibrator)}
+
+
+def calibrator_from_dict(values: Mapping[str, Any]) -> Calibrators:
+    """The inverse of :func:`calibrator_to_dict`.
+
+    Raises:
+        PolicyError: the values do not describe a calibrator.
+    """
+    numbers = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    name = numbers.pop("type", None)
+    if name not in CALIBRATORS:
+        raise PolicyError(f"calibrator type must be one of {sorted(CALIBRATORS)}; got {name!r}")
+    try:
+        calibrator = CALIBRATORS[name](**numbers)
+    except TypeError as error:
+        raise PolicyError(f"calibrator {name!r} cannot have the values {sorted(numbers)}: {error}") from error
+    problem = _number_problem(calibrator)
+    if problem:
+        raise PolicyError(f"calibrator {name!r}: {problem}")
+    return calibrator
+
+
+def _number_problem(calibrator: Calibrators) -> str | None:
+    for key, value in asdict(calibrator).items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not all(isinstance(number, int | float) and np.isfinite(number) for number in numbers):
+            return f"{key} must be finite numbers; got {value!r}"
+    if isinstance(calibrator, Temperature) and calibrator.temperature <= 0:
+        return f"temperature must be above 0; got {calibrator.temperature}"
+    if isinstance(calibrator, Platt) and calibrator.slope < 0:
+        return f"slope must be at least 0; got {calibrator.slope}"
+    if isinstance(calibrator, Isotonic):
+        if not len(calibrator.x) == len(calibrator.y) > 0:
+            return f"x and y must have the same length, at least 1; got {len(calibrator.x)} and {len(calibrator.y)}"
+        if np.any(np.diff(calibrator.x) < 0) or np.any(np.diff(calibrator.y) < 0):
+            return "x and y must not fall"
+    return None
+
+
+def _logit(confidence: np.ndarray) -> np.ndarray:
+    inside = np.clip(np.asarray(confidence, dtype=np.float64), SMALLEST, 1.0 - SMALLEST)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
+
+
+def _fit_temperature(probabilities: np.ndarray | None, label: np.ndarray) -> Temperature:
+    from scipy.optimize import minimize_scalar
+
+    if probabilities is None:
+        raise ScoreTableError(
+            "a temperature needs class probabilities, but the score table has no 'scores'; "
+            "collect them, or use 'platt' or 'isotonic'"
+        )
+    if label.min() < 0 or label.max() >= probabilities.shape[1]:
+        raise ScoreTableError(
+            f"labels must be in [0, {probabilities.shape[1]}) to fit a temperature; "
+            f"got {label.min()} to {label.max()}"
+        )
+    logs = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST))
+
+    def negative_log_likelihood(log_temperature: float) -> float:
+        scaled = logs / np.exp(log_temperature)
+        highest = scaled.max(axis=1)
+        normaliser = highest + np.log(np.exp(scaled - highest[:, None]).sum(axis=1))
+        return float((normaliser - scaled[np.arange(len(label)), label]).mean())
+
+    found = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    return Temperature(float(np.exp(found.x)))
+
+
+def _fit_platt(confidence: np.ndarray, correct: np.ndarray) -> Platt:
+    from sklearn.linear_model import LogisticRegression
+
+    # Platt's smoothed targets: every row counts as right and as wrong, so a set without errors has a finite curve.
+    rights = int(correct.sum())
+    target = np.where(correct, (rights + 1) / (rights + 2), 1 / (len(correct) - rights + 2))
+    logit = np.tile(_logit(confidence), 2)[:, None]
+    outcome = np.repeat([1, 0], len(correct))
+    model = LogisticRegression(C=1e10, max_iter=1000)
+    model.fit(logit, outcome, sample_weight=np.concatenate([target, 1 - target]))
+    return Platt(max(float(model.coef_[0, 0]), 0.0), float(model.intercept_[0]))
+
+
+def _fit_isotonic(confidence: np.ndarray, correct: np.ndarray) -> Isotonic:
+    from sklearn.isotonic import IsotonicRegression
+
+    model = IsotonicRegression(y_min=0.0, y_max=1.0, increasing=True, out_of_bounds="clip")
+    model.fit(confidence, correct)
+    return Isotonic(tuple(map(float, model.X_thresholds_)), tuple(map(float, model.y_thresholds_)))

@@ -1,0 +1,120 @@
+"""What a policy gives on a score table, with confidence intervals."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cascade.calibration.policy import Policy
+from cascade.calibration.routing_problem import calibrated_confidence
+from cascade.calibration.score_table import ScoreTable
+from cascade.errors import PolicyError
+from cascade.routers import answering_stage
+
+__all__ = ["Evaluation", "evaluate", "proportion_interval"]
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Means over n rows, with two-sided intervals at the given level.
+
+    Attributes:
+        rows: n.
+        accuracy: share of right answers, in [0, 1]; ``None`` without labels.
+        accuracy_interval: exact binomial interval (Clopper and Pearson).
+        agreement: share of answers equal to the last stage's, in [0, 1].
+        agreement_interval: exact binomial interval.
+        mean_cost: mean cost of a row.
+        mean_cost_interval: normal approximation, mean +- z s / sqrt(n).
+        last_stage_cost: mean cost of a row if the last stage alone answered it.
+        last_stage_accuracy: accuracy of the last stage alone; ``None`` without labels.
+        cost_unit: unit of the costs.
+        stage: K names.
+        stage_share: (K,) share of the rows that each stage answered.
+        stage_share_interval: (K, 2) exact binomial intervals.
+        level: of the intervals, such as 0.95.
+    """
+
+    rows: int
+    accuracy: float | None
+    accuracy_interval: Interval | None
+    agreement: float
+    agreement_interval: Interval
+    mean_cost: float
+    mean_cost_interval: Interval
+    last_stage_cost: float
+    last_stage_accuracy: float | None
+    cost_unit: str
+    stage: tuple[str, ...]
+    stage_share: np.ndarray
+    stage_share_interval: np.ndarray
+    level: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()
+        }
+
+
+def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95) -> Evaluation:
+    """Replays a policy on a score table.
+
+    Args:
+        table: n rows, the stages of the policy in its order.
+        policy: the operating point.
+        level: of the confidence intervals, in (0, 1).
+
+    Raises:
+        PolicyError: the policy is of other stages.
+    """
+    if tuple(map(str, table.stage)) != policy.stages:
+        raise PolicyError(f"the policy is for stages {list(policy.stages)}, the score table has {table.stage.tolist()}")
+    n = len(table)
+    stage = answering_stage(calibrated_confidence(table, policy.routers), policy.thresholds)
+    cost = np.take_along_axis(table.cumulative_cost, stage[:, None], axis=1)[:, 0]
+    agreed = int(np.take_along_axis(table.agrees, stage[:, None], axis=1).sum())
+    counts = np.bincount(stage, minlength=table.stages)
+    right = None if table.label is None else int(np.take_along_axis(table.correct, stage[:, None], axis=1).sum())
+    last_cost = np.broadcast_to(table.cost, table.prediction.shape)[:, -1]
+    return Evaluation(
+        rows=n,
+        accuracy=None if right is None else right / n,
+        accuracy_interval=None if right is None else proportion_interval(right, n, level),
+        agreement=agreed / n,
+        agreement_interval=proportion_interval(agreed, n, level),
+        mean_cost=float(cost.mean()),
+        mean_cost_interval=_mean_interval(cost, level),
+        last_stage_cost=float(last_cost.mean()),
+        last_stage_accuracy=None if table.label is None else float(table.correct[:, -1].mean()),
+        cost_unit=table.cost_unit,
+        stage=policy.stages,
+        stage_share=counts / n,
+        stage_share_interval=np.array([proportion_interval(int(count), n, level) for count in counts]),
+        level=level,
+    )
+
+
+def proportion_interval(successes: int, trials: int, level: float = 0.95) -> Interval:
+    """The exact binomial interval of Clopper and Pearson, Biometrika 26, 1934.
+
+    Args:
+        successes: in [0, trials].
+        trials: at least 1.
+        level: of the interval, in (0, 1).
+    """
+    from scipy.stats import beta
+
+    tail = (1 - level) / 2
+    low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, trials - successes + 1))
+    high = 1.0 if successes == trials else float(beta.ppf(1 - tail, successes + 1, trials - successes))
+    return low, high
+
+
+def _mean_interval(values: np.ndarray, level: float) -> Interval:
+    from scipy.stats import norm
+
+    half = float(norm.ppf(0.5 + level / 2) * values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.inf
+    return float(values.mean()) - half, float(values.mean()) + half

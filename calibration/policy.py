@@ -1,0 +1,191 @@
+"""A policy: an operating point of a cascade, as a file of numbers."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cascade.calibration.calibrators import Identity, calibrator_from_dict, calibrator_to_dict
+from cascade.errors import PolicyError
+from cascade.routers import NEVER, SCORES, Router
+
+__all__ = ["SCHEMA_VERSION", "Policy"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """Calibrators and thresholds of K stages.
+
+    Attributes:
+        stages: K names, cheapest first.
+        routers: K routers; the last one only tells how sure the last stage is.
+        thresholds: (K - 1,) float in [0, 1], or ``NEVER``; a stage answers the rows whose calibrated
+            confidence reaches its threshold.
+        cost: (K,) float >= 0, mean cost of each stage on a row; 0 where it is not known.
+        cost_unit: unit of ``cost``.
+        certificate: why the policy may be trusted: target, guarantee, sample size, digest of the data.
+    """
+
+    stages: tuple[str, ...]
+    routers: tuple[Router, ...]
+    thresholds: np.ndarray
+    cost: np.ndarray | None = None
+    cost_unit: str = "ms"
+    certificate: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "thresholds", np.asarray(self.thresholds, dtype=np.float64))
+        cost = np.zeros(len(self.stages)) if self.cost is None else self.cost
+        object.__setattr__(self, "cost", np.asarray(cost, dtype=np.float64))
+        problem = _problem(self)
+        if problem:
+            raise PolicyError(problem)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Policy) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash(self.version)
+
+    def __repr__(self) -> str:
+        pairs = ", ".join(
+            f"{name} {'never' if threshold > 1 else f'>= {threshold:.4g}'}"
+            for name, threshold in zip(self.stages, self.thresholds, strict=False)
+        )
+        return f"Policy({self.version}: {', '.join(filter(None, [pairs, self.stages[-1]]))})"
+
+    @classmethod
+    def from_thresholds(cls, stages: tuple[str, ...], thresholds: np.ndarray) -> "Policy":
+        """A policy that takes the stages' confidences at their word."""
+        return cls(tuple(stages), (Router(None, Identity()),) * len(stages), thresholds)
+
+    @property
+    def version(self) -> str:
+        """First 12 hexadecimal digits of the SHA-256 of the content."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def threshold(self, stage: int) -> float | None:
+        """Threshold of a stage (from 0); ``None`` for the last one, which answers everything."""
+        return float(self.thresholds[stage]) if stage < len(self.thresholds) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        stages = [
+            {
+                "name": name,
+                "score": router.score,
+                "calibrator": calibrator_to_dict(router.calibrator),
+                "threshold": self.threshold(k),
+                "cost": float(self.cost[k]),
+            }
+            for k, (name, router) in enumerate(zip(self.stages, self.routers, strict=True))
+        ]
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "stages": stages,
+            "cost_unit": self.cost_unit,
+            "certificate": dict(self.certificate),
+        }
+
+    def to_json(self) -> str:
+        """The same policy gives the same text: sorted keys, floats that round-trip."""
+        return json.dumps(self.to_dict(), sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+    def save(self, path: Path | str) -> None:
+        """Writes the policy; a reader never sees half of it."""
+        partial = Path(f"{path}.partial")
+        partial.write_text(self.to_json(), encoding="utf-8")
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Policy":
+        """Reads a policy file.
+
+        Raises:
+            PolicyError: it is missing, is not JSON, or is not a policy.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise PolicyError(f"policy {path} does not exist; 'cascade calibrate' makes it") from error
+        except (OSError, ValueError) as error:
+            raise PolicyError(f"{path} is not a JSON file: {error}") from error
+        try:
+            return cls.from_dict(values)
+        except PolicyError as error:
+            raise PolicyError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_dict(cls, values: Any) -> "Policy":
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            PolicyError: the values are not a policy; the text lists every problem.
+        """
+        if not isinstance(values, Mapping) or not isinstance(values.get("stages"), list) or not values["stages"]:
+            raise PolicyError("a policy must be an object with a list of 'stages'")
+        if values.get("schema_version") != SCHEMA_VERSION:
+            raise PolicyError(f"schema_version must be {SCHEMA_VERSION}; got {values.get('schema_version')!r}")
+        problems: list[str] = []
+        routers = [_router(index, entry, problems) for index, entry in enumerate(values["stages"])]
+        thresholds = [
+            _number(index, entry, "threshold", NEVER, problems) for index, entry in enumerate(values["stages"][:-1])
+        ]
+        cost = [_number(index, entry, "cost", np.inf, problems) for index, entry in enumerate(values["stages"])]
+        if not isinstance(values.get("certificate", {}), Mapping):
+            problems.append("certificate must be an object")
+        if problems:
+            raise PolicyError("\n  ".join(["the policy cannot be used:", *problems]))
+        names = tuple(str(entry["name"]) for entry in values["stages"])
+        return cls(
+            names,
+            tuple(router for router in routers if router),
+            np.array(thresholds),
+            np.array(cost),
+            str(values.get("cost_unit", "ms")),
+            values.get("certificate", {}),
+        )
+
+
+def _problem(policy: Policy) -> str | None:
+    stages = len(policy.stages)
+    if not stages or len(set(policy.stages)) < stages:
+        return f"a policy needs stages with different names; got {list(policy.stages)}"
+    if len(policy.routers) != stages:
+        return f"a policy of {stages} stages needs {stages} routers; got {len(policy.routers)}"
+    if policy.thresholds.shape != (stages - 1,):
+        return f"a policy of {stages} stages needs {stages - 1} thresholds; got shape {policy.thresholds.shape}"
+    if policy.cost.shape != (stages,) or not np.all(np.isfinite(policy.cost) & (policy.cost >= 0)):
+        return f"a policy of {stages} stages needs {stages} costs of at least 0; got {policy.cost.tolist()}"
+    if not np.all((policy.thresholds >= 0) & (policy.thresholds <= NEVER)):
+        return f"thresholds must be in [0, 1] (or {NEVER!r} for never); got {policy.thresholds.tolist()}"
+    return None
+
+
+def _router(index: int, entry: Any, problems: list[str]) -> Router | None:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
+        problems.append(f"stages[{index}] must be an object with a 'name'; got {entry!r}")
+        return None
+    score = entry.get("score")
+    if score is not None and score not in SCORES:
+        problems.append(f"stages[{index}].score must be null or one of {sorted(SCORES)}; got {score!r}")
+        return None
+    try:
+        return Router(score, calibrator_from_dict(entry.get("calibrator") or {}))
+    except PolicyError as error:
+        problems.append(f"stages[{index}].calibrator: {error}")
+        return None
+
+
+def _number(index: int, entry: Any, key: str, highest: float, problems: list[str]) -> float:
+    value = entry.get(key) if isinstance(entry, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= highest:
+        problems.append(f"stages[{index}].{key} must be a number in [0, {highest!r}]; got {value!r}")
+        return 0.0
+    return float(value)

@@ -1,0 +1,62 @@
+"""The threshold search as a problem on three arrays."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.calibration.score_table import ScoreTable
+from cascade.routers import Router, answering_stage
+
+__all__ = ["RoutingProblem", "calibrated_confidence"]
+
+
+def calibrated_confidence(table: ScoreTable, routers: tuple[Router, ...]) -> np.ndarray:
+    """The confidences that a cascade's thresholds are compared with.
+
+    Args:
+        table: what the stages said.
+        routers: K routers.
+
+    Returns:
+        (n, K) float64 in [0, 1].
+    """
+    columns = [
+        router.confidence(None if table.scores is None else table.scores[:, k], table.confidence[:, k])
+        for k, router in enumerate(routers)
+    ]
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class RoutingProblem:
+    """What n rows gain and cost, depending on the stage that answers them.
+
+    Attributes:
+        confidence: (n, K - 1) calibrated confidence of all stages but the last.
+        gain: (n, K) float, what is gained where a stage answers a row: 1 if right (or in agreement), else 0.
+        cost: (n, K) float, cost of a row answered at a stage, all earlier ones included.
+    """
+
+    confidence: np.ndarray
+    gain: np.ndarray
+    cost: np.ndarray
+
+    @classmethod
+    def from_table(cls, table: ScoreTable, routers: tuple[Router, ...], agreement: bool) -> "RoutingProblem":
+        """The problem of a score table.
+
+        Args:
+            table: what the stages said.
+            routers: K routers.
+            agreement: gain agreement with the last stage instead of accuracy.
+        """
+        gain = table.agrees if agreement else table.correct
+        confidence = calibrated_confidence(table, routers)[:, :-1]
+        return cls(confidence, gain.astype(np.float64), table.cumulative_cost)
+
+    def value(self, thresholds: np.ndarray) -> tuple[float, float]:
+        """Mean gain and mean cost of a row under some thresholds (K - 1,)."""
+        stage = answering_stage(self.confidence, thresholds)[:, None]
+        gain = np.take_along_axis(self.gain, stage, axis=1)
+        cost = np.take_along_axis(self.cost, stage, axis=1)
+        return float(gain.mean()), float(cost.mean())

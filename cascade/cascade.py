@@ -1,0 +1,96 @@
+"""A cascade in one process."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cascade.backends.loading import load_backend
+from cascade.calibration.policy import Policy
+from cascade.config import CascadeConfig, RowsConfig, StageConfig
+from cascade.engine import Answers, Segment
+from cascade.errors import PolicyError
+from cascade.rows import check_rows
+from cascade.stage import Stage
+
+__all__ = ["Cascade", "check_policy", "load_stages"]
+
+
+class Cascade:
+    """Ordered stages and the policy that routes rows through them.
+
+    Args:
+        stages: cheapest first.
+        policy: of the same stages.
+        rows: what a row is; without it rows are not checked.
+
+    Raises:
+        PolicyError: the policy is of other stages.
+
+    Example:
+        >>> from cascade.backends.fake_backend import FakeBackend
+        >>> small = Stage("small", FakeBackend([[0.9, 0.1], [0.5, 0.5]]))
+        >>> big = Stage("big", FakeBackend([[0.8, 0.2], [0.1, 0.9]]))
+        >>> cascade = Cascade([small, big], Policy.from_thresholds(("small", "big"), np.array([0.8])))
+        >>> cascade.predict(np.array([[0], [1]])).stage
+        array([0, 1])
+    """
+
+    def __init__(self, stages: Sequence[Stage], policy: Policy, rows: RowsConfig | None = None) -> None:
+        self.stages = tuple(stages)
+        self.policy = check_policy(policy, [stage.name for stage in self.stages])
+        self.rows = rows
+        self._segment = Segment(self.stages)
+
+    @classmethod
+    def load(cls, config_path: Path | str, policy_path: Path | str | None = None) -> "Cascade":
+        """Loads a cascade from its configuration and policy.
+
+        Args:
+            config_path: YAML file.
+            policy_path: JSON file; by default the one that the configuration names.
+
+        Raises:
+            ConfigError, WeightsError, PolicyError: a file cannot be used.
+        """
+        config = CascadeConfig.load(config_path)
+        policy = check_policy(Policy.load(policy_path or config.policy), [stage.name for stage in config.stages])
+        return cls(load_stages(config.stages, Path(config_path).resolve().parent), policy, config.rows)
+
+    def predict(self, rows: np.ndarray) -> Answers:
+        """Answers a batch.
+
+        Args:
+            rows: (n, ...).
+
+        Raises:
+            RowsError: the rows are not what the configuration says.
+        """
+        checked = rows if self.rows is None else check_rows(rows, self.rows)
+        return self._segment.run(np.ascontiguousarray(checked), self.policy)
+
+
+def check_policy(policy: Policy, stages: Sequence[str]) -> Policy:
+    """Makes sure that a policy is of the stages of a cascade.
+
+    Raises:
+        PolicyError: names or order differ.
+    """
+    if list(policy.stages) != list(stages):
+        raise PolicyError(
+            f"the policy is for the stages {list(policy.stages)}, the config has {list(stages)}; calibrate again"
+        )
+    return policy
+
+
+def load_stages(configs: Sequence[StageConfig], folder: Path | None = None) -> list[Stage]:
+    """Loads the models of stages.
+
+    Args:
+        configs: the stages.
+        folder: put on the Python path, so that a user's module beside the config is found.
+    """
+    if folder is not None and str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    return [Stage(config.name, load_backend(config.backend), config.router.score) for config in configs]

@@ -1,0 +1,60 @@
+"""``cascade train``: makes the weights of a stage from a recipe."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cascade.cli.console import JsonOption, console, print_result
+from cascade.errors import ConfigError
+
+__all__ = ["train"]
+
+CHECKED_ROWS = 500
+
+
+def train(
+    recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")],
+    weights: Annotated[Path | None, typer.Option(help="Weights file to write [default: ../weights/RECIPE].")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of the processor; 0 for all.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a network from a recipe; continues from its checkpoint when it was interrupted."""
+    import torch
+
+    from cascade import datasets
+    from cascade.backends.training.recipe import Recipe
+    from cascade.backends.training.trainer import Trainer
+    from cascade.backends.weights import save_weights
+    from cascade.cli.training_progress import TrainingProgress
+    from cascade.yaml_files import load_yaml_model
+
+    recipe = load_yaml_model(recipe_path, Recipe, ConfigError)
+    weights = weights or recipe.weights_path(recipe_path)
+    if threads:
+        torch.set_num_threads(threads)
+    datasets.fetch(recipe.dataset, on_note=console.print)
+    rows, labels = datasets.load(recipe.dataset, "train")
+    test = datasets.load(recipe.dataset, "test")
+    checkpoint = datasets.cache_folder() / "training" / f"{recipe_path.stem}.checkpoint.safetensors"
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    with TrainingProgress(recipe, quiet=as_json) as progress:
+        trainer = Trainer(recipe, rows, labels, checkpoint, datasets.cache_folder() / "pretrained", progress.update)
+        trainer.fit()
+    result = {
+        "recipe": recipe_path.name,
+        "test_accuracy": trainer.accuracy(test.rows, test.labels),
+        "checked_rows": CHECKED_ROWS,
+        "checked_accuracy": trainer.accuracy(test.rows[:CHECKED_ROWS], test.labels[:CHECKED_ROWS]),
+        "seconds": round(sum(record["seconds"] for record in trainer.history), 1),
+        "threads": torch.get_num_threads(),
+        "history": trainer.history,
+    }
+    facts = {"network": recipe.network, "folded": json.dumps(recipe.fold_norms)}
+    save_weights(weights, trainer.network, facts, getattr(torch, recipe.stored_precision))
+    weights.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+    checkpoint.unlink(missing_ok=True)
+    print_result(
+        {key: value for key, value in result.items() if key != "history"} | {"weights": str(weights)}, as_json
+    )

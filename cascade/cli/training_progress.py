@@ -1,0 +1,48 @@
+"""The progress bar of a training."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cascade.cli.console import console
+
+if TYPE_CHECKING:
+    from cascade.backends.training.recipe import Recipe
+    from cascade.backends.training.trainer import Progress as Step
+
+__all__ = ["TrainingProgress"]
+
+
+class TrainingProgress:
+    """A bar over all steps of all epochs, with the running loss.
+
+    Args:
+        recipe: tells the number of epochs.
+        quiet: show nothing.
+    """
+
+    def __init__(self, recipe: "Recipe", quiet: bool = False) -> None:
+        self.recipe = recipe
+        columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TextColumn("loss {task.fields[loss]:.3f}"))
+        self.bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=quiet)
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        self.task = self.bar.add_task("train", total=None, epoch="", loss=float("nan"))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def update(self, step: "Step") -> None:
+        """Moves the bar to where the training stands."""
+        self.bar.update(
+            self.task,
+            total=self.recipe.epochs * step.steps,
+            completed=step.epoch * step.steps + step.step,
+            epoch=f"{step.epoch + 1}/{self.recipe.epochs}",
+            loss=step.loss,
+        )

@@ -1,0 +1,170 @@
+"""The configuration of a cascade: a YAML file, checked in one go."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from typing_extensions import Self
+
+from cascade.backends.config import BackendConfig
+from cascade.errors import ConfigError
+from cascade.yaml_files import load_yaml_model
+
+__all__ = ["CascadeConfig", "RouterConfig", "RowsConfig", "ServingConfig", "StageConfig"]
+
+MIB = 1 << 20
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RowsConfig(_Config):
+    """What a row is.
+
+    Attributes:
+        shape: shape of one row, without the axis n; empty for a scalar or a text.
+        dtype: NumPy name of the numbers, or "text".
+    """
+
+    shape: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    dtype: str = "float32"
+
+    @field_validator("dtype")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            known = value == "text" or np.dtype(value).kind in "biuf"
+        except TypeError:
+            known = False
+        if not known:
+            raise ValueError("dtype must be a NumPy number type such as 'uint8' or 'float32', or 'text'")
+        return value
+
+    @model_validator(mode="after")
+    def _texts_are_scalars(self) -> Self:
+        if self.dtype == "text" and self.shape:
+            raise ValueError(f"rows of dtype 'text' have no shape; got {list(self.shape)}")
+        return self
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The dtype of the array of rows; texts are objects."""
+        return np.dtype(object if self.dtype == "text" else self.dtype)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row; 0 for texts."""
+        return 0 if self.dtype == "text" else int(np.prod(self.shape, dtype=np.int64)) * self.numpy_dtype.itemsize
+
+
+class RouterConfig(_Config):
+    """A stage's IDK rule.
+
+    Attributes:
+        score: how sure the model is, from its probabilities.
+        calibrator: fitted by ``cascade calibrate``.
+    """
+
+    score: Literal["maximum_probability", "margin", "negative_entropy"] = "maximum_probability"
+    calibrator: Literal["identity", "temperature", "platt", "isotonic"] = "temperature"
+
+
+class StageConfig(_Config):
+    """A model and what is done with its answers.
+
+    Attributes:
+        name: letters, digits, "_" and "-".
+        backend: the model.
+        router: its IDK rule.
+        deployment: keys of Ray Serve's deployments, unchanged, for the segment that the stage begins.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+    backend: BackendConfig
+    router: RouterConfig = RouterConfig()
+    deployment: dict[str, Any] = {}
+
+
+class ServingConfig(_Config):
+    """How the cascade is served.
+
+    Attributes:
+        host: address to listen on.
+        port: of the listener.
+        segments: names of the stages that share a process, all stages in order; by default the last stage has a
+            process of its own and all others share the gateway.
+        gateways: replicas of the first segment, each with a listener on the same port.
+        max_batch_rows: most rows of a micro-batch.
+        max_wait_ms: longest that a row waits for others while a batch could run.
+        max_queue_rows: rows waiting at a gateway; beyond it requests are refused with 503.
+        max_request_rows: most rows of one request.
+        max_body_bytes: longest body of a request.
+        request_timeout_s: after it a request is answered with 504.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    segments: tuple[tuple[str, ...], ...] | None = None
+    gateways: Annotated[int, Field(ge=1)] = 1
+    max_batch_rows: Annotated[int, Field(ge=1)] = 64
+    max_wait_ms: Annotated[float, Field(ge=0)] = 1.0
+    max_queue_rows: Annotated[int, Field(ge=1)] = 4096
+    max_request_rows: Annotated[int, Field(ge=1)] = 1024
+    max_body_bytes: Annotated[int, Field(ge=1)] = 16 * MIB
+    request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+
+
+class CascadeConfig(_Config):
+    """A whole cascade.
+
+    Attributes:
+        schema_version: of this format.
+        name: of the application.
+        rows: what a row is.
+        classes: names of the answers 0, 1, ...; ``None`` where numbers say enough.
+        stages: cheapest first.
+        policy: the policy file, from the folder of the config.
+        serving: how the cascade is served.
+    """
+
+    schema_version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+    rows: RowsConfig
+    classes: tuple[str, ...] | None = None
+    stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
+    policy: Path = Path("policy.json")
+    serving: ServingConfig = ServingConfig()
+
+    @classmethod
+    def load(cls, path: Path | str) -> "CascadeConfig":
+        """Reads a configuration; relative paths in it start at its folder.
+
+        Raises:
+            ConfigError: it cannot be read, or something in it is wrong; the text lists every problem.
+        """
+        config = load_yaml_model(Path(path), cls, ConfigError)
+        return config.model_copy(update={"policy": Path(path).resolve().parent / config.policy})
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"stages must have different names; got {names}")
+        segments = self.serving.segments
+        if segments is not None and [name for segment in segments for name in segment] != names:
+            raise ValueError(f"serving.segments must hold every stage once, in order {names}; got {segments}")
+        if segments is not None and not all(segments):
+            raise ValueError("serving.segments must not hold an empty segment")
+        return self
+
+    @property
+    def segments(self) -> tuple[tuple[StageConfig, ...], ...]:
+        """The stages, grouped by the process they run in."""
+        by_name = {stage.name: stage for stage in self.stages}
+        names = self.serving.segments
+        if names is None:
+            ordered = tuple(by_name)
+            names = tuple(filter(None, (ordered[:-1], ordered[-1:])))
+        return tuple(tuple(by_name[name] for name in segment) for segment in names)

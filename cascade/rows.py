@@ -1,0 +1,72 @@
+"""Checking of rows at the border, before any model sees them."""
+
+from typing import Any
+
+import numpy as np
+
+from cascade.config import RowsConfig
+from cascade.errors import RowsError
+
+__all__ = ["check_rows"]
+
+
+def check_rows(rows: Any, expected: RowsConfig) -> np.ndarray:
+    """Turns rows into the array that the models expect, or says why that cannot be.
+
+    Args:
+        rows: an array, or nested lists.
+        expected: shape and dtype of a row.
+
+    Returns:
+        (n, *shape) array of the expected dtype.
+
+    Raises:
+        RowsError: wrong shape or dtype, no rows, NaN or infinity.
+    """
+    if expected.dtype == "text":
+        return _texts(rows)
+    given = _array(rows)
+    if given.shape[1:] != expected.shape or given.ndim != len(expected.shape) + 1:
+        raise RowsError(f"rows must have the shape (n, {', '.join(map(str, expected.shape))}); got {given.shape}")
+    if not len(given):
+        raise RowsError("there must be at least one row; got 0")
+    if not _fits(given, expected.numpy_dtype):
+        raise RowsError(f"rows must be {expected.dtype}; got {given.dtype}, whose values do not all fit")
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise RowsError(f"rows must be finite; row {_first_bad_row(given)} holds NaN or infinity")
+    return np.ascontiguousarray(given, dtype=expected.numpy_dtype)
+
+
+def _array(rows: Any) -> np.ndarray:
+    try:
+        given = np.asarray(rows)
+    except ValueError as error:
+        raise RowsError(f"rows must all have the same shape: {error}") from error
+    if given.dtype.kind not in "biuf":
+        raise RowsError(f"rows must be numbers; got {given.dtype}")
+    return given
+
+
+def _fits(given: np.ndarray, dtype: np.dtype[Any]) -> bool:
+    """Whether values can become the dtype without loss of meaning: floats round, integers must be in range."""
+    if given.dtype == dtype or not given.size or dtype.kind == "f":
+        return True
+    if given.dtype.kind == "f":
+        return False
+    if dtype.kind == "b":
+        return given.dtype.kind == "b"
+    limits = np.iinfo(dtype)
+    return bool(given.min() >= limits.min and given.max() <= limits.max)
+
+
+def _first_bad_row(given: np.ndarray) -> int:
+    return int(np.flatnonzero(~np.isfinite(given.reshape(len(given), -1)).all(axis=1))[0])
+
+
+def _texts(rows: Any) -> np.ndarray:
+    texts = rows.tolist() if isinstance(rows, np.ndarray) else rows
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise RowsError("rows must be a list of at least one text")
+    array = np.empty(len(texts), dtype=object)
+    array[:] = texts
+    return array

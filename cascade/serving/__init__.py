@@ -1,0 +1,1 @@
+"""The served cascade: a Ray Serve application."""

@@ -1,0 +1,54 @@
+"""A stage: a named model with its IDK rule."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cascade.backends.backend import Backend
+from cascade.prediction import Prediction
+from cascade.routers import SCORES, Router
+
+__all__ = ["Stage"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a cascade.
+
+    Attributes:
+        name: unique in its cascade.
+        backend: the model.
+        score: how sure the model is, a name of ``cascade.routers.SCORES``.
+    """
+
+    name: str
+    backend: Backend
+    score: str = "maximum_probability"
+
+    def predict(self, rows: np.ndarray) -> Prediction:
+        """The model's prediction; its length is checked.
+
+        Args:
+            rows: (n, ...), n >= 1.
+        """
+        return self.backend.predict(rows).check(len(rows), f"stage {self.name!r}")
+
+    def raw_confidence(self, prediction: Prediction) -> np.ndarray:
+        """(n,) float64 in [0, 1], before calibration: what a score table holds."""
+        if prediction.confidence is not None:
+            return np.asarray(prediction.confidence, dtype=np.float64)
+        probabilities = np.asarray(prediction.probabilities, dtype=np.float64)
+        return np.clip(SCORES[self.score](probabilities), 0.0, 1.0)
+
+    def confidence(self, prediction: Prediction, router: Router) -> np.ndarray:
+        """(n,) float64 in [0, 1], calibrated by a policy's router.
+
+        Args:
+            prediction: of this stage.
+            router: of the policy; one without a score uses this stage's.
+        """
+        if prediction.probabilities is None:
+            return router.confidence(None, prediction.confidence)
+        if router.score is None:
+            router = replace(router, score=self.score)
+        return router.confidence(prediction.probabilities)

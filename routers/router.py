@@ -1,0 +1,57 @@
+"""A router: one calibrated confidence per row."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from cascade.routers.scores import SCORES
+
+__all__ = ["Calibrator", "Router"]
+
+
+class Calibrator(Protocol):
+    """Maps what a model says to what it is worth; monotone in the confidence."""
+
+    def probabilities(self, probabilities: np.ndarray) -> np.ndarray:
+        """Calibrated class probabilities: (n, C) -> (n, C)."""
+
+    def confidence(self, confidence: np.ndarray) -> np.ndarray:
+        """Calibrated confidence: (n,) in [0, 1] -> (n,) in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Router:
+    """A score on calibrated probabilities, then calibrated itself.
+
+    Attributes:
+        score: a name of ``SCORES``; ``None`` where the confidence is given, by the model or by a score table.
+        calibrator: what is applied before and after the score.
+    """
+
+    score: str | None
+    calibrator: Calibrator
+
+    def confidence(self, probabilities: np.ndarray | None, own_confidence: np.ndarray | None = None) -> np.ndarray:
+        """How sure the model is of each row.
+
+        Args:
+            probabilities: (n, C), or ``None``.
+            own_confidence: (n,), used where there are no probabilities or no score.
+
+        Returns:
+            (n,) float64 in [0, 1].
+
+        Raises:
+            ValueError: what the router needs is missing.
+        """
+        if probabilities is not None and self.score is not None:
+            # Always in float64, so that a score table and a served row give the same bits.
+            exact = np.asarray(probabilities, dtype=np.float64)
+            raw = SCORES[self.score](self.calibrator.probabilities(exact))
+        elif own_confidence is not None:
+            raw = own_confidence
+        else:
+            raise ValueError("a router needs probabilities and a score, or a confidence")
+        # Sums of float32 probabilities may end a little above 1, and would then reach a threshold of "never".
+        return np.clip(self.calibrator.confidence(raw), 0.0, 1.0).astype(np.float64)
