@@ -32,7 +32,7 @@ class ImageInput(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
-            raise ValueError(f"mean and std need a number for each channel, std above 0; got {self.mean} and {self.std}")
+            raise ValueError(f"mean and std need a number for each channel, std above 0; got {self.mean}, {self.std}")
         return self
 
     def tensor(self, rows: np.ndarray, device: "torch.device | str" = "cpu") -> "torch.Tensor":

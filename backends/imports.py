@@ -23,6 +23,6 @@ def import_object(path: str) -> Any:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise ConfigError(
-            f"{path!r} cannot be imported: {error}; is the module on the Python path (PYTHONPATH, or beside the config)?"
+            f"{path!r} cannot be imported: {error}; is its module on the Python path, or beside the config?"
         ) from error
     return found

@@ -1,6 +1,7 @@
 """scikit-learn classifiers, loaded from skops files: no pickle."""
 
 import zipfile
+from typing import Any
 
 import numpy as np
 
@@ -39,16 +40,17 @@ class SklearnBackend:
         return Prediction(self.classes[probabilities.argmax(axis=1)].astype(np.int64), probabilities)
 
 
-def _load(config: SklearnConfig) -> object:
+def _load(config: SklearnConfig) -> Any:
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
         return skops.io.load(config.model, trusted=config.trusted)
     except UntrustedTypesFoundException as error:
+        types = sorted(set(skops.io.get_untrusted_types(file=config.model)) - set(config.trusted))
         raise WeightsError(
-            f"{config.model} holds types that are not trusted: {error}. "
-            "If you know where the file comes from, list them under 'trusted'"
+            f"{config.model} holds types that skops does not trust: {types}; "
+            "if you know where the file comes from, list them under the backend's 'trusted'"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise WeightsError(f"{config.model} is not a whole skops file: {error}") from error

@@ -46,7 +46,7 @@ class TorchBackend:
         """Counted by ``torch.utils.flop_counter``: convolutions and matrix products, twice the multiply-adds."""
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             self._forward(rows)
-        return counter.get_total_flops() / len(rows)
+        return float(counter.get_total_flops()) / len(rows)
 
     def _forward(self, rows: np.ndarray) -> torch.Tensor:
         if self.config.input:

@@ -3,7 +3,7 @@
 Fitting uses scikit-learn and SciPy; applying is a line of NumPy, since it happens at every request.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -96,11 +96,11 @@ class Isotonic(Identity):
 
     def confidence(self, confidence: np.ndarray) -> np.ndarray:
         """(n,) -> (n,)."""
-        return np.interp(confidence, self.x, self.y)
+        return np.asarray(np.interp(confidence, self.x, self.y))
 
 
 Calibrators = Identity | Temperature | Platt | Isotonic
-CALIBRATORS: dict[str, type[Calibrators]] = {
+CALIBRATORS: dict[str, Callable[..., Calibrators]] = {
     "identity": Identity,
     "temperature": Temperature,
     "platt": Platt,
@@ -109,7 +109,12 @@ CALIBRATORS: dict[str, type[Calibrators]] = {
 
 
 def fit_calibrator(
-    name: str, score: str, confidence: np.ndarray, probabilities: np.ndarray | None, label: np.ndarray, answer: np.ndarray
+    name: str,
+    score: str,
+    confidence: np.ndarray,
+    probabilities: np.ndarray | None,
+    label: np.ndarray,
+    answer: np.ndarray,
 ) -> Calibrators:
     """Fits a calibrator of one stage.
 
@@ -134,8 +139,7 @@ def fit_calibrator(
 
 def calibrator_to_dict(calibrator: Any) -> dict[str, Any]:
     """Plain numbers, with the calibrator's name as "type"."""
-    names = {kind: name for name, kind in CALIBRATORS.items()}
-    return {"type": names[type(calibrator)], **asdict(calibrator)}
+    return {"type": type(calibrator).__name__.lower(), **asdict(calibrator)}
 
 
 def calibrator_from_dict(values: Mapping[str, Any]) -> Calibrators:
@@ -190,8 +194,7 @@ def _fit_temperature(probabilities: np.ndarray | None, label: np.ndarray) -> Tem
         )
     if label.min() < 0 or label.max() >= probabilities.shape[1]:
         raise ScoreTableError(
-            f"labels must be in [0, {probabilities.shape[1]}) to fit a temperature; "
-            f"got {label.min()} to {label.max()}"
+            f"labels must be in [0, {probabilities.shape[1]}) to fit a temperature; got {label.min()} to {label.max()}"
         )
     logs = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST))
 

@@ -83,7 +83,7 @@ def _totals(bins: list[np.ndarray], shape: tuple[int, ...], weight: np.ndarray) 
         unsure = _sums_below(bins[: k + 1], shape[: k + 1], weight[:, k])
         answered = unsure[..., -1:] - unsure
         total += answered.reshape(answered.shape + (1,) * (len(shape) - k - 1))
-    return total + _sums_below(bins, shape, weight[:, -1])
+    return np.asarray(total + _sums_below(bins, shape, weight[:, -1]))
 
 
 def _sums_below(bins: list[np.ndarray], shape: tuple[int, ...], weight: np.ndarray) -> np.ndarray:

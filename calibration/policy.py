@@ -27,7 +27,7 @@ class Policy:
         routers: K routers; the last one only tells how sure the last stage is.
         thresholds: (K - 1,) float in [0, 1], or ``NEVER``; a stage answers the rows whose calibrated
             confidence reaches its threshold.
-        cost: (K,) float >= 0, mean cost of each stage on a row; 0 where it is not known.
+        cost: (K,) float >= 0, mean cost of each stage on a row; zeros if none is given.
         cost_unit: unit of ``cost``.
         certificate: why the policy may be trusted: target, guarantee, sample size, digest of the data.
     """
@@ -35,14 +35,14 @@ class Policy:
     stages: tuple[str, ...]
     routers: tuple[Router, ...]
     thresholds: np.ndarray
-    cost: np.ndarray | None = None
+    cost: np.ndarray = field(default_factory=lambda: np.zeros(0))
     cost_unit: str = "ms"
     certificate: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "thresholds", np.asarray(self.thresholds, dtype=np.float64))
-        cost = np.zeros(len(self.stages)) if self.cost is None else self.cost
-        object.__setattr__(self, "cost", np.asarray(cost, dtype=np.float64))
+        cost = np.asarray(self.cost, dtype=np.float64)
+        object.__setattr__(self, "cost", cost if cost.size else np.zeros(len(self.stages)))
         problem = _problem(self)
         if problem:
             raise PolicyError(problem)
@@ -111,15 +111,25 @@ class Policy:
             PolicyError: it is missing, is not JSON, or is not a policy.
         """
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise PolicyError(f"policy {path} does not exist; 'cascade calibrate' makes it") from error
-        except (OSError, ValueError) as error:
-            raise PolicyError(f"{path} is not a JSON file: {error}") from error
-        try:
-            return cls.from_dict(values)
+        except (OSError, UnicodeDecodeError) as error:
+            raise PolicyError(f"{path} cannot be read: {error}") from error
         except PolicyError as error:
             raise PolicyError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_json(cls, text: str) -> "Policy":
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            PolicyError: the text is not JSON, or not a policy.
+        """
+        try:
+            return cls.from_dict(json.loads(text))
+        except ValueError as error:
+            raise PolicyError(f"the policy is not JSON: {error}") from error
 
     @classmethod
     def from_dict(cls, values: Any) -> "Policy":

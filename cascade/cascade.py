@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from cascade.backends.loading import load_backend
-from cascade.calibration.policy import Policy
+from cascade.calibration import Policy, ScoreTable
 from cascade.config import CascadeConfig, RowsConfig, StageConfig
 from cascade.engine import Answers, Segment
-from cascade.errors import PolicyError
+from cascade.errors import PolicyError, ScoreTableError
 from cascade.rows import check_rows
 from cascade.stage import Stage
 
-__all__ = ["Cascade", "check_policy", "load_stages"]
+__all__ = ["Cascade", "check_policy", "check_table", "load_stages"]
 
 
 class Cascade:
@@ -94,3 +94,21 @@ def load_stages(configs: Sequence[StageConfig], folder: Path | None = None) -> l
     if folder is not None and str(folder) not in sys.path:
         sys.path.append(str(folder))
     return [Stage(config.name, load_backend(config.backend), config.router.score) for config in configs]
+
+
+def check_table(table: ScoreTable, config: CascadeConfig) -> list[tuple[str, str]]:
+    """Makes sure that a score table is of the stages of a configuration.
+
+    Returns:
+        (score, calibrator) of each stage: what ``calibrate`` takes as ``routers``. Without class probabilities in the
+        table a temperature cannot be fitted, and Platt's curve stands in for it.
+
+    Raises:
+        ScoreTableError: names or order differ.
+    """
+    names = [stage.name for stage in config.stages]
+    if table.stage.tolist() != names:
+        raise ScoreTableError(f"the score table is of the stages {table.stage.tolist()}, the config has {names}")
+    fallback = {"temperature": "platt"} if table.scores is None else {}
+    routers = [stage.router for stage in config.stages]
+    return [(router.score, fallback.get(router.calibrator, router.calibrator)) for router in routers]

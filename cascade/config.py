@@ -97,7 +97,6 @@ class ServingConfig(_Config):
             process of its own and all others share the gateway.
         gateways: replicas of the first segment, each with a listener on the same port.
         max_batch_rows: most rows of a micro-batch.
-        max_wait_ms: longest that a row waits for others while a batch could run.
         max_queue_rows: rows waiting at a gateway; beyond it requests are refused with 503.
         max_request_rows: most rows of one request.
         max_body_bytes: longest body of a request.
@@ -109,7 +108,6 @@ class ServingConfig(_Config):
     segments: tuple[tuple[str, ...], ...] | None = None
     gateways: Annotated[int, Field(ge=1)] = 1
     max_batch_rows: Annotated[int, Field(ge=1)] = 64
-    max_wait_ms: Annotated[float, Field(ge=0)] = 1.0
     max_queue_rows: Annotated[int, Field(ge=1)] = 4096
     max_request_rows: Annotated[int, Field(ge=1)] = 1024
     max_body_bytes: Annotated[int, Field(ge=1)] = 16 * MIB

@@ -28,8 +28,6 @@ def check_rows(rows: Any, expected: RowsConfig) -> np.ndarray:
     given = _array(rows)
     if given.shape[1:] != expected.shape or given.ndim != len(expected.shape) + 1:
         raise RowsError(f"rows must have the shape (n, {', '.join(map(str, expected.shape))}); got {given.shape}")
-    if not len(given):
-        raise RowsError("there must be at least one row; got 0")
     if not _fits(given, expected.numpy_dtype):
         raise RowsError(f"rows must be {expected.dtype}; got {given.dtype}, whose values do not all fit")
     if given.dtype.kind == "f" and not np.isfinite(given).all():
@@ -42,6 +40,8 @@ def _array(rows: Any) -> np.ndarray:
         given = np.asarray(rows)
     except ValueError as error:
         raise RowsError(f"rows must all have the same shape: {error}") from error
+    if given.ndim and not len(given):
+        raise RowsError("there must be at least one row; got 0")
     if given.dtype.kind not in "biuf":
         raise RowsError(f"rows must be numbers; got {given.dtype}")
     return given

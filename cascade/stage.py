@@ -38,7 +38,7 @@ class Stage:
         if prediction.confidence is not None:
             return np.asarray(prediction.confidence, dtype=np.float64)
         probabilities = np.asarray(prediction.probabilities, dtype=np.float64)
-        return np.clip(SCORES[self.score](probabilities), 0.0, 1.0)
+        return np.asarray(np.clip(SCORES[self.score](probabilities), 0.0, 1.0))
 
     def confidence(self, prediction: Prediction, router: Router) -> np.ndarray:
         """(n,) float64 in [0, 1], calibrated by a policy's router.

@@ -1,7 +1,7 @@
 """EfficientNet-Lite: EfficientNet without squeeze-and-excitation and with ReLU6, for processors and phones.
 
 Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019,
-https://arxiv.org/abs/1905.11946; the Lite variants: https://github.com/tensorflow/tpu (models/official/efficientnet/lite)
+https://arxiv.org/abs/1905.11946; the Lite variants: https://github.com/tensorflow/tpu, models/official/efficientnet/lite
 """
 
 import torch
@@ -26,7 +26,9 @@ NORM_EPSILON = 1e-3
 NORM_MOMENTUM = 0.01
 
 
-def _convolution(in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+def _convolution(
+    in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
     return [
         nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False),
         nn.BatchNorm2d(out_channels, eps=NORM_EPSILON, momentum=NORM_MOMENTUM),
@@ -56,6 +58,7 @@ class InvertedResidual(nn.Module):
         self.has_shortcut = stride == 1 and in_channels == out_channels
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Computes the layers."""
         y: torch.Tensor = self.layers(x)
         return x + y if self.has_shortcut else y
 
@@ -88,6 +91,7 @@ class EfficientNetLite(nn.Module):
         self.head = nn.Linear(HEAD_CHANNELS, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Computes the layers."""
         if x.shape[-1] != self.resolution:
             x = functional.interpolate(x, size=(self.resolution, self.resolution), mode="bilinear", antialias=False)
         features: torch.Tensor = self.features(self.blocks(self.stem(x)))

@@ -24,6 +24,6 @@ def fold_norms(network: nn.Module) -> nn.Module:
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 fused = fuse_conv_bn_eval(convolution, norm)
                 fused.weight = nn.Parameter(fused.weight.detach())
-                fused.bias = nn.Parameter(fused.bias.detach())
+                fused.bias = None if fused.bias is None else nn.Parameter(fused.bias.detach())
                 sequence[i], sequence[i + 1] = fused, nn.Identity()
     return network

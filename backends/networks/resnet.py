@@ -36,6 +36,7 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Computes the layers."""
         return functional.relu(self.residual(x) + self.shortcut(x), inplace=True)
 
 
@@ -75,6 +76,7 @@ class CifarResNet(nn.Module):
         self._initialise()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Computes the layers."""
         features: torch.Tensor = self.blocks(self.stem(x))
         logits: torch.Tensor = self.head(features.mean(dim=(2, 3)))
         return logits

@@ -12,9 +12,7 @@ from torch import nn
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
 
-def save_checkpoint(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, metadata: dict[str, Any]
-) -> None:
+def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, metadata: dict[str, Any]) -> None:
     """Writes a checkpoint; a reader never sees half of it.
 
     Args:

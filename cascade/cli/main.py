@@ -4,13 +4,25 @@ import sys
 
 import typer
 
+from cascade.cli.calibrate import calibrate
+from cascade.cli.check import check
+from cascade.cli.collect import collect
+from cascade.cli.data import data
+from cascade.cli.evaluate import evaluate
+from cascade.cli.serve import serve
 from cascade.cli.train import train
 from cascade.errors import CascadeError
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(name="cascade", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command()(check)
+app.command()(collect)
+app.command()(calibrate)
+app.command()(evaluate)
+app.command()(serve)
 app.command()(train)
+app.command()(data)
 
 
 @app.callback()

@@ -55,6 +55,4 @@ def train(
     save_weights(weights, trainer.network, facts, getattr(torch, recipe.stored_precision))
     weights.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     checkpoint.unlink(missing_ok=True)
-    print_result(
-        {key: value for key, value in result.items() if key != "history"} | {"weights": str(weights)}, as_json
-    )
+    print_result({key: value for key, value in result.items() if key != "history"} | {"weights": str(weights)}, as_json)

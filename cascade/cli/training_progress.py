@@ -1,9 +1,10 @@
 """The progress bar of a training."""
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from typing_extensions import Self
 
 from cascade.cli.console import console
 

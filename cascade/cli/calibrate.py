@@ -1,0 +1,52 @@
+"""``cascade calibrate``: from a score table and a target to a policy."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cascade.cli.console import JsonOption, print_result
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    config_path: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="Configuration; tells each stage's score and calibrator.")
+    ] = None,
+    scores: Annotated[Path, typer.Option(help="Score table.")] = Path("scores.npz"),
+    target_accuracy: Annotated[float | None, typer.Option(help="Least accuracy, in [0, 1].")] = None,
+    max_accuracy_drop: Annotated[float | None, typer.Option(help="Most accuracy lost against the last stage.")] = None,
+    target_agreement: Annotated[float | None, typer.Option(help="Least agreement with the last stage.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Most mean cost of a row, in the table's unit.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Policy to write [default: the config's, or policy.json].")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the cheapest policy that reaches a target, or the best one within a budget."""
+    from cascade.calibration import ScoreTable
+    from cascade.calibration import calibrate as find_policy
+    from cascade.cascade import check_table
+    from cascade.config import CascadeConfig
+
+    table = ScoreTable.load(scores)
+    config = None if config_path is None else CascadeConfig.load(config_path)
+    try:
+        policy = find_policy(
+            table,
+            target_accuracy=target_accuracy,
+            max_accuracy_drop=max_accuracy_drop,
+            target_agreement=target_agreement,
+            max_cost=max_cost,
+            routers=None if config is None else check_table(table, config),
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    out = out or (config.policy if config else Path("policy.json"))
+    policy.save(out)
+    print_result({"policy": str(out), "version": policy.version} | _summary(policy.to_dict()), as_json)
+
+
+def _summary(policy: dict) -> dict:  # type: ignore[type-arg]
+    thresholds = {stage["name"]: stage["threshold"] for stage in policy["stages"][:-1]}
+    certificate = policy["certificate"]
+    return {"thresholds": thresholds, "guarantee": certificate["guarantee"], **certificate["observed"]}

@@ -1,0 +1,42 @@
+"""``cascade check``: whether config, models, policy and score table fit each other."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cascade.cli.console import JsonOption, print_result
+
+__all__ = ["check"]
+
+
+def check(
+    config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
+    policy_path: Annotated[Path | None, typer.Option("--policy", help="Policy [default: the config's].")] = None,
+    scores: Annotated[Path | None, typer.Option(help="Score table to hold against the config.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Load everything and push one row through all stages; nothing is written or served."""
+    import numpy as np
+
+    from cascade.calibration import Policy, ScoreTable
+    from cascade.cascade import check_policy, check_table, load_stages
+    from cascade.config import CascadeConfig
+
+    config = CascadeConfig.load(config_path)
+    names = [stage.name for stage in config.stages]
+    stages = load_stages(config.stages, config_path.resolve().parent)
+    row = np.zeros((1, *config.rows.shape), config.rows.numpy_dtype)
+    if config.rows.dtype == "text":
+        row[:] = ""
+    for stage in stages:
+        stage.raw_confidence(stage.predict(row))
+    result: dict[str, object] = {"config": str(config_path), "stages": names, "policy": None}
+    path = policy_path or config.policy
+    if policy_path is not None or path.exists():
+        result["policy"] = check_policy(Policy.load(path), names).version
+    if scores is not None:
+        table = ScoreTable.load(scores)
+        check_table(table, config)
+        result["score_table_rows"] = len(table)
+    print_result(result, as_json)

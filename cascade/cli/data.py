@@ -1,0 +1,30 @@
+"""``cascade data``: fetches a data set into the cache."""
+
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from cascade.cli.console import JsonOption, console, print_result
+
+__all__ = ["data"]
+
+
+def data(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Data set: cifar10.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a data set once into the cache, and verify it."""
+    from cascade import datasets
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, disable=as_json) as bar:
+        task = bar.add_task(name, total=None)
+        folder = datasets.fetch(
+            name,
+            on_bytes=lambda done, total: bar.update(task, completed=done, total=total or None),
+            on_note=lambda note: None if as_json else bar.print(note),
+        )
+        bar.update(task, description=f"{name} is there", total=1, completed=1)
+    rows = {split: len(datasets.load(name, split).rows) for split in ("train", "test")}
+    print_result({"data_set": name, "folder": str(folder), "rows": rows}, as_json)

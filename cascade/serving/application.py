@@ -1,0 +1,74 @@
+"""From a configuration and a policy to a Ray Serve application."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from ray import serve
+
+from cascade.calibration import Policy
+from cascade.cascade import check_policy
+from cascade.config import CascadeConfig, StageConfig
+from cascade.errors import ConfigError
+from cascade.serving.replicas import Gateway, SegmentReplica
+
+__all__ = ["ServeArguments", "build_app", "new_application"]
+
+# Ray Serve's own default of 5 calls at a time would starve the batches.
+MAX_ONGOING_REQUESTS = 10_000
+
+
+class ServeArguments(BaseModel):
+    """Arguments of :func:`build_app`.
+
+    Attributes:
+        config: path of the configuration.
+        policy: path of the policy; by default the one that the configuration names.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: str
+    policy: str | None = None
+
+
+def build_app(arguments: ServeArguments) -> serve.Application:
+    """The application, for ``serve run cascade.serving.application:build_app config=...``."""
+    config = CascadeConfig.load(arguments.config)
+    policy = Policy.load(arguments.policy or config.policy)
+    return new_application(config, policy, Path(arguments.config).resolve().parent)
+
+
+def new_application(config: CascadeConfig, policy: Policy, folder: Path) -> serve.Application:
+    """Binds a deployment a segment: the gateway, and each later segment into the one before it.
+
+    Args:
+        config: of the cascade.
+        policy: to begin with.
+        folder: where relative paths and the user's modules are; the same on every node.
+
+    Raises:
+        PolicyError: the policy is of other stages.
+        ConfigError: Ray Serve refuses a key of a stage's ``deployment``.
+    """
+    check_policy(policy, [stage.name for stage in config.stages])
+    following: Any = None
+    for index in reversed(range(1, len(config.segments))):
+        name = "-".join(["segment", *(stage.name for stage in config.segments[index])])
+        deployment = _deployment(SegmentReplica, name, 1, config.segments[index])
+        following = deployment.bind(config, folder, index, following)
+    gateway = _deployment(Gateway, "gateway", config.serving.gateways, config.segments[0])
+    application: serve.Application = gateway.bind(config, folder, policy.to_json(), following)
+    return application
+
+
+def _deployment(replica: type, name: str, replicas: int, stages: tuple[StageConfig, ...]) -> serve.Deployment:
+    options: dict[str, Any] = {"max_ongoing_requests": MAX_ONGOING_REQUESTS}
+    asked = stages[0].deployment
+    if "num_replicas" not in asked and "autoscaling_config" not in asked:
+        options["num_replicas"] = replicas
+    try:
+        deployment: serve.Deployment = serve.deployment(replica).options(name=name, **options, **asked)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"stage {stages[0].name!r}: Ray Serve refuses its 'deployment': {error}") from error
+    return deployment

@@ -1,0 +1,68 @@
+"""Starting and stopping: a local Ray of our own, or a cluster that is there."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cascade.calibration import Policy
+from cascade.config import CascadeConfig
+
+__all__ = ["running_cascade"]
+
+OBJECT_STORE_BYTES = 256 * 1024 * 1024
+
+
+@contextmanager
+def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iterator[Any]:
+    """Serves a cascade while the context is open.
+
+    Joins the cluster in ``RAY_ADDRESS``, else starts a Ray of its own that lives on this machine only: no dashboard,
+    no usage statistics, a bounded object store. What was started is stopped at the end.
+
+    Args:
+        config: of the cascade.
+        policy: to begin with.
+        folder: of the configuration file.
+
+    Yields:
+        The handle of the gateway, with ``predict.remote(rows)``.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+    from ray import serve
+
+    from cascade.serving.application import new_application
+
+    application = new_application(config, policy, folder)
+    joined = bool(os.environ.get("RAY_ADDRESS"))
+    ray.init(**_ray_options(config, folder, joined))
+    try:
+        serve.start(proxy_location="Disabled")
+        yield serve.run(application, name=config.name, route_prefix=None)
+    finally:
+        if joined:
+            serve.delete(config.name)
+        else:
+            serve.shutdown()
+        ray.shutdown()
+
+
+def _ray_options(config: CascadeConfig, folder: Path, joined: bool) -> dict[str, Any]:
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
+    options: dict[str, Any] = {
+        "runtime_env": {"env_vars": {"PYTHONPATH": path}},
+        "logging_level": "warning",
+        "log_to_driver": False,
+    }
+    if joined:
+        return options | {"address": os.environ["RAY_ADDRESS"]}
+    # One logical processor a replica, though the machine may have fewer: segments share it.
+    replicas = config.serving.gateways + len(config.segments) - 1
+    return options | {
+        "address": "local",
+        "num_cpus": max(os.cpu_count() or 1, replicas),
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+    }

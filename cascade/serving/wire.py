@@ -1,0 +1,123 @@
+"""What goes over the wire: bodies to rows, answers to bodies."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from cascade.config import CascadeConfig, RowsConfig
+from cascade.engine import Answers
+from cascade.errors import RowsError
+from cascade.rows import check_rows
+from cascade.serving.errors import BodyTooLarge, UnsupportedBody
+
+__all__ = ["JSON_TYPE", "NPY_TYPE", "RAW_TYPE", "answer_columns", "decode_rows"]
+
+JSON_TYPE = "application/json"
+NPY_TYPE = "application/x-npy"
+RAW_TYPE = "application/octet-stream"
+
+
+def decode_rows(headers: Mapping[str, str], body: bytes, config: CascadeConfig) -> np.ndarray:
+    """Reads the rows of a request.
+
+    Args:
+        headers: with lower-case names: "content-type"; for raw rows also "x-dtype" and "x-shape" (n and the shape
+            of a row, with commas), which by default are those of the configuration.
+        body: as it came.
+        config: what a row is, and how many a request may have.
+
+    Returns:
+        (n, *shape), n >= 1, of the configuration's dtype.
+
+    Raises:
+        UnsupportedBody: the content type is none of JSON, ``.npy`` and raw bytes.
+        RowsError: the body does not hold such rows.
+        BodyTooLarge: it holds too many.
+    """
+    if not body:
+        raise RowsError("the body is empty; it must hold at least one row")
+    kind = headers.get("content-type", JSON_TYPE).partition(";")[0].strip().lower()
+    if kind == JSON_TYPE:
+        rows = _from_json(body)
+    elif kind == NPY_TYPE:
+        rows = _from_npy(body)
+    elif kind == RAW_TYPE:
+        rows = _from_raw(headers, body, config.rows)
+    else:
+        raise UnsupportedBody(f"content type {kind!r} is not read; send {JSON_TYPE}, {NPY_TYPE} or {RAW_TYPE}")
+    checked = check_rows(rows, config.rows)
+    if len(checked) > config.serving.max_request_rows:
+        most = config.serving.max_request_rows
+        raise BodyTooLarge(f"a request may have {most} rows; got {len(checked)}; send them in several requests")
+    return checked
+
+
+def answer_columns(answers: Answers, stages: Sequence[str], classes: Sequence[str] | None) -> dict[str, Any]:
+    """Answers as columns of plain values: "answer", "stage", "confidence", "cost", and "label" if classes have names.
+
+    Args:
+        answers: n answered rows.
+        stages: names of the cascade's stages.
+        classes: names of the answers.
+    """
+    columns: dict[str, Any] = {
+        "answer": answers.answer.tolist(),
+        "stage": [stages[stage] for stage in answers.stage.tolist()],
+        "confidence": answers.confidence.tolist(),
+        "cost": answers.cost.tolist(),
+    }
+    if classes is not None:
+        columns["label"] = [classes[answer] for answer in columns["answer"]]
+    return columns
+
+
+def _from_json(body: bytes) -> Any:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RowsError(f"the body is not JSON: {error}") from error
+    if not isinstance(content, dict) or set(content) != {"rows"} or not isinstance(content["rows"], list):
+        raise RowsError('the body must be a JSON object with one key, "rows", that holds a list of rows')
+    return content["rows"]
+
+
+def _from_npy(body: bytes) -> np.ndarray:
+    try:
+        array: np.ndarray = np.lib.format.read_array(io.BytesIO(body), allow_pickle=False)
+    except (ValueError, OSError, EOFError, SyntaxError, TypeError, MemoryError) as error:
+        raise RowsError(f"the body is not an .npy array of plain numbers: {error}") from error
+    return array
+
+
+def _from_raw(headers: Mapping[str, str], body: bytes, expected: RowsConfig) -> np.ndarray:
+    if expected.dtype == "text":
+        raise RowsError(f"texts cannot be sent as {RAW_TYPE}; send {JSON_TYPE}")
+    dtype = _dtype(headers.get("x-dtype", expected.dtype))
+    row_bytes = math.prod(expected.shape) * dtype.itemsize
+    shape = _shape(headers["x-shape"]) if "x-shape" in headers else (len(body) // row_bytes, *expected.shape)
+    if math.prod(shape) * dtype.itemsize != len(body):
+        raise RowsError(
+            f"the body has {len(body)} bytes; shape {shape} of {dtype} needs {math.prod(shape) * dtype.itemsize}"
+        )
+    return np.frombuffer(body, dtype).reshape(shape)
+
+
+def _dtype(text: str) -> np.dtype[Any]:
+    try:
+        dtype = np.dtype(text)
+    except TypeError as error:
+        raise RowsError(f"X-Dtype must be a NumPy number type such as uint8; got {text!r}") from error
+    if dtype.kind not in "biuf":
+        raise RowsError(f"X-Dtype must be a NumPy number type such as uint8; got {text!r}")
+    return dtype
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if len(parts) > 32 or not all(part.strip().isdecimal() and len(part) < 12 for part in parts):
+        raise RowsError(f"X-Shape must be whole numbers with commas, such as 64,32,32,3; got {text[:80]!r}")
+    return tuple(int(part) for part in parts)
