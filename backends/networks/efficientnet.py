@@ -1,7 +1,7 @@
 """EfficientNet-Lite: EfficientNet without squeeze-and-excitation and with ReLU6, for processors and phones.
 
 Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019,
-https://arxiv.org/abs/1905.11946; the Lite variants: https://github.com/tensorflow/tpu, models/official/efficientnet/lite
+https://arxiv.org/abs/1905.11946; the Lite variants: https://github.com/tensorflow/tpu (models/official/efficientnet)
 """
 
 import torch

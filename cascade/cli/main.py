@@ -4,11 +4,13 @@ import sys
 
 import typer
 
+from cascade.cli.bench import bench
 from cascade.cli.calibrate import calibrate
 from cascade.cli.check import check
 from cascade.cli.collect import collect
 from cascade.cli.data import data
 from cascade.cli.evaluate import evaluate
+from cascade.cli.report import report
 from cascade.cli.serve import serve
 from cascade.cli.train import train
 from cascade.errors import CascadeError
@@ -20,7 +22,9 @@ app.command()(check)
 app.command()(collect)
 app.command()(calibrate)
 app.command()(evaluate)
+app.command()(report)
 app.command()(serve)
+app.command()(bench)
 app.command()(train)
 app.command()(data)
 

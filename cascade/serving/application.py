@@ -68,7 +68,7 @@ def _deployment(replica: type, name: str, replicas: int, stages: tuple[StageConf
     if "num_replicas" not in asked and "autoscaling_config" not in asked:
         options["num_replicas"] = replicas
     try:
-        deployment: serve.Deployment = serve.deployment(replica).options(name=name, **options, **asked)
+        deployment: serve.Deployment = serve.deployment(name=name, **options, **asked)(replica)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"stage {stages[0].name!r}: Ray Serve refuses its 'deployment': {error}") from error
     return deployment

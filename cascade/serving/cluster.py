@@ -1,6 +1,7 @@
 """Starting and stopping: a local Ray of our own, or a cluster that is there."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig
+from cascade.errors import ConfigError
 
 __all__ = ["running_cascade"]
 
@@ -28,6 +30,9 @@ def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iter
 
     Yields:
         The handle of the gateway, with ``predict.remote(rows)``.
+
+    Raises:
+        ConfigError: the port is taken.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -37,6 +42,8 @@ def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iter
 
     application = new_application(config, policy, folder)
     joined = bool(os.environ.get("RAY_ADDRESS"))
+    if not joined:
+        _check_port(config.serving.host, config.serving.port)
     ray.init(**_ray_options(config, folder, joined))
     try:
         serve.start(proxy_location="Disabled")
@@ -45,8 +52,19 @@ def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iter
         if joined:
             serve.delete(config.name)
         else:
-            serve.shutdown()
+            serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
+
+
+def _check_port(host: str, port: int) -> None:
+    """Gateways share their port, so a second cascade would share it as well, and get half of the requests."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port") from error
 
 
 def _ray_options(config: CascadeConfig, folder: Path, joined: bool) -> dict[str, Any]:

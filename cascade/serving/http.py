@@ -95,10 +95,10 @@ class HttpApp:
         except asyncio.TimeoutError as error:
             raise DeadlineExceeded(f"no answer within {serving.request_timeout_s:g} s") from error
 
-    async def _health(self, scope: Message, receive: Receive) -> dict[str, Any]:
+    async def _health(self, *_: object) -> dict[str, Any]:
         return {"status": "ok", "name": self.service.config.name}
 
-    async def _policy(self, scope: Message, receive: Receive) -> dict[str, Any]:
+    async def _policy(self, *_: object) -> dict[str, Any]:
         return self.service.describe_policy()
 
 

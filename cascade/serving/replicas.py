@@ -19,8 +19,10 @@ from cascade.serving.wire import answer_columns
 
 __all__ = ["Gateway", "SegmentReplica"]
 
+Handle = DeploymentHandle[Any]
 
-def _new_batcher(config: CascadeConfig, folder: Path, index: int, following: DeploymentHandle | None) -> Batcher:
+
+def _new_batcher(config: CascadeConfig, folder: Path, index: int, following: Handle | None) -> Batcher:
     """The batcher of segment ``index``, its models loaded."""
     segments = config.segments
     first = sum(len(segment) for segment in segments[:index])
@@ -31,7 +33,7 @@ def _new_batcher(config: CascadeConfig, folder: Path, index: int, following: Dep
     return Batcher(segment.run, forward, config.serving.max_batch_rows, config.serving.max_queue_rows)
 
 
-async def _forward(following: DeploymentHandle, rows: np.ndarray, policy: Policy) -> Answers:
+async def _forward(following: Handle, rows: np.ndarray, policy: Policy) -> Answers:
     answers: Answers = await following.run.remote(rows, policy.to_json())
     return answers
 
@@ -51,7 +53,7 @@ class SegmentReplica:
     """
 
     def __init__(
-        self, config: CascadeConfig, folder: Path, index: int, following: DeploymentHandle | None = None
+        self, config: CascadeConfig, folder: Path, index: int, following: Handle | None = None
     ) -> None:
         self._batcher = _new_batcher(config, folder, index, following)
 
@@ -70,8 +72,9 @@ class Gateway:
         following: the next segment, if there is one.
     """
 
-    async def __init__(
-        self, config: CascadeConfig, folder: Path, policy_json: str, following: DeploymentHandle | None = None
+    # Ray Serve awaits the constructor, and the listener must start in the replica's event loop.
+    async def __init__(  # type: ignore[misc]
+        self, config: CascadeConfig, folder: Path, policy_json: str, following: Handle | None = None
     ) -> None:
         self.config = config
         self._stages = [stage.name for stage in config.stages]

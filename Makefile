@@ -1,0 +1,41 @@
+# Everything happens in .venv; nothing is installed elsewhere.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo test test-slow check format bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed-%: .venv/bin/python setup.cfg constraints.txt
+	$(INSTALL) --editable '.[$*]'
+	@touch $@
+
+demo: .venv/installed-bench  ## the main job on real data: CIFAR-10, calibrated, served, measured, reported
+	$(BIN)/python examples/cifar10/demo.py
+
+test: .venv/installed-dev  ## all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: .venv/installed-dev  ## the slow tests
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/installed-dev  ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy -p cascade
+
+format: .venv/installed-dev  ## put the code into its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/installed-dev  ## the figures of benchmarks/results, measured again (about 20 minutes)
+	$(BIN)/python benchmarks/experiments/cascade_against_biggest.py
+	$(BIN)/python benchmarks/experiments/http_one_row.py
+
+clean:  ## remove .venv and what the demo wrote
+	rm -rf .venv demo build dist *.egg-info

@@ -1,0 +1,30 @@
+"""What can go wrong between a benchmark and its target."""
+
+from cascade.errors import InputError
+
+__all__ = ["RequestFailed", "ResultError", "TargetError"]
+
+
+class TargetError(InputError):
+    """The target of a benchmark cannot be reached, or does not answer as it should."""
+
+
+class ResultError(InputError):
+    """A result file cannot be read."""
+
+
+class RequestFailed(Exception):
+    """One request was not answered; the load goes on and counts it.
+
+    Args:
+        status: what it is counted under, such as "503" or "timeout".
+        message: what the target said about it.
+    """
+
+    def __init__(self, status: str, message: str = "") -> None:
+        super().__init__(status, message)
+        self.status = status
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.message}" if self.message else self.status

@@ -1,0 +1,71 @@
+"""Targets in this process: the engine, or one stage alone."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from cascade.benchmarks.target import Reply
+from cascade.cascade import Cascade
+
+__all__ = ["InProcessTarget", "LastStageTarget"]
+
+
+class _Threaded:
+    """Answers in one thread of its own, since a backend is called by one at a time."""
+
+    def __init__(self, answer: Callable[[np.ndarray], Reply]) -> None:
+        self._answer = answer
+        self._executor: ThreadPoolExecutor | None = None
+
+    async def open(self) -> None:
+        """Starts the thread."""
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="target")
+
+    async def send(self, rows: np.ndarray) -> Reply:
+        """Answers in the thread; what the cascade raises is not caught, since it would be raised every time."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._answer, rows)
+
+    async def close(self) -> None:
+        """Ends the thread."""
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+            self._executor = None
+
+
+class InProcessTarget(_Threaded):
+    """``Cascade.predict`` in a thread.
+
+    Args:
+        cascade: what is measured.
+    """
+
+    def __init__(self, cascade: Cascade) -> None:
+        super().__init__(self._predict)
+        self.cascade = cascade
+        self._version = cascade.policy.version
+
+    def _predict(self, rows: np.ndarray) -> Reply:
+        answers = self.cascade.predict(rows)
+        return Reply(answers.answer, answers.stage, answers.cost, self._version)
+
+
+class LastStageTarget(_Threaded):
+    """The last stage of a cascade, alone, on every row.
+
+    Args:
+        cascade: whose last stage is measured; its policy tells the cost.
+    """
+
+    def __init__(self, cascade: Cascade) -> None:
+        super().__init__(self._predict)
+        self.stage = cascade.stages[-1]
+        self._last = len(cascade.stages) - 1
+        self._cost = cascade.policy.cost[-1]
+        self._version = cascade.policy.version
+
+    def _predict(self, rows: np.ndarray) -> Reply:
+        prediction = self.stage.predict(rows)
+        cost = self._cost if prediction.cost is None else prediction.cost
+        return Reply(prediction.answer, np.full(len(rows), self._last), np.broadcast_to(cost, len(rows)), self._version)

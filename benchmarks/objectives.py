@@ -1,0 +1,37 @@
+"""What a benchmark must reach."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cascade.errors import ObjectiveMissed
+
+__all__ = ["Objectives"]
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """Bounds on the medians over the repeats; ``None`` asks for nothing.
+
+    Attributes:
+        max_p99_ms: highest 99th percentile of the latency, in ms.
+        min_rows_per_s: lowest throughput.
+    """
+
+    max_p99_ms: float | None = None
+    min_rows_per_s: float | None = None
+
+    def check(self, summary: Mapping[str, Any]) -> None:
+        """Holds a result's summary against the objectives.
+
+        Raises:
+            ObjectiveMissed: one or more are missed; the text names all of them.
+        """
+        p99, rows = summary["latency_ms"]["p99"]["median"], summary["rows_per_s"]["median"]
+        missed = []
+        if self.max_p99_ms is not None and p99 > self.max_p99_ms:
+            missed.append(f"p99 latency must be at most {self.max_p99_ms:g} ms; measured {p99:.4g} ms")
+        if self.min_rows_per_s is not None and rows < self.min_rows_per_s:
+            missed.append(f"throughput must be at least {self.min_rows_per_s:g} rows/s; measured {rows:.4g} rows/s")
+        if missed:
+            raise ObjectiveMissed("objective missed: " + "; ".join(missed))

@@ -1,0 +1,87 @@
+"""The seam between a load and what it loads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from cascade.benchmarks.errors import TargetError
+
+__all__ = ["Reply", "Target"]
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """What a target says about the n rows of a request.
+
+    Attributes:
+        answer: (n,) int64, the class.
+        stage: (n,) int64, index of the stage that answered.
+        cost: (n,) float64, in the unit of the policy.
+        policy_version: of the policy that routed the rows.
+    """
+
+    answer: np.ndarray
+    stage: np.ndarray
+    cost: np.ndarray
+    policy_version: str
+
+    @classmethod
+    def from_columns(cls, columns: Any, stages: Sequence[str], rows: int) -> "Reply":
+        """Reads the columns that a served cascade answers with.
+
+        Args:
+            columns: "answer", "stage" (names), "cost" and "policy_version".
+            stages: names of the config's stages, in order.
+            rows: number of rows that were sent.
+
+        Raises:
+            TargetError: a column is missing or has another length, or a stage is not one of the config's.
+        """
+        if not isinstance(columns, Mapping):
+            raise TargetError(f"the target must answer with columns; got {type(columns).__name__}")
+        missing = [name for name in ("answer", "stage", "cost", "policy_version") if name not in columns]
+        if missing:
+            raise TargetError(f"the target's answer lacks the columns {', '.join(missing)}; is it 'cascade serve'?")
+        for name in ("answer", "stage", "cost"):
+            if len(columns[name]) != rows:
+                raise TargetError(f"the target was sent {rows} rows but answered {len(columns[name])} of {name}")
+        index = {name: k for k, name in enumerate(stages)}
+        try:
+            stage = np.array([index[name] for name in columns["stage"]], dtype=np.int64)
+            answer = np.asarray(columns["answer"], dtype=np.int64)
+            cost = np.asarray(columns["cost"], dtype=np.float64)
+        except KeyError as error:
+            raise TargetError(
+                f"the target answered at stage {error.args[0]!r}, the config has {list(stages)}; "
+                "give the config that is served"
+            ) from error
+        except (TypeError, ValueError) as error:
+            raise TargetError(f"the target's columns answer and cost must be numbers: {error}") from error
+        return cls(answer, stage, cost, str(columns["policy_version"]))
+
+
+class Target(Protocol):
+    """Something that answers rows."""
+
+    async def open(self) -> None:
+        """Connects.
+
+        Raises:
+            TargetError: it cannot be reached.
+        """
+
+    async def send(self, rows: np.ndarray) -> Reply:
+        """Sends one request and waits for its answer.
+
+        Args:
+            rows: (n, ...), n >= 1, C-contiguous.
+
+        Raises:
+            RequestFailed: this request was refused or lost; others may succeed.
+            TargetError: the target answers nonsense.
+        """
+
+    async def close(self) -> None:
+        """Lets go of the connection; may be called twice."""

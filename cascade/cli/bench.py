@@ -1,0 +1,163 @@
+"""``cascade bench``: throughput, latency, accuracy and cost together."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cascade.cli.console import JsonOption, console, print_result
+from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
+
+if TYPE_CHECKING:
+    from cascade.benchmarks.benchmark import Benchmark
+    from cascade.cascade import Cascade
+    from cascade.config import CascadeConfig
+
+__all__ = ["bench"]
+
+TARGETS = ("in-process", "handle", "http")
+SERVED_CONNECTIONS = 8
+
+
+def bench(
+    config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
+    target: Annotated[str, typer.Option(help="What is loaded: in-process, handle (in the running Ray) or http.")],
+    url: Annotated[str | None, typer.Option(help="Server of the target http [default: the config's].")] = None,
+    policy_path: Annotated[
+        Path | None, typer.Option("--policy", help="Policy of the target in-process [default: the config's].")
+    ] = None,
+    dataset: DatasetOption = None,
+    rows_file: RowsOption = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use the first rows only.")] = None,
+    rows_per_request: Annotated[int, typer.Option(min=1, help="Rows a request.")] = 64,
+    connections: Annotated[
+        int | None, typer.Option(min=1, help="Requests under way at a time [default: 8; in-process 1].")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Length of a repeat.")] = 10.0,
+    warmup_seconds: Annotated[float, typer.Option(min=0, help="Load before each repeat, not counted.")] = 2.0,
+    repeats: Annotated[int, typer.Option(min=1, help="Repeats; medians, min and max are over them.")] = 3,
+    biggest_alone: Annotated[
+        bool, typer.Option("--biggest-alone", help="In-process: measure the last stage alone too, by turns.")
+    ] = False,
+    max_p99_ms: Annotated[float | None, typer.Option(min=0, help="Objective: highest p99 latency.")] = None,
+    min_rows_per_s: Annotated[float | None, typer.Option(min=0, help="Objective: lowest throughput.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Result file to write (JSON).")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Picture to write: .png, .svg or .pdf.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Load a cascade in a closed loop, and report speed, accuracy and cost; exit code 6 if an objective is missed."""
+    options = {name: _plain(value) for name, value in locals().items() if name not in ("as_json", "config_path", "url")}
+    _check_options(target, url, policy_path, biggest_alone, out, plot)
+
+    from cascade.benchmarks.benchmark import Benchmark
+    from cascade.benchmarks.load import ClosedLoop
+    from cascade.benchmarks.objectives import Objectives
+    from cascade.benchmarks.plot import plot_result
+    from cascade.benchmarks.result import Result
+    from cascade.benchmarks.workload import Workload
+    from cascade.cascade import Cascade
+    from cascade.config import CascadeConfig
+    from cascade.rows import check_rows
+
+    config = CascadeConfig.load(config_path)
+    cascade = Cascade.load(config_path, policy_path) if target == "in-process" else None
+    rows, label = load_rows(dataset, "test", rows_file)
+    rows, label = check_rows(rows[:limit], config.rows), None if label is None else label[:limit]
+    connections = connections or (1 if cascade else SERVED_CONNECTIONS)
+    benchmark = Benchmark(
+        ClosedLoop(connections, seconds, warmup_seconds),
+        Workload.from_rows(rows, label, rows_per_request),
+        tuple(stage.name for stage in config.stages),
+        repeats,
+    )
+    numbers = _run(benchmark, config, cascade, target, url, biggest_alone, quiet=as_json)
+    measured = {
+        "config": config.name,
+        "policy_version": ", ".join(sorted({version for repeat in numbers for version in repeat["policy_versions"]})),
+        "target": target,
+        "rows_per_request": rows_per_request,
+        "connections": connections,
+        "data": dataset or (rows_file.name if rows_file else ""),
+        "rows": len(rows),
+    }
+    result = Result.here(measured, options | {"connections": connections}, numbers)
+    if out is not None:
+        result.save(out)
+    if plot is not None:
+        plot_result(result, plot)
+    print_result(result.to_dict() if as_json else measured | _overview(result.summary), as_json)
+    Objectives(max_p99_ms, min_rows_per_s).check(result.summary)
+
+
+def _check_options(
+    target: str, url: str | None, policy: Path | None, biggest_alone: bool, out: Path | None, plot: Path | None
+) -> None:
+    """Refuses before a minute of measuring what would fail after it.
+
+    Raises:
+        typer.BadParameter: an option is wrong, or does not fit the target.
+    """
+    from cascade.benchmarks.plot import PLOT_SUFFIXES
+
+    if target not in TARGETS:
+        raise typer.BadParameter(f"--target must be one of {', '.join(TARGETS)}; got {target!r}")
+    if target != "in-process" and (policy is not None or biggest_alone):
+        name = "--policy" if policy is not None else "--biggest-alone"
+        raise typer.BadParameter(f"{name} is for the target in-process; a served cascade has its own policy")
+    if target != "http" and url is not None:
+        raise typer.BadParameter(f"--url is for the target http; got the target {target}")
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"--url must look like http://127.0.0.1:8000; got {url!r}")
+    for option, path in (("--out", out), ("--plot", plot)):
+        if path is not None and not path.parent.is_dir():
+            raise typer.BadParameter(f"{option}: the folder {path.parent} does not exist")
+    if plot is not None and plot.suffix not in PLOT_SUFFIXES:
+        raise typer.BadParameter(f"--plot must end in {', '.join(PLOT_SUFFIXES)}; got {plot.name!r}")
+
+
+def _run(
+    benchmark: "Benchmark",
+    config: "CascadeConfig",
+    cascade: "Cascade | None",
+    target: str,
+    url: str | None,
+    biggest_alone: bool,
+    quiet: bool,
+) -> list[dict[str, Any]]:
+    from cascade.benchmarks.handle_target import HandleTarget
+    from cascade.benchmarks.http_target import HttpTarget
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=quiet) as bar:
+        task = bar.add_task("repeats", total=benchmark.repeats)
+
+        def on_repeat(done: int) -> None:
+            bar.update(task, completed=done)
+
+        if cascade is not None:
+            return asyncio.run(benchmark.run_in_process(cascade, biggest_alone, on_repeat))
+        if target == "handle":
+            return asyncio.run(benchmark.run(HandleTarget(config.name, benchmark.stages), on_repeat))
+        url = url or f"http://{config.serving.host}:{config.serving.port}"
+        return asyncio.run(benchmark.run(HttpTarget(url, benchmark.stages, benchmark.loop.connections), on_repeat))
+
+
+def _plain(value: Any) -> Any:
+    """A path becomes its name, since a result file tells nothing about the machine's folders."""
+    return value.name if isinstance(value, Path) else value
+
+
+def _overview(summary: Mapping[str, Any]) -> dict[str, str]:
+    """A line a number: the median, and from where to where."""
+    lines = {}
+    for key, value in summary.items():
+        if not isinstance(value, Mapping):
+            continue
+        if set(value) == {"median", "min", "max"}:
+            lines[key] = f"{value['median']:.4g} ({value['min']:.4g} to {value['max']:.4g})"
+        else:
+            lines |= {f"{key} {name}": text for name, text in _overview(value).items()}
+    return lines

@@ -1,0 +1,79 @@
+"""From a figure to a file, or to a piece of a page."""
+
+import io
+import re
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cascade.errors import InputError
+from cascade.reports.theme import GRID, MUTED, PAPER, themed
+
+__all__ = ["FONT_SIZE", "inline_svg", "new_figure", "save_picture", "styled"]
+
+FONT_SIZE = 10.0
+PIXELS_PER_INCH = 200
+# Text stays text: a reader can search it, and it takes the page's font. The salt makes the output deterministic.
+SVG_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "cascade"}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of a size in points."""
+    return Figure(figsize=(width / 72, height / 72))
+
+
+def styled(axes: Axes) -> Axes:
+    """Axes with a light grid, without a box."""
+    axes.set_facecolor("none")
+    axes.grid(color=GRID.light, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=MUTED.light, labelsize=FONT_SIZE - 1, length=0, pad=5)
+    axes.xaxis.label.set_color(MUTED.light)
+    axes.yaxis.label.set_color(MUTED.light)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(MUTED.light)
+    return axes
+
+
+def save_picture(figure: Figure, path: Path | str) -> None:
+    """Writes a figure on white ground, as PNG or SVG by the ending of its name.
+
+    Raises:
+        InputError: another ending, or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in (".png", ".svg"):
+        raise InputError(f"a picture must be named .png or .svg; got {path.name!r}")
+    try:
+        with mpl.rc_context(SVG_SETTINGS):
+            metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+            figure.savefig(path, dpi=PIXELS_PER_INCH, facecolor=PAPER.light, metadata=metadata)
+    except OSError as error:
+        raise InputError(f"cannot write the picture {path}: {error}") from error
+
+
+def inline_svg(figure: Figure, name: str, description: str) -> str:
+    """A figure as an ``<svg>`` element that takes the colours, font and width of the page.
+
+    Args:
+        figure: drawn in the colours of the theme.
+        name: unique in the page; put before every id, since pictures of one page share its ids.
+        description: what the picture shows, for readers who cannot see it; plain text.
+    """
+    stream = io.StringIO()
+    with mpl.rc_context(SVG_SETTINGS):
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", stream.getvalue(), flags=re.DOTALL)
+    head, body = re.fullmatch(r".*?<svg ([^>]*)>(.*)", svg, flags=re.DOTALL).groups()  # type: ignore[union-attr]
+    box = re.search(r'viewBox="[^"]*"', head)[0]  # type: ignore[index]
+    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", body)
+    return f'<svg {box} role="img" aria-label="{_attribute(description)}">{themed(body)}'
+
+
+def _attribute(text: str) -> str:
+    from markupsafe import escape
+
+    return str(escape(text))

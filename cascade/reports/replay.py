@@ -1,0 +1,104 @@
+"""A replay: which stage of a policy answers each row of a score table, and what that gains."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.calibration import Evaluation, Identity, Policy, ScoreTable, evaluate
+from cascade.calibration.routing_problem import RoutingProblem, calibrated_confidence
+from cascade.reports.reliability import Reliability, reliability
+from cascade.routers import Router, answering_stage
+
+__all__ = ["Replay"]
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """A policy replayed on a score table of n rows and K stages.
+
+    Attributes:
+        table: what the stages said.
+        policy: the operating point.
+        evaluation: means over the rows, with intervals.
+        confidence: (n, K) calibrated confidence in [0, 1].
+        stage: (n,) int, the stage that answers each row.
+        gain: (n, K) bool, whether each stage's answer is right; without labels, whether it is the last stage's.
+    """
+
+    table: ScoreTable
+    policy: Policy
+    evaluation: Evaluation
+    confidence: np.ndarray
+    stage: np.ndarray
+    gain: np.ndarray
+
+    @classmethod
+    def of(cls, table: ScoreTable, policy: Policy) -> "Replay":
+        """Replays a policy.
+
+        Raises:
+            PolicyError: the policy is of other stages than the table.
+        """
+        evaluation = evaluate(table, policy)
+        confidence = calibrated_confidence(table, policy.routers)
+        gain = table.agrees if table.label is None else table.correct
+        return cls(table, policy, evaluation, confidence, answering_stage(confidence, policy.thresholds), gain)
+
+    @property
+    def gain_name(self) -> str:
+        """What ``gain`` is: "accuracy" or "agreement"."""
+        return "agreement" if self.table.label is None else "accuracy"
+
+    @property
+    def answered(self) -> np.ndarray:
+        """(K,) int, rows that each stage answered."""
+        return np.bincount(self.stage, minlength=self.table.stages)
+
+    @property
+    def reached(self) -> np.ndarray:
+        """(K,) int, rows that came to each stage: all, less those answered before it."""
+        return np.asarray(len(self.table) - np.concatenate([[0], np.cumsum(self.answered)[:-1]]))
+
+    @property
+    def answered_gain(self) -> np.ndarray:
+        """(K,) float in [0, 1], mean gain of the rows that each stage answered; NaN where it answered none."""
+        gained = self.gain[np.arange(len(self.table)), self.stage]
+        sums = np.bincount(self.stage, weights=gained, minlength=self.table.stages)
+        return np.divide(sums, self.answered, out=np.full(self.table.stages, np.nan), where=self.answered > 0)
+
+    @property
+    def chosen_gain(self) -> float:
+        """Mean gain of the policy, in [0, 1]."""
+        accuracy = self.evaluation.accuracy
+        return self.evaluation.agreement if accuracy is None else accuracy
+
+    @property
+    def single_gain(self) -> np.ndarray:
+        """(K,) float in [0, 1], mean gain of each stage alone on all rows."""
+        return np.asarray(self.gain.mean(axis=0))
+
+    @property
+    def single_cost(self) -> np.ndarray:
+        """(K,) float, mean cost of a row of each stage alone."""
+        return np.asarray(np.broadcast_to(self.table.cost, self.gain.shape).mean(axis=0))
+
+    @property
+    def cost_ratio(self) -> float | None:
+        """Mean cost of the last stage alone over that of the cascade; ``None`` if either is 0."""
+        cascade, last = self.evaluation.mean_cost, self.evaluation.last_stage_cost
+        return last / cascade if cascade > 0 and last > 0 else None
+
+    def problem(self) -> RoutingProblem:
+        """The threshold search that the policy was chosen in."""
+        return RoutingProblem(self.confidence[:, :-1], self.gain.astype(np.float64), self.table.cumulative_cost)
+
+    def reliability(self, stage: int) -> tuple[Reliability, Reliability]:
+        """Reliability of a stage on all rows, before and after calibration.
+
+        Args:
+            stage: index from 0.
+        """
+        scores = None if self.table.scores is None else self.table.scores[:, stage]
+        raw = Router(self.policy.routers[stage].score, Identity()).confidence(scores, self.table.confidence[:, stage])
+        gain = self.gain[:, stage]
+        return reliability(raw, gain), reliability(self.confidence[:, stage], gain)

@@ -1,0 +1,62 @@
+"""A small cascade on a file: two fake stages, the first one sure of even rows."""
+
+import numpy as np
+import pytest
+
+from cascade.calibration import Policy
+from cascade.config import CascadeConfig
+
+CLASSES = ("zero", "one", "two", "three")
+ROWS = 64
+
+CONFIG = """
+name: fake
+rows: {{shape: [2], dtype: int64}}
+classes: [zero, one, two, three]
+stages:
+  - name: small
+    backend: {{type: custom, object: "cascade.backends.fake_backend:FakeBackend", arguments: {{probabilities: {small}}}}}
+    router: {{calibrator: identity}}
+  - name: big
+    backend: {{type: custom, object: "cascade.backends.fake_backend:FakeBackend", arguments: {{probabilities: {big}}}}}
+    deployment: {{ray_actor_options: {{num_cpus: 0.5}}}}
+serving: {{port: {port}, max_request_rows: 32, max_body_bytes: 4096}}
+"""
+
+
+def probabilities(confidence):
+    """(64, 4) rows that answer ``row % 4`` with a confidence."""
+    table = np.empty((ROWS, 4))
+    for row in range(ROWS):
+        table[row] = (1 - confidence(row)) / 3
+        table[row, row % 4] = confidence(row)
+    return table.tolist()
+
+
+@pytest.fixture(scope="session")
+def config_path(tmp_path_factory, free_port):
+    folder = tmp_path_factory.mktemp("fake")
+    text = CONFIG.format(
+        small=probabilities(lambda row: 0.6 if row % 2 else 0.9), big=probabilities(lambda row: 0.97), port=free_port
+    )
+    (folder / "config.yaml").write_text(text)
+    policy().save(folder / "policy.json")
+    return folder / "config.yaml"
+
+
+def policy():
+    return Policy.from_thresholds(("small", "big"), np.array([0.8]))
+
+
+@pytest.fixture(scope="session")
+def config(config_path):
+    return CascadeConfig.load(config_path)
+
+
+@pytest.fixture(scope="session")
+def free_port():
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
