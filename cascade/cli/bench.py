@@ -81,7 +81,8 @@ def bench(
         "rows_per_request": rows_per_request,
         "connections": connections,
         "data": dataset or (rows_file.name if rows_file else ""),
-        "rows": len(rows),
+        "data_rows": len(rows),
+        "cost_unit": cascade.policy.cost_unit if cascade else None,
     }
     result = Result.here(measured, options | {"connections": connections}, numbers)
     if out is not None:
