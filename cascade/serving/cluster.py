@@ -1,5 +1,7 @@
 """Starting and stopping: a local Ray of our own, or a cluster that is there."""
 
+import logging
+import math
 import os
 import socket
 from collections.abc import Iterator
@@ -40,6 +42,7 @@ def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iter
 
     from cascade.serving.application import new_application
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     application = new_application(config, policy, folder)
     joined = bool(os.environ.get("RAY_ADDRESS"))
     if not joined:
@@ -64,7 +67,9 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port") from error
+            raise ConfigError(
+                f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+            ) from error
 
 
 def _ray_options(config: CascadeConfig, folder: Path, joined: bool) -> dict[str, Any]:
@@ -76,11 +81,20 @@ def _ray_options(config: CascadeConfig, folder: Path, joined: bool) -> dict[str,
     }
     if joined:
         return options | {"address": os.environ["RAY_ADDRESS"]}
-    # One logical processor a replica, though the machine may have fewer: segments share it.
-    replicas = config.serving.gateways + len(config.segments) - 1
     return options | {
         "address": "local",
-        "num_cpus": max(os.cpu_count() or 1, replicas),
+        "num_cpus": max(os.cpu_count() or 1, _asked_cpus(config)),
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
     }
+
+
+def _asked_cpus(config: CascadeConfig) -> int:
+    """Logical processors of all replicas; the machine may have fewer, segments then share them."""
+    asked = 0.0
+    for index, segment in enumerate(config.segments):
+        deployment = segment[0].deployment
+        replicas = deployment.get("num_replicas", 1 if index else config.serving.gateways)
+        each = deployment.get("ray_actor_options", {}).get("num_cpus", 1)
+        asked += each * (replicas if isinstance(replicas, int) else 1)
+    return math.ceil(asked)

@@ -52,9 +52,7 @@ class SegmentReplica:
         following: the next segment, if there is one.
     """
 
-    def __init__(
-        self, config: CascadeConfig, folder: Path, index: int, following: Handle | None = None
-    ) -> None:
+    def __init__(self, config: CascadeConfig, folder: Path, index: int, following: Handle | None = None) -> None:
         self._batcher = _new_batcher(config, folder, index, following)
 
     async def run(self, rows: np.ndarray, policy_json: str) -> Answers:

@@ -68,7 +68,9 @@ def test_a_bad_request_is_refused_by_the_real_server(client):
 
 def test_the_handle_answers_like_http(handle, client):
     rows = np.array([[4, 0], [7, 0]])
-    assert handle.predict.remote(rows).result(timeout_s=20) == client.post("/predict", json={"rows": rows.tolist()}).json()
+    assert (
+        handle.predict.remote(rows).result(timeout_s=20) == client.post("/predict", json={"rows": rows.tolist()}).json()
+    )
 
 
 def test_the_policy_is_the_one_on_disk(client, config):

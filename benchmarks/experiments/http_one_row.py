@@ -1,0 +1,141 @@
+"""One row a request over HTTP: the gateway against the cascade written as the Ray Serve guide suggests.
+
+    python benchmarks/experiments/http_one_row.py CONFIG --dataset cifar10
+
+Both run at the same time and are loaded by turns, so that what else the machine does hits both. Needs wrk, and the
+extra ``bench``.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import orjson
+import typer
+from rich.console import Console
+from server_process import ServerProcess, free_port
+from wrk import Wrk
+
+from cascade.benchmarks.http_target import request_body
+from cascade.benchmarks.machine import describe_machine
+from cascade.benchmarks.measurement import spread
+from cascade.calibration import Policy
+from cascade.cascade import check_policy
+from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
+from cascade.config import CascadeConfig
+from cascade.errors import CascadeError
+from cascade.rows import check_rows
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+PROBED_ROWS = 200
+SEED = 0
+
+
+def new_servers(
+    config: Path, policy: Path, tuned: bool, probe: tuple[bytes, dict[str, str]], folder: Path
+) -> list[ServerProcess]:
+    """The gateway first, then what it is held against."""
+    cascade = [sys.executable, "-c", "from cascade.cli.main import main; main()"]
+    guide = [sys.executable, str(Path(__file__).with_name("guide_cascade.py"))]
+    common = [str(config), "--policy", str(policy)]
+    commands = {"gateway": [*cascade, "serve", *common, "--host", "127.0.0.1"], "guide": [*guide, *common]}
+    if tuned:
+        commands["guide_tuned"] = [*guide, *common, "--tuned"]
+    servers = []
+    for name, command in commands.items():
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/predict"
+        servers.append(ServerProcess(name, [*command, "--port", str(port)], url, probe, folder / f"{name}.log"))
+    return servers
+
+
+def answers(server: ServerProcess, bodies: Sequence[bytes], headers: dict[str, str]) -> list[tuple[int, str]]:
+    """(answer, stage) of each body's row."""
+    seen = [orjson.loads(server.post(body, headers)) for body in bodies]
+    return [(columns["answer"][0], columns["stage"][0]) for columns in seen]
+
+
+def compare(repeats: Sequence[dict[str, Any]], peer: str) -> list[dict[str, float]]:
+    """The gateway's throughput and p99 latency over the peer's, repeat by repeat."""
+    return [
+        {
+            "requests_per_s_ratio": repeat["gateway"]["requests_per_s"] / max(repeat[peer]["requests_per_s"], 1e-9),
+            "p99_ratio": repeat["gateway"]["latency_ms"]["p99"] / repeat[peer]["latency_ms"]["p99"],
+        }
+        for repeat in repeats
+    ]
+
+
+def main(
+    config_path: Annotated[Path, typer.Argument(metavar="CONFIG")],
+    policy_path: Annotated[Path | None, typer.Option("--policy")] = None,
+    dataset: DatasetOption = None,
+    rows_file: RowsOption = None,
+    connections: Annotated[int, typer.Option(min=1)] = 64,
+    seconds: Annotated[int, typer.Option(min=1)] = 10,
+    warmup_seconds: Annotated[int, typer.Option(min=1)] = 3,
+    repeats: Annotated[int, typer.Option(min=1)] = 5,
+    bodies: Annotated[int, typer.Option(min=1, help="Different rows that are sent.")] = 1000,
+    tuned: Annotated[bool, typer.Option(help="Also the guide's version in throughput mode, behind HAProxy.")] = False,
+    out: Annotated[Path, typer.Option()] = RESULTS / "http_one_row.json",
+) -> None:
+    """Measure one row a request, the gateway and the guide's version by turns."""
+    config = CascadeConfig.load(config_path)
+    policy_path = policy_path or config.policy
+    policy = check_policy(Policy.load(policy_path), [stage.name for stage in config.stages])
+    rows = check_rows(load_rows(dataset, "test", rows_file)[0], config.rows)
+    chosen = np.random.default_rng(SEED).permutation(len(rows))[:bodies]
+    parts = [request_body(rows[index : index + 1]) for index in chosen]
+    contents, headers = [body for body, _ in parts], parts[0][1]
+    console = Console(stderr=True)
+    numbers: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name, ExitStack() as running:
+        wrk = Wrk(contents, headers, Path(name))
+        servers = new_servers(config_path, policy_path, tuned, parts[0], Path(name))
+        for server in servers:
+            console.print(f"starting {server.name}")
+            running.enter_context(server)
+        said = {server.name: answers(server, contents[:PROBED_ROWS], headers) for server in servers}
+        for server in servers:
+            wrk.run(server.url, connections, warmup_seconds)
+        for repeat in range(repeats):
+            turns = servers if repeat % 2 == 0 else servers[::-1]
+            numbers.append({server.name: wrk.run(server.url, connections, seconds) for server in turns})
+            rates = ", ".join(f"{name} {seen['requests_per_s']:.0f}/s" for name, seen in numbers[-1].items())
+            console.print(f"repeat {repeat + 1} of {repeats}: {rates}")
+    peers = [server.name for server in servers if server.name != "gateway"]
+    ratios = {peer: compare(numbers, peer) for peer in peers}
+    result = {
+        "schema_version": 1,
+        "measured": {
+            "config": config.name,
+            "policy_version": policy.version,
+            "rows_per_request": 1,
+            "row_bytes": config.rows.row_bytes,
+            "connections": connections,
+            "seconds": seconds,
+            "data": dataset or (rows_file.name if rows_file else ""),
+            "same_answers_share": {
+                peer: float(np.mean([a == b for a, b in zip(said["gateway"], said[peer])])) for peer in peers
+            },
+        },
+        "machine": describe_machine(),
+        "gateway_against": {peer: spread(ratios[peer]) for peer in peers},
+        "summary": spread(numbers),
+        "repeats": numbers,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    typer.echo(json.dumps(result["gateway_against"], sort_keys=True))
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except CascadeError as error:
+        sys.exit(f"error: {error}")

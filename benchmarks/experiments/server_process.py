@@ -1,0 +1,104 @@
+"""A server in a process of its own: started, waited for, and stopped with everything that it started."""
+
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+from typing_extensions import Self
+
+from cascade.errors import CascadeError
+
+START_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 20.0
+LOG_TAIL_CHARACTERS = 2000
+
+
+def free_port() -> int:
+    """A loopback port that nobody uses at the moment."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+class ServerProcess:
+    """A command that serves ``POST /predict`` on a loopback port.
+
+    Args:
+        name: for messages.
+        command: what is run; it ends when it is sent SIGINT.
+        url: of ``/predict``.
+        probe: (body, headers) of a request that is answered with 200 once the server is ready.
+        log: file for its output.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], url: str, probe: tuple[bytes, dict[str, str]], log: Path
+    ) -> None:
+        self.name, self.command, self.url, self.probe, self.log = name, list(command), url, probe, log
+
+    def __enter__(self) -> Self:
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(self.command, stdout=log, stderr=log, start_new_session=True)
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def post(self, body: bytes, headers: dict[str, str]) -> bytes:
+        """One request; the answer's body.
+
+        Raises:
+            OSError: it was not answered with 200.
+        """
+        request = urllib.request.Request(self.url, body, headers, method="POST")  # noqa: S310
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+            return bytes(response.read())
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        problem: object = "not tried"
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise CascadeError(f"{self.name} ended with code {self._process.returncode}:\n{self._log_tail()}")
+            try:
+                self.post(*self.probe)
+                return
+            except OSError as error:
+                problem = error
+            time.sleep(0.5)
+        raise CascadeError(f"{self.name} was not ready in {START_TIMEOUT_S:g} s ({problem}):\n{self._log_tail()}")
+
+    def _log_tail(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARACTERS:]
+
+    def _stop(self) -> None:
+        """Asks the process to end; ends by their ids what is left of it and of its descendants."""
+        try:
+            family = psutil.Process(self._process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            family = []
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        _, alive = psutil.wait_procs(family, timeout=3)
+        for process in alive:
+            process.kill()  # psutil makes sure that the id is still the same process
+        psutil.wait_procs(alive, timeout=5)

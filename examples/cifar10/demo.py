@@ -1,0 +1,156 @@
+"""The main job on real data: calibrate the CIFAR-10 ladder, serve it, measure it over HTTP, report.
+
+Thresholds are calibrated on one half of the test images and judged on the other: the networks were trained on the
+training images. Everything that is written goes into the folder ``demo``.
+"""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cascade import datasets
+from cascade.benchmarks.http_target import HttpTarget
+from cascade.benchmarks.load import ClosedLoop
+from cascade.benchmarks.measurement import Measurement
+from cascade.benchmarks.workload import Workload
+from cascade.calibration import Policy, ScoreTable, calibrate
+from cascade.cascade import check_table, load_stages
+from cascade.collect import collect
+from cascade.config import CascadeConfig
+from cascade.reports import ReportTable, flow_figure, frontier_figure, reliability_figure, save_picture, write_report
+from cascade.serving.cluster import running_cascade
+
+FOLDER = Path(__file__).resolve().parent
+OUT = Path("demo")
+MOST_ACCURACY_DROP = 0.002
+ROWS_PER_REQUEST = 64
+CONNECTIONS = 8
+SERVED_ROWS = 2560
+SEED = 0
+
+console = Console()
+
+
+def main() -> None:
+    """Runs the whole job; about three minutes on two processors."""
+    OUT.mkdir(exist_ok=True)
+    config = CascadeConfig.load(FOLDER / "config.yaml")
+    console.rule("1. CIFAR-10")
+    datasets.fetch("cifar10", on_note=console.print)
+    test = datasets.load("cifar10", "test")
+    order = np.random.default_rng(SEED).permutation(len(test.rows))
+    calibration, held_out = np.array_split(order, 2)
+
+    console.rule("2. Scores of every stage")
+    table = _collect(config, test)
+    table.save(OUT / "scores.npz")
+
+    console.rule("3. Calibration")
+    half = table.take(calibration)
+    policy = calibrate(half, max_accuracy_drop=MOST_ACCURACY_DROP, routers=check_table(table, config))
+    policy.save(OUT / "policy.json")
+    console.print(policy)
+
+    console.rule(f"4. Serving {SERVED_ROWS:,} held-out images over HTTP")
+    served = test.rows[held_out[:SERVED_ROWS]], test.labels[held_out[:SERVED_ROWS]]
+    workload = Workload.from_rows(*served, ROWS_PER_REQUEST)
+    cascade = _serve_and_measure(config, policy, workload)
+    biggest = _serve_and_measure(*_last_stage_alone(config, policy), workload)
+
+    console.rule("5. Result")
+    header, rows = _comparison(config, cascade, biggest)
+    _print_table(header, rows)
+    measured = {"cascade": cascade.to_dict(), "biggest_alone": biggest.to_dict()}
+    (OUT / "measured.json").write_text(json.dumps(measured, indent=1) + "\n")
+    _report(table.take(held_out), policy, ReportTable("Served over HTTP", header, rows, _note()))
+
+
+def _collect(config: CascadeConfig, test: datasets.Split) -> ScoreTable:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    stages = load_stages(config.stages, FOLDER)
+    with Progress(*columns, console=console) as bar:
+        tasks = {stage.name: bar.add_task(stage.name, total=len(test.rows)) for stage in stages}
+        return collect(
+            stages, test.rows, test.labels, on_rows=lambda name, done: bar.update(tasks[name], completed=done)
+        )
+
+
+def _last_stage_alone(config: CascadeConfig, policy: Policy) -> tuple[CascadeConfig, Policy]:
+    """A cascade of the biggest model only, which gets all processors of this machine."""
+    threads = {"ray_actor_options": {"num_cpus": os.cpu_count() or 1}}
+    stage = config.stages[-1].model_copy(update={"deployment": threads})
+    serving = config.serving.model_copy(update={"segments": None})
+    alone = config.model_copy(update={"stages": (stage,), "serving": serving, "name": f"{config.name}-biggest"})
+    return alone, Policy((stage.name,), policy.routers[-1:], np.zeros(0), policy.cost[-1:], policy.cost_unit)
+
+
+def _serve_and_measure(config: CascadeConfig, policy: Policy, workload: Workload) -> Measurement:
+    """Starts Ray Serve, sends every batch once, stops Ray Serve."""
+    names = tuple(stage.name for stage in config.stages)
+    url = f"http://{config.serving.host}:{config.serving.port}"
+    loop = ClosedLoop(CONNECTIONS, seconds=600.0, warmup_seconds=2.0, max_requests=len(workload.batches))
+
+    async def measure() -> Measurement:
+        target = HttpTarget(url, names, CONNECTIONS, timeout_s=60.0)
+        await target.open()
+        try:
+            return await loop.run(target, workload, names)
+        finally:
+            await target.close()
+
+    with console.status(f"{' -> '.join(names)} on Ray Serve"), running_cascade(config, policy, FOLDER):
+        return asyncio.run(measure())
+
+
+def _comparison(config: CascadeConfig, cascade: Measurement, biggest: Measurement) -> tuple[list[str], list[list[str]]]:
+    names = [stage.name for stage in config.stages]
+    header = ["", "accuracy", "ms a row", "rows/s", *names]
+
+    def row(title: str, seen: Measurement) -> list[str]:
+        shares = [f"{seen.stage_share.get(name, 0.0):.1%}" for name in names]
+        return [title, f"{seen.accuracy:.2%}", f"{1e3 / seen.rows_per_s:.2f}", f"{seen.rows_per_s:,.0f}", *shares]
+
+    faster = cascade.rows_per_s / biggest.rows_per_s
+    points = 100 * ((cascade.accuracy or 0.0) - (biggest.accuracy or 0.0))
+    last = ["against it", f"{points:+.2f} points", f"{faster:.2f}x less", f"{faster:.2f}x", *[""] * len(names)]
+    return header, [row("cascade", cascade), row(f"{names[-1]} alone", biggest), last]
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    table = Table()
+    for index, name in enumerate(header):
+        table.add_column(name, justify="right" if index else "left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _note() -> str:
+    return (
+        f"{SERVED_ROWS:,} held-out images, {ROWS_PER_REQUEST} a request, {CONNECTIONS} connections, one pass; client, "
+        f"gateway and segments share the {os.cpu_count()} processors of one machine. Milliseconds a row are the wall "
+        "clock divided by the rows."
+    )
+
+
+def _report(held_out: ScoreTable, policy: Policy, measured: ReportTable) -> None:
+    replay = write_report(held_out, policy, OUT / "report.html", [measured])
+    pictures: dict[str, Any] = {
+        "frontier": frontier_figure(replay),
+        "flow": flow_figure(replay),
+        "reliability": reliability_figure(replay),
+    }
+    for name, figure in pictures.items():
+        save_picture(figure, OUT / f"{name}.png")
+    console.print(f"The report is {OUT / 'report.html'}; scores, policy and pictures lie beside it.")
+
+
+if __name__ == "__main__":
+    main()
