@@ -1,6 +1,7 @@
 """A target behind HTTP: a served cascade, on this machine or another."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -132,5 +133,5 @@ def _message(content: bytes) -> str:
 
 
 def _cause(error: Exception) -> str:
-    system = getattr(error, "os_error", None)
-    return str(getattr(system, "strerror", None) or error or type(error).__name__)
+    number = getattr(getattr(error, "os_error", None), "errno", None)
+    return os.strerror(number).lower() if number else str(error) or type(error).__name__

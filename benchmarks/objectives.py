@@ -14,7 +14,7 @@ class Objectives:
     """Bounds on the medians over the repeats; ``None`` asks for nothing.
 
     Attributes:
-        max_p99_ms: highest 99th percentile of the latency, in ms.
+        max_p99_ms: highest 99th percentile of the latency, in ms; a failed request counts as slower than that.
         min_rows_per_s: lowest throughput.
     """
 
@@ -28,9 +28,15 @@ class Objectives:
             ObjectiveMissed: one or more are missed; the text names all of them.
         """
         p99, rows = summary["latency_ms"]["p99"]["median"], summary["rows_per_s"]["median"]
+        failed, answered = summary["failed"]["median"], summary["requests"]["median"]
         missed = []
         if self.max_p99_ms is not None and p99 > self.max_p99_ms:
             missed.append(f"p99 latency must be at most {self.max_p99_ms:g} ms; measured {p99:.4g} ms")
+        elif self.max_p99_ms is not None and failed > 0.01 * (failed + answered):
+            missed.append(
+                f"p99 latency must be at most {self.max_p99_ms:g} ms; {failed:.0f} of {failed + answered:.0f} requests "
+                "were not answered at all"
+            )
         if self.min_rows_per_s is not None and rows < self.min_rows_per_s:
             missed.append(f"throughput must be at least {self.min_rows_per_s:g} rows/s; measured {rows:.4g} rows/s")
         if missed:

@@ -117,7 +117,7 @@ def _infeasible(problem: RoutingProblem, table: ScoreTable, name: str, value: fl
             f"the first stage alone costs {nearest:.6g} {table.cost_unit}",
             nearest,
         )
-    best = best_thresholds(problem, Target(most_cost=float(problem.cost.max())))
+    best = best_thresholds(problem, Target(most_cost=np.inf))
     nearest = problem.value(np.full(table.stages - 1, NEVER) if best is None else best)[0]
     what = "agreement" if name == "target_agreement" else "accuracy"
     return InfeasibleTarget(

@@ -3,6 +3,7 @@
 Fitting uses scikit-learn and SciPy; applying is a line of NumPy, since it happens at every request.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -150,7 +151,7 @@ def calibrator_from_dict(values: Mapping[str, Any]) -> Calibrators:
     """
     numbers = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     name = numbers.pop("type", None)
-    if name not in CALIBRATORS:
+    if not isinstance(name, str) or name not in CALIBRATORS:
         raise PolicyError(f"calibrator type must be one of {sorted(CALIBRATORS)}; got {name!r}")
     try:
         calibrator = CALIBRATORS[name](**numbers)
@@ -164,9 +165,10 @@ def calibrator_from_dict(values: Mapping[str, Any]) -> Calibrators:
 
 def _number_problem(calibrator: Calibrators) -> str | None:
     for key, value in asdict(calibrator).items():
-        numbers = value if isinstance(value, tuple) else (value,)
-        if not all(isinstance(number, int | float) and np.isfinite(number) for number in numbers):
-            return f"{key} must be finite numbers; got {value!r}"
+        numbers = value if isinstance(calibrator, Isotonic) else (value,)
+        if not isinstance(numbers, tuple) or not all(map(_is_finite, numbers)):
+            wanted = "a list of finite numbers" if isinstance(calibrator, Isotonic) else "a finite number"
+            return f"{key} must be {wanted}; got {value!r}"
     if isinstance(calibrator, Temperature) and calibrator.temperature <= 0:
         return f"temperature must be above 0; got {calibrator.temperature}"
     if isinstance(calibrator, Platt) and calibrator.slope < 0:
@@ -177,6 +179,12 @@ def _number_problem(calibrator: Calibrators) -> str | None:
         if np.any(np.diff(calibrator.x) < 0) or np.any(np.diff(calibrator.y) < 0):
             return "x and y must not fall"
     return None
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max  # integers of JSON may be of any size
 
 
 def _logit(confidence: np.ndarray) -> np.ndarray:
@@ -218,7 +226,11 @@ def _fit_platt(confidence: np.ndarray, correct: np.ndarray) -> Platt:
     outcome = np.repeat([1, 0], len(correct))
     model = LogisticRegression(C=1e10, max_iter=1000)
     model.fit(logit, outcome, sample_weight=np.concatenate([target, 1 - target]))
-    return Platt(max(float(model.coef_[0, 0]), 0.0), float(model.intercept_[0]))
+    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
+    if slope <= 0:
+        # The best curve that does not fall is flat.
+        slope, intercept = 0.0, float(_logit(target.mean()))
+    return Platt(slope, intercept)
 
 
 def _fit_isotonic(confidence: np.ndarray, correct: np.ndarray) -> Isotonic:

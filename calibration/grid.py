@@ -12,12 +12,12 @@ import numpy as np
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.routers import NEVER
 
-__all__ = ["Grid"]
+__all__ = ["LARGEST_GRID", "Grid"]
 
 LARGEST_GRID = 2_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Grid:
     """Mean gain and mean cost at every combination of candidates.
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,9 +128,10 @@ class Policy:
             PolicyError: the text is not JSON, or not a policy.
         """
         try:
-            return cls.from_dict(json.loads(text))
-        except ValueError as error:
+            values = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
             raise PolicyError(f"the policy is not JSON: {error}") from error
+        return cls.from_dict(values)
 
     @classmethod
     def from_dict(cls, values: Any) -> "Policy":
@@ -147,19 +149,26 @@ class Policy:
         thresholds = [
             _number(index, entry, "threshold", NEVER, problems) for index, entry in enumerate(values["stages"][:-1])
         ]
-        cost = [_number(index, entry, "cost", np.inf, problems) for index, entry in enumerate(values["stages"])]
-        if not isinstance(values.get("certificate", {}), Mapping):
-            problems.append("certificate must be an object")
+        largest = sys.float_info.max
+        cost = [_number(index, entry, "cost", largest, problems) for index, entry in enumerate(values["stages"])]
+        certificate, cost_unit = values.get("certificate", {}), values.get("cost_unit", "ms")
+        if not isinstance(certificate, Mapping) or not _is_json(certificate):
+            problems.append("certificate must be an object of finite numbers, texts and lists")
+        if not isinstance(cost_unit, str):
+            problems.append(f"cost_unit must be a text; got {cost_unit!r}")
+        entries = [entry for entry in values["stages"] if isinstance(entry, Mapping)]
+        names = [entry["name"] for entry in entries if isinstance(entry.get("name"), str)]
+        if len(set(names)) < len(names):
+            problems.append(f"stages must have different names; got {names}")
         if problems:
             raise PolicyError("\n  ".join(["the policy cannot be used:", *problems]))
-        names = tuple(str(entry["name"]) for entry in values["stages"])
         return cls(
-            names,
+            tuple(names),
             tuple(router for router in routers if router),
             np.array(thresholds),
             np.array(cost),
-            str(values.get("cost_unit", "ms")),
-            values.get("certificate", {}),
+            cost_unit,
+            certificate,
         )
 
 
@@ -178,16 +187,32 @@ def _problem(policy: Policy) -> str | None:
     return None
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
 def _router(index: int, entry: Any, problems: list[str]) -> Router | None:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
         problems.append(f"stages[{index}] must be an object with a 'name'; got {entry!r}")
         return None
     score = entry.get("score")
-    if score is not None and score not in SCORES:
+    if score is not None and (not isinstance(score, str) or score not in SCORES):
         problems.append(f"stages[{index}].score must be null or one of {sorted(SCORES)}; got {score!r}")
         return None
+    calibrator = entry.get("calibrator")
+    if not isinstance(calibrator, Mapping):
+        problems.append(f"stages[{index}].calibrator must be an object; got {calibrator!r}")
+        return None
     try:
-        return Router(score, calibrator_from_dict(entry.get("calibrator") or {}))
+        return Router(score, calibrator_from_dict(calibrator))
     except PolicyError as error:
         problems.append(f"stages[{index}].calibrator: {error}")
         return None

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascade.calibration.calibrators import Temperature
 from cascade.calibration.score_table import ScoreTable
+from cascade.errors import ScoreTableError
 from cascade.routers import Router, answering_stage
 
 __all__ = ["RoutingProblem", "calibrated_confidence"]
@@ -19,7 +21,16 @@ def calibrated_confidence(table: ScoreTable, routers: tuple[Router, ...]) -> np.
 
     Returns:
         (n, K) float64 in [0, 1].
+
+    Raises:
+        ScoreTableError: a router has a temperature, which only class probabilities can be divided by.
     """
+    for name, router in zip(table.stage, routers, strict=True):
+        if table.scores is None and isinstance(router.calibrator, Temperature):
+            raise ScoreTableError(
+                f"stage {str(name)!r} is calibrated by a temperature, but the score table has no 'scores'; "
+                "collect them, or calibrate on this table"
+            )
     columns = [
         router.confidence(None if table.scores is None else table.scores[:, k], table.confidence[:, k])
         for k, router in enumerate(routers)
@@ -27,7 +38,7 @@ def calibrated_confidence(table: ScoreTable, routers: tuple[Router, ...]) -> np.
     return np.stack(columns, axis=1).astype(np.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RoutingProblem:
     """What n rows gain and cost, depending on the stage that answers them.
 

@@ -1,18 +1,18 @@
 """The score table: what every stage said on every row of a set, collected once."""
 
 import hashlib
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
+from cascade.calibration.npz import load_arrays
 from cascade.errors import ScoreTableError
 
 __all__ = ["ScoreTable"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScoreTable:
     """What K stages said on n rows.
 
@@ -125,14 +125,9 @@ class ScoreTable:
         """
         known = {field.name for field in fields(cls)}
         try:
-            with np.load(path, allow_pickle=False) as file:
-                if not hasattr(file, "files"):
-                    raise ScoreTableError(f"{path} is a single array; a score table is an .npz file of several")
-                arrays = {name: file[name] for name in file.files if name in known}
+            arrays = load_arrays(path, known, ScoreTableError)
         except FileNotFoundError as error:
             raise ScoreTableError(f"{path} does not exist; 'cascade collect' makes it") from error
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ScoreTableError(f"{path} is not a readable .npz file of plain arrays: {error}") from error
         missing = [name for name in ("prediction", "confidence", "cost", "stage") if name not in arrays]
         if missing:
             raise ScoreTableError(f"{path} lacks the arrays {', '.join(missing)}")

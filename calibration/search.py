@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.calibration.grid import Grid
+from cascade.calibration.grid import LARGEST_GRID, Grid
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.routers import accepted, answering_stage
+from cascade.routers import NEVER, accepted, answering_stage
 
 __all__ = ["Target", "best_thresholds"]
 
@@ -43,7 +43,7 @@ class Target:
         return np.asarray(found[np.lexsort(tuple(key[found] for key in keys))])
 
 
-def best_thresholds(problem: RoutingProblem, target: Target) -> np.ndarray | None:
+def best_thresholds(problem: RoutingProblem, target: Target, largest: int = LARGEST_GRID) -> np.ndarray | None:
     """Searches thresholds on the empirical means.
 
     The optimum over a grid of all combinations (:class:`Grid`), then from its best points one threshold after the
@@ -53,11 +53,23 @@ def best_thresholds(problem: RoutingProblem, target: Target) -> np.ndarray | Non
     Args:
         problem: n rows, K stages.
         target: what must be reached.
+        largest: bound on the number of combinations in the grid.
 
     Returns:
-        (K - 1,) thresholds, or ``None`` if no thresholds reach the target.
+        (K - 1,) thresholds, or ``None`` if none that reach the target were found.
     """
-    grid = Grid.of(problem)
+    grid = Grid.of(problem, largest)
+    best = _from_grid(problem, target, grid)
+    if best is not None or target.least_gain is None:
+        return best
+    # A gain that no cell of a coarse grid has may still be reached between the cells.
+    highest = _from_grid(problem, Target(most_cost=np.inf), grid)
+    if highest is None or problem.value(highest)[0] < target.least_gain - ROUNDING:
+        return None
+    return _refine(problem, target, highest)
+
+
+def _from_grid(problem: RoutingProblem, target: Target, grid: Grid) -> np.ndarray | None:
     ranked = target.rank(grid.gain.ravel(), grid.cost.ravel())
     if not len(ranked):
         return None
@@ -90,7 +102,8 @@ def _along(problem: RoutingProblem, thresholds: np.ndarray, k: int) -> tuple[np.
     """Mean gain and cost for every value of threshold k, the others fixed: O(n log n).
 
     Returns:
-        (values, gain, cost), one entry for the present value and one for each distinct confidence that reaches stage k.
+        (values, gain, cost), an entry for each distinct confidence that reaches stage k, for the present value and
+        for ``NEVER``.
     """
     n = len(problem.confidence)
     reached = np.ones(n, dtype=bool)
@@ -106,12 +119,12 @@ def _along(problem: RoutingProblem, thresholds: np.ndarray, k: int) -> tuple[np.
     for weight in (problem.gain, problem.cost):
         otherwise = np.take_along_axis(weight, stage, axis=1)[:, 0]
         change = np.cumsum(weight[order, k] - otherwise[order])
-        totals.append((otherwise.sum() + change[last_of_ties]) / n)
+        totals.append(np.append(change[last_of_ties], 0.0) + otherwise.sum())
     now = problem.value(thresholds)
     return (
-        np.append(values[last_of_ties], thresholds[k]),
-        np.append(totals[0], now[0]),
-        np.append(totals[1], now[1]),
+        np.concatenate([values[last_of_ties], [NEVER, thresholds[k]]]),
+        np.append(totals[0] / n, now[0]),
+        np.append(totals[1] / n, now[1]),
     )
 
 

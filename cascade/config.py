@@ -131,7 +131,7 @@ class CascadeConfig(_Config):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
     rows: RowsConfig
     classes: tuple[str, ...] | None = None
-    stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
+    stages: tuple[StageConfig, ...]
     policy: Path = Path("policy.json")
     serving: ServingConfig = ServingConfig()
 
@@ -144,6 +144,14 @@ class CascadeConfig(_Config):
         """
         config = load_yaml_model(Path(path), cls, ConfigError)
         return config.model_copy(update={"policy": Path(path).resolve().parent / config.policy})
+
+    @field_validator("stages")
+    @classmethod
+    def _not_empty(cls, value: tuple[StageConfig, ...]) -> tuple[StageConfig, ...]:
+        # Not a min_length: pydantic then reports an empty tuple wherever a stage in it is wrong.
+        if not value:
+            raise ValueError("there must be at least one stage")
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> Self:

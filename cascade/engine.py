@@ -15,7 +15,7 @@ PENDING = -1
 """Stage of a row that no stage so far was sure of."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Answers:
     """What a cascade, or a part of it, says about n rows.
 

@@ -9,7 +9,7 @@ from cascade.errors import RowsError
 __all__ = ["Prediction"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prediction:
     """The answers of one model.
 
@@ -45,12 +45,17 @@ class Prediction:
             source: name for the message.
 
         Raises:
-            RowsError: an array has another length, or there is neither a probability nor a confidence.
+            RowsError: an array has another shape, or there are not either probabilities or a confidence.
         """
-        for name in ("answer", "probabilities", "confidence", "cost"):
+        for name, axes in (("answer", 1), ("probabilities", 2), ("confidence", 1), ("cost", 1)):
             array = getattr(self, name)
-            if array is not None and len(array) != rows:
-                raise RowsError(f"{source} was given {rows} rows but returned {len(array)} values of {name}")
+            if array is None:
+                continue
+            shape = np.shape(array)
+            if len(shape) != axes or shape[0] != rows:
+                raise RowsError(f"{source} was given {rows} rows but returned {name} of shape {shape}")
         if self.probabilities is None and self.confidence is None:
             raise RowsError(f"{source} returned neither probabilities nor a confidence")
+        if self.probabilities is not None and self.confidence is not None:
+            raise RowsError(f"{source} returned both probabilities and a confidence; return what the router shall use")
         return self

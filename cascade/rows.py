@@ -30,9 +30,12 @@ def check_rows(rows: Any, expected: RowsConfig) -> np.ndarray:
         raise RowsError(f"rows must have the shape (n, {', '.join(map(str, expected.shape))}); got {given.shape}")
     if not _fits(given, expected.numpy_dtype):
         raise RowsError(f"rows must be {expected.dtype}; got {given.dtype}, whose values do not all fit")
-    if given.dtype.kind == "f" and not np.isfinite(given).all():
-        raise RowsError(f"rows must be finite; row {_first_bad_row(given)} holds NaN or infinity")
-    return np.ascontiguousarray(given, dtype=expected.numpy_dtype)
+    with np.errstate(over="ignore"):
+        wanted = np.ascontiguousarray(given, dtype=expected.numpy_dtype)
+    if wanted.dtype.kind == "f" and not np.isfinite(wanted).all():
+        row = _first_bad_row(wanted)
+        raise RowsError(f"rows must be finite; row {row} holds NaN, infinity or a number too large for {wanted.dtype}")
+    return wanted
 
 
 def _array(rows: Any) -> np.ndarray:

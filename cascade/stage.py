@@ -37,7 +37,7 @@ class Stage:
         """(n,) float64 in [0, 1], before calibration: what a score table holds."""
         if prediction.confidence is not None:
             return np.asarray(prediction.confidence, dtype=np.float64)
-        probabilities = np.asarray(prediction.probabilities, dtype=np.float64)
+        probabilities = np.ascontiguousarray(prediction.probabilities, dtype=np.float64)
         return np.asarray(np.clip(SCORES[self.score](probabilities), 0.0, 1.0))
 
     def confidence(self, prediction: Prediction, router: Router) -> np.ndarray:

@@ -30,7 +30,7 @@ def load_yaml_model(path: Path, model: type[Model], error_type: type[InputError]
         raise error_type(f"{path} does not exist") from error
     except (OSError, UnicodeDecodeError) as error:
         raise error_type(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2001-99-99 is a ValueError
         raise error_type(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise error_type(f"{path} must hold keys and values at its top; got {type(data).__name__}")

@@ -25,7 +25,8 @@ def accepted(confidence: np.ndarray, threshold: float) -> np.ndarray:
     Returns:
         (n,) bool.
     """
-    return np.asarray(confidence >= threshold)
+    # In float64: NumPy would round NEVER to 1 beside a float32 array.
+    return np.asarray(np.asarray(confidence, dtype=np.float64) >= threshold)
 
 
 def answering_stage(confidence: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

@@ -46,8 +46,9 @@ class Router:
             ValueError: what the router needs is missing.
         """
         if probabilities is not None and self.score is not None:
-            # Always in float64, so that a score table and a served row give the same bits.
-            exact = np.asarray(probabilities, dtype=np.float64)
+            # Always in float64 and in C order (sums depend on it), so that a score table and a served row give the
+            # same bits.
+            exact = np.ascontiguousarray(probabilities, dtype=np.float64)
             raw = SCORES[self.score](self.calibrator.probabilities(exact))
         elif own_confidence is not None:
             raw = own_confidence

@@ -7,6 +7,7 @@ extra ``bench``.
 """
 
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -93,6 +94,7 @@ def main(
     parts = [request_body(rows[index : index + 1]) for index in chosen]
     contents, headers = [body for body, _ in parts], parts[0][1]
     console = Console(stderr=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped then, too
     numbers: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         wrk = Wrk(contents, headers, Path(name))

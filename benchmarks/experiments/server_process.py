@@ -1,5 +1,6 @@
 """A server in a process of its own: started, waited for, and stopped with everything that it started."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -44,8 +45,12 @@ class ServerProcess:
         self.name, self.command, self.url, self.probe, self.log = name, list(command), url, probe, log
 
     def __enter__(self) -> Self:
+        # A Ray of its own, even where a cluster is set.
+        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(self.command, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(
+                self.command, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
         try:
             self._wait_until_ready()
         except BaseException:

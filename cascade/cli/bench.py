@@ -49,7 +49,9 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Load a cascade in a closed loop, and report speed, accuracy and cost; exit code 6 if an objective is missed."""
+    # Without the address, since a result file names no host.
     options = {name: _plain(value) for name, value in locals().items() if name not in ("as_json", "config_path", "url")}
+    options |= {"policy": options.pop("policy_path"), "rows": options.pop("rows_file")}
     _check_options(target, url, policy_path, biggest_alone, out, plot)
 
     from cascade.benchmarks.benchmark import Benchmark

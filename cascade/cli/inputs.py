@@ -1,12 +1,12 @@
 """What several verbs read: rows with labels, tables, configurations."""
 
-import zipfile
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import numpy as np
 import typer
 
+from cascade.calibration.npz import load_arrays
 from cascade.cli.console import console
 from cascade.errors import DataError
 
@@ -41,12 +41,9 @@ def load_rows(dataset: str | None, split: str, rows_file: Path | None) -> tuple[
 
 def _from_file(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in getattr(file, "files", ()) if name in ("rows", "label")}
+        arrays = load_arrays(path, ("rows", "label"), DataError)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not a readable .npz file of plain arrays: {error}") from error
     if "rows" not in arrays or not arrays["rows"].ndim:
         raise DataError(f"{path} must be an .npz file with an array 'rows' (and 'label', if labels are known)")
     rows, label = arrays["rows"], arrays.get("label")

@@ -34,7 +34,7 @@ def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iter
         The handle of the gateway, with ``predict.remote(rows)``.
 
     Raises:
-        ConfigError: the port is taken.
+        ConfigError: the port is taken, or the cluster cannot be joined.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -47,7 +47,14 @@ def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iter
     joined = bool(os.environ.get("RAY_ADDRESS"))
     if not joined:
         _check_port(config.serving.host, config.serving.port)
-    ray.init(**_ray_options(config, folder, joined))
+    try:
+        ray.init(**_ray_options(config, folder, joined))
+    except ConnectionError as error:
+        address = os.environ["RAY_ADDRESS"] if joined else "local"
+        raise ConfigError(
+            f"no Ray cluster can be joined at {address!r}; is it up? "
+            "A cluster that asks for a token needs RAY_AUTH_MODE=token here"
+        ) from error
     try:
         serve.start(proxy_location="Disabled")
         yield serve.run(application, name=config.name, route_prefix=None)

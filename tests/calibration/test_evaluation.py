@@ -1,0 +1,133 @@
+"""Evaluation against a plain loop, its intervals against SciPy."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest, norm
+
+from cascade.calibration import Identity, Platt, Policy, ScoreTable, Temperature, evaluate
+from cascade.calibration.evaluation import proportion_interval
+from cascade.errors import PolicyError, ScoreTableError
+from cascade.routers import NEVER, Router
+
+
+def by_hand(table, confidence, thresholds):
+    """Stage, cost, rightness and agreement of each row, one after the other."""
+    rows = []
+    for i in range(len(table)):
+        cost = 0.0
+        for k in range(table.stages):
+            cost += float(table.cost[k] if table.cost.ndim == 1 else table.cost[i, k])
+            if k == table.stages - 1 or confidence[i, k] >= thresholds[k]:
+                break
+        answer = int(table.prediction[i, k])
+        right = None if table.label is None else answer == table.label[i]
+        rows.append((k, cost, right, answer == table.prediction[i, -1]))
+    return rows
+
+
+@st.composite
+def cases(draw):
+    stages = draw(st.integers(1, 4))
+    options = {
+        "n": draw(st.integers(1, 25)),
+        "stages": stages,
+        "seed": draw(st.integers(0, 1000)),
+        "levels": draw(st.sampled_from([None, 2, 5])),
+        "labels": draw(st.booleans()),
+        "row_cost": draw(st.booleans()),
+    }
+    levels = st.sampled_from([0.0, 0.2, 0.5, 0.8, 1.0, NEVER])
+    return options, np.array(draw(st.lists(levels, min_size=stages - 1, max_size=stages - 1)))
+
+
+@given(cases())
+def test_evaluation_equals_a_plain_loop(make_table, case):
+    options, thresholds = case
+    table = make_table(**options)
+    policy = Policy.from_thresholds(tuple(table.stage.tolist()), thresholds)
+    seen, rows = evaluate(table, policy), by_hand(table, table.confidence, thresholds)
+    n = len(rows)
+    assert seen.rows == n
+    assert seen.stage_share == pytest.approx([sum(row[0] == k for row in rows) / n for k in range(table.stages)])
+    assert seen.mean_cost == pytest.approx(sum(row[1] for row in rows) / n)
+    assert seen.agreement == pytest.approx(sum(row[3] for row in rows) / n)
+    if table.label is None:
+        assert (seen.accuracy, seen.accuracy_interval, seen.last_stage_accuracy) == (None, None, None)
+    else:
+        assert seen.accuracy == pytest.approx(sum(row[2] for row in rows) / n)
+        assert seen.last_stage_accuracy == pytest.approx(np.mean(table.prediction[:, -1] == table.label))
+    last = table.cost[-1] if table.cost.ndim == 1 else table.cost[:, -1].mean()
+    assert seen.last_stage_cost == pytest.approx(last)
+    json.dumps(seen.to_dict(), allow_nan=n == 1)  # one row has no standard deviation
+
+
+def test_routers_are_applied_before_thresholds(make_table):
+    table = make_table(50, 2, classes=4)
+    router = Router("margin", Temperature(2.0))
+    threshold = float(np.median(router.confidence(table.scores[:, 0])))
+    policy = Policy(("stage0", "stage1"), (router, router), np.array([threshold]))
+    scaled = table.scores[:, 0] ** 0.5
+    scaled = np.sort(scaled / scaled.sum(axis=1, keepdims=True), axis=1)
+    expected = np.mean(scaled[:, -1] - scaled[:, -2] >= threshold)
+    assert evaluate(table, policy).stage_share[0] == pytest.approx(expected, abs=0.021)  # the median row may tie
+    assert 0.4 < expected < 0.6
+
+
+def test_without_scores_the_tables_confidence_is_calibrated(make_table):
+    table = make_table(50, 2)
+    routers = (Router("margin", Platt(1.0, 1.0)), Router("margin", Identity()))
+    policy = Policy(("stage0", "stage1"), routers, np.array([0.8]))
+    logit = np.log(table.confidence[:, 0] / (1 - table.confidence[:, 0]))
+    assert evaluate(table, policy).stage_share[0] == pytest.approx(np.mean(1 / (1 + np.exp(-logit - 1)) >= 0.8))
+
+
+def test_a_temperature_cannot_be_replayed_without_scores(make_table):
+    router = Router("margin", Temperature(2.0))
+    policy = Policy(("stage0", "stage1"), (router, router), np.array([0.5]))
+    with pytest.raises(ScoreTableError, match=r"'stage0' .* temperature"):
+        evaluate(make_table(10, 2), policy)
+
+
+def test_a_policy_of_other_stages_is_refused(make_table):
+    with pytest.raises(PolicyError, match="the score table has"):
+        evaluate(make_table(5, 2), Policy.from_thresholds(("stage1", "stage0"), np.array([0.5])))
+
+
+@given(st.integers(1, 60), st.data(), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
+def test_proportions_have_clopper_and_pearsons_interval(trials, data, level):
+    successes = data.draw(st.integers(0, trials))
+    reference = binomtest(successes, trials).proportion_ci(level, method="exact")
+    assert proportion_interval(successes, trials, level) == pytest.approx(tuple(reference), abs=1e-9)
+
+
+def test_intervals_of_the_evaluation_are_those_of_its_counts(make_table):
+    table = make_table(80, 3, seed=4, row_cost=True)
+    policy = Policy.from_thresholds(("stage0", "stage1", "stage2"), np.array([0.8, 0.7]))
+    seen, rows = evaluate(table, policy, level=0.8), by_hand(table, table.confidence, policy.thresholds)
+
+    def reference(count):
+        return tuple(binomtest(int(count), 80).proportion_ci(0.8, method="exact"))
+
+    assert seen.accuracy_interval == pytest.approx(reference(sum(row[2] for row in rows)))
+    assert seen.agreement_interval == pytest.approx(reference(sum(row[3] for row in rows)))
+    for k in range(3):
+        assert seen.stage_share_interval[k] == pytest.approx(reference(sum(row[0] == k for row in rows)))
+    costs = np.array([row[1] for row in rows])
+    half = norm.ppf(0.9) * np.sqrt(costs.var(ddof=1) / 80)
+    assert seen.mean_cost_interval == pytest.approx((costs.mean() - half, costs.mean() + half))
+
+
+def test_an_evaluation_survives_pickling(make_table):
+    seen = evaluate(make_table(9, 2), Policy.from_thresholds(("stage0", "stage1"), np.array([0.5])))
+    assert pickle.loads(pickle.dumps(seen)).to_dict() == seen.to_dict()
+
+
+def test_one_stage_answers_everything():
+    table = ScoreTable(np.array([[1], [2]]), np.zeros((2, 1)), np.array([3.0]), np.array(["only"]), label=[1, 1])
+    seen = evaluate(table, Policy.from_thresholds(("only",), np.zeros(0)))
+    assert (seen.accuracy, seen.agreement, seen.mean_cost, seen.stage_share.tolist()) == (0.5, 1.0, 3.0, [1.0])

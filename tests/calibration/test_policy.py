@@ -1,0 +1,237 @@
+"""A policy as a file: round trip, stable bytes, and nothing but a PolicyError for a broken one."""
+
+import copy
+import json
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascade.calibration import Identity, Isotonic, Platt, Policy, Temperature
+from cascade.errors import PolicyError
+from cascade.routers import NEVER, Router
+
+
+def example():
+    routers = (
+        Router("margin", Platt(1.25, -0.5)),
+        Router("maximum_probability", Temperature(1.5)),
+        Router(None, Isotonic((0.1, 0.5), (0.2, 0.9))),
+        Router("negative_entropy", Identity()),
+    )
+    certificate = {"guarantee": "none", "target": {"target_accuracy": 0.94}, "observed": {"stage_share": [0.5, 0.5]}}
+    return Policy(("a", "b", "c", "d"), routers, np.array([0.1 + 0.2, 1.0, NEVER]), np.arange(4.0), "ms", certificate)
+
+
+@st.composite
+def policies(draw):
+    stages = draw(st.integers(1, 4))
+    unit = st.floats(0, 1) | st.just(NEVER)
+    thresholds = draw(st.lists(unit, min_size=stages - 1, max_size=stages - 1))
+    routers = [
+        Router(
+            draw(st.sampled_from([None, "margin", "maximum_probability", "negative_entropy"])),
+            draw(
+                st.builds(Temperature, st.floats(0.01, 100))
+                | st.builds(Platt, st.floats(0, 9), st.floats(-9, 9))
+                | st.just(Identity())
+            ),
+        )
+        for _ in range(stages)
+    ]
+    cost = draw(st.lists(st.floats(0, 1e9), min_size=stages, max_size=stages))
+    return Policy(tuple(f"s{k}" for k in range(stages)), tuple(routers), np.array(thresholds), np.array(cost))
+
+
+@given(policies())
+def test_text_and_back_gives_an_equal_policy_bit_for_bit(policy):
+    again = Policy.from_json(policy.to_json())
+    assert again == policy
+    assert again.thresholds.tobytes() == policy.thresholds.tobytes()
+    assert again.routers == policy.routers
+    assert again.version == policy.version
+    assert hash(again) == hash(policy)
+
+
+def test_a_file_and_back(tmp_path):
+    path = tmp_path / "policy.json"
+    example().save(path)
+    assert Policy.load(path) == example()
+    assert path.read_text() == example().to_json()
+    assert [file.name for file in tmp_path.iterdir()] == ["policy.json"]
+
+
+def test_the_text_does_not_depend_on_the_order_in_which_things_were_put_in():
+    backwards = {key: value for key, value in reversed(list(example().certificate.items()))}
+    policy = example()
+    other = Policy(policy.stages, policy.routers, policy.thresholds, policy.cost, "ms", backwards)
+    assert list(backwards) != list(policy.certificate)
+    assert other.to_json() == policy.to_json()
+
+
+def change(**updates):
+    policy = example()
+    fields = ("stages", "routers", "thresholds", "cost", "cost_unit", "certificate")
+    return Policy(*(updates.get(field, getattr(policy, field)) for field in fields))
+
+
+def test_every_part_of_the_content_changes_the_version():
+    policy = example()
+    changed = [
+        change(stages=("a", "b", "c", "e")),
+        change(routers=(*policy.routers[:3], Router("margin", Identity()))),
+        change(routers=(Router("margin", Platt(1.25, np.nextafter(-0.5, 0))), *policy.routers[1:])),
+        change(thresholds=np.array([np.nextafter(0.1 + 0.2, 1), 1.0, NEVER])),
+        change(thresholds=np.array([0.1 + 0.2, 1.0, 1.0])),
+        change(cost=np.array([0, 1, 2, 4])),
+        change(cost_unit="MFLOP"),
+        change(certificate={}),
+    ]
+    versions = {policy.version, *(other.version for other in changed)}
+    assert len(versions) == len(changed) + 1
+    assert all(other != policy for other in changed)
+    assert all(len(version) == 12 for version in versions)
+
+
+def test_a_policy_survives_pickling():
+    assert pickle.loads(pickle.dumps(example())) == example()
+
+
+def test_threshold_of_the_last_stage_is_none():
+    assert [example().threshold(k) for k in range(4)] == [0.1 + 0.2, 1.0, NEVER, None]
+
+
+def test_repr_tells_the_thresholds():
+    text = repr(example())
+    assert example().version in text
+    assert "a >= 0.3, b >= 1, c never, d" in text
+
+
+@pytest.mark.parametrize(
+    "updates",
+    [
+        {"stages": ()},
+        {"stages": ("a", "b", "c", "a")},
+        {"routers": (Router(None, Identity()),)},
+        {"thresholds": np.array([0.5, 0.5])},
+        {"thresholds": np.array([[0.5, 0.5, 0.5]])},
+        {"thresholds": np.array([0.5, np.nan, 0.5])},
+        {"thresholds": np.array([0.5, -0.1, 0.5])},
+        {"thresholds": np.array([0.5, np.nextafter(NEVER, 2), 0.5])},
+        {"cost": np.ones(3)},
+        {"cost": np.array([1, 2, 3, np.inf])},
+        {"cost": np.array([1, 2, -3, 4])},
+    ],
+    ids=str,
+)
+def test_what_contradicts_itself_is_refused(updates):
+    with pytest.raises(PolicyError):
+        change(**updates)
+
+
+def test_all_problems_of_a_file_are_told_at_once(tmp_path):
+    values = example().to_dict()
+    values["stages"][0] |= {"threshold": 1.5, "cost": -1, "score": "entropy"}
+    values["stages"][1] |= {"threshold": None, "calibrator": {"type": "platt", "slope": -1}}
+    values["stages"][2] |= {"cost": "dear", "calibrator": [], "name": "a"}
+    values["stages"][3] = "last"
+    values |= {"certificate": 3, "cost_unit": 7}
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps(values))
+    with pytest.raises(PolicyError) as caught:
+        Policy.load(path)
+    text = str(caught.value)
+    assert str(path) in text
+    for problem in (
+        "stages[0].threshold must be a number",
+        "stages[0].cost must be a number",
+        "stages[0].score must be null or one of",
+        "stages[1].threshold must be a number",
+        "stages[1].calibrator: calibrator 'platt': slope must be at least 0",
+        "stages[2].cost must be a number",
+        "stages[2].calibrator must be an object",
+        "stages[3] must be an object with a 'name'",
+        "stages[3].cost must be a number",
+        "stages must have different names",
+        "certificate must be an object",
+        "cost_unit must be a text",
+    ):
+        assert problem in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        "[" * 100_000,
+        '{"stages": []}',
+        '{"schema_version": 2, "stages": [{}]}',
+        "1" * 5000,
+        example().to_json().replace("0.5", "NaN"),
+        example().to_json().replace("0.5", "Infinity"),
+        example().to_json().replace("0.5", "1e999"),
+        example().to_json().replace('"cost": 3.0', f'"cost": {10**400}'),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_text_that_is_no_policy_is_refused(text):
+    with pytest.raises(PolicyError):
+        Policy.from_json(text)
+
+
+def test_missing_and_unreadable_files_are_refused(tmp_path):
+    with pytest.raises(PolicyError, match="'cascade calibrate' makes it"):
+        Policy.load(tmp_path / "none.json")
+    with pytest.raises(PolicyError, match="cannot be read"):
+        Policy.load(tmp_path)
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PolicyError, match="cannot be read"):
+        Policy.load(tmp_path / "binary.json")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | st.just(10**400) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def places(values, path=()):
+    """The path of every value in nested objects and lists."""
+    yield path
+    items = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    for key, value in items:
+        yield from places(value, (*path, key))
+
+
+PLACES = [path for path in places(example().to_dict()) if path]
+
+
+@settings(max_examples=400)
+@given(st.lists(st.tuples(st.sampled_from(PLACES), st.none() | JSON.map(lambda v: (v,))), min_size=1, max_size=3))
+def test_a_mutated_policy_is_a_policy_or_a_policy_error(mutations):
+    values = copy.deepcopy(example().to_dict())
+    for path, replacement in mutations:
+        target = values
+        try:
+            for key in path[:-1]:
+                target = target[key]
+            if replacement is None:
+                del target[path[-1]]
+            else:
+                target[path[-1]] = replacement[0]
+        except (TypeError, KeyError, IndexError):
+            continue  # an earlier mutation took this place away
+    try:
+        policy = Policy.from_json(json.dumps(values))
+    except PolicyError:
+        return
+    assert Policy.from_json(policy.to_json()) == policy
+    confidence = np.array([0.0, 0.5, 1.0])
+    for router in policy.routers:
+        assert router.confidence(np.array([[0.2, 0.8]] * 3), confidence).shape == (3,)

@@ -1,0 +1,52 @@
+"""What several folders of tests share."""
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from cascade.calibration import ScoreTable
+
+settings.register_profile("project", deadline=None, max_examples=40, derandomize=True, database=None)
+settings.load_profile("project")
+
+
+def build_table(n, stages, seed=0, levels=None, classes=None, labels=True, row_cost=False, dtype=np.float64):
+    """A synthetic score table: later stages are better and dearer, and confidence tells something about rightness.
+
+    Args:
+        n: rows.
+        stages: K.
+        seed: of everything random.
+        levels: number of distinct confidences, for ties; ``None`` for as many as there are rows.
+        classes: C; then the table has scores, and the confidences are the largest of them.
+        labels: whether the right answers are known.
+        row_cost: whether every row has costs of its own.
+        dtype: of the scores.
+    """
+    random = np.random.default_rng(seed)
+    label = random.integers(0, classes or 3, n)
+    skill = np.linspace(0.55, 0.95, stages)
+    scores = None
+    if classes:
+        logits = random.normal(size=(n, stages, classes)) * 1.5
+        logits[np.arange(n), :, label] += np.linspace(0.8, 3.0, stages)
+        scores = np.exp(logits - logits.max(axis=2, keepdims=True))
+        scores = (scores / scores.sum(axis=2, keepdims=True)).astype(dtype)
+        prediction, confidence = scores.argmax(axis=2), scores.max(axis=2)
+    else:
+        confidence = np.clip(random.beta(4, 2, (n, stages)), 0, 1)
+        if levels:
+            confidence = np.round(confidence * levels) / levels
+        right = random.random((n, stages)) < np.clip(confidence * 0.6 + skill * 0.5, 0, 1)
+        prediction = np.where(right, label[:, None], (label[:, None] + 1) % 3)
+    cost = np.geomspace(1.0, 10.0 ** (stages - 1), stages)
+    if row_cost:
+        cost = cost * random.uniform(0.5, 1.5, (n, stages))
+    names = np.array([f"stage{k}" for k in range(stages)])
+    return ScoreTable(prediction, confidence, cost, names, "ms", label if labels else None, scores)
+
+
+@pytest.fixture(scope="session")
+def make_table():
+    """The function ``build_table``."""
+    return build_table

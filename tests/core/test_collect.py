@@ -1,0 +1,100 @@
+"""Collecting: what the stages say, batch by batch, with a cost that means something."""
+
+import time
+
+import numpy as np
+import pytest
+
+from cascade.backends.fake_backend import FakeBackend
+from cascade.collect import collect
+from cascade.errors import InputError
+from cascade.prediction import Prediction
+from cascade.stage import Stage
+
+TABLE = np.random.default_rng(0).dirichlet(np.ones(3), size=40)
+
+
+class Costly:
+    """A model whose cost differs from row to row."""
+
+    def predict(self, rows):
+        found = TABLE[rows[:, 0]]
+        return Prediction(found.argmax(axis=1), found, cost=rows[:, 0] * 2.0)
+
+
+class Counting(FakeBackend):
+    def flops_per_row(self, rows):
+        return 5e6
+
+
+ROWS = np.arange(40)[:, None]
+
+
+@pytest.mark.parametrize("batch_rows", [1, 7, 40, 100])
+def test_the_table_holds_what_the_stages_say_whatever_the_batches(batch_rows):
+    stages = [Stage("a", FakeBackend(TABLE)), Stage("b", FakeBackend(TABLE[::-1]), "margin")]
+    label = np.arange(40) % 3
+    table = collect(stages, ROWS, label, batch_rows=batch_rows)
+    top = np.sort(TABLE[::-1], axis=1)
+    np.testing.assert_array_equal(table.prediction[:, 0], TABLE.argmax(axis=1))
+    np.testing.assert_array_equal(table.scores[:, 1], TABLE[::-1])
+    np.testing.assert_array_equal(table.confidence, np.stack([TABLE.max(axis=1), top[:, 2] - top[:, 1]], axis=1))
+    np.testing.assert_array_equal(table.label, label)
+    assert table.stage.tolist() == ["a", "b"]
+    assert max(stages[0].backend.batches) <= batch_rows
+
+
+def test_scores_may_be_left_out():
+    assert collect([Stage("a", FakeBackend(TABLE))], ROWS, keep_scores=False).scores is None
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scores_keep_their_type(dtype):
+    class Model:
+        def predict(self, rows):
+            return Prediction.from_probabilities(TABLE[rows[:, 0]].astype(dtype))
+
+    assert collect([Stage("a", Model())], ROWS).scores.dtype == dtype
+
+
+def test_time_is_in_milliseconds_a_row():
+    stages = [Stage("slow", FakeBackend(TABLE, seconds_per_row=2e-3)), Stage("fast", FakeBackend(TABLE))]
+    begin = time.perf_counter()
+    table = collect(stages, ROWS, batch_rows=10)
+    everything_ms = (time.perf_counter() - begin) * 1e3
+    assert table.cost_unit == "ms"
+    assert 2.0 <= table.cost[0] <= everything_ms / 40
+    assert 0 < table.cost[1] < table.cost[0]
+
+
+def test_the_small_last_batch_does_not_count():
+    class Clumsy(FakeBackend):
+        """Every call takes 10 ms, however small."""
+
+        def predict(self, rows):
+            time.sleep(0.01)
+            return super().predict(rows)
+
+    table = collect([Stage("a", Clumsy(TABLE))], ROWS[:21], batch_rows=20)
+    assert 0.5 <= table.cost[0] < 5
+
+
+def test_flops_are_asked_of_the_backend():
+    table = collect([Stage("a", Counting(TABLE))], ROWS, cost="flops")
+    assert (table.cost.tolist(), table.cost_unit) == ([5.0], "MFLOP")
+    with pytest.raises(InputError, match=r"'b' cannot count"):
+        collect([Stage("a", Counting(TABLE)), Stage("b", FakeBackend(TABLE))], ROWS, cost="flops")
+
+
+def test_costs_of_rows_make_a_column_for_every_row():
+    table = collect([Stage("a", Counting(TABLE)), Stage("b", Costly())], ROWS, cost="flops", batch_rows=9)
+    assert table.cost.shape == (40, 2)
+    assert (table.cost[:, 0] == 5).all()
+    np.testing.assert_array_equal(table.cost[:, 1], np.arange(40) * 2.0)
+
+
+def test_progress_is_told_after_every_batch():
+    told = []
+    stages = [Stage("a", FakeBackend(TABLE)), Stage("b", FakeBackend(TABLE))]
+    collect(stages, ROWS, batch_rows=16, on_rows=lambda name, done: told.append((name, done)))
+    assert told == [(name, done) for name in "ab" for done in (16, 32, 40)]

@@ -1,0 +1,190 @@
+"""The configuration: all problems at once, each with its place."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cascade.config import CascadeConfig, RowsConfig
+from cascade.errors import ConfigError
+
+WHOLE = """
+name: demo
+rows: {shape: [4], dtype: float32}
+stages:
+  - name: small
+    backend: {type: sklearn, model: models/small.skops}
+    router: {score: margin, calibrator: platt}
+  - name: middle
+    backend: {type: custom, object: "mine:Model", arguments: {depth: 2}}
+  - name: big
+    backend: {type: torch, network: "mine:Net", weights: big.safetensors}
+    deployment: {num_replicas: 2}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "small.skops").touch()
+    (tmp_path / "big.safetensors").touch()
+    return tmp_path
+
+
+def load(folder, text=WHOLE):
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return CascadeConfig.load(path)
+
+
+def refusal(folder, text):
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text)
+    return str(caught.value)
+
+
+def test_paths_start_at_the_folder_of_the_config(folder, monkeypatch, tmp_path_factory):
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    config = load(folder)
+    assert config.stages[0].backend.model == folder / "models" / "small.skops"
+    assert config.stages[2].backend.weights == folder / "big.safetensors"
+    assert config.policy == folder / "policy.json"
+    assert load(folder, WHOLE + "policy: points/low.json\n").policy == folder / "points" / "low.json"
+    assert load(folder, WHOLE + "policy: /elsewhere/p.json\n").policy == Path("/elsewhere/p.json")
+
+
+def test_a_relative_path_to_the_config_works_too(folder, monkeypatch):
+    load(folder)
+    monkeypatch.chdir(folder)
+    assert CascadeConfig.load("config.yaml").policy == folder / "policy.json"
+    monkeypatch.chdir(folder / "models")
+    assert CascadeConfig.load("../config.yaml").policy == folder / "policy.json"
+
+
+def test_what_is_read_is_what_was_written(folder):
+    config = load(folder)
+    assert [stage.name for stage in config.stages] == ["small", "middle", "big"]
+    assert (config.stages[0].router.score, config.stages[0].router.calibrator) == ("margin", "platt")
+    assert config.stages[1].backend.arguments == {"depth": 2}
+    assert config.stages[2].deployment == {"num_replicas": 2}
+    assert config.rows.numpy_dtype == np.float32
+    assert config.rows.row_bytes == 16
+
+
+def test_a_config_survives_pickling(folder):
+    config = load(folder)
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_all_problems_are_told_at_once_with_their_places(folder):
+    text = refusal(
+        folder,
+        """
+name: no spaces please
+rows: {shape: [0], dtype: colour}
+sages: []
+stages:
+  - name: small
+    backend: {type: sklearn, model: nowhere.skops}
+    router: {score: loudness}
+  - backend: {type: abacus}
+    replicas: 3
+serving: {port: 70000, max_queue_rows: 0}
+""",
+    )
+    expected = {
+        "name": "pattern",
+        "rows.shape.0": "greater than or equal to 1",
+        "rows.dtype": "dtype must be a NumPy number type",
+        "sages": "this key is not known",
+        "stages.0.backend.sklearn.model": "nowhere.skops does not exist",
+        "stages.0.router.score": "'maximum_probability', 'margin' or 'negative_entropy'",
+        "stages.1.name": "required",
+        "stages.1.backend": "abacus",
+        "stages.1.replicas": "this key is not known",
+        "serving.port": "less than or equal to 65535",
+        "serving.max_queue_rows": "greater than or equal to 1",
+    }
+    lines = dict(line.strip().split(": ", 1) for line in text.splitlines()[1:])
+    assert lines.keys() == expected.keys()
+    for place, message in expected.items():
+        assert message in lines[place]
+    assert text.startswith(f"{folder / 'config.yaml'} has {len(expected)} problems:")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("stages:", "stages: []\nserving: {}\nclasses:"), "stages: there must be at least one stage"),
+        (("- name: middle", "- name: small"), "stages must have different names"),
+        (("name: demo", "name: demo\nschema_version: 2"), "schema_version"),
+        (("mine:Model", "mine.Model"), "stages.1.backend.custom.object"),
+        (("dtype: float32", "dtype: text"), "rows of dtype 'text' have no shape"),
+        (("stages:", "serving: {segments: [[small], [big]]}\nstages:"), "every stage once, in order"),
+        (("stages:", "serving: {segments: [[small, big], [middle]]}\nstages:"), "every stage once, in order"),
+        (("stages:", "serving: {segments: [[small, middle], [], [big]]}\nstages:"), "empty segment"),
+        (("stages:", "serving: {segments: []}\nstages:"), "every stage once, in order"),
+        (("stages:", "classes: 3\nstages:"), "classes"),
+        (("{num_replicas: 2}", "2"), "stages.2.deployment"),
+    ],
+)
+def test_a_single_mistake_is_named(folder, change, message):
+    assert message in refusal(folder, WHOLE.replace(*change))
+
+
+def test_a_missing_weights_file_is_told_before_any_model_is_loaded(folder):
+    (folder / "big.safetensors").unlink()
+    assert f"{folder / 'big.safetensors'} does not exist" in refusal(folder, WHOLE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "just words",
+        "- a\n- list",
+        "name: [unclosed",
+        "a: *nothing",
+        "when: 2001-99-99",
+        "{? [a, b] : c}",
+        "name: demo\n1: 2",
+        "\tname: demo",
+        "!!python/object/apply:os.getcwd []",
+    ],
+)
+def test_what_is_no_configuration_is_refused(folder, text):
+    assert str(folder / "config.yaml") in refusal(folder, text)
+
+
+def test_files_that_cannot_be_read_are_refused(folder):
+    with pytest.raises(ConfigError, match="does not exist"):
+        CascadeConfig.load(folder / "none.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        CascadeConfig.load(folder)
+    (folder / "binary.yaml").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        CascadeConfig.load(folder / "binary.yaml")
+
+
+def names(config):
+    return [[stage.name for stage in segment] for segment in config.segments]
+
+
+def test_segments_default_to_the_last_stage_alone(folder):
+    assert names(load(folder)) == [["small", "middle"], ["big"]]
+    given = WHOLE + "serving: {segments: [[small], [middle, big]]}\n"
+    assert names(load(folder, given)) == [["small"], ["middle", "big"]]
+    single = WHOLE.split("  - name: middle")[0]
+    assert names(load(folder, single)) == [["small"]]
+
+
+def test_text_rows_are_objects_without_a_known_size():
+    rows = RowsConfig(dtype="text")
+    assert (rows.numpy_dtype, rows.row_bytes) == (np.dtype(object), 0)
+
+
+@pytest.mark.parametrize("dtype", ["", "f4,f4", "object", "U5", "datetime64[s]", "complex64", "S", "(", "void"])
+def test_types_that_are_no_numbers_are_refused(dtype):
+    with pytest.raises(ValueError, match="dtype must be"):
+        RowsConfig(dtype=dtype)

@@ -1,0 +1,280 @@
+"""The engine: equal to a row-by-row cascade, and to the replay of a score table bit for bit."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascade.backends.fake_backend import FakeBackend
+from cascade.calibration import Identity, Isotonic, Platt, Policy, ScoreTable, Temperature, calibrate, evaluate
+from cascade.calibration.routing_problem import calibrated_confidence
+from cascade.cascade import Cascade
+from cascade.collect import collect
+from cascade.config import RowsConfig
+from cascade.engine import PENDING, Answers, Segment
+from cascade.errors import PolicyError, RowsError
+from cascade.prediction import Prediction
+from cascade.routers import NEVER, Router, answering_stage
+from cascade.stage import Stage
+
+CALIBRATORS = [Identity(), Temperature(1.7), Platt(1.3, -0.2), Isotonic((0.1, 0.6, 0.9), (0.2, 0.5, 0.95))]
+SCORE_NAMES = ["maximum_probability", "margin", "negative_entropy"]
+
+
+def probabilities(n, classes, seed, dtype=np.float64):
+    return np.random.default_rng(seed).dirichlet(np.full(classes, 0.4), size=n).astype(dtype)
+
+
+class Recorder:
+    """Answers by looking rows up, as ``FakeBackend``, and keeps the arrays it was given.
+
+    Args:
+        table: (N, C) probabilities.
+        cost: (N,) cost of each row, or ``None``.
+        own: give the largest probability as a confidence instead of the probabilities.
+    """
+
+    def __init__(self, table, cost=None, own=False):
+        self.table, self.cost, self.own, self.seen = table, cost, own, []
+
+    def predict(self, rows):
+        self.seen.append(rows)
+        lines = rows.reshape(len(rows), -1)[:, 0].astype(int)
+        found = self.table[lines]
+        cost = None if self.cost is None else self.cost[lines]
+        if self.own:
+            return Prediction(found.argmax(axis=1), confidence=found.max(axis=1), cost=cost)
+        return Prediction(found.argmax(axis=1), found, cost=cost)
+
+
+@st.composite
+def cascades(draw):
+    stages, n = draw(st.integers(1, 4)), draw(st.integers(0, 20))
+    seed = draw(st.integers(0, 1000))
+    random = np.random.default_rng(seed)
+    backends = [
+        Recorder(
+            np.round(probabilities(20, 3, seed + k), 1),
+            random.uniform(0, 5, 20) if draw(st.booleans()) else None,
+            own=draw(st.booleans()),
+        )
+        for k in range(stages)
+    ]
+    levels = st.sampled_from([0.0, 0.4, 0.5, 0.7, 1.0, NEVER])
+    thresholds = np.array(draw(st.lists(levels, min_size=stages - 1, max_size=stages - 1)))
+    names = tuple(f"s{k}" for k in range(stages))
+    policy = Policy(names, (Router(None, Identity()),) * stages, thresholds, np.arange(1.0, stages + 1))
+    rows = np.stack([random.integers(0, 20, n), np.arange(n)], axis=1)
+    return [Stage(name, backend) for name, backend in zip(names, backends, strict=True)], policy, rows
+
+
+def row_by_row(stages, policy, rows):
+    """(answer, stage, confidence, cost) of each row, one at a time."""
+    for line, _ in rows.tolist():
+        cost = 0.0
+        for k, stage in enumerate(stages):
+            found = stage.backend.table[line]
+            cost += policy.cost[k] if stage.backend.cost is None else stage.backend.cost[line]
+            if k == len(stages) - 1 or found.max() >= policy.thresholds[k]:
+                yield int(found.argmax()), k, float(min(found.max(), 1.0)), cost
+                break
+
+
+@given(cascades())
+@settings(max_examples=80)
+def test_a_batch_equals_its_rows_one_by_one(case):
+    stages, policy, rows = case
+    answers = Segment(stages).run(rows, policy)
+    expected = list(row_by_row(stages, policy, rows))
+    assert len(answers) == len(rows)
+    assert answers.answer.tolist() == [row[0] for row in expected]
+    assert answers.stage.tolist() == [row[1] for row in expected]
+    assert answers.confidence.tolist() == [row[2] for row in expected]
+    assert answers.cost.tolist() == pytest.approx([row[3] for row in expected])
+
+
+@given(cascades())
+def test_later_stages_get_one_contiguous_array_of_exactly_the_unsure_rows(case):
+    stages, policy, rows = case
+    answers = Segment(stages).run(rows, policy)
+    for k, stage in enumerate(stages):
+        reached = rows[answers.stage >= k]
+        if not len(reached):
+            assert stage.backend.seen == []
+            continue
+        (seen,) = stage.backend.seen
+        assert seen.flags.c_contiguous
+        np.testing.assert_array_equal(seen, reached)
+
+
+@given(cascades(), st.data())
+def test_two_segments_put_together_equal_one(case, data):
+    stages, policy, rows = case
+    cut = data.draw(st.integers(0, len(stages)))
+    whole = Segment(stages).run(rows, policy)
+    first = Segment(stages[:cut]).run(rows, policy)
+    pending = np.flatnonzero(first.stage == PENDING)
+    assert ((first.stage < cut) | (first.stage == PENDING)).all()
+    later = Segment(stages[cut:], first=cut).run(rows[pending], policy)
+    first.put(pending, later)
+    for name in ("answer", "stage", "confidence"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(whole, name))
+    assert first.cost == pytest.approx(whole.cost)
+
+
+@pytest.mark.parametrize(("threshold", "stage", "cost"), [(0.0, 0, 1.0), (NEVER, 2, 7.0)])
+def test_extreme_thresholds_leave_one_model(threshold, stage, cost):
+    tables = [np.eye(3)[[0, 1, 2]], np.eye(3)[[1, 2, 0]], np.eye(3)[[2, 0, 1]]]
+    stages = [Stage(f"s{k}", FakeBackend(table)) for k, table in enumerate(tables)]
+    router = Router(None, Identity())
+    policy = Policy(("s0", "s1", "s2"), (router,) * 3, np.full(2, threshold), np.array([1.0, 2.0, 4.0]))
+    answers = Cascade(stages, policy).predict(np.array([0, 1, 2]))
+    assert answers.answer.tolist() == tables[stage].argmax(axis=1).tolist()
+    assert answers.stage.tolist() == [stage] * 3
+    assert answers.cost.tolist() == [cost] * 3
+    asked = [len(s.backend.batches) for s in stages]
+    assert asked == ([1, 0, 0] if stage == 0 else [1, 1, 1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("calibrator", CALIBRATORS, ids=lambda c: type(c).__name__)
+@pytest.mark.parametrize("score", SCORE_NAMES)
+def test_a_replayed_table_gives_the_engines_stages_and_confidences_bit_for_bit(score, calibrator, dtype):
+    n, names = 150, ("a", "b", "c")
+    # The middle backend's probabilities come in Fortran order, as scikit-learn's often do.
+    tables = [probabilities(n, 12, seed, dtype) for seed in range(3)]
+    backends = [Recorder(table) for table in tables]
+    backends[1].table = np.asfortranarray(tables[1])
+    stages = [Stage(name, backend, score) for name, backend in zip(names, backends, strict=True)]
+    rows = np.arange(n)[:, None]
+    table = collect(stages, rows, np.zeros(n, dtype=int), batch_rows=32)
+    assert table.scores.dtype == dtype
+    routers = (Router(score, calibrator),) * 3
+    # Thresholds are confidences that occur, so that a single wrong bit would forward a row.
+    thresholds = np.quantile(calibrated_confidence(table, routers), 0.7, axis=0, method="higher")[:2]
+    policy = Policy(names, routers, thresholds, table.cost)
+    whole = Cascade(stages, policy).predict(rows)
+    parts = [Cascade(stages, policy).predict(rows[i : i + 7]) for i in range(0, n, 7)]
+    confidence = calibrated_confidence(table, routers)
+    expected = answering_stage(confidence, policy.thresholds)
+    assert 0 < (expected == 0).sum() < n
+    np.testing.assert_array_equal(whole.stage, expected)
+    np.testing.assert_array_equal(whole.confidence, confidence[np.arange(n), expected])
+    np.testing.assert_array_equal(np.concatenate([p.stage for p in parts]), expected)
+    np.testing.assert_array_equal(np.concatenate([p.confidence for p in parts]), whole.confidence)
+    replayed = evaluate(table, policy)
+    assert replayed.stage_share.tolist() == (np.bincount(whole.stage, minlength=3) / n).tolist()
+    assert replayed.accuracy == (whole.answer == 0).mean()
+    assert replayed.mean_cost == pytest.approx(whole.cost.mean())
+
+
+@pytest.mark.parametrize("keep_scores", [True, False])
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("routers", [None, [("margin", "isotonic")] * 2], ids=["table", "config"])
+def test_a_calibrated_policy_decides_in_the_engine_as_on_its_table(keep_scores, own, routers):
+    n = 200
+    backends = [Recorder(probabilities(n, 3, seed), own=own) for seed in range(2)]
+    stages = [Stage(name, backend, "margin") for name, backend in zip("ab", backends, strict=True)]
+    rows, label = np.arange(n)[:, None], np.random.default_rng(0).integers(0, 3, n)
+    table = collect(stages, rows, label, keep_scores=keep_scores)
+    policy = calibrate(table, max_cost=float(table.cost[0] + 0.5 * table.cost[1]), routers=routers)
+    answers = Cascade(stages, policy).predict(rows)
+    seen = evaluate(table, policy)
+    assert seen.stage_share.tolist() == (np.bincount(answers.stage, minlength=2) / n).tolist()
+    assert seen.accuracy == (answers.answer == label).mean()
+
+
+def test_no_rows_are_no_answers():
+    stages = [Stage("a", FakeBackend([[1.0, 0.0]])), Stage("b", FakeBackend([[1.0, 0.0]]))]
+    policy = Policy.from_thresholds(("a", "b"), np.array([0.5]))
+    assert len(Segment(stages).run(np.zeros((0, 2)), policy)) == 0
+    assert stages[0].backend.batches == []
+
+
+class Lengths:
+    """Sure of long texts."""
+
+    def predict(self, rows):
+        assert rows.dtype == object
+        return Prediction(np.array([len(text) for text in rows]), confidence=np.array([len(t) / 10 for t in rows]))
+
+
+def test_text_rows_travel_as_objects():
+    stages = [Stage("a", Lengths()), Stage("b", Lengths())]
+    cascade = Cascade(stages, Policy.from_thresholds(("a", "b"), np.array([0.5])), RowsConfig(dtype="text"))
+    answers = cascade.predict(["no", "certainly", "yes"])
+    assert answers.answer.tolist() == [2, 9, 3]
+    assert answers.stage.tolist() == [1, 0, 1]
+
+
+def test_a_nan_confidence_is_forwarded():
+    class Broken:
+        def predict(self, rows):
+            return Prediction(np.zeros(len(rows), dtype=int), np.full((len(rows), 2), np.nan))
+
+    stages = [Stage("a", Broken()), Stage("b", FakeBackend([[0.2, 0.8]]))]
+    answers = Cascade(stages, Policy.from_thresholds(("a", "b"), np.array([0.0]))).predict(np.zeros((3, 1)))
+    assert answers.stage.tolist() == [1, 1, 1]
+    assert answers.confidence.tolist() == [0.8] * 3
+
+
+def test_rows_that_are_not_contiguous_reach_the_first_stage_contiguous():
+    backend = Recorder(probabilities(9, 3, 0))
+    cascade = Cascade([Stage("a", backend)], Policy.from_thresholds(("a",), np.zeros(0)))
+    cascade.predict(np.arange(12).reshape(3, 4).T[:, ::2])
+    assert backend.seen[0].flags.c_contiguous
+
+
+def test_rows_are_checked_at_the_border():
+    stage = Stage("a", FakeBackend([[1.0, 0.0]]))
+    cascade = Cascade([stage], Policy.from_thresholds(("a",), np.zeros(0)), RowsConfig(shape=(2,), dtype="int64"))
+    with pytest.raises(RowsError, match="shape"):
+        cascade.predict(np.zeros((3, 3), dtype=int))
+
+
+def test_a_policy_of_other_stages_is_refused():
+    stages = [Stage("a", FakeBackend([[1.0, 0.0]])), Stage("b", FakeBackend([[1.0, 0.0]]))]
+    with pytest.raises(PolicyError, match="calibrate again"):
+        Cascade(stages, Policy.from_thresholds(("b", "a"), np.array([0.5])))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Prediction(np.zeros(2, dtype=int), np.ones((3, 2))),
+        Prediction(np.zeros(3, dtype=int), np.ones((2, 2))),
+        Prediction(np.zeros(3, dtype=int), np.ones(3)),
+        Prediction(np.zeros((3, 1), dtype=int), np.ones((3, 2))),
+        Prediction(np.zeros(3, dtype=int), confidence=np.ones((3, 1))),
+        Prediction(np.zeros(3, dtype=int), confidence=np.ones(2)),
+        Prediction(np.zeros(3, dtype=int), confidence=np.ones(3), cost=np.ones(4)),
+        Prediction(np.zeros(3, dtype=int)),
+        Prediction(np.zeros(3, dtype=int), np.ones((3, 2)), np.ones(3)),
+    ],
+)
+def test_a_model_that_breaks_its_contract_is_told_by_name(said):
+    class Model:
+        def predict(self, rows):
+            return said
+
+    with pytest.raises(RowsError, match="stage 'odd'"):
+        Stage("odd", Model()).predict(np.zeros((3, 1)))
+
+
+def test_answers_taken_and_empty():
+    answers = Answers.empty(3)
+    assert (answers.stage == PENDING).all()
+    answers.put(np.array([2]), Answers(np.array([5]), np.array([1]), np.array([0.5]), np.array([2.0])))
+    answers.put(np.array([2]), Answers(np.array([6]), np.array([2]), np.array([0.6]), np.array([3.0])))
+    last = answers.take(np.array([2]))
+    assert (last.answer[0], last.stage[0], last.confidence[0], last.cost[0]) == (6, 2, 0.6, 5.0)
+    assert len(answers.take(slice(0, 2))) == 2
+    assert answers.cost.tolist() == [0, 0, 5]
+
+
+def test_score_tables_of_unlike_stages_have_no_scores():
+    stages = [Stage("a", FakeBackend([[1.0, 0.0]])), Stage("b", FakeBackend([[1.0, 0.0, 0.0]]))]
+    table = collect(stages, np.zeros((4, 1), dtype=int))
+    assert isinstance(table, ScoreTable)
+    assert table.scores is None
+    assert table.label is None

@@ -1,0 +1,53 @@
+"""The routing kernel: which rows a stage answers."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from cascade.routers import ALWAYS, NEVER, accepted, answering_stage
+
+UNIT = st.floats(0, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_always_accepts_all_and_never_accepts_none(dtype):
+    confidence = np.array([0.0, 5e-8, 0.5, 1.0], dtype=dtype)
+    assert accepted(confidence, ALWAYS).all()
+    assert not accepted(confidence, NEVER).any()
+    assert (answering_stage(confidence[:, None], np.array([ALWAYS])) == 0).all()
+    assert (answering_stage(confidence[:, None], np.array([NEVER])) == 1).all()
+
+
+@pytest.mark.parametrize("threshold", [ALWAYS, 0.5, 1.0, NEVER])
+def test_nan_is_never_accepted(threshold):
+    assert not accepted(np.array([np.nan]), threshold).any()
+    assert answering_stage(np.array([[np.nan]]), np.array([threshold])).tolist() == [1]
+
+
+def test_a_row_at_the_threshold_is_accepted():
+    below = np.nextafter(0.7, 0)
+    assert accepted(np.array([below, 0.7]), 0.7).tolist() == [False, True]
+    assert accepted(np.array([np.nextafter(1.0, 0), 1.0]), 1.0).tolist() == [False, True]
+
+
+@given(arrays(np.float64, st.integers(0, 30), elements=UNIT), UNIT, UNIT)
+def test_a_higher_threshold_accepts_fewer_rows(confidence, one, other):
+    low, high = sorted((one, other))
+    assert not (accepted(confidence, high) & ~accepted(confidence, low)).any()
+
+
+@given(st.data(), st.integers(1, 4), st.integers(0, 12))
+def test_the_answering_stage_is_the_first_that_accepts(data, stages, n):
+    few = st.sampled_from([0.0, 0.25, 0.5, 1.0])
+    confidence = data.draw(arrays(np.float64, (n, stages), elements=few))
+    thresholds = data.draw(arrays(np.float64, stages - 1, elements=st.sampled_from([0.0, 0.25, 0.5, 1.0, NEVER])))
+    expected = []
+    for row in confidence.tolist():
+        stage = 0
+        while stage < stages - 1 and row[stage] < thresholds[stage]:
+            stage += 1
+        expected.append(stage)
+    assert answering_stage(confidence, thresholds).tolist() == expected
+    assert answering_stage(confidence[:, :-1], thresholds).tolist() == expected
