@@ -33,11 +33,15 @@ class CustomBackend:
         """Answers a batch with whatever the user's method returns: a prediction, or (n, C) probabilities."""
         result = self.model.predict(rows)
         if not isinstance(result, Prediction):
-            probabilities = np.asarray(result)
-            if probabilities.ndim != 2:
-                raise ConfigError(
-                    f"{self.config.object}.predict must return (n, C) probabilities or a Prediction; "
-                    f"got shape {probabilities.shape}"
-                )
-            result = Prediction.from_probabilities(probabilities)
+            result = Prediction.from_probabilities(self._probabilities(result))
         return result.check(len(rows), self.config.object)
+
+    def _probabilities(self, result: object) -> np.ndarray:
+        wanted = f"{self.config.object}.predict must return (n, C) probabilities or a Prediction"
+        try:
+            probabilities = np.asarray(result)
+        except ValueError as error:
+            raise ConfigError(f"{wanted}; got rows of different lengths") from error
+        if probabilities.ndim != 2 or not probabilities.shape[1] or probabilities.dtype.kind not in "fiub":
+            raise ConfigError(f"{wanted}; got {probabilities.dtype} of shape {probabilities.shape}")
+        return probabilities

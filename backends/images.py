@@ -6,6 +6,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 from typing_extensions import Self
 
+from cascade.errors import ConfigError
+
 if TYPE_CHECKING:
     import torch
 
@@ -44,12 +46,21 @@ class ImageInput(BaseModel):
 
         Returns:
             (n, c, h, w) float32, ``(rows - mean) / std`` per channel.
+
+        Raises:
+            ConfigError: the rows have other axes or another number of channels.
         """
         import torch
 
+        if rows.ndim != 4 or rows.shape[-1 if self.layout == "nhwc" else 1] != len(self.mean):
+            raise ConfigError(
+                f"rows must be {self.layout} images of {len(self.mean)} channels, as the backend's input says; "
+                f"got shape {rows.shape}"
+            )
         raw = torch.as_tensor(rows).to(device)
         if self.layout == "nhwc":
             raw = raw.permute(0, 3, 1, 2)
         mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1)
         scale = 1.0 / torch.tensor(self.std, device=device).view(1, -1, 1, 1)
-        return raw.to(torch.float32).sub_(mean).mul_(scale).contiguous(memory_format=torch.channels_last)
+        # A copy also of rows that are float32 already: what follows works in place.
+        return raw.to(torch.float32, copy=True).sub_(mean).mul_(scale).contiguous(memory_format=torch.channels_last)

@@ -21,7 +21,7 @@ def import_object(path: str) -> Any:
         found: Any = importlib.import_module(module_name)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise ConfigError(
             f"{path!r} cannot be imported: {error}; is its module on the Python path, or beside the config?"
         ) from error

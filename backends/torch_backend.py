@@ -1,7 +1,5 @@
 """Torch networks: architecture from code, weights from a safetensors file."""
 
-import json
-
 import numpy as np
 import torch
 from torch import nn
@@ -30,7 +28,7 @@ class TorchBackend:
 
     def __init__(self, config: TorchConfig) -> None:
         self.config = config
-        self.device = torch.device(config.device)
+        self.device = _device(config.device)
         if config.threads:
             torch.set_num_threads(config.threads)
         self.network = self._load_network()
@@ -63,12 +61,24 @@ class TorchBackend:
             network = import_object(config.network)(**config.arguments)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{config.network} cannot be built with {config.arguments}: {error}") from error
-        folded_on_disk = json.loads(read_facts(config.weights).get("folded", "false"))
+        if not isinstance(network, nn.Module):
+            raise ConfigError(f"{config.network} must be a torch.nn.Module; got {type(network).__name__}")
+        folded_on_disk = read_facts(config.weights).get("folded") == "true"
         if folded_on_disk:
             fold_norms(network)
         load_weights(config.weights, network)
         network.eval().requires_grad_(False)
         if config.fold_norms and not folded_on_disk:
             fold_norms(network)
-        loaded: nn.Module = network.to(self.device, memory_format=torch.channels_last)
+        loaded: nn.Module = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return loaded
+
+
+def _device(name: str) -> torch.device:
+    """The device, if this machine and this build of torch have it."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(f"device {name!r} cannot be used here: {error}") from error
+    return device

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -125,7 +126,7 @@ class ScoreTable:
         """
         known = {field.name for field in fields(cls)}
         try:
-            arrays = load_arrays(path, known, ScoreTableError)
+            arrays: dict[str, Any] = {**load_arrays(path, known, ScoreTableError)}
         except FileNotFoundError as error:
             raise ScoreTableError(f"{path} does not exist; 'cascade collect' makes it") from error
         missing = [name for name in ("prediction", "confidence", "cost", "stage") if name not in arrays]

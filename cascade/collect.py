@@ -22,11 +22,11 @@ WARM_UP_BATCHES = 2
 
 @dataclass(frozen=True)
 class _StageScores:
-    """What one stage said on all rows, and what it cost."""
+    """What one stage said on all rows, and what a row cost: one number, or (n,) of the model's own."""
 
     prediction: Prediction
     confidence: np.ndarray
-    cost: float
+    cost: np.ndarray
 
 
 def collect(
@@ -82,9 +82,15 @@ def _run(
         on_rows(stage.name, start + len(batch))
     # The last batch may be small, and a small batch's time a row is not comparable.
     whole = times[: len(rows) // batch_rows] or times
-    value = float(np.median(whole)) * 1e3 if cost == "time" else _flops(stage, rows[:batch_rows]) / 1e6
     prediction = _joined(predictions)
-    return _StageScores(prediction, stage.raw_confidence(prediction), value)
+    value: float | np.ndarray
+    if prediction.cost is not None:
+        value = prediction.cost
+    elif cost == "time":
+        value = np.median(whole) * 1e3
+    else:
+        value = _flops(stage, rows[:batch_rows]) / 1e6
+    return _StageScores(prediction, stage.raw_confidence(prediction), np.asarray(value, dtype=np.float64))
 
 
 def _flops(stage: Stage, rows: np.ndarray) -> float:
@@ -105,8 +111,7 @@ def _joined(parts: Sequence[Prediction]) -> Prediction:
 
 def _costs(said: Sequence[_StageScores]) -> np.ndarray:
     """(K,), or (n, K) where a stage's cost differs from row to row."""
-    if all(each.prediction.cost is None for each in said):
+    if all(each.cost.ndim == 0 for each in said):
         return np.array([each.cost for each in said])
     n = len(said[0].prediction)
-    own = [each.cost if each.prediction.cost is None else each.prediction.cost for each in said]
-    return np.stack([np.broadcast_to(cost, n) for cost in own], axis=1)
+    return np.stack([np.broadcast_to(each.cost, n) for each in said], axis=1)

@@ -31,22 +31,28 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
     partial.replace(path)
 
 
-def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-    """Continues from a checkpoint, if there is a whole one.
+def load_checkpoint(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, recipe: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Continues from a checkpoint, if there is a whole one of the same recipe.
 
     Args:
         path: the file.
         network: gets its weights and buffers.
         optimizer: gets the tensors of its state.
+        recipe: plain values; must equal "recipe" of the metadata.
 
     Returns:
-        The metadata, or ``None`` if there is no checkpoint or it cannot be read (training then starts over).
+        The metadata, or ``None`` if there is no checkpoint, it cannot be read or it is another recipe's: network and
+        optimizer are then as they were, and training starts over.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata: dict[str, Any] = json.loads(file.metadata()["training"])
+            metadata: dict[str, Any] = json.loads((file.metadata() or {})["training"])
+            if metadata["recipe"] != recipe:
+                return None
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError, KeyError, ValueError):
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
     network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
     state = optimizer.state_dict()

@@ -17,6 +17,7 @@ from cascade.backends.pretrained import load_pretrained
 from cascade.backends.training.augmentation import crop_and_flip
 from cascade.backends.training.checkpoint import load_checkpoint, save_checkpoint
 from cascade.backends.training.recipe import Recipe
+from cascade.errors import ConfigError
 
 __all__ = ["Progress", "Trainer"]
 
@@ -69,17 +70,16 @@ class Trainer:
 
     def fit(self) -> "Trainer":
         """Trains to the end, from the checkpoint if there is one."""
+        self._check_rows()
         torch.manual_seed(self.recipe.seed)
         self.network = self._new_network()
         optimizer = self._optimizer()
-        metadata = load_checkpoint(self.checkpoint, self.network, optimizer)
-        if metadata and metadata["recipe"] == self.recipe.model_dump(mode="json"):
-            self.history = metadata["history"]
-        elif metadata:
-            self.network, optimizer = self._new_network(), self._optimizer()
+        recipe = self.recipe.model_dump(mode="json")
+        metadata = load_checkpoint(self.checkpoint, self.network, optimizer, recipe)
+        self.history = metadata["history"] if metadata else []
         for epoch in range(len(self.history), self.recipe.epochs):
             self.history.append(self._run_epoch(epoch, optimizer))
-            metadata = {"recipe": self.recipe.model_dump(mode="json"), "history": self.history}
+            metadata = {"recipe": recipe, "history": self.history}
             save_checkpoint(self.checkpoint, self.network, optimizer, metadata)
         _set_attributes(self.network, self.recipe.final)
         self.network.eval()
@@ -96,9 +96,20 @@ class Trainer:
                 hits += int((answers == labels[start : start + EVALUATION_ROWS]).sum())
         return hits / len(rows) if len(rows) else float("nan")
 
+    def _check_rows(self) -> None:
+        left = len(self.rows) - self.recipe.held_out_rows
+        if left < self.recipe.batch_rows:
+            raise ConfigError(
+                f"held_out_rows {self.recipe.held_out_rows} of {len(self.rows)} rows leave {left} to train on, "
+                f"less than one batch of batch_rows {self.recipe.batch_rows}"
+            )
+
     def _new_network(self) -> nn.Module:
         recipe = self.recipe
-        network: nn.Module = import_object(recipe.network)(**recipe.arguments)
+        try:
+            network: nn.Module = import_object(recipe.network)(**recipe.arguments)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{recipe.network} cannot be built with {recipe.arguments}: {error}") from error
         if recipe.initial_weights:
             load_pretrained(recipe.initial_weights, network, self.cache)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -120,7 +131,7 @@ class Trainer:
         _set_attributes(network, self.recipe.phases[0].set)
         network.train()
         with torch.no_grad():
-            for start in range(0, NORM_ROWS, EVALUATION_ROWS):
+            for start in range(0, min(NORM_ROWS, len(self.rows)), EVALUATION_ROWS):
                 network(self.recipe.input.tensor(self.rows[start : start + EVALUATION_ROWS]))
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -138,6 +149,8 @@ class Trainer:
         _set_attributes(self.network, recipe.phase_at(epoch).set)
         self.network.train()
         generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
+        # Dropout draws from the global generator; seeded here, a continued training draws the same.
+        torch.manual_seed(recipe.seed * 1000 + 500 + epoch)
         batches = list(self._batches(generator))
         total = 0.0
         for step, index in enumerate(batches):
@@ -172,7 +185,7 @@ class Trainer:
 def _set_attributes(network: nn.Module, values: dict[str, Any]) -> None:
     for name, value in values.items():
         if not hasattr(network, name):
-            raise AttributeError(f"{type(network).__name__} has no attribute {name!r} to set")
+            raise ConfigError(f"{type(network).__name__} has no attribute {name!r} to set")
         setattr(network, name, value)
 
 

@@ -1,11 +1,16 @@
 """``cascade check``: whether config, models, policy and score table fit each other."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cascade.cli.console import JsonOption, print_result
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cascade.stage import Stage
 
 __all__ = ["check"]
 
@@ -30,7 +35,7 @@ def check(
     if config.rows.dtype == "text":
         row[:] = ""
     for stage in stages:
-        stage.raw_confidence(stage.predict(row))
+        _try(stage, row)
     result: dict[str, object] = {"config": str(config_path), "stages": names, "policy": None}
     path = policy_path or config.policy
     if policy_path is not None or path.exists():
@@ -40,3 +45,17 @@ def check(
         check_table(table, config)
         result["score_table_rows"] = len(table)
     print_result(result, as_json)
+
+
+def _try(stage: "Stage", row: "np.ndarray") -> None:
+    from cascade.errors import CascadeError, CheckFailed
+
+    try:
+        stage.raw_confidence(stage.predict(row))
+    except CascadeError:
+        raise
+    except Exception as error:  # a model may raise anything
+        raise CheckFailed(
+            f"stage {stage.name!r} cannot answer a row of shape {row.shape[1:]} and type {row.dtype}: "
+            f"{type(error).__name__}: {error}"
+        ) from error

@@ -13,7 +13,7 @@ from cascade.cli.evaluate import evaluate
 from cascade.cli.report import report
 from cascade.cli.serve import serve
 from cascade.cli.train import train
-from cascade.errors import CascadeError
+from cascade.errors import CascadeError, InputError
 
 __all__ = ["app", "main"]
 
@@ -41,3 +41,6 @@ def main() -> None:
     except CascadeError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:  # a file that cannot be written, a full disk, a port in use
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(InputError.exit_code)

@@ -7,6 +7,7 @@ https://www.cs.toronto.edu/~kriz/cifar.html
 import io
 import json
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def fetch_cifar10(folder: Path, on_bytes: Callable[[int, int], None], on_note: C
             raise DataError(f"CIFAR-10 cannot be fetched. {official_error}. {error}.") from error
     try:
         arrays = read(archive)
-    except (tarfile.TarError, OSError, KeyError, ValueError) as error:
+    except (tarfile.TarError, zlib.error, OSError, EOFError, KeyError, ValueError, SyntaxError) as error:
         archive.unlink()
         raise DataError(f"{archive.name} is damaged and was deleted ({error}); run the command again") from error
     archive.unlink()

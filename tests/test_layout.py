@@ -1,0 +1,182 @@
+"""The layout: one namespace over five folders, imports that only go down, sorted public names."""
+
+import ast
+import configparser
+import importlib
+import importlib.util
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cascade
+
+ROOT = Path(__file__).parent.parent
+LINKED = ("backends", "benchmarks", "calibration", "routers")
+OPTIONAL = {"aiohttp", "cv2", "mosec", "onnxruntime", "psutil"}
+"""Packages of extras, or of peers that experiments compare with."""
+
+
+def sources():
+    """(full module name, file) of every module of the package, by its real file."""
+    folders = {"cascade": ROOT / "cascade"} | {f"cascade.{name}": ROOT / name for name in LINKED}
+    for prefix, folder in folders.items():
+        for file in sorted(folder.rglob("*.py")):
+            inside = file.relative_to(folder)
+            if prefix == "cascade" and inside.parts[0] in LINKED:
+                continue
+            if all((folder / parent / "__init__.py").exists() for parent in inside.parents):
+                parts = (*inside.parts[:-1], *(() if file.stem == "__init__" else (file.stem,)))
+                yield ".".join((prefix, *parts)), file
+
+
+SOURCES = dict(sources())
+
+
+def imports(name, file):
+    """Full names of all modules that a file imports, wherever in it; names imported from a module are appended."""
+    is_package = file.name == "__init__.py"
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = name if is_package else name.rpartition(".")[0]
+                base = importlib.util.resolve_name("." * node.level + base, package)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+IMPORTS = {name: set(imports(name, file)) for name, file in SOURCES.items()}
+
+
+def is_in(name, packages):
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def test_the_package_was_found():
+    assert {"cascade.engine", "cascade.routers.kernel", "cascade.backends.training.trainer"} <= SOURCES.keys()
+
+
+def import_or_skip(name):
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name in OPTIONAL:
+            pytest.skip(f"{error.name} is not installed")
+        raise
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Serve's own, when it is imported
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_module_is_imported_by_its_full_name_and_lists_sorted_names_that_exist(name):
+    module = import_or_skip(name)
+    assert module.__name__ == name
+    assert Path(module.__file__).resolve() == SOURCES[name].resolve()
+    if hasattr(module, "__all__"):
+        classes_after_constants = sorted(module.__all__, key=lambda n: (not n.isupper(), not n[0].isupper(), n))
+        assert list(module.__all__) in (sorted(module.__all__), classes_after_constants)
+        assert len(set(module.__all__)) == len(module.__all__)
+        assert [public for public in module.__all__ if not hasattr(module, public)] == []
+
+
+def test_no_folder_of_the_root_is_a_top_level_module():
+    for name in ("cascade.cascade", "cascade.cli.main", "cascade.backends.loading"):
+        importlib.import_module(name)
+    assert not [name for name in sys.modules if name.partition(".")[0] in LINKED]
+    assert not [(name, target) for name, found in IMPORTS.items() for target in found if is_in(target, LINKED)]
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_links_are_relative_and_lead_to_the_root(name):
+    link = ROOT / "cascade" / name
+    assert link.is_symlink()
+    assert os.readlink(link) == f"../{name}"  # noqa: PTH115 (the text of the link, unresolved)
+    assert link.resolve() == ROOT / name
+
+
+def test_packages_lists_every_folder_with_code():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    listed = setup["options"]["packages"].split()
+    found = {name for name, file in SOURCES.items() if file.name == "__init__.py"}
+    assert listed == sorted(listed)
+    assert set(listed) == found
+    mapped = dict(line.split(" = ") for line in setup["options"]["package_dir"].strip().splitlines())
+    assert mapped == {"cascade": "cascade"} | {f"cascade.{name}": name for name in LINKED}
+
+
+def test_all_code_is_in_a_package():
+    walked = {module.name for module in pkgutil.walk_packages(cascade.__path__, "cascade.")} | {"cascade"}
+    assert SOURCES.keys() <= walked
+
+
+BASE = {"cascade.errors", "cascade.prediction"}
+ALLOWED = {
+    "cascade.routers": BASE | {"cascade.routers"},
+    "cascade.calibration": BASE | {"cascade.routers", "cascade.calibration"},
+}
+FORBIDDEN = {
+    "cascade.calibration": {"torch", "ray", "cascade.backends"},
+    "cascade.routers": {"torch", "ray", "sklearn"},
+    "cascade.backends": {"ray", "cascade.calibration", "cascade.serving", "cascade.cli", "cascade.reports"},
+    "cascade.reports": {"torch", "ray", "cascade.backends", "cascade.serving", "cascade.cli"},
+    "cascade.serving": {"cascade.cli", "cascade.reports"},
+    "cascade.datasets": {"torch", "ray", "cascade.backends", "cascade.calibration", "cascade.serving", "cascade.cli"},
+    "cascade.errors": {"cascade"},
+    "cascade.prediction": {"torch", "ray"},
+    "cascade.engine": {"torch", "ray", "cascade.serving", "cascade.cli"},
+    "cascade.cascade": {"ray", "cascade.serving", "cascade.cli"},
+}
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_stay_inside(package):
+    inside = {n: found for n, found in IMPORTS.items() if is_in(n, {package})}
+    assert inside
+    wrong = [
+        (name, target)
+        for name, found in inside.items()
+        for target in found
+        if is_in(target, {"cascade"}) and not is_in(target, ALLOWED[package])
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_imports_only_go_down(package):
+    inside = {n: found for n, found in IMPORTS.items() if is_in(n, {package})}
+    assert inside
+    wrong = [(name, target) for name, found in inside.items() for target in found if is_in(target, FORBIDDEN[package])]
+    assert wrong == []
+
+
+def test_nothing_imports_the_benchmarks_but_their_verb():
+    outside = {n for n in SOURCES if not is_in(n, {"cascade.benchmarks"})} - {"cascade.cli.bench"}
+    assert [n for n in outside if any(is_in(target, {"cascade.benchmarks"}) for target in IMPORTS[n])] == []
+
+
+def loaded_after(statement):
+    """Top-level modules in a fresh interpreter after a statement."""
+    code = f"{statement}; import sys; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        ("import cascade.calibration", {"torch", "ray", "sklearn", "matplotlib"}),
+        ("import cascade.routers", {"torch", "ray", "sklearn", "scipy", "pydantic"}),
+        ("import cascade.config, cascade.backends.config", {"torch", "ray", "sklearn", "scipy"}),
+        ("import cascade.cascade, cascade.collect", {"torch", "ray", "sklearn"}),
+        ("import cascade.cli.main", {"torch", "ray", "sklearn", "matplotlib"}),
+    ],
+)
+def test_an_import_loads_nothing_heavy(statement, heavy):
+    loaded = loaded_after(statement)
+    assert "numpy" in loaded or "cli" in statement
+    assert loaded & (heavy | set(LINKED)) == set()
