@@ -1,7 +1,8 @@
 """Calibrators, threshold search, evaluation: everything that is done offline, on arrays alone."""
 
 from cascade.calibration.calibrate import calibrate
-from cascade.calibration.calibrators import CALIBRATORS, Identity, Isotonic, Platt, Temperature, fit_calibrator
+from cascade.calibration.calibrator_fitting import fit_calibrator
+from cascade.calibration.calibrators import CALIBRATORS, Identity, Isotonic, Platt, Temperature
 from cascade.calibration.evaluation import Evaluation, evaluate
 from cascade.calibration.frontier import OperatingPoint, frontier
 from cascade.calibration.policy import Policy

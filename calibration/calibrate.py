@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cascade.calibration.calibrators import Identity, fit_calibrator
+from cascade.calibration.calibrator_fitting import fit_calibrator
+from cascade.calibration.calibrators import Identity
 from cascade.calibration.evaluation import evaluate
 from cascade.calibration.policy import Policy
 from cascade.calibration.routing_problem import RoutingProblem

@@ -1,6 +1,6 @@
 """Calibrators: from what a model says to how often that is right.
 
-Fitting uses scikit-learn and SciPy; applying is a line of NumPy, since it happens at every request.
+Applying one is a line of NumPy, since it happens at every request; ``calibrator_fitting`` fits them.
 """
 
 import sys
@@ -10,18 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from cascade.errors import PolicyError, ScoreTableError
-from cascade.routers import SCORES
+from cascade.errors import PolicyError
 
 __all__ = [
     "CALIBRATORS",
+    "SMALLEST",
+    "Calibrators",
     "Identity",
     "Isotonic",
     "Platt",
     "Temperature",
     "calibrator_from_dict",
     "calibrator_to_dict",
-    "fit_calibrator",
+    "logit",
 ]
 
 SMALLEST = 1e-12  # probabilities are kept this far from 0 and 1 before a logarithm
@@ -77,7 +78,7 @@ class Platt(Identity):
 
     def confidence(self, confidence: np.ndarray) -> np.ndarray:
         """(n,) -> (n,)."""
-        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * _logit(confidence) + self.intercept))))
+        return np.asarray(1.0 / (1.0 + np.exp(-(self.slope * logit(confidence) + self.intercept))))
 
 
 @dataclass(frozen=True)
@@ -107,35 +108,6 @@ CALIBRATORS: dict[str, Callable[..., Calibrators]] = {
     "platt": Platt,
     "isotonic": Isotonic,
 }
-
-
-def fit_calibrator(
-    name: str,
-    score: str,
-    confidence: np.ndarray,
-    probabilities: np.ndarray | None,
-    label: np.ndarray,
-    answer: np.ndarray,
-) -> Calibrators:
-    """Fits a calibrator of one stage.
-
-    Args:
-        name: one of ``CALIBRATORS``.
-        score: one of ``SCORES``; computed from the probabilities where there are any.
-        confidence: (n,) in [0, 1], used where there are none.
-        probabilities: (n, C), or ``None``; a temperature needs them.
-        label: (n,) int, right answers (or the last stage's, where those are not known).
-        answer: (n,) int, the stage's answers.
-
-    Raises:
-        ScoreTableError: a temperature is asked for without probabilities, or a label is not one of their classes.
-    """
-    if name == "identity":
-        return Identity()
-    if name == "temperature":
-        return _fit_temperature(probabilities, label)
-    raw = confidence if probabilities is None else SCORES[score](np.asarray(probabilities, dtype=np.float64))
-    return _fit_platt(raw, answer == label) if name == "platt" else _fit_isotonic(raw, answer == label)
 
 
 def calibrator_to_dict(calibrator: Any) -> dict[str, Any]:
@@ -187,55 +159,7 @@ def _is_finite(value: object) -> bool:
     return -sys.float_info.max <= value <= sys.float_info.max  # integers of JSON may be of any size
 
 
-def _logit(confidence: np.ndarray) -> np.ndarray:
+def logit(confidence: np.ndarray) -> np.ndarray:
+    """log(c / (1 - c)), finite also at 0 and 1: (n,) -> (n,)."""
     inside = np.clip(np.asarray(confidence, dtype=np.float64), SMALLEST, 1.0 - SMALLEST)
     return np.asarray(np.log(inside) - np.log1p(-inside))
-
-
-def _fit_temperature(probabilities: np.ndarray | None, label: np.ndarray) -> Temperature:
-    from scipy.optimize import minimize_scalar
-
-    if probabilities is None:
-        raise ScoreTableError(
-            "a temperature needs class probabilities, but the score table has no 'scores'; "
-            "collect them, or use 'platt' or 'isotonic'"
-        )
-    if label.min() < 0 or label.max() >= probabilities.shape[1]:
-        raise ScoreTableError(
-            f"labels must be in [0, {probabilities.shape[1]}) to fit a temperature; got {label.min()} to {label.max()}"
-        )
-    logs = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST))
-
-    def negative_log_likelihood(log_temperature: float) -> float:
-        scaled = logs / np.exp(log_temperature)
-        highest = scaled.max(axis=1)
-        normaliser = highest + np.log(np.exp(scaled - highest[:, None]).sum(axis=1))
-        return float((normaliser - scaled[np.arange(len(label)), label]).mean())
-
-    found = minimize_scalar(negative_log_likelihood, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
-    return Temperature(float(np.exp(found.x)))
-
-
-def _fit_platt(confidence: np.ndarray, correct: np.ndarray) -> Platt:
-    from sklearn.linear_model import LogisticRegression
-
-    # Platt's smoothed targets: every row counts as right and as wrong, so a set without errors has a finite curve.
-    rights = int(correct.sum())
-    target = np.where(correct, (rights + 1) / (rights + 2), 1 / (len(correct) - rights + 2))
-    logit = np.tile(_logit(confidence), 2)[:, None]
-    outcome = np.repeat([1, 0], len(correct))
-    model = LogisticRegression(C=1e10, max_iter=1000)
-    model.fit(logit, outcome, sample_weight=np.concatenate([target, 1 - target]))
-    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
-    if slope <= 0:
-        # The best curve that does not fall is flat.
-        slope, intercept = 0.0, float(_logit(target.mean()))
-    return Platt(slope, intercept)
-
-
-def _fit_isotonic(confidence: np.ndarray, correct: np.ndarray) -> Isotonic:
-    from sklearn.isotonic import IsotonicRegression
-
-    model = IsotonicRegression(y_min=0.0, y_max=1.0, increasing=True, out_of_bounds="clip")
-    model.fit(confidence, correct)
-    return Isotonic(tuple(map(float, model.X_thresholds_)), tuple(map(float, model.y_thresholds_)))
