@@ -15,10 +15,10 @@ rows: {{shape: [2], dtype: int64}}
 classes: [zero, one, two, three]
 stages:
   - name: small
-    backend: {{type: custom, object: "cascade.backends.fake_backend:FakeBackend", arguments: {{probabilities: {small}}}}}
+    backend: {{type: custom, object: "{fake}", arguments: {{probabilities: {small}}}}}
     router: {{calibrator: identity}}
   - name: big
-    backend: {{type: custom, object: "cascade.backends.fake_backend:FakeBackend", arguments: {{probabilities: {big}}}}}
+    backend: {{type: custom, object: "{fake}", arguments: {{probabilities: {big}}}}}
     deployment: {{ray_actor_options: {{num_cpus: 0.5}}}}
 serving: {{port: {port}, max_request_rows: 32, max_body_bytes: 4096}}
 """
@@ -37,7 +37,10 @@ def probabilities(confidence):
 def config_path(tmp_path_factory, free_port):
     folder = tmp_path_factory.mktemp("fake")
     text = CONFIG.format(
-        small=probabilities(lambda row: 0.6 if row % 2 else 0.9), big=probabilities(lambda row: 0.97), port=free_port
+        fake="cascade.backends.fake_backend:FakeBackend",
+        small=probabilities(lambda row: 0.6 if row % 2 else 0.9),
+        big=probabilities(lambda row: 0.97),
+        port=free_port,
     )
     (folder / "config.yaml").write_text(text)
     policy().save(folder / "policy.json")
