@@ -69,8 +69,8 @@ class ServerProcess:
         Raises:
             OSError: it was not answered with 200.
         """
-        request = urllib.request.Request(self.url, body, headers, method="POST")  # noqa: S310
-        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+        request = urllib.request.Request(self.url, body, headers, method="POST")
+        with urllib.request.urlopen(request, timeout=10) as response:
             return bytes(response.read())
 
     def _wait_until_ready(self) -> None:

@@ -55,12 +55,12 @@ def frontier_figure(replay: Replay) -> Figure:
     axes.step(*curve.T, where="post", color=INK.light, linewidth=1.8, zorder=2, solid_joinstyle="round")
     axes.plot([curve[-1, 0], axes.get_xlim()[1]], [curve[-1, 1]] * 2, color=INK.light, linewidth=1.8, zorder=2)
     for mark in marks:
-        axes.plot(
-            mark.cost, mark.gain, mark.symbol, markersize=mark.size, color=mark.colour, markeredgecolor=PAPER.light, zorder=4
-        )
+        (point,) = axes.plot(mark.cost, mark.gain, mark.symbol, markersize=mark.size, color=mark.colour, zorder=4)
+        point.set_markeredgecolor(PAPER.light)
     _name(axes, marks, curve, last)
     axes.set_xlabel(f"mean cost of a row ({replay.table.cost_unit})", fontsize=FONT_SIZE, parse_math=False)
-    axes.set_ylabel("accuracy" if replay.gain_name == "accuracy" else "agreement with the last stage", fontsize=FONT_SIZE)
+    gain = "accuracy" if replay.gain_name == "accuracy" else "agreement with the last stage"
+    axes.set_ylabel(gain, fontsize=FONT_SIZE)
     return figure
 
 
@@ -70,8 +70,10 @@ def _marks(replay: Replay) -> list[_Mark]:
     names = [shortened(name, LONGEST_NAME) for name in replay.policy.stages]
     names[-1] += " (last stage)"
     symbols = ["o"] * (len(names) - 1) + ["s"]
-    singles = zip(replay.single_cost, replay.single_gain, names, stage_colours(len(names)), symbols, strict=True)
-    return [policy, *(_Mark(float(cost), float(gain), *rest, 8.5) for cost, gain, *rest in singles)][::1]
+    colours = stage_colours(len(names))
+    singles = zip(replay.single_cost, replay.single_gain, names, colours, symbols, strict=True)
+    alone = [_Mark(float(cost), float(gain), name, colour, symbol, 8.5) for cost, gain, name, colour, symbol in singles]
+    return [policy, *alone]
 
 
 def _inner() -> tuple[float, float]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cascade.calibration import CALIBRATORS
 from cascade.calibration.evaluation import Interval, proportion_interval
 from cascade.reports.replay import Replay
 from cascade.reports.report_table import ReportTable
@@ -13,18 +12,22 @@ __all__ = ["certificate_facts", "comparison", "promise", "sameness", "stage_tabl
 
 DIGEST_LENGTH = 64
 DIGEST_SHOWN = 12
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def tiles(replay: Replay) -> list[tuple[str, str]]:
     """The few numbers that matter most: (number, what it is)."""
     seen = replay.evaluation
     ratio = replay.cost_ratio
-    cost = "same" if ratio is None or 0.995 <= ratio < 1.005 else f"{number(ratio)}×" if ratio > 1 else f"1/{number(1 / ratio)}×"
-    shown = [(cost, "cost" if cost == "same" else "less cost a row than the last stage alone")]
-    if ratio is not None and ratio < 0.995:
-        shown = [(f"{number(1 / ratio)}×", "more cost a row than the last stage alone")]
+    if ratio is None or 0.995 <= ratio < 1.005:
+        shown = [("same", "cost a row as the last stage alone")]
+    elif ratio > 1:
+        shown = [(f"{number(ratio)}{TIMES}", "less cost a row than the last stage alone")]
+    else:
+        shown = [(f"{number(1 / ratio)}{TIMES}", "more cost a row than the last stage alone")]
     if seen.accuracy is not None and seen.last_stage_accuracy is not None:
-        shown.append((percent(seen.accuracy), f"accuracy; the last stage alone has {percent(seen.last_stage_accuracy)}"))
+        last = percent(seen.last_stage_accuracy)
+        shown.append((percent(seen.accuracy), f"accuracy; the last stage alone has {last}"))
     shown.append((percent(seen.agreement), "of the answers are the last stage's"))
     shown.append((percent(float(seen.stage_share[0])), "of the rows are answered by the first stage"))
     return shown
@@ -44,8 +47,9 @@ def comparison(replay: Replay) -> ReportTable:
                 f"{percent(seen.last_stage_accuracy)} {_shares(proportion_interval(right, seen.rows, seen.level))}",
             )
         )
+    agreement = f"{percent(seen.agreement)} {_shares(seen.agreement_interval)}"
     rows += [
-        ("agreement with the last stage", f"{percent(seen.agreement)} {_shares(seen.agreement_interval)}", percent(1.0)),
+        ("agreement with the last stage", agreement, percent(1.0)),
         (
             f"mean cost of a row ({seen.cost_unit})",
             f"{number(seen.mean_cost)} {_costs(seen.mean_cost_interval)}",
@@ -53,19 +57,19 @@ def comparison(replay: Replay) -> ReportTable:
         ),
         ("cost against the last stage", times_less(replay.cost_ratio), "1"),
     ]
-    note = f"{count(seen.rows)} rows. In brackets: two-sided {level} intervals, exact binomial for shares, normal for costs."
+    intervals = f"two-sided {level} intervals, exact binomial for shares, normal for costs"
+    note = f"{count(seen.rows)} rows. In brackets: {intervals}."
     return ReportTable("", ("", "cascade", f"{seen.stage[-1]} alone"), rows, note)
 
 
 def stage_table(replay: Replay) -> ReportTable:
     """A row a stage."""
     seen = replay.evaluation
-    names = {kind: name for name, kind in CALIBRATORS.items()}
     rows = [
         (
             name,
             _threshold(replay.policy.threshold(k)),
-            f"{router.score or 'confidence'}, {names[type(router.calibrator)]}".replace("_", " "),
+            f"{router.score or 'confidence'}, {type(router.calibrator).__name__.lower()}".replace("_", " "),
             number(float(replay.single_cost[k])),
             count(int(replay.reached[k])),
             count(int(replay.answered[k])),
@@ -93,7 +97,7 @@ def promise(replay: Replay) -> str:
     """What the certificate promises, in a sentence."""
     certificate = replay.policy.certificate
     if not certificate:
-        return "This policy has no certificate: nothing is known of how its thresholds were chosen, and nothing is promised."
+        return "This policy has no certificate: nothing is known of its thresholds, and nothing is promised."
     guarantee = certificate.get("guarantee", "none")
     if guarantee == "none":
         return (

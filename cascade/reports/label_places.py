@@ -42,7 +42,7 @@ def label_places(
 
 
 def _candidates(x: float, y: float, width: float, height: float) -> np.ndarray:
-    """(c, 4) boxes left, bottom, right, top: right of the anchor and left of it, at rising distances below and above."""
+    """(c, 4) boxes left, bottom, right, top: right and left of the anchor, at rising distances below and above."""
     lower_left = [
         (left, y - height / 2 + shift * height)
         for shift in (-0.6, 0.6, -1.1, 1.1, -1.9, 1.9, -2.7, 2.7)
@@ -50,7 +50,7 @@ def _candidates(x: float, y: float, width: float, height: float) -> np.ndarray:
         if abs(shift) > 1 or left != x - width / 2
     ]
     corners = np.array(lower_left)
-    return np.hstack([corners, corners + (width, height)])
+    return np.hstack([corners, corners + np.array([width, height])])
 
 
 def _covered_points(boxes: np.ndarray, points: np.ndarray) -> np.ndarray:

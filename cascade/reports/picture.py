@@ -3,8 +3,10 @@
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
+from markupsafe import escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -16,7 +18,7 @@ __all__ = ["FONT_SIZE", "inline_svg", "new_figure", "save_picture", "styled"]
 FONT_SIZE = 10.0
 PIXELS_PER_INCH = 200
 # Text stays text: a reader can search it, and it takes the page's font. The salt makes the output deterministic.
-SVG_SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "cascade"}
+SVG_SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "cascade"}
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -70,10 +72,4 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     head, body = re.fullmatch(r".*?<svg ([^>]*)>(.*)", svg, flags=re.DOTALL).groups()  # type: ignore[union-attr]
     box = re.search(r'viewBox="[^"]*"', head)[0]  # type: ignore[index]
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", body)
-    return f'<svg {box} role="img" aria-label="{_attribute(description)}">{themed(body)}'
-
-
-def _attribute(text: str) -> str:
-    from markupsafe import escape
-
-    return str(escape(text))
+    return f'<svg {box} role="img" aria-label="{escape(description)}">{themed(body)}'

@@ -27,7 +27,7 @@ class Reliability:
 
     @property
     def expected_calibration_error(self) -> float:
-        """Mean over the rows of \\|accuracy - confidence\\| of their bin, in [0, 1]."""
+        """Mean over the rows of the gap between accuracy and confidence of their bin, in [0, 1]."""
         filled = self.count > 0
         gap = np.abs(self.accuracy[filled] - self.confidence[filled])
         return float(np.average(gap, weights=self.count[filled]))
@@ -48,9 +48,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
     place = np.searchsorted(edges[1:-1], confidence, side="left")
     count = np.bincount(place, minlength=bins)
     means = [
-        np.divide(
-            np.bincount(place, weights=values, minlength=bins), count, out=np.full(bins, np.nan), where=count > 0
-        )
+        np.divide(np.bincount(place, weights=values, minlength=bins), count, out=np.full(bins, np.nan), where=count > 0)
         for values in (confidence, correct)
     ]
     return Reliability(edges, count, means[0], means[1])

@@ -64,7 +64,8 @@ class Replay:
         """(K,) float in [0, 1], mean gain of the rows that each stage answered; NaN where it answered none."""
         gained = self.gain[np.arange(len(self.table)), self.stage]
         sums = np.bincount(self.stage, weights=gained, minlength=self.table.stages)
-        return np.divide(sums, self.answered, out=np.full(self.table.stages, np.nan), where=self.answered > 0)
+        answered = self.answered
+        return np.where(answered > 0, sums / np.maximum(answered, 1), np.nan)
 
     @property
     def chosen_gain(self) -> float:

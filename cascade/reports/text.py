@@ -4,7 +4,7 @@ import math
 
 __all__ = ["cell", "count", "number", "percent", "rows", "shortened", "times_less"]
 
-MISSING = "–"
+MISSING = "\N{EN DASH}"
 
 
 def percent(share: float | None) -> str:

@@ -5,7 +5,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["ACCENT", "COLOURS", "GRID", "INK", "MUTED", "PAPER", "TRUNK", "Colour", "stage_colours", "style_sheet", "themed"]
+__all__ = [
+    "ACCENT",
+    "COLOURS",
+    "GRID",
+    "INK",
+    "MUTED",
+    "PAPER",
+    "TRUNK",
+    "Colour",
+    "stage_colours",
+    "style_sheet",
+    "themed",
+]
 
 
 class Colour(NamedTuple):
