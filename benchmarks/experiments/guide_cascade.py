@@ -60,14 +60,14 @@ class GuideIngress:
     async def __call__(self, request: Any) -> dict[str, Any]:
         row = await self._row(request)
         total = 0.0
-        for name, handle in zip(self.names, self.handles):
+        for stage, handle in enumerate(self.handles):  # noqa: B007 - the stage that answered
             answer, confidence, cost, sure = await handle.remote(row)
             total += cost
             if sure:
                 break
         return {
             "answer": [answer],
-            "stage": [name],
+            "stage": [self.names[stage]],
             "confidence": [confidence],
             "cost": [total],
             "policy_version": self.version,

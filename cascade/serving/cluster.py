@@ -59,10 +59,8 @@ def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iter
         serve.start(proxy_location="Disabled")
         yield serve.run(application, name=config.name, route_prefix=None)
     finally:
-        if joined:
-            serve.delete(config.name)
-        else:
-            serve.shutdown()  # type: ignore[no-untyped-call]
+        # A Ray of our own ends with everything in it.
+        serve.delete(config.name)
         ray.shutdown()
 
 
