@@ -72,4 +72,6 @@ class Result:
         missing = [name for name in ("measured", "machine", "options", "repeats") if name not in values]
         if missing or not values["repeats"]:
             raise ResultError(f"{path} lacks {', '.join(missing) or 'repeats'}")
+        if not isinstance(values["repeats"], list) or not all(isinstance(one, dict) for one in values["repeats"]):
+            raise ResultError(f"{path} must have a list of objects as its repeats")
         return cls(values["measured"], values["machine"], values["options"], tuple(values["repeats"]))

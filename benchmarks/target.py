@@ -37,7 +37,8 @@ class Reply:
             rows: number of rows that were sent.
 
         Raises:
-            TargetError: a column is missing or has another length, or a stage is not one of the config's.
+            TargetError: a column is missing, has another length or holds no numbers, or a stage is
+                not one of the config's.
         """
         if not isinstance(columns, Mapping):
             raise TargetError(f"the target must answer with columns; got {type(columns).__name__}")
@@ -45,21 +46,34 @@ class Reply:
         if missing:
             raise TargetError(f"the target's answer lacks the columns {', '.join(missing)}; is it 'cascade serve'?")
         for name in ("answer", "stage", "cost"):
+            if not isinstance(columns[name], list):
+                raise TargetError(f"the target's {name} must be a list; got {type(columns[name]).__name__}")
             if len(columns[name]) != rows:
                 raise TargetError(f"the target was sent {rows} rows but answered {len(columns[name])} of {name}")
         index = {name: k for k, name in enumerate(stages)}
         try:
             stage = np.array([index[name] for name in columns["stage"]], dtype=np.int64)
-            answer = np.asarray(columns["answer"], dtype=np.int64)
-            cost = np.asarray(columns["cost"], dtype=np.float64)
-        except KeyError as error:
+        except (KeyError, TypeError) as error:
+            unknown = next(name for name in columns["stage"] if name not in stages)
             raise TargetError(
-                f"the target answered at stage {error.args[0]!r}, the config has {list(stages)}; "
+                f"the target answered at stage {unknown!r}, the config has {list(stages)}; "
                 "give the config that is served"
             ) from error
-        except (TypeError, ValueError) as error:
-            raise TargetError(f"the target's columns answer and cost must be numbers: {error}") from error
+        answer = _numbers("answer", columns["answer"], "i").astype(np.int64, copy=False)
+        cost = _numbers("cost", columns["cost"], "if").astype(np.float64, copy=False)
         return cls(answer, stage, cost, str(columns["policy_version"]))
+
+
+def _numbers(name: str, column: list[Any], kinds: str) -> np.ndarray:
+    """(n,) array of a column of n numbers; ``None`` would quietly become NaN, and 0.5 the class 0."""
+    try:
+        array = np.asarray(column)
+    except ValueError as error:
+        raise TargetError(f"the target's {name} must be numbers: {error}") from error
+    if array.ndim != 1 or array.dtype.kind not in kinds:
+        what = "whole numbers" if kinds == "i" else "numbers"
+        raise TargetError(f"the target's {name} must be {what}; got {column[:3]!r}...")
+    return array
 
 
 class Target(Protocol):

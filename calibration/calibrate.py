@@ -1,25 +1,29 @@
 """From a score table and a target to a policy."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from cascade.calibration.calibrator_fitting import fit_calibrator
 from cascade.calibration.calibrators import Identity
+from cascade.calibration.certification import certify, split_rows
 from cascade.calibration.evaluation import evaluate
+from cascade.calibration.goal import Goal
 from cascade.calibration.policy import Policy
+from cascade.calibration.refusal import refuse_certified, refuse_empirical
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
-from cascade.calibration.search import Target, best_thresholds
+from cascade.calibration.search import best_thresholds
 from cascade.errors import InfeasibleTarget
-from cascade.routers import NEVER, Router
+from cascade.routers import Router
 
 __all__ = ["RouterChoice", "calibrate"]
 
 RouterChoice = tuple[str, str]
 """Names of a score and of a calibrator."""
+
+Routers = tuple[Router, ...]
 
 
 def calibrate(
@@ -29,12 +33,16 @@ def calibrate(
     max_accuracy_drop: float | None = None,
     target_agreement: float | None = None,
     max_cost: float | None = None,
+    delta: float | None = None,
+    seed: int = 0,
     routers: Sequence[RouterChoice] | None = None,
 ) -> Policy:
-    """Finds the operating point that is best on a score table.
+    """Finds the operating point for a target.
 
-    Exactly one target is given. The policy meets it on the table itself; its certificate says that nothing is
-    promised beyond (``"guarantee": "none"``).
+    Exactly one target is given. Without a ``delta`` the policy is the best one on the table itself; it misses its
+    target on other rows about half of the time, and its certificate says ``"guarantee": "none"``. With one it is
+    certified: it keeps its target on the rows to come with probability at least 1 - delta, over the draw of the
+    table's rows, which must be independent draws from the same traffic (``cascade.calibration.certification``).
 
     Args:
         table: n rows, K stages.
@@ -43,49 +51,85 @@ def calibrate(
         target_agreement: least share of answers equal to the last stage's, in [0, 1]; needs no labels.
         max_cost: most mean cost of a row, in the table's unit; the most accurate policy is returned (the one that
             agrees most with the last stage, where there are no labels).
+        delta: risk that the policy breaks its promise, in (0, 1); ``None`` for no promise.
+        seed: of the split of the rows into those that search and those that test, where there is a ``delta``.
         routers: (score, calibrator) for each stage; by default the table's confidences count as they are.
 
     Raises:
-        ValueError: not exactly one target, or one out of its range.
+        ValueError: not exactly one target, or an argument out of its range.
         ScoreTableError: the target needs labels that the table lacks, or a calibrator its scores.
-        InfeasibleTarget: no thresholds reach the target; names the nearest that can be reached.
+        InfeasibleTarget: the target cannot be reached, or not be certified; names the nearest that can be, and about
+            how many more rows it would take.
     """
-    name, value = _one_target(
+    goal = Goal.of(
         target_accuracy=target_accuracy,
         max_accuracy_drop=max_accuracy_drop,
         target_agreement=target_agreement,
         max_cost=max_cost,
     )
-    agreement = name == "target_agreement" or (name == "max_cost" and table.label is None)
-    fitted = _fit_routers(table, routers, agreement)
-    problem = RoutingProblem.from_table(table, fitted, agreement)
-    target = _search_target(problem, name, value)
-    thresholds = best_thresholds(problem, target)
-    if thresholds is None:
-        raise _infeasible(problem, table, name, value)
+    if delta is None:
+        fitted, thresholds, facts = _empirical(table, goal, routers)
+    elif 0 < delta < 1:
+        fitted, thresholds, facts = _certified(table, goal, routers, delta, seed)
+    else:
+        raise ValueError(f"delta must be in (0, 1); got {delta!r}")
+    names = tuple(map(str, table.stage))
     cost = table.cost if table.cost.ndim == 1 else table.cost.mean(axis=0)
-    policy = Policy(tuple(map(str, table.stage)), fitted, thresholds, cost, table.cost_unit)
-    return replace(policy, certificate=_certificate(table, policy, name, value))
+    policy = Policy(names, fitted, thresholds, cost, table.cost_unit)
+    certificate = {
+        "guarantee": "none" if delta is None else "certified",
+        "target": {goal.name: goal.value},
+        "rows": len(table),
+        "table_sha256": table.digest,
+        "observed": _observed(table, policy),
+        **facts,
+    }
+    return Policy(names, fitted, thresholds, cost, table.cost_unit, certificate)
 
 
-def _one_target(**targets: float | None) -> tuple[str, float]:
-    given = {name: value for name, value in targets.items() if value is not None}
-    if len(given) != 1:
-        raise ValueError(f"give exactly one of {', '.join(targets)}; got {given or 'none'}")
-    ((name, value),) = given.items()
-    if name == "max_cost" and not (np.isfinite(value) and value > 0):
-        raise ValueError(f"max_cost must be a positive number; got {value!r}")
-    if name != "max_cost" and not 0 <= value <= 1:
-        raise ValueError(f"{name} must be in [0, 1]; got {value!r}")
-    return name, float(value)
+def _empirical(
+    table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None
+) -> tuple[Routers, np.ndarray, dict[str, Any]]:
+    fitted = _fit_routers(table, choices, goal)
+    problem = RoutingProblem.from_table(table, fitted, goal.gains_agreement(table))
+    thresholds = best_thresholds(problem, goal.search_target(problem))
+    if thresholds is None:
+        raise refuse_empirical(goal, problem, table.cost_unit)
+    return fitted, thresholds, {}
 
 
-def _fit_routers(table: ScoreTable, choices: Sequence[RouterChoice] | None, agreement: bool) -> tuple[Router, ...]:
+def _certified(
+    table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None, delta: float, seed: int
+) -> tuple[Routers, np.ndarray, dict[str, Any]]:
+    if len(table) < 2:
+        raise InfeasibleTarget("one row cannot both propose thresholds and test them; more rows are needed")
+    search_rows, test_rows = split_rows(len(table), seed)
+    search, test = table.take(search_rows), table.take(test_rows)
+    fitted = _fit_routers(search, choices, goal)
+    agreement = goal.gains_agreement(table)
+    sequence = goal.sequence(RoutingProblem.from_table(search, fitted, agreement))
+    problem = RoutingProblem.from_table(test, fitted, agreement)
+    promise = goal.promise(problem, delta)
+    found = certify(promise, problem, sequence, delta)
+    if found is None:
+        raise refuse_certified(goal, problem, sequence[0], delta, table)
+    facts = {
+        "delta": delta,
+        "seed": seed,
+        "test": promise.name,
+        "test_rows": found.rows,
+        "test_mean": found.observed,
+        "p_value": found.p_value,
+    }
+    return fitted, found.thresholds, facts
+
+
+def _fit_routers(table: ScoreTable, choices: Sequence[RouterChoice] | None, goal: Goal) -> Routers:
     if choices is None:
         return (Router(None, Identity()),) * table.stages
     if len(choices) != table.stages:
         raise ValueError(f"routers must be {table.stages} pairs (score, calibrator); got {len(choices)}")
-    label = table.prediction[:, -1] if agreement or table.label is None else table.label
+    label = table.prediction[:, -1] if goal.gains_agreement(table) or table.label is None else table.label
     return tuple(
         Router(
             score,
@@ -102,43 +146,12 @@ def _fit_routers(table: ScoreTable, choices: Sequence[RouterChoice] | None, agre
     )
 
 
-def _search_target(problem: RoutingProblem, name: str, value: float) -> Target:
-    if name == "max_cost":
-        return Target(most_cost=value)
-    if name == "max_accuracy_drop":
-        return Target(least_gain=float(problem.gain[:, -1].mean()) - value)
-    return Target(least_gain=value)
-
-
-def _infeasible(problem: RoutingProblem, table: ScoreTable, name: str, value: float) -> InfeasibleTarget:
-    if name == "max_cost":
-        nearest = float(problem.cost[:, 0].mean())
-        return InfeasibleTarget(
-            f"no policy costs at most {value:g} {table.cost_unit} a row: "
-            f"the first stage alone costs {nearest:.6g} {table.cost_unit}",
-            nearest,
-        )
-    best = best_thresholds(problem, Target(most_cost=np.inf))
-    nearest = problem.value(np.full(table.stages - 1, NEVER) if best is None else best)[0]
-    what = "agreement" if name == "target_agreement" else "accuracy"
-    return InfeasibleTarget(
-        f"no policy reaches {what} {value:.6g} on these {len(table)} rows; the nearest reachable is {nearest:.6g}",
-        nearest,
-    )
-
-
-def _certificate(table: ScoreTable, policy: Policy, name: str, value: float) -> dict[str, Any]:
+def _observed(table: ScoreTable, policy: Policy) -> dict[str, Any]:
     seen = evaluate(table, policy)
     return {
-        "guarantee": "none",
-        "target": {name: value},
-        "rows": len(table),
-        "table_sha256": table.digest,
-        "observed": {
-            "accuracy": seen.accuracy,
-            "agreement": seen.agreement,
-            "mean_cost": seen.mean_cost,
-            "cost_unit": seen.cost_unit,
-            "stage_share": [float(share) for share in seen.stage_share],
-        },
+        "accuracy": seen.accuracy,
+        "agreement": seen.agreement,
+        "mean_cost": seen.mean_cost,
+        "cost_unit": seen.cost_unit,
+        "stage_share": [float(share) for share in seen.stage_share],
     }

@@ -1,10 +1,14 @@
 """What several folders of tests share."""
 
+import json
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import settings
 
 from cascade.calibration import ScoreTable
+from cascade.cli.main import main
 
 settings.register_profile("project", deadline=None, max_examples=40, derandomize=True, database=None)
 settings.load_profile("project")
@@ -50,3 +54,33 @@ def build_table(n, stages, seed=0, levels=None, classes=None, labels=True, row_c
 def make_table():
     """The function ``build_table``."""
     return build_table
+
+
+class Result:
+    """What a run of the command left: ``code``, ``out``, ``err``, and ``out`` as JSON."""
+
+    def __init__(self, code, out, err):
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs ``cascade`` with some arguments; a traceback or another exception fails the test."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cascade", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Result(code, out, err)
+
+    return run

@@ -1,7 +1,7 @@
 """``cascade calibrate``: from a score table and a target to a policy."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,6 +19,10 @@ def calibrate(
     max_accuracy_drop: Annotated[float | None, typer.Option(help="Most accuracy lost against the last stage.")] = None,
     target_agreement: Annotated[float | None, typer.Option(help="Least agreement with the last stage.")] = None,
     max_cost: Annotated[float | None, typer.Option(help="Most mean cost of a row, in the table's unit.")] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="Certify the target: the risk that it is missed on rows to come, in (0, 1).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the split of the rows into those that search and those that test.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Policy to write [default: the config's, or policy.json].")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -37,6 +41,8 @@ def calibrate(
             max_accuracy_drop=max_accuracy_drop,
             target_agreement=target_agreement,
             max_cost=max_cost,
+            delta=delta,
+            seed=seed,
             routers=None if config is None else check_table(table, config),
         )
     except ValueError as error:
@@ -46,7 +52,11 @@ def calibrate(
     print_result({"policy": str(out), "version": policy.version} | _summary(policy.to_dict()), as_json)
 
 
-def _summary(policy: dict) -> dict:  # type: ignore[type-arg]
-    thresholds = {stage["name"]: stage["threshold"] for stage in policy["stages"][:-1]}
+def _summary(policy: dict[str, Any]) -> dict[str, Any]:
     certificate = policy["certificate"]
-    return {"thresholds": thresholds, "guarantee": certificate["guarantee"], **certificate["observed"]}
+    return {
+        "thresholds": {stage["name"]: stage["threshold"] for stage in policy["stages"][:-1]},
+        "guarantee": certificate["guarantee"],
+        "delta": certificate.get("delta"),
+        **certificate["observed"],
+    }

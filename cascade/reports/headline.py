@@ -19,7 +19,10 @@ def tiles(replay: Replay) -> list[tuple[str, str]]:
     """The few numbers that matter most: (number, what it is)."""
     seen = replay.evaluation
     ratio = replay.cost_ratio
-    if ratio is None or 0.995 <= ratio < 1.005:
+    if ratio is None and seen.mean_cost != seen.last_stage_cost:  # one of them is 0
+        meaning = f"mean cost of a row ({seen.cost_unit}); the last stage alone costs {number(seen.last_stage_cost)}"
+        shown = [(number(seen.mean_cost), meaning)]
+    elif ratio is None or 0.995 <= ratio < 1.005:
         shown = [("same", "cost a row as the last stage alone")]
     elif ratio > 1:
         shown = [(f"{number(ratio)}{TIMES}", "less cost a row than the last stage alone")]

@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,13 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
         description: what the picture shows, for readers who cannot see it; plain text.
     """
     stream = io.StringIO()
-    with mpl.rc_context(SVG_SETTINGS):
+    with mpl.rc_context(SVG_SETTINGS), warnings.catch_warnings():
+        # The page's font writes the text, so it does not matter what the one of matplotlib lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", stream.getvalue(), flags=re.DOTALL)
     head, body = re.fullmatch(r".*?<svg ([^>]*)>(.*)", svg, flags=re.DOTALL).groups()  # type: ignore[union-attr]
     box = re.search(r'viewBox="[^"]*"', head)[0]  # type: ignore[index]
-    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", body)
-    return f'<svg {box} role="img" aria-label="{escape(description)}">{themed(body)}'
+    # Only in tags: a text may hold anything but "<" and ">".
+    body = re.sub(r"<[^>]*>", lambda tag: themed(re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", tag[0])), body)
+    return f'<svg {box} role="img" aria-label="{escape(description)}">{body}'

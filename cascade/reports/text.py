@@ -14,7 +14,7 @@ def percent(share: float | None) -> str:
     if 0 < share < 0.0005:
         return "< 0.1 %"
     if 0.9995 <= share < 1:
-        return "> 99.9 %" if share < 0.99995 else f"{math.floor(share * 1e6) / 1e4:.3f} %"
+        return "> 99.9 %" if share < 0.99995 else f"{math.floor(share * 1e5) / 1e3:.3f} %"
     return f"{100 * share:.1f} %"
 
 

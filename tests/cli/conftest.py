@@ -1,7 +1,4 @@
-"""The command, run in this process; and a whole small cascade on disk."""
-
-import json
-import sys
+"""A whole small cascade on disk."""
 
 import numpy as np
 import pytest
@@ -11,8 +8,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-
-from cascade.cli.main import main
 
 CONFIG = """
 name: digits
@@ -45,36 +40,6 @@ class Halved:
         halved[:, ::4] = 0
         return self.model.predict_proba(halved)
 '''
-
-
-class Result:
-    """What a run of the command left: ``code``, ``out``, ``err``, and ``out`` as JSON."""
-
-    def __init__(self, code, out, err):
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self):
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs ``cascade`` with some arguments; a traceback or another exception fails the test."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cascade", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return Result(code, out, err)
-
-    return run
 
 
 @pytest.fixture(scope="session")
