@@ -110,8 +110,8 @@ def test_one_row_and_no_cost_are_a_page_too(make_replay):
 @pytest.mark.parametrize(
     ("cost", "thresholds", "number"),
     [
-        ([1.0, 9.0], [0.0], "9.00×"),
-        ([1.0, 1.0], [1.01], "2.00×"),
+        ([1.0, 9.0], [0.0], "9.00\N{MULTIPLICATION SIGN}"),
+        ([1.0, 1.0], [1.01], "2.00\N{MULTIPLICATION SIGN}"),
         ([0.0, 5.0], [0.0], "0"),
         ([5.0, 0.0], [0.0], "5.00"),
     ],
@@ -144,7 +144,7 @@ def test_names_are_text_wherever_they_stand(make_replay, labels):
     assert ["n: <u>", "1.5, <u>"] in page.rows
     for text in ("<b>title", "<b>note"):
         assert text in page.texts
-    assert [["<b>head", "n"], ["<b>cell", "3"], [MISSING, "2.50"]] == page.rows[page.rows.index(["<b>head", "n"]) :][:3]
+    assert page.rows[page.rows.index(["<b>head", "n"]) :][:3] == [["<b>head", "n"], ["<b>cell", "3"], [MISSING, "2.50"]]
     assert any("rows answered by <b>x</b>: " in label.lower() for label in page.values("aria-label"))
 
 
