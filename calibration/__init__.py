@@ -1,6 +1,6 @@
 """Calibrators, threshold search, evaluation: everything that is done offline, on arrays alone."""
 
-from cascade.calibration.calibrate import calibrate
+from cascade.calibration.calibrate import Guarantee, calibrate
 from cascade.calibration.calibrator_fitting import fit_calibrator
 from cascade.calibration.calibrators import CALIBRATORS, Identity, Isotonic, Platt, Temperature
 from cascade.calibration.evaluation import Evaluation, evaluate
@@ -12,6 +12,7 @@ from cascade.errors import InfeasibleTarget
 __all__ = [
     "CALIBRATORS",
     "Evaluation",
+    "Guarantee",
     "Identity",
     "InfeasibleTarget",
     "Isotonic",

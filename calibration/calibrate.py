@@ -1,24 +1,29 @@
 """From a score table and a target to a policy."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from cascade.calibration.bound import certified_bound
 from cascade.calibration.calibrator_fitting import fit_calibrator
 from cascade.calibration.calibrators import Identity
-from cascade.calibration.certification import certify, split_rows
+from cascade.calibration.certification import Certified, certify, split_rows
 from cascade.calibration.evaluation import evaluate
 from cascade.calibration.goal import Goal
 from cascade.calibration.policy import Policy
-from cascade.calibration.refusal import refuse_certified, refuse_empirical
+from cascade.calibration.refusal import refuse_budget, refuse_certified, refuse_empirical
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search import best_thresholds
+from cascade.calibration.sequence import propose
 from cascade.errors import InfeasibleTarget
 from cascade.routers import Router
 
-__all__ = ["RouterChoice", "calibrate"]
+__all__ = ["Guarantee", "RouterChoice", "calibrate"]
+
+Guarantee = Literal["certified", "none"]
 
 RouterChoice = tuple[str, str]
 """Names of a score and of a calibrator."""
@@ -33,30 +38,33 @@ def calibrate(
     max_accuracy_drop: float | None = None,
     target_agreement: float | None = None,
     max_cost: float | None = None,
-    delta: float | None = None,
+    delta: float = 0.05,
+    guarantee: Guarantee = "certified",
     seed: int = 0,
     routers: Sequence[RouterChoice] | None = None,
 ) -> Policy:
     """Finds the operating point for a target.
 
-    Exactly one target is given. Without a ``delta`` the policy is the best one on the table itself; it misses its
-    target on other rows about half of the time, and its certificate says ``"guarantee": "none"``. With one it is
-    certified: it keeps its target on the rows to come with probability at least 1 - delta, over the draw of the
-    table's rows, which must be independent draws from the same traffic (``cascade.calibration.certification``).
+    One target is given, or ``max_cost`` and one other. A certified policy keeps its targets, all of them, on the rows
+    to come with probability at least 1 - delta over the draw of the table's rows, which must be independent draws from
+    the same traffic (``cascade.calibration.certification``). Without a guarantee the policy is the best one on the
+    table itself; it misses its target on other rows about half of the time, and its certificate says
+    ``"guarantee": "none"``.
 
     Args:
         table: n rows, K stages.
         target_accuracy: least share of right answers, in [0, 1]; the cheapest policy is returned.
         max_accuracy_drop: most accuracy lost against the last stage, in [0, 1]; the cheapest policy is returned.
         target_agreement: least share of answers equal to the last stage's, in [0, 1]; needs no labels.
-        max_cost: most mean cost of a row, in the table's unit; the most accurate policy is returned (the one that
-            agrees most with the last stage, where there are no labels).
-        delta: risk that the policy breaks its promise, in (0, 1); ``None`` for no promise.
-        seed: of the split of the rows into those that search and those that test, where there is a ``delta``.
+        max_cost: most mean cost of a row, in the table's unit. Alone: the most accurate policy is returned (the one
+            that agrees most with the last stage, where there are no labels).
+        delta: risk that a certified policy breaks a promise, in (0, 1).
+        guarantee: "certified", or "none" for the empirical optimum.
+        seed: of the split of the rows into those that search and those that test a certified policy.
         routers: (score, calibrator) for each stage; by default the table's confidences count as they are.
 
     Raises:
-        ValueError: not exactly one target, or an argument out of its range.
+        ValueError: no target or too many, or an argument out of its range.
         ScoreTableError: the target needs labels that the table lacks, or a calibrator its scores.
         InfeasibleTarget: the target cannot be reached, or not be certified; names the nearest that can be, and about
             how many more rows it would take.
@@ -67,24 +75,26 @@ def calibrate(
         target_agreement=target_agreement,
         max_cost=max_cost,
     )
-    if delta is None:
-        fitted, thresholds, facts = _empirical(table, goal, routers)
-    elif 0 < delta < 1:
-        fitted, thresholds, facts = _certified(table, goal, routers, delta, seed)
-    else:
+    if not 0 < delta < 1:
         raise ValueError(f"delta must be in (0, 1); got {delta!r}")
+    if guarantee not in get_args(Guarantee):
+        raise ValueError(f"guarantee must be one of {', '.join(get_args(Guarantee))}; got {guarantee!r}")
+    if guarantee == "none":
+        fitted, thresholds, facts = _empirical(table, goal, routers)
+    else:
+        fitted, thresholds, facts = _certified(table, goal, routers, delta, seed)
     names = tuple(map(str, table.stage))
     cost = table.cost if table.cost.ndim == 1 else table.cost.mean(axis=0)
     policy = Policy(names, fitted, thresholds, cost, table.cost_unit)
     certificate = {
-        "guarantee": "none" if delta is None else "certified",
-        "target": {goal.name: goal.value},
+        "guarantee": guarantee,
+        "target": goal.targets,
         "rows": len(table),
         "table_sha256": table.digest,
         "observed": _observed(table, policy),
         **facts,
     }
-    return Policy(names, fitted, thresholds, cost, table.cost_unit, certificate)
+    return replace(policy, certificate=certificate)
 
 
 def _empirical(
@@ -95,6 +105,9 @@ def _empirical(
     thresholds = best_thresholds(problem, goal.search_target(problem))
     if thresholds is None:
         raise refuse_empirical(goal, problem, table.cost_unit)
+    cost = problem.value(thresholds)[1]
+    if goal.budget and cost > goal.budget.value:
+        raise refuse_budget(goal, cost, table.cost_unit)
     return fitted, thresholds, {}
 
 
@@ -104,24 +117,42 @@ def _certified(
     if len(table) < 2:
         raise InfeasibleTarget("one row cannot both propose thresholds and test them; more rows are needed")
     search_rows, test_rows = split_rows(len(table), seed)
-    search, test = table.take(search_rows), table.take(test_rows)
+    search = table.take(search_rows)
     fitted = _fit_routers(search, choices, goal)
     agreement = goal.gains_agreement(table)
-    sequence = goal.sequence(RoutingProblem.from_table(search, fitted, agreement))
-    problem = RoutingProblem.from_table(test, fitted, agreement)
-    promise = goal.promise(problem, delta)
-    found = certify(promise, problem, sequence, delta)
+    search_problem = RoutingProblem.from_table(search, fitted, agreement)
+    problem = RoutingProblem.from_table(table.take(test_rows), fitted, agreement)
+    proposed = propose(search_problem)
+    found = certify(goal.promises(problem, delta), problem, goal.order(proposed, search_problem, delta), delta)
     if found is None:
-        raise refuse_certified(goal, problem, sequence[0], delta, table)
-    facts = {
-        "delta": delta,
-        "seed": seed,
-        "test": promise.name,
-        "test_rows": found.rows,
-        "test_mean": found.observed,
-        "p_value": found.p_value,
-    }
-    return fitted, found.thresholds, facts
+        raise _refusal(goal, problem, proposed, delta, table)
+    return fitted, found.thresholds, {"delta": delta, "seed": seed, "tests": _tests(goal, problem, found, delta)}
+
+
+def _refusal(
+    goal: Goal, problem: RoutingProblem, proposed: list[np.ndarray], delta: float, table: ScoreTable
+) -> InfeasibleTarget:
+    """Of two targets, the first is refused if it fails alone, else the budget beside it."""
+    first, *budget = goal.parts
+    sequence = first.order(proposed, problem, delta)
+    alone = certify(first.promises(problem, delta), problem, sequence, delta) if budget else None
+    if alone is None:
+        return refuse_certified(first, problem, sequence[0], delta, table)
+    return refuse_budget(goal, certified_bound(budget[0], problem, alone.stage, delta), table.cost_unit)
+
+
+def _tests(goal: Goal, problem: RoutingProblem, found: Certified, delta: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "target": part.name,
+            "test": promise.test,
+            "rows": len(found.stage),
+            "observed": float(promise.outcome(problem, found.stage).mean()),
+            "bound": certified_bound(part, problem, found.stage, delta),
+            "p_value": p_value,
+        }
+        for part, promise, p_value in zip(goal.parts, goal.promises(problem, delta), found.p_values, strict=True)
+    ]
 
 
 def _fit_routers(table: ScoreTable, choices: Sequence[RouterChoice] | None, goal: Goal) -> Routers:

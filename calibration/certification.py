@@ -1,11 +1,13 @@
-"""Certification: thresholds whose promise holds with a stated probability.
+"""Certification: thresholds whose promises hold with a stated probability.
 
 One part of the rows proposes a sequence of thresholds, from the surest to the most daring; the rest tests them one by
-one, each at the full level delta, and stops at the first that fails. Fixed-sequence testing: a broken promise is
-certified only if the test of the *first* broken one in the sequence errs, which happens with probability at most delta
+one, each at the full level delta, and stops at the first that fails. Fixed-sequence testing: broken thresholds are
+certified only if the test of the *first* broken ones in the sequence errs, which happens with probability at most delta
 (Maurer, Hothorn, Lehmacher 1995; for risk control Angelopoulos et al., "Learn then Test", Ann. Appl. Stat. 2025,
-section 3.2, https://arxiv.org/abs/2110.01052). The rows must be independent draws from the traffic to come; the
-probability is over the draw of all of them.
+section 3.2, https://arxiv.org/abs/2110.01052). Several promises at once need no split of delta: thresholds pass where
+the test of every promise does, and to certify broken ones the test of one broken promise must err (intersection-union
+test, Berger, "Multiparameter hypothesis testing and acceptance sampling", Technometrics 24, 1982). The rows must be
+independent draws from the traffic to come; the probability is over the draw of all of them.
 """
 
 from collections.abc import Sequence
@@ -17,26 +19,24 @@ from cascade.calibration.promises import Promise
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.routers import answering_stage
 
-__all__ = ["Certificate", "certify", "split_rows"]
+__all__ = ["Certified", "certify", "split_rows"]
 
-SEARCH_SHARE = 0.4
+SEARCH_SHARE = 0.15
 
 
 @dataclass(frozen=True, eq=False)
-class Certificate:
+class Certified:
     """The last thresholds in a sequence that passed.
 
     Attributes:
         thresholds: (K - 1,).
-        p_value: of the test that they passed.
-        observed: mean outcome on the tested rows.
-        rows: number of tested rows.
+        stage: (n,) int, the stage that answers each of the tested rows.
+        p_values: of the test of each promise.
     """
 
     thresholds: np.ndarray
-    p_value: float
-    observed: float
-    rows: int
+    stage: np.ndarray
+    p_values: tuple[float, ...]
 
 
 def split_rows(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,17 +50,17 @@ def split_rows(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         Two arrays of indices, each with at least one.
     """
     order = np.random.default_rng(seed).permutation(rows)
-    cut = min(max(1, round(SEARCH_SHARE * rows)), rows - 1)
+    cut = max(1, round(SEARCH_SHARE * rows))
     return order[:cut], order[cut:]
 
 
 def certify(
-    promise: Promise, problem: RoutingProblem, sequence: Sequence[np.ndarray], delta: float
-) -> Certificate | None:
+    promises: Sequence[Promise], problem: RoutingProblem, sequence: Sequence[np.ndarray], delta: float
+) -> Certified | None:
     """Tests thresholds in their order, up to the first that fails.
 
     Args:
-        promise: what they must keep.
+        promises: all of which they must keep.
         problem: rows that had no part in the choice of the sequence.
         sequence: thresholds (K - 1,), surest first.
         delta: in (0, 1).
@@ -70,9 +70,9 @@ def certify(
     """
     passed = None
     for thresholds in sequence:
-        outcome = promise.outcome(problem, answering_stage(problem.confidence, thresholds))
-        p_value = promise.p_value(outcome)
-        if not p_value <= delta:  # also where it is NaN
+        stage = answering_stage(problem.confidence, thresholds)
+        p_values = tuple(promise.p_value(promise.outcome(problem, stage)) for promise in promises)
+        if not all(p_value <= delta for p_value in p_values):  # also where one is NaN
             break
-        passed = Certificate(thresholds, p_value, float(outcome.mean()), len(outcome))
+        passed = Certified(thresholds, stage, p_values)
     return passed

@@ -1,48 +1,69 @@
 """A goal: what a calibration is asked to reach, and what that means for the search and for the test."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cascade.calibration.grid import Grid
 from cascade.calibration.promises import CostPromise, DropPromise, GainPromise, Promise
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search import Target
+from cascade.routers import answering_stage
 
 __all__ = ["Goal"]
 
-LONGEST_SEQUENCE = 200
+QUANTITIES = {
+    "target_accuracy": "accuracy",
+    "max_accuracy_drop": "accuracy drop",
+    "target_agreement": "agreement",
+    "max_cost": "mean cost",
+}
 
 
 @dataclass(frozen=True)
 class Goal:
-    """One target of :func:`~cascade.calibration.calibrate.calibrate`.
+    """The target of :func:`~cascade.calibration.calibrate.calibrate`, or two: one of gain and a budget.
 
     Attributes:
         name: "target_accuracy", "max_accuracy_drop", "target_agreement" or "max_cost".
         value: of the target.
+        budget: a second one, "max_cost"; only beside a target of gain.
     """
 
     name: str
     value: float
+    budget: "Goal | None" = None
 
     @classmethod
     def of(cls, **targets: float | None) -> "Goal":
-        """The one target that is given.
+        """The goal that is given.
 
         Raises:
-            ValueError: none or several are given, or one is out of its range.
+            ValueError: none is given, or several beside ``max_cost``, or one is out of its range.
         """
         given = {name: value for name, value in targets.items() if value is not None}
-        if len(given) != 1:
-            raise ValueError(f"give exactly one of {', '.join(targets)}; got {given or 'none'}")
-        ((name, value),) = given.items()
-        if name == "max_cost" and not (np.isfinite(value) and value > 0):
-            raise ValueError(f"max_cost must be a positive number; got {value!r}")
-        if name != "max_cost" and not 0 <= value <= 1:
-            raise ValueError(f"{name} must be in [0, 1]; got {value!r}")
-        return cls(name, float(value))
+        gains = [cls(name, float(value)) for name, value in given.items() if name != "max_cost"]
+        budget = cls("max_cost", float(given["max_cost"])) if "max_cost" in given else None
+        if not given or len(gains) > 1:
+            raise ValueError(f"give one of {', '.join(targets)}, or max_cost and one other; got {given or 'none'}")
+        if budget and not (np.isfinite(budget.value) and budget.value > 0):
+            raise ValueError(f"max_cost must be a positive number; got {budget.value!r}")
+        for goal in gains:
+            if not 0 <= goal.value <= 1:
+                raise ValueError(f"{goal.name} must be in [0, 1]; got {goal.value!r}")
+        first, *second = [*gains, *([budget] if budget else [])]
+        return replace(first, budget=second[0] if second else None)
+
+    @property
+    def parts(self) -> "list[Goal]":
+        """The one or two targets, each alone."""
+        return [replace(self, budget=None), *([self.budget] if self.budget else [])]
+
+    @property
+    def targets(self) -> dict[str, float]:
+        """Name and value of each target."""
+        return {part.name: part.value for part in self.parts}
 
     def gains_agreement(self, table: ScoreTable) -> bool:
         """Whether agreement with the last stage counts as the gain, not accuracy."""
@@ -51,26 +72,16 @@ class Goal:
     @property
     def quantity(self) -> str:
         """What the target is about, for messages."""
-        return {
-            "target_accuracy": "accuracy",
-            "max_accuracy_drop": "accuracy drop",
-            "target_agreement": "agreement",
-            "max_cost": "mean cost",
-        }[self.name]
-
-    @property
-    def rises(self) -> bool:
-        """Whether more of the quantity is better."""
-        return self.name in ("target_accuracy", "target_agreement")
+        return QUANTITIES[self.name]
 
     def easiest(self, problem: RoutingProblem) -> float:
         """The value of the target that every cascade reaches."""
         if self.name == "max_cost":
             return float(problem.cost[:, -1].max())
-        return 0.0 if self.rises else 1.0
+        return 1.0 if self.name == "max_accuracy_drop" else 0.0
 
     def search_target(self, problem: RoutingProblem) -> Target:
-        """The target on the rows of a problem."""
+        """The target on the rows of a problem; of two, that of gain, since the cheapest is what a budget asks for."""
         if self.name == "max_cost":
             return Target(most_cost=self.value)
         if self.name == "max_accuracy_drop":
@@ -78,7 +89,7 @@ class Goal:
         return Target(least_gain=self.value)
 
     def promise(self, problem: RoutingProblem, delta: float) -> Promise:
-        """The promise about the rows to come.
+        """The promise of the (first) target about the rows to come.
 
         Args:
             problem: tells the highest cost of a row.
@@ -87,17 +98,36 @@ class Goal:
         if self.name == "max_cost":
             return CostPromise(self.value, float(problem.cost[:, -1].max()), delta)
         if self.name == "max_accuracy_drop":
-            return DropPromise(self.value)
+            return DropPromise(self.value, delta)
         return GainPromise(self.value)
 
-    def sequence(self, problem: RoutingProblem) -> list[np.ndarray]:
-        """Thresholds of the frontier of a problem, from those that keep the promise most surely to the most daring.
+    def promises(self, problem: RoutingProblem, delta: float) -> list[Promise]:
+        """The promise of each target."""
+        return [part.promise(problem, delta) for part in self.parts]
 
-        A cost is kept most surely by the cheapest thresholds, everything else by those that gain most.
+    def order(self, sequence: Sequence[np.ndarray], problem: RoutingProblem, delta: float) -> list[np.ndarray]:
+        """Thresholds in the order in which they are tested, the surest to keep all promises first.
+
+        A cost is kept most surely by the cheapest thresholds, a gain by those that gain most, and both by those in
+        between whose smaller margin, in standard deviations of a row, is largest; from there on they get cheaper.
+
+        Args:
+            sequence: by rising cost and gain.
+            problem: the rows that proposed them.
+            delta: level of the test.
         """
-        grid = Grid.of(problem)
-        points = grid.frontier()
-        if len(points) > LONGEST_SEQUENCE:
-            points = points[np.linspace(0, len(points) - 1, LONGEST_SEQUENCE).round().astype(int)]
-        ordered = points if self.name == "max_cost" else points[::-1]
-        return [grid.thresholds(index) for index in ordered]
+        if self.name == "max_cost":
+            return list(sequence)
+        if self.budget is None:
+            return list(sequence)[::-1]
+        margins = [_smallest_margin(self.promises(problem, delta), problem, thresholds) for thresholds in sequence]
+        return list(sequence)[int(np.argmax(margins)) :: -1]
+
+
+def _smallest_margin(promises: Sequence[Promise], problem: RoutingProblem, thresholds: np.ndarray) -> float:
+    stage = answering_stage(problem.confidence, thresholds)
+    outcomes = [promise.outcome(problem, stage) for promise in promises]
+    return min(
+        promise.margin(float(outcome.mean())) / float(max(outcome.std(), len(outcome) ** -0.5))
+        for promise, outcome in zip(promises, outcomes, strict=True)
+    )

@@ -13,13 +13,15 @@ from cascade.calibration.routing_problem import RoutingProblem
 
 __all__ = ["CostPromise", "DropPromise", "GainPromise", "Promise"]
 
+NUISANCE_SHARE = 0.05
+
 
 class Promise(Protocol):
     """A statement about the mean of one outcome a row."""
 
     @property
-    def name(self) -> str:
-        """Of the test."""
+    def test(self) -> str:
+        """Name of the test."""
 
     def outcome(self, problem: RoutingProblem, stage: np.ndarray) -> np.ndarray:
         """The outcome of each row.
@@ -31,6 +33,9 @@ class Promise(Protocol):
         Returns:
             (n,) float.
         """
+
+    def margin(self, mean: float) -> float:
+        """How far a mean outcome is from where the promise breaks; positive if it is kept."""
 
     def p_value(self, outcome: np.ndarray) -> float:
         """Of the hypothesis that the promise is broken; valid at every n: P(p_value <= delta) <= delta if it is."""
@@ -47,11 +52,15 @@ class GainPromise:
     """
 
     least: float
-    name: str = "exact binomial"
+    test: str = "exact binomial"
 
     def outcome(self, problem: RoutingProblem, stage: np.ndarray) -> np.ndarray:
         """(n,) 1 for a gain, 0 for none."""
         return np.asarray(np.take_along_axis(problem.gain, stage[:, None], axis=1)[:, 0])
+
+    def margin(self, mean: float) -> float:
+        """The mean gain above the least."""
+        return mean - self.least
 
     def p_value(self, outcome: np.ndarray) -> float:
         """P(at least as many gains) if the mean gain were ``least``."""
@@ -73,18 +82,27 @@ class DropPromise:
     and Boos, "P values maximized over a confidence set for the nuisance parameter", JASA 89, 1994).
 
     Attributes:
-        most: in [0, 1).
-        nuisance_risk: risk spent on the bound of q.
+        most: in [0, 1].
+        delta: level that the test is tuned to; the p-value is valid at every level.
     """
 
     most: float
-    nuisance_risk: float = 0.0025
-    name: str = "exact paired trinomial"
+    delta: float = 0.05
+    test: str = "exact paired trinomial"
 
     def outcome(self, problem: RoutingProblem, stage: np.ndarray) -> np.ndarray:
         """(n,) in {-1, 0, 1}."""
         own = np.take_along_axis(problem.gain, stage[:, None], axis=1)[:, 0]
         return np.asarray(problem.gain[:, -1] - own)
+
+    def margin(self, mean: float) -> float:
+        """The mean drop below the most."""
+        return self.most - mean
+
+    @property
+    def nuisance_risk(self) -> float:
+        """The part of delta that is spent on the bound of q."""
+        return NUISANCE_SHARE * self.delta
 
     def p_value(self, outcome: np.ndarray) -> float:
         """The largest P(T <= t) over the hypotheses that are not ruled out, plus the risk of ruling one out."""
@@ -122,11 +140,15 @@ class CostPromise:
     most: float
     highest: float
     delta: float = 0.05
-    name: str = "betting"
+    test: str = "betting"
 
     def outcome(self, problem: RoutingProblem, stage: np.ndarray) -> np.ndarray:
         """(n,) cost of each row."""
         return np.asarray(np.take_along_axis(problem.cost, stage[:, None], axis=1)[:, 0])
+
+    def margin(self, mean: float) -> float:
+        """The mean cost below the most."""
+        return self.most - mean
 
     def p_value(self, outcome: np.ndarray) -> float:
         """1 / the highest wealth on the way."""

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from cascade.calibration.bound import certified_bound
 from cascade.calibration.goal import Goal
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
@@ -11,9 +12,7 @@ from cascade.calibration.search import Target, best_thresholds
 from cascade.errors import InfeasibleTarget
 from cascade.routers import NEVER, answering_stage
 
-__all__ = ["refuse_certified", "refuse_empirical"]
-
-BISECTIONS = 40
+__all__ = ["refuse_budget", "refuse_certified", "refuse_empirical"]
 
 
 def refuse_empirical(goal: Goal, problem: RoutingProblem, cost_unit: str) -> InfeasibleTarget:
@@ -26,11 +25,29 @@ def refuse_empirical(goal: Goal, problem: RoutingProblem, cost_unit: str) -> Inf
             nearest,
         )
     best = best_thresholds(problem, Target(most_cost=np.inf))
-    nearest = problem.value(np.full(problem.confidence.shape[1], NEVER) if best is None else best)[0]
+    gain = problem.value(np.full(problem.confidence.shape[1], NEVER) if best is None else best)[0]
+    drop = goal.name == "max_accuracy_drop"
+    nearest = float(problem.gain[:, -1].mean()) - gain if drop else gain
     return InfeasibleTarget(
         f"no policy reaches {goal.quantity} {goal.value:.6g} on these {len(problem.confidence)} rows; "
         f"the nearest reachable is {nearest:.6g}",
         nearest,
+    )
+
+
+def refuse_budget(goal: Goal, cost: float, cost_unit: str) -> InfeasibleTarget:
+    """The refusal of a budget within which a target of gain cannot be reached.
+
+    Args:
+        goal: both targets.
+        cost: the least mean cost, or the least bound of it, with which the target of gain is reached.
+        cost_unit: of the table.
+    """
+    most = goal.targets["max_cost"]
+    return InfeasibleTarget(
+        f"no policy reaches {goal.quantity} {goal.value:.6g} at a mean cost of at most {most:g} {cost_unit}; "
+        f"the nearest budget that can be kept is {cost:.6g} {cost_unit}",
+        cost,
     )
 
 
@@ -40,14 +57,14 @@ def refuse_certified(
     """The refusal of a target that the surest thresholds do not bear out at level delta.
 
     Args:
-        goal: that was asked for.
+        goal: that was asked for, without a budget beside it.
         problem: the rows that test.
         surest: first thresholds of the sequence.
         delta: level of the test.
         table: all rows.
     """
     stage = answering_stage(problem.confidence, surest)
-    nearest = _nearest(goal, problem, stage, delta)
+    nearest = certified_bound(goal, problem, stage, delta)
     unit = f" {table.cost_unit}" if goal.name == "max_cost" else ""
     more = _more_rows(goal, problem, stage, delta, len(table))
     wanted = (
@@ -56,31 +73,19 @@ def refuse_certified(
         else f"it would take about {more:,} more rows like these"
     )
     return InfeasibleTarget(
-        f"{goal.quantity} {goal.value:.6g}{unit} cannot be certified with probability {1 - delta:g} from {len(table)} "
-        f"rows; the nearest that can be is {nearest:.6g}{unit}, and {wanted}",
+        f"{goal.quantity} {goal.value:.6g}{unit} cannot be certified with probability {1 - delta:g} from "
+        f"{len(table)} rows; the nearest that can be is {nearest:.6g}{unit}, and {wanted}",
         nearest,
     )
-
-
-def _nearest(goal: Goal, problem: RoutingProblem, stage: np.ndarray, delta: float) -> float:
-    """The value nearest to the goal's that the test bears out, by bisection: the p-value is monotone in it."""
-    easy, hard = goal.easiest(problem), goal.value
-    for _ in range(BISECTIONS):
-        middle = (easy + hard) / 2
-        promise = Goal(goal.name, middle).promise(problem, delta)
-        if promise.p_value(promise.outcome(problem, stage)) <= delta:
-            easy = middle
-        else:
-            hard = middle
-    return easy
 
 
 def _more_rows(goal: Goal, problem: RoutingProblem, stage: np.ndarray, delta: float, rows: int) -> int | None:
     """Rows beyond those at hand until the observed mean would do, by the normal approximation."""
     from scipy.stats import norm
 
-    outcome = goal.promise(problem, delta).outcome(problem, stage)
-    margin = float(outcome.mean()) - goal.value if goal.rises else goal.value - float(outcome.mean())
+    promise = goal.promise(problem, delta)
+    outcome = promise.outcome(problem, stage)
+    margin = promise.margin(float(outcome.mean()))
     if margin <= 0:
         return None
     tested = float(norm.ppf(1 - delta) ** 2 * outcome.var() / margin**2)

@@ -1,7 +1,7 @@
 """``cascade calibrate``: from a score table and a target to a policy."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -19,15 +19,16 @@ def calibrate(
     max_accuracy_drop: Annotated[float | None, typer.Option(help="Most accuracy lost against the last stage.")] = None,
     target_agreement: Annotated[float | None, typer.Option(help="Least agreement with the last stage.")] = None,
     max_cost: Annotated[float | None, typer.Option(help="Most mean cost of a row, in the table's unit.")] = None,
-    delta: Annotated[
-        float | None, typer.Option(help="Certify the target: the risk that it is missed on rows to come, in (0, 1).")
-    ] = None,
+    delta: Annotated[float, typer.Option(help="Risk that a certified target is missed on rows to come.")] = 0.05,
+    guarantee: Annotated[
+        str, typer.Option(help="'certified', or 'none' for the best thresholds on the table itself.")
+    ] = "certified",
     seed: Annotated[int, typer.Option(help="Of the split of the rows into those that search and those that test.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Policy to write [default: the config's, or policy.json].")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the cheapest policy that reaches a target, or the best one within a budget."""
-    from cascade.calibration import ScoreTable
+    """Find the cheapest policy that keeps a target, or the best one within a budget."""
+    from cascade.calibration import Guarantee, ScoreTable
     from cascade.calibration import calibrate as find_policy
     from cascade.cascade import check_table
     from cascade.config import CascadeConfig
@@ -42,6 +43,7 @@ def calibrate(
             target_agreement=target_agreement,
             max_cost=max_cost,
             delta=delta,
+            guarantee=cast(Guarantee, guarantee),
             seed=seed,
             routers=None if config is None else check_table(table, config),
         )
@@ -58,5 +60,6 @@ def _summary(policy: dict[str, Any]) -> dict[str, Any]:
         "thresholds": {stage["name"]: stage["threshold"] for stage in policy["stages"][:-1]},
         "guarantee": certificate["guarantee"],
         "delta": certificate.get("delta"),
+        "bounds": {test["target"]: test["bound"] for test in certificate.get("tests", [])} or None,
         **certificate["observed"],
     }

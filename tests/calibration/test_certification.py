@@ -74,10 +74,10 @@ def test_the_sequence_stops_at_the_first_failure():
             return 1.0 if EveryOther.seen == 3 else 0.0
 
     sequence = [np.array([threshold]) for threshold in (0.9, 0.8, 0.7, 0.6)]
-    found = certify(EveryOther(0.5), problem, sequence, 0.05)
+    found = certify([EveryOther(0.5)], problem, sequence, 0.05)
     assert found.thresholds.tolist() == [0.8]
     assert EveryOther.seen == 3
-    assert certify(GainPromise(1.1), problem, sequence, 0.05) is None
+    assert certify([GainPromise(1.1)], problem, sequence, 0.05) is None
 
 
 @pytest.mark.parametrize("rows", [2, 3, 10, 1001])
@@ -136,9 +136,55 @@ def test_the_certificate_says_what_was_tested():
     policy = calibrate(draw(np.random.default_rng(7), 1000, False), max_accuracy_drop=0.05, delta=0.05, seed=3)
     certificate = policy.certificate
     assert certificate["guarantee"] == "certified"
-    assert (certificate["delta"], certificate["seed"], certificate["test_rows"]) == (0.05, 3, 600)
-    assert certificate["p_value"] <= 0.05
-    assert certificate["test_mean"] <= 0.05
+    assert (certificate["delta"], certificate["seed"], certificate["target"]) == (0.05, 3, {"max_accuracy_drop": 0.05})
+    (test,) = certificate["tests"]
+    assert (test["target"], test["test"], test["rows"]) == ("max_accuracy_drop", "exact paired trinomial", 850)
+    assert test["p_value"] <= 0.05
+    assert test["observed"] < test["bound"] <= 0.05
+
+
+def test_two_promises_are_kept_at_once():
+    rng = np.random.default_rng(10)
+    population = draw(rng, 60_000, False)
+    targets = {"max_accuracy_drop": 0.03, "max_cost": 21.0}
+    samples, broken, certified = 40, 0, 0
+    for seed in range(samples):
+        try:
+            policy = calibrate(draw(rng, 800, False), delta=LEVEL, seed=seed, **targets)
+        except InfeasibleTarget:
+            continue
+        certified += 1
+        assert [test["target"] for test in policy.certificate["tests"]] == list(targets)
+        truth = evaluate(population, policy)
+        broken += any(BROKEN[name](truth, value) for name, value in targets.items())
+    assert certified > samples / 2
+    assert broken <= most_errors(LEVEL, samples)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (
+            {"target_accuracy": 0.94, "max_cost": 2.0},
+            "at a mean cost of at most 2 ms; the nearest budget",
+        ),
+        ({"target_accuracy": 0.999, "max_cost": 30.0}, "accuracy 0.999 cannot be certified"),
+    ],
+)
+def test_of_two_promises_the_one_that_fails_is_named(targets, message):
+    table = draw(np.random.default_rng(11), 2000, False)
+    with pytest.raises(InfeasibleTarget, match=message):
+        calibrate(table, **targets)
+
+
+def test_without_a_guarantee_a_budget_too_small_names_the_cost_it_takes():
+    table = draw(np.random.default_rng(12), 2000, False)
+    cheapest = evaluate(table, calibrate(table, target_accuracy=0.93, guarantee="none")).mean_cost
+    with pytest.raises(InfeasibleTarget, match="the nearest budget") as caught:
+        calibrate(table, target_accuracy=0.93, max_cost=cheapest - 0.1, guarantee="none")
+    assert caught.value.nearest == pytest.approx(cheapest)
+    within = calibrate(table, target_accuracy=0.93, max_cost=cheapest + 0.1, guarantee="none")
+    assert evaluate(table, within).mean_cost == pytest.approx(cheapest)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The verbs: help, exit codes, JSON; nobody ever sees a traceback."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -68,12 +69,12 @@ def test_a_digits_cascade_from_end_to_end(run, digits_folder, tmp_path):
     assert accuracy["neighbours"] > accuracy["pixels"] > 0.7
     assert set(collected.json["cost"]) == {"pixels", "middle", "neighbours"}
 
-    target = accuracy["neighbours"] - 0.01
+    target = accuracy["neighbours"] - 0.03
     arguments = ("calibrate", config, "--scores", scores, "--target-accuracy", target, "--out", policy, "--json")
     calibrated = run(*arguments)
     assert calibrated.code == 0, calibrated.err
-    assert calibrated.json["accuracy"] >= target
-    assert calibrated.json["guarantee"] == "none"
+    assert calibrated.json["accuracy"] > calibrated.json["bounds"]["target_accuracy"] >= target
+    assert (calibrated.json["guarantee"], calibrated.json["delta"]) == ("certified", 0.05)
     assert calibrated.json["version"] == Policy.load(policy).version
 
     evaluated = run("evaluate", "--scores", scores, "--policy", policy, "--json")
@@ -117,19 +118,29 @@ def test_the_config_says_where_the_policy_goes(run, digits_folder, tmp_path):
     assert kinds == ["Platt", "Isotonic", "Platt"]
 
 
-def test_a_target_out_of_reach_exits_with_4_and_names_the_nearest(run, table_path, tmp_path):
+@pytest.mark.parametrize("guarantee", ["certified", "none"])
+def test_a_target_out_of_reach_exits_with_4_and_names_the_nearest(run, table_path, tmp_path, guarantee):
     out = tmp_path / "p.json"
-    result = run("calibrate", "--scores", table_path, "--target-accuracy", 1.0, "--out", out)
+    arguments = ("calibrate", "--scores", table_path, "--guarantee", guarantee, "--out", out, "--target-accuracy")
+    result = run(*arguments, 1.0)
     assert result.code == 4
-    assert "nearest reachable" in result.err
     assert not out.exists()
-    nearest = result.err.strip().rpartition(" ")[2]
-    reachable = run("calibrate", "--scores", table_path, "--target-accuracy", float(nearest) - 1e-5, "--out", out)
-    assert reachable.code == 0
+    nearest = re.search(r"the nearest [a-z ]+ is (0\.\d+)", result.err)[1]
+    assert run(*arguments, float(nearest) - 1e-5).code == 0
+    assert Policy.load(out).certificate["guarantee"] == guarantee
 
 
 @pytest.mark.parametrize(
-    "targets", [[], ["--target-accuracy", 2], ["--target-accuracy", 0.5, "--max-cost", 1], ["--max-cost", -1]], ids=str
+    "targets",
+    [
+        [],
+        ["--target-accuracy", 2],
+        ["--target-accuracy", 0.5, "--target-agreement", 0.5],
+        ["--max-cost", -1],
+        ["--max-cost", 5, "--guarantee", "maybe"],
+        ["--max-cost", 5, "--delta", 0],
+    ],
+    ids=str,
 )
 def test_not_one_good_target_exits_with_2(run, table_path, targets):
     result = run("calibrate", "--scores", table_path, *targets)

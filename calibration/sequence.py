@@ -1,0 +1,29 @@
+"""The sequence of thresholds that a certification walks along."""
+
+import numpy as np
+
+from cascade.calibration.grid import Grid
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.smoothing import smoothed_gain
+
+__all__ = ["propose"]
+
+LONGEST = 200
+LARGEST_GRID = 200_000
+
+
+def propose(problem: RoutingProblem) -> list[np.ndarray]:
+    """The frontier of a problem with smoothed gains.
+
+    Args:
+        problem: n rows that will not test what is proposed, K stages.
+
+    Returns:
+        Thresholds (K - 1,) by rising cost and gain, at most 200.
+    """
+    smooth = RoutingProblem(problem.confidence, smoothed_gain(problem.confidence, problem.gain), problem.cost)
+    grid = Grid.of(smooth, LARGEST_GRID)
+    points = grid.frontier()
+    if len(points) > LONGEST:
+        points = points[np.linspace(0, len(points) - 1, LONGEST).round().astype(int)]
+    return [grid.thresholds(index) for index in points]
