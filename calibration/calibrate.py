@@ -91,6 +91,7 @@ def calibrate(
         "target": goal.targets,
         "rows": len(table),
         "table_sha256": table.digest,
+        "model_sha256": {} if table.model is None else dict(zip(names, map(str, table.model), strict=True)),
         "observed": _observed(table, policy),
         **facts,
     }

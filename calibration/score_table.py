@@ -25,6 +25,7 @@ class ScoreTable:
         cost_unit: unit of ``cost``, such as "ms" (measured time) or "MFLOP".
         label: (n,) int, the right answers; ``None`` if they are not known.
         scores: (n, K, C) float in [0, 1], class probabilities; ``None`` if they were not kept.
+        model: (K,) str, digest of each stage's model; ``None`` if it is not known.
 
     Raises:
         ScoreTableError: the arrays contradict each other; the text lists every problem.
@@ -37,6 +38,7 @@ class ScoreTable:
     cost_unit: str = "ms"
     label: np.ndarray | None = None
     scores: np.ndarray | None = None
+    model: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -109,6 +111,7 @@ class ScoreTable:
             self.cost_unit,
             None if self.label is None else self.label[rows],
             None if self.scores is None else self.scores[rows],
+            self.model,
         )
 
     def save(self, path: Path | str) -> None:
@@ -159,6 +162,8 @@ def _problems(table: ScoreTable) -> list[str]:
         problems.append(f"stage must be {stages} names; got {table.stage.dtype} of shape {table.stage.shape}")
     elif len(set(table.stage.tolist())) < stages:
         problems.append(f"stage must have {stages} different names; got {table.stage.tolist()}")
+    if table.model is not None and (table.model.shape != (stages,) or table.model.dtype.kind != "U"):
+        problems.append(f"model must be {stages} texts; got {table.model.dtype} of shape {table.model.shape}")
     if table.label is not None and (table.label.shape != (n,) or not np.issubdtype(table.label.dtype, np.integer)):
         problems.append(f"label must be {n} integers; got {table.label.dtype} of shape {table.label.shape}")
     if table.scores is not None:

@@ -1,11 +1,12 @@
 """A cascade in one process."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from cascade.backends.digest import model_digest
 from cascade.backends.loading import load_backend
 from cascade.calibration import Policy, ScoreTable
 from cascade.config import CascadeConfig, RowsConfig, StageConfig
@@ -14,7 +15,7 @@ from cascade.errors import PolicyError, ScoreTableError
 from cascade.rows import check_rows
 from cascade.stage import Stage
 
-__all__ = ["Cascade", "check_policy", "check_table", "load_stages"]
+__all__ = ["Cascade", "check_models", "check_policy", "check_table", "load_stages"]
 
 
 class Cascade:
@@ -55,7 +56,7 @@ class Cascade:
             ConfigError, WeightsError, PolicyError: a file cannot be used.
         """
         config = CascadeConfig.load(config_path)
-        policy = check_policy(Policy.load(policy_path or config.policy), [stage.name for stage in config.stages])
+        policy = check_models(Policy.load(policy_path or config.policy), config.stages)
         return cls(load_stages(config.stages, Path(config_path).resolve().parent), policy, config.rows)
 
     def predict(self, rows: np.ndarray) -> Answers:
@@ -84,6 +85,28 @@ def check_policy(policy: Policy, stages: Sequence[str]) -> Policy:
     return policy
 
 
+def check_models(policy: Policy, configs: Sequence[StageConfig]) -> Policy:
+    """Makes sure that a policy is of the stages of a configuration, and was calibrated with their models.
+
+    Raises:
+        PolicyError: names or order differ, or the digest of a model does.
+    """
+    check_policy(policy, [config.name for config in configs])
+    recorded = policy.certificate.get("model_sha256")
+    models = recorded if isinstance(recorded, Mapping) else {}
+    changed = [
+        config.name
+        for config in configs
+        if config.name in models and models[config.name] != model_digest(config.backend)
+    ]
+    if changed:
+        raise PolicyError(
+            f"the policy was calibrated with other models of the stages {changed} (their SHA-256 differs), so it "
+            "promises nothing here; collect and calibrate again"
+        )
+    return policy
+
+
 def load_stages(configs: Sequence[StageConfig], folder: Path | None = None) -> list[Stage]:
     """Loads the models of stages.
 
@@ -93,7 +116,10 @@ def load_stages(configs: Sequence[StageConfig], folder: Path | None = None) -> l
     """
     if folder is not None and str(folder) not in sys.path:
         sys.path.append(str(folder))
-    return [Stage(config.name, load_backend(config.backend), config.router.score) for config in configs]
+    return [
+        Stage(config.name, load_backend(config.backend), config.router.score, model_digest(config.backend))
+        for config in configs
+    ]
 
 
 def check_table(table: ScoreTable, config: CascadeConfig) -> list[tuple[str, str]]:
@@ -104,11 +130,15 @@ def check_table(table: ScoreTable, config: CascadeConfig) -> list[tuple[str, str
         table a temperature cannot be fitted, and Platt's curve stands in for it.
 
     Raises:
-        ScoreTableError: names or order differ.
+        ScoreTableError: names or order differ, or the digest of a model does.
     """
     names = [stage.name for stage in config.stages]
     if table.stage.tolist() != names:
         raise ScoreTableError(f"the score table is of the stages {table.stage.tolist()}, the config has {names}")
+    models = [] if table.model is None else table.model.tolist()
+    changed = [s.name for s, model in zip(config.stages, models, strict=False) if model != model_digest(s.backend)]
+    if changed:
+        raise ScoreTableError(f"the score table was collected from other models of the stages {changed}; collect again")
     fallback = {"temperature": "platt"} if table.scores is None else {}
     routers = [stage.router for stage in config.stages]
     return [(router.score, fallback.get(router.calibrator, router.calibrator)) for router in routers]

@@ -53,6 +53,7 @@ def collect(
     Raises:
         InputError: FLOPs are asked for and a backend does not count them.
     """
+    models = [stage.model for stage in stages]
     said = [_run(stage, rows, batch_rows, cost, on_rows) for stage in stages]
     probabilities = [each.prediction.probabilities for each in said]
     shapes = {None if p is None else p.shape for p in probabilities}
@@ -65,6 +66,7 @@ def collect(
         cost_unit=COST_UNIT[cost],
         label=label,
         scores=np.stack([p for p in probabilities if p is not None], axis=1) if has_scores else None,
+        model=None if None in models else np.array(models),
     )
 
 

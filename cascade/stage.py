@@ -19,11 +19,13 @@ class Stage:
         name: unique in its cascade.
         backend: the model.
         score: how sure the model is, a name of ``cascade.routers.SCORES``.
+        model: digest of the model; ``None`` if it is not known.
     """
 
     name: str
     backend: Backend
     score: str = "maximum_probability"
+    model: str | None = None
 
     def predict(self, rows: np.ndarray) -> Prediction:
         """The model's prediction; its length is checked.

@@ -19,7 +19,7 @@ import numpy as np
 import typer
 
 from cascade.calibration import Policy
-from cascade.cascade import check_policy, load_stages
+from cascade.cascade import check_models, load_stages
 from cascade.config import CascadeConfig, RowsConfig, StageConfig
 from cascade.routers import accepted
 
@@ -83,7 +83,7 @@ def guide_application(config: CascadeConfig, policy: Policy, folder: Path) -> An
     """Binds the deployments, a stage each, into the ingress."""
     from ray import serve
 
-    names = check_policy(policy, [stage.name for stage in config.stages]).stages
+    names = check_models(policy, config.stages).stages
     # A fraction of a logical processor each, as all replicas share one machine.
     options: dict[str, Any] = {"max_ongoing_requests": MAX_ONGOING_REQUESTS, "ray_actor_options": {"num_cpus": 0.1}}
     stages = [

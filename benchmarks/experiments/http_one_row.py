@@ -26,7 +26,7 @@ from cascade.benchmarks.http_target import request_body
 from cascade.benchmarks.machine import describe_machine
 from cascade.benchmarks.measurement import spread
 from cascade.calibration import Policy
-from cascade.cascade import check_policy
+from cascade.cascade import check_models
 from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
 from cascade.config import CascadeConfig
 from cascade.errors import CascadeError
@@ -88,7 +88,7 @@ def main(
     """Measure one row a request, the gateway and the guide's version by turns."""
     config = CascadeConfig.load(config_path)
     policy_path = policy_path or config.policy
-    policy = check_policy(Policy.load(policy_path), [stage.name for stage in config.stages])
+    policy = check_models(Policy.load(policy_path), config.stages)
     rows = check_rows(load_rows(dataset, "test", rows_file)[0], config.rows)
     chosen = np.random.default_rng(SEED).permutation(len(rows))[:bodies]
     parts = [request_body(rows[index : index + 1]) for index in chosen]

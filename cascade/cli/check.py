@@ -25,7 +25,7 @@ def check(
     import numpy as np
 
     from cascade.calibration import Policy, ScoreTable
-    from cascade.cascade import check_policy, check_table, load_stages
+    from cascade.cascade import check_models, check_table, load_stages
     from cascade.config import CascadeConfig
 
     config = CascadeConfig.load(config_path)
@@ -39,7 +39,9 @@ def check(
     result: dict[str, object] = {"config": str(config_path), "stages": names, "policy": None}
     path = policy_path or config.policy
     if policy_path is not None or path.exists():
-        result["policy"] = check_policy(Policy.load(path), names).version
+        policy = check_models(Policy.load(path), config.stages)
+        result["policy"] = policy.version
+        result["guarantee"] = policy.certificate.get("guarantee", "none")
     if scores is not None:
         table = ScoreTable.load(scores)
         check_table(table, config)

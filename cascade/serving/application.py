@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from ray import serve
 
 from cascade.calibration import Policy
-from cascade.cascade import check_policy
+from cascade.cascade import check_models
 from cascade.config import CascadeConfig, StageConfig
 from cascade.errors import ConfigError
 from cascade.serving.replicas import Gateway, SegmentReplica
@@ -48,10 +48,10 @@ def new_application(config: CascadeConfig, policy: Policy, folder: Path) -> serv
         folder: where relative paths and the user's modules are; the same on every node.
 
     Raises:
-        PolicyError: the policy is of other stages.
+        PolicyError: the policy is of other stages, or was calibrated with other models.
         ConfigError: Ray Serve refuses a key of a stage's ``deployment``.
     """
-    check_policy(policy, [stage.name for stage in config.stages])
+    check_models(policy, config.stages)
     following: Any = None
     for index in reversed(range(1, len(config.segments))):
         name = "-".join(["segment", *(stage.name for stage in config.segments[index])])

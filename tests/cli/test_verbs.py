@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -91,6 +92,21 @@ def test_a_digits_cascade_from_end_to_end(run, digits_folder, tmp_path):
     answers = Cascade.load(config, policy).predict(rows)
     assert np.mean(answers.answer == label) == evaluated.json["accuracy"]
     assert (np.bincount(answers.stage, minlength=3) / 900).tolist() == evaluated.json["stage_share"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray
+def test_what_was_calibrated_with_other_models_is_refused(run, digits_folder, tmp_path):
+    folder = shutil.copytree(digits_folder, tmp_path / "digits")
+    config, scores, policy = folder / "config.yaml", folder / "s.npz", folder / "policy.json"
+    assert run("collect", config, "--rows", folder / "rows.npz", "--out", scores).code == 0
+    calibrate = ("calibrate", config, "--scores", scores, "--max-accuracy-drop", 0.1)
+    assert run(*calibrate).code == 0
+    assert run("check", config, "--scores", scores).code == 0
+
+    shutil.copy(folder / "models" / "neighbours.skops", folder / "models" / "pixels.skops")
+    for arguments in (calibrate, ("check", config), ("check", config, "--policy", policy), ("serve", config)):
+        result = run(*arguments)
+        assert (result.code, "['pixels']" in result.err) == (3, True), arguments
 
 
 def test_tables_are_printed_for_people(run, table_path, tmp_path):

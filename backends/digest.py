@@ -1,0 +1,34 @@
+"""The digest of a model: two stages with the same one give the same answers."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from cascade.backends.config import BackendConfig
+
+__all__ = ["model_digest"]
+
+WITHOUT_EFFECT = {"device", "threads"}
+
+
+def model_digest(config: BackendConfig) -> str:
+    """SHA-256 of a backend's description, with the content of its files in place of their paths.
+
+    Where it runs (device, threads) does not count. Code does not either: of a network or a class of the user's own
+    the name and the arguments count.
+
+    Args:
+        config: checked, so that its files exist.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    values = {
+        name: _file_digest(value) if isinstance(value, Path) else value
+        for name, value in config.model_dump(exclude=WITHOUT_EFFECT).items()
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
