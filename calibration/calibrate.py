@@ -9,7 +9,8 @@ import numpy as np
 from cascade.calibration.bound import certified_bound
 from cascade.calibration.calibrator_fitting import fit_calibrator
 from cascade.calibration.calibrators import Identity
-from cascade.calibration.certification import Certified, certify, split_rows
+from cascade.calibration.certification import Certified, split_rows
+from cascade.calibration.certifier import Certifier
 from cascade.calibration.evaluation import evaluate
 from cascade.calibration.goal import Goal
 from cascade.calibration.policy import Policy
@@ -17,7 +18,6 @@ from cascade.calibration.refusal import refuse_budget, refuse_certified, refuse_
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search import best_thresholds
-from cascade.calibration.sequence import propose
 from cascade.errors import InfeasibleTarget
 from cascade.routers import Router
 
@@ -121,38 +121,27 @@ def _certified(
     search = table.take(search_rows)
     fitted = _fit_routers(search, choices, goal)
     agreement = goal.gains_agreement(table)
-    search_problem = RoutingProblem.from_table(search, fitted, agreement)
-    problem = RoutingProblem.from_table(table.take(test_rows), fitted, agreement)
-    proposed = propose(search_problem)
-    found = certify(goal.promises(problem, delta), problem, goal.order(proposed, search_problem, delta), delta)
+    certifier = Certifier(
+        RoutingProblem.from_table(search, fitted, agreement),
+        RoutingProblem.from_table(table.take(test_rows), fitted, agreement),
+    )
+    found = certifier.certify(goal, delta)
     if found is None:
-        raise _refusal(goal, problem, proposed, delta, table)
-    return fitted, found.thresholds, {"delta": delta, "seed": seed, "tests": _tests(goal, problem, found, delta)}
+        raise refuse_certified(goal, certifier, delta, table)
+    return fitted, found.thresholds, {"delta": delta, "seed": seed, "tests": _tests(goal, certifier, found, delta)}
 
 
-def _refusal(
-    goal: Goal, problem: RoutingProblem, proposed: list[np.ndarray], delta: float, table: ScoreTable
-) -> InfeasibleTarget:
-    """Of two targets, the first is refused if it fails alone, else the budget beside it."""
-    first, *budget = goal.parts
-    sequence = first.order(proposed, problem, delta)
-    alone = certify(first.promises(problem, delta), problem, sequence, delta) if budget else None
-    if alone is None:
-        return refuse_certified(first, problem, sequence[0], delta, table)
-    return refuse_budget(goal, certified_bound(budget[0], problem, alone.stage, delta), table.cost_unit)
-
-
-def _tests(goal: Goal, problem: RoutingProblem, found: Certified, delta: float) -> list[dict[str, Any]]:
+def _tests(goal: Goal, certifier: Certifier, found: Certified, delta: float) -> list[dict[str, Any]]:
     return [
         {
             "target": part.name,
             "test": promise.test,
             "rows": len(found.stage),
-            "observed": float(promise.outcome(problem, found.stage).mean()),
-            "bound": certified_bound(part, problem, found.stage, delta),
+            "observed": float(promise.outcome(certifier.test, found.stage).mean()),
+            "bound": certified_bound(part, certifier.test, found.stage, delta),
             "p_value": p_value,
         }
-        for part, promise, p_value in zip(goal.parts, goal.promises(problem, delta), found.p_values, strict=True)
+        for part, promise, p_value in zip(goal.parts, goal.promises(certifier.test, delta), found.p_values, strict=True)
     ]
 
 

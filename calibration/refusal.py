@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from cascade.calibration.bound import certified_bound
+from cascade.calibration.certifier import Certifier
 from cascade.calibration.goal import Goal
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
@@ -51,29 +52,30 @@ def refuse_budget(goal: Goal, cost: float, cost_unit: str) -> InfeasibleTarget:
     )
 
 
-def refuse_certified(
-    goal: Goal, problem: RoutingProblem, surest: np.ndarray, delta: float, table: ScoreTable
-) -> InfeasibleTarget:
-    """The refusal of a target that the surest thresholds do not bear out at level delta.
+def refuse_certified(goal: Goal, certifier: Certifier, delta: float, table: ScoreTable) -> InfeasibleTarget:
+    """The refusal of a goal that the surest thresholds do not bear out at level delta.
 
     Args:
-        goal: that was asked for, without a budget beside it.
-        problem: the rows that test.
-        surest: first thresholds of the sequence.
-        delta: level of the test.
+        goal: that was asked for; of two targets, the first is refused if it fails alone, else the budget beside it.
+        certifier: that refused.
+        delta: level of the tests.
         table: all rows.
     """
-    stage = answering_stage(problem.confidence, surest)
-    nearest = certified_bound(goal, problem, stage, delta)
-    unit = f" {table.cost_unit}" if goal.name == "max_cost" else ""
-    more = _more_rows(goal, problem, stage, delta, len(table))
+    first, *budget = goal.parts
+    alone = certifier.certify(first, delta) if budget else None
+    if alone is not None:
+        return refuse_budget(goal, certified_bound(budget[0], certifier.test, alone.stage, delta), table.cost_unit)
+    stage = answering_stage(certifier.test.confidence, certifier.sequence(first, delta)[0])
+    nearest = certified_bound(first, certifier.test, stage, delta)
+    unit = f" {table.cost_unit}" if first.name == "max_cost" else ""
+    more = _more_rows(first, certifier.test, stage, delta, len(table))
     wanted = (
         "more rows of the same kind would not change that"
         if more is None
         else f"it would take about {more:,} more rows like these"
     )
     return InfeasibleTarget(
-        f"{goal.quantity} {goal.value:.6g}{unit} cannot be certified with probability {1 - delta:g} from "
+        f"{first.quantity} {first.value:.6g}{unit} cannot be certified with probability {1 - delta:g} from "
         f"{len(table)} rows; the nearest that can be is {nearest:.6g}{unit}, and {wanted}",
         nearest,
     )

@@ -1,0 +1,42 @@
+"""A certifier: proposes thresholds on some rows and certifies goals on others."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cascade.calibration.certification import Certified, certify
+from cascade.calibration.goal import Goal
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.sequence import propose
+
+__all__ = ["Certifier"]
+
+
+@dataclass(frozen=True, eq=False)
+class Certifier:
+    """The rows of a calibration, split into two problems with the same routers.
+
+    What is proposed does not depend on the goal, so several goals may be certified on one split; each certificate
+    holds with its own probability, not all of them together.
+
+    Attributes:
+        search: rows that propose thresholds (and that routers were fitted on).
+        test: rows that had no part in that.
+    """
+
+    search: RoutingProblem
+    test: RoutingProblem
+
+    @cached_property
+    def proposed(self) -> list[np.ndarray]:
+        """Thresholds (K - 1,) by rising cost and gain."""
+        return propose(self.search)
+
+    def sequence(self, goal: Goal, delta: float) -> list[np.ndarray]:
+        """What is proposed in the order of its testing, the surest first."""
+        return goal.order(self.proposed, self.search, delta)
+
+    def certify(self, goal: Goal, delta: float) -> Certified | None:
+        """The last thresholds of the sequence that passed, or ``None`` if the goal cannot be certified."""
+        return certify(goal.promises(self.test, delta), self.test, self.sequence(goal, delta), delta)
