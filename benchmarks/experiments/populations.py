@@ -46,23 +46,22 @@ def problem(table: ScoreTable, agreement: bool = False) -> RoutingProblem:
     return RoutingProblem(table.confidence[:, :-1].astype(np.float64), gain.astype(np.float64), table.cumulative_cost)
 
 
-def _smooth(ease: np.ndarray, noise: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _smooth(ease: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Confidences that tell the truth, but for noise."""
-    return np.asarray(1 / (1 + np.exp(-1.7 * (ease + 0.5 * noise))))
+    return np.asarray(1 / (1 + np.exp(-1.7 * (ease + 0.5 * rng.normal(size=ease.shape)))))
 
 
-def _ties(ease: np.ndarray, noise: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Ten levels only."""
-    return np.asarray(np.round(_smooth(ease, noise, rng) * LEVELS) / LEVELS)
+def _ties(ease: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Few levels only."""
+    return np.asarray(np.round(_smooth(ease, rng) * LEVELS) / LEVELS)
 
 
-def _miscalibrated(ease: np.ndarray, noise: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _miscalibrated(ease: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Far too sure of everything, and surest of a twentieth of the rows whatever they are."""
-    confidence = _smooth(ease, noise, rng) ** 0.1
-    return np.asarray(np.where(rng.random(ease.shape) < 0.05, 0.999, confidence))
+    return np.asarray(np.where(rng.random(ease.shape) < 0.05, 0.999, _smooth(ease, rng) ** 0.1))
 
 
-FAMILIES: dict[str, Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]] = {
+FAMILIES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "smooth": _smooth,
     "ties": _ties,
     "miscalibrated": _miscalibrated,
@@ -82,7 +81,7 @@ def synthetic(family: str, stages: int, rows: int = ROWS, seed: int = 0) -> Popu
     difficulty = rng.normal(size=(rows, 1)) + 0.3 * rng.normal(size=(rows, stages))
     ease = np.linspace(0.8, 2.6, stages) - difficulty
     right = rng.random((rows, stages)) < 1 / (1 + np.exp(-2.2 * ease))
-    confidence = FAMILIES[family](ease, rng.normal(size=(rows, stages)), rng)
+    confidence = FAMILIES[family](ease, rng)
     wrong = np.where(rng.random((rows, stages)) < 0.5, 1, rng.integers(2, 10, (rows, stages)))
     table = ScoreTable(
         np.where(right, 0, wrong),
