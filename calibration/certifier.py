@@ -8,7 +8,7 @@ import numpy as np
 from cascade.calibration.certification import Certified, certify
 from cascade.calibration.goal import Goal
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.sequence import propose
+from cascade.calibration.sequence import Proposal, propose
 
 __all__ = ["Certifier"]
 
@@ -29,14 +29,14 @@ class Certifier:
     test: RoutingProblem
 
     @cached_property
-    def proposed(self) -> list[np.ndarray]:
-        """Thresholds (K - 1,) by rising cost and gain."""
+    def proposed(self) -> list[Proposal]:
+        """By rising cost and gain."""
         return propose(self.search)
 
-    def sequence(self, goal: Goal, delta: float) -> list[np.ndarray]:
-        """What is proposed in the order of its testing, the surest first."""
-        return goal.order(self.proposed, self.search, delta)
+    def sequence(self, goal: Goal) -> list[np.ndarray]:
+        """The proposed thresholds (K - 1,) in the order of their testing, the surest first."""
+        return [proposal.thresholds for proposal in goal.order(self.proposed, self.search, len(self.test))]
 
     def certify(self, goal: Goal, delta: float) -> Certified | None:
         """The last thresholds of the sequence that passed, or ``None`` if the goal cannot be certified."""
-        return certify(goal.promises(self.test, delta), self.test, self.sequence(goal, delta), delta)
+        return certify(goal.promises(self.test, delta), self.test, self.sequence(goal), delta)

@@ -9,9 +9,12 @@ from cascade.calibration.promises import CostPromise, DropPromise, GainPromise, 
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search import Target
+from cascade.calibration.sequence import Proposal
 from cascade.routers import answering_stage
 
 __all__ = ["Goal"]
+
+CLEAR_MARGIN = 2.5  # standard errors of a mean cost: a betting test then passes nearly always
 
 QUANTITIES = {
     "target_accuracy": "accuracy",
@@ -105,29 +108,27 @@ class Goal:
         """The promise of each target."""
         return [part.promise(problem, delta) for part in self.parts]
 
-    def order(self, sequence: Sequence[np.ndarray], problem: RoutingProblem, delta: float) -> list[np.ndarray]:
-        """Thresholds in the order in which they are tested, the surest to keep all promises first.
+    def order(self, proposals: Sequence[Proposal], problem: RoutingProblem, tested_rows: int) -> list[Proposal]:
+        """The order in which proposals are tested, the surest first.
 
-        A cost is kept most surely by the cheapest thresholds, a gain by those that gain most, and both by those in
-        between whose smaller margin, in standard deviations of a row, is largest; from there on they get cheaper.
+        A cost is kept most surely by the cheapest, a gain by those that gain most, and both by those that gain most
+        among those within the budget by a clear margin; from there on they get cheaper.
 
         Args:
-            sequence: by rising cost and gain.
+            proposals: by rising cost and gain.
             problem: the rows that proposed them.
-            delta: level of the test.
+            tested_rows: number of rows that will test.
         """
         if self.name == "max_cost":
-            return list(sequence)
-        if self.budget is None:
-            return list(sequence)[::-1]
-        margins = [_smallest_margin(self.promises(problem, delta), problem, thresholds) for thresholds in sequence]
-        return list(sequence)[int(np.argmax(margins)) :: -1]
+            return list(proposals)
+        most = len(proposals)
+        if self.budget is not None:
+            within = [_clearly_within(self.budget.value, each, problem, tested_rows) for each in proposals]
+            most = max(1, int(np.count_nonzero(within)))
+        return list(proposals[:most])[::-1]
 
 
-def _smallest_margin(promises: Sequence[Promise], problem: RoutingProblem, thresholds: np.ndarray) -> float:
-    stage = answering_stage(problem.confidence, thresholds)
-    outcomes = [promise.outcome(problem, stage) for promise in promises]
-    return min(
-        promise.margin(float(outcome.mean())) / float(max(outcome.std(), len(outcome) ** -0.5))
-        for promise, outcome in zip(promises, outcomes, strict=True)
-    )
+def _clearly_within(budget: float, proposal: Proposal, problem: RoutingProblem, tested_rows: int) -> bool:
+    stage = answering_stage(problem.confidence, proposal.thresholds)
+    cost = np.take_along_axis(problem.cost, stage[:, None], axis=1)
+    return bool(budget - proposal.cost >= CLEAR_MARGIN * cost.std() / tested_rows**0.5)

@@ -1,6 +1,7 @@
 """Why a target cannot be had, what can be had instead, and what it would take."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from cascade.errors import InfeasibleTarget
 from cascade.routers import NEVER, answering_stage
 
 __all__ = ["refuse_budget", "refuse_certified", "refuse_empirical"]
+
+BUDGET_TOLERANCE = 0.005
 
 
 def refuse_empirical(goal: Goal, problem: RoutingProblem, cost_unit: str) -> InfeasibleTarget:
@@ -62,10 +65,9 @@ def refuse_certified(goal: Goal, certifier: Certifier, delta: float, table: Scor
         table: all rows.
     """
     first, *budget = goal.parts
-    alone = certifier.certify(first, delta) if budget else None
-    if alone is not None:
-        return refuse_budget(goal, certified_bound(budget[0], certifier.test, alone.stage, delta), table.cost_unit)
-    stage = answering_stage(certifier.test.confidence, certifier.sequence(first, delta)[0])
+    if budget and certifier.certify(first, delta):
+        return refuse_budget(goal, _nearest_budget(first, budget[0], certifier, delta), table.cost_unit)
+    stage = answering_stage(certifier.test.confidence, certifier.sequence(first)[0])
     nearest = certified_bound(first, certifier.test, stage, delta)
     unit = f" {table.cost_unit}" if first.name == "max_cost" else ""
     more = _more_rows(first, certifier.test, stage, delta, len(table))
@@ -79,6 +81,17 @@ def refuse_certified(goal: Goal, certifier: Certifier, delta: float, table: Scor
         f"{len(table)} rows; the nearest that can be is {nearest:.6g}{unit}, and {wanted}",
         nearest,
     )
+
+
+def _nearest_budget(first: Goal, budget: Goal, certifier: Certifier, delta: float) -> float:
+    small, large = budget.value, budget.easiest(certifier.test)
+    while large - small > BUDGET_TOLERANCE * large:
+        middle = (small + large) / 2
+        if certifier.certify(replace(first, budget=replace(budget, value=middle)), delta):
+            large = middle
+        else:
+            small = middle
+    return large
 
 
 def _more_rows(goal: Goal, problem: RoutingProblem, stage: np.ndarray, delta: float, rows: int) -> int | None:

@@ -65,6 +65,9 @@ class RoutingProblem:
         confidence = calibrated_confidence(table, routers)[:, :-1]
         return cls(confidence, gain.astype(np.float64), table.cumulative_cost)
 
+    def __len__(self) -> int:
+        return len(self.confidence)
+
     def value(self, thresholds: np.ndarray) -> tuple[float, float]:
         """Mean gain and mean cost of a row under some thresholds (K - 1,)."""
         stage = answering_stage(self.confidence, thresholds)[:, None]
