@@ -16,7 +16,7 @@ from cascade.routers import NEVER, answering_stage
 
 __all__ = ["refuse_budget", "refuse_certified", "refuse_empirical"]
 
-BUDGET_TOLERANCE = 0.005
+BUDGETS = 100
 
 
 def refuse_empirical(goal: Goal, problem: RoutingProblem, cost_unit: str) -> InfeasibleTarget:
@@ -84,14 +84,11 @@ def refuse_certified(goal: Goal, certifier: Certifier, delta: float, table: Scor
 
 
 def _nearest_budget(first: Goal, budget: Goal, certifier: Certifier, delta: float) -> float:
-    small, large = budget.value, budget.easiest(certifier.test)
-    while large - small > BUDGET_TOLERANCE * large:
-        middle = (small + large) / 2
-        if certifier.certify(replace(first, budget=replace(budget, value=middle)), delta):
-            large = middle
-        else:
-            small = middle
-    return large
+    """The first of rising budgets that is certified: where the sequence begins depends on it, so any may fail."""
+    highest = budget.easiest(certifier.test)
+    budgets = map(float, np.geomspace(budget.value, highest, BUDGETS))
+    both = (replace(first, budget=replace(budget, value=value)) for value in budgets)
+    return next((goal.targets["max_cost"] for goal in both if certifier.certify(goal, delta)), highest)
 
 
 def _more_rows(goal: Goal, problem: RoutingProblem, stage: np.ndarray, delta: float, rows: int) -> int | None:
