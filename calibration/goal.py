@@ -14,7 +14,7 @@ from cascade.routers import answering_stage
 
 __all__ = ["Goal"]
 
-CLEAR_MARGIN = 2.5  # standard errors of a mean cost: a betting test then passes nearly always
+CLEAR_MARGIN = 4.0  # standard errors of a mean cost: a betting test then passes nearly always
 
 QUANTITIES = {
     "target_accuracy": "accuracy",
