@@ -28,11 +28,11 @@ class Recorder:
     def __init__(self, sure=lambda rows: rows % 2 == 0):
         self.sizes, self.forwarded, self.sure = [], [], sure
 
-    def run(self, rows, policy):
+    def run(self, rows, policy, earlier):
         self.sizes.append(len(rows))
         return say(rows, self.sure(rows))
 
-    async def forward(self, rows, policy):
+    async def forward(self, rows, policy, evidence):
         self.forwarded.append(rows)
         await asyncio.sleep(0)
         return Answers(rows.copy(), np.full(len(rows), 1), np.ones(len(rows)), np.full(len(rows), 10.0))
@@ -81,7 +81,7 @@ def test_sure_rows_do_not_wait_for_the_forwarded_rows_of_their_batch():
     gate = asyncio.Event()
 
     async def main():
-        async def slow_forward(rows, policy):
+        async def slow_forward(rows, policy, evidence):
             await gate.wait()
             return Answers(rows, np.full(len(rows), 1), np.ones(len(rows)), np.ones(len(rows)))
 
@@ -100,7 +100,7 @@ def test_sure_rows_do_not_wait_for_the_forwarded_rows_of_their_batch():
 def test_a_batch_holds_rows_of_one_policy_only():
     seen = []
 
-    def run(rows, policy):
+    def run(rows, policy, earlier):
         seen.append((policy.version, len(rows)))
         return say(rows, np.ones(len(rows), dtype=bool))
 
@@ -118,7 +118,7 @@ def test_a_batch_holds_rows_of_one_policy_only():
 
 
 def test_only_the_rows_at_fault_are_refused():
-    def run(rows, policy):
+    def run(rows, policy, earlier):
         if (rows == 13).any():
             raise ValueError("unlucky")
         return say(rows, np.ones(len(rows), dtype=bool))
@@ -138,7 +138,7 @@ def test_only_the_rows_at_fault_are_refused():
 
 
 def test_a_failed_later_segment_fails_the_forwarded_callers_only():
-    async def forward(rows, policy):
+    async def forward(rows, policy, evidence):
         raise RuntimeError("gone")
 
     async def main():
@@ -154,7 +154,7 @@ def test_a_failed_later_segment_fails_the_forwarded_callers_only():
 def test_rows_beyond_the_queue_are_refused_at_once_and_room_comes_back():
     release = threading.Event()
 
-    def run(rows, policy):
+    def run(rows, policy, earlier):
         release.wait(5)
         return say(rows, np.ones(len(rows), dtype=bool))
 
@@ -177,7 +177,7 @@ def test_rows_beyond_the_queue_are_refused_at_once_and_room_comes_back():
 def test_callers_that_went_away_leave_no_rows_in_the_queue():
     release = threading.Event()
 
-    def run(rows, policy):
+    def run(rows, policy, earlier):
         release.wait(5)
         return say(rows, np.ones(len(rows), dtype=bool))
 
