@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from cascade.calibration.calibrator_fitting import fit_calibrator
-from cascade.calibration.calibrators import Identity
 from cascade.calibration.certification import certify, split_rows
 from cascade.calibration.evaluation import evaluate
 from cascade.calibration.goal import Goal
 from cascade.calibration.policy import Policy
 from cascade.calibration.refusal import refuse_certified, refuse_empirical
+from cascade.calibration.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search import best_thresholds
@@ -19,9 +18,6 @@ from cascade.errors import InfeasibleTarget
 from cascade.routers import Router
 
 __all__ = ["RouterChoice", "calibrate"]
-
-RouterChoice = tuple[str, str]
-"""Names of a score and of a calibrator."""
 
 Routers = tuple[Router, ...]
 
@@ -53,7 +49,8 @@ def calibrate(
             agrees most with the last stage, where there are no labels).
         delta: risk that the policy breaks its promise, in (0, 1); ``None`` for no promise.
         seed: of the split of the rows into those that search and those that test, where there is a ``delta``.
-        routers: (score, calibrator) for each stage; by default the table's confidences count as they are.
+        routers: (score or head, calibrator) for each stage, names of ``SCORES`` or ``HEADS`` and of ``CALIBRATORS``;
+            by default the table's confidences count as they are.
 
     Raises:
         ValueError: not exactly one target, or an argument out of its range.
@@ -90,7 +87,7 @@ def calibrate(
 def _empirical(
     table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None
 ) -> tuple[Routers, np.ndarray, dict[str, Any]]:
-    fitted = _fit_routers(table, choices, goal)
+    fitted = fit_routers(table, choices, goal)
     problem = RoutingProblem.from_table(table, fitted, goal.gains_agreement(table))
     thresholds = best_thresholds(problem, goal.search_target(problem))
     if thresholds is None:
@@ -105,7 +102,7 @@ def _certified(
         raise InfeasibleTarget("one row cannot both propose thresholds and test them; more rows are needed")
     search_rows, test_rows = split_rows(len(table), seed)
     search, test = table.take(search_rows), table.take(test_rows)
-    fitted = _fit_routers(search, choices, goal)
+    fitted = fit_routers(search, choices, goal)
     agreement = goal.gains_agreement(table)
     sequence = goal.sequence(RoutingProblem.from_table(search, fitted, agreement))
     problem = RoutingProblem.from_table(test, fitted, agreement)
@@ -122,28 +119,6 @@ def _certified(
         "p_value": found.p_value,
     }
     return fitted, found.thresholds, facts
-
-
-def _fit_routers(table: ScoreTable, choices: Sequence[RouterChoice] | None, goal: Goal) -> Routers:
-    if choices is None:
-        return (Router(None, Identity()),) * table.stages
-    if len(choices) != table.stages:
-        raise ValueError(f"routers must be {table.stages} pairs (score, calibrator); got {len(choices)}")
-    label = table.prediction[:, -1] if goal.gains_agreement(table) or table.label is None else table.label
-    return tuple(
-        Router(
-            score,
-            fit_calibrator(
-                calibrator,
-                score,
-                table.confidence[:, k],
-                None if table.scores is None else table.scores[:, k],
-                label,
-                table.prediction[:, k],
-            ),
-        )
-        for k, (score, calibrator) in enumerate(choices)
-    )
 
 
 def _observed(table: ScoreTable, policy: Policy) -> dict[str, Any]:
