@@ -74,17 +74,23 @@ def _fit_heads(
 ) -> list[Head | None]:
     """A head for each stage that asks for one."""
     inputs: Inputs = "confidence" if table.scores is None else "probabilities"
-    heads = [
-        fit_head(name, _up_to(evidence, k), inputs, gain[:, k:]) if name in HEADS else None
-        for k, name in enumerate(names)
-    ]
-    if table.stages > 1 and names[0] == "cost_aware":
-        features = [head_features(_up_to(evidence, k), inputs, False).T for k in range(table.stages - 1)]
-        # The target does not depend on any confidence.
-        problem = RoutingProblem(np.zeros((len(table), table.stages - 1)), gain, table.cumulative_cost)
-        layers = fit_cost_aware(features, gain, table.cumulative_cost, goal.search_target(problem))
-        heads[:-1] = [LearnedHead(inputs, False, (layer,)) for layer in layers]
+    heads = _fit_together(table, evidence, inputs, gain, goal) if names[0] == "cost_aware" else []
+    for k, name in enumerate(names[len(heads) :], len(heads)):
+        heads.append(fit_head(name, _up_to(evidence, k), inputs, gain[:, k:]) if name in HEADS else None)
     return heads
+
+
+def _fit_together(
+    table: ScoreTable, evidence: np.ndarray, inputs: Inputs, gain: np.ndarray, goal: Goal
+) -> list[Head | None]:
+    """The cost-aware heads of all stages but the last."""
+    if table.stages == 1:
+        return []
+    features = [head_features(_up_to(evidence, k), inputs, False).T for k in range(table.stages - 1)]
+    # The target does not depend on any confidence.
+    problem = RoutingProblem(np.zeros((len(table), table.stages - 1)), gain, table.cumulative_cost)
+    layers = fit_cost_aware(features, gain, table.cumulative_cost, goal.search_target(problem))
+    return [LearnedHead(inputs, False, (layer,)) for layer in layers]
 
 
 def _up_to(evidence: np.ndarray, stage: int) -> np.ndarray:

@@ -100,8 +100,8 @@ def check_table(table: ScoreTable, config: CascadeConfig) -> list[tuple[str, str
     """Makes sure that a score table is of the stages of a configuration.
 
     Returns:
-        (score, calibrator) of each stage: what ``calibrate`` takes as ``routers``. Without class probabilities in the
-        table a temperature cannot be fitted, and Platt's curve stands in for it.
+        (score or head, calibrator) of each stage: what ``calibrate`` takes as ``routers``. Without class
+        probabilities in the table a temperature cannot be fitted, and Platt's curve stands in for it.
 
     Raises:
         ScoreTableError: names or order differ.
@@ -110,5 +110,5 @@ def check_table(table: ScoreTable, config: CascadeConfig) -> list[tuple[str, str
     if table.stage.tolist() != names:
         raise ScoreTableError(f"the score table is of the stages {table.stage.tolist()}, the config has {names}")
     fallback = {"temperature": "platt"} if table.scores is None else {}
-    routers = [stage.router for stage in config.stages]
-    return [(router.score, fallback.get(router.calibrator, router.calibrator)) for router in routers]
+    choices = [stage.router.choice for stage in config.stages]
+    return [(name, fallback.get(calibrator, calibrator)) for name, calibrator in choices]

@@ -23,6 +23,13 @@ def calibrate(
         float | None, typer.Option(help="Certify the target: the risk that it is missed on rows to come, in (0, 1).")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the split of the rows into those that search and those that test.")] = 0,
+    routers: Annotated[
+        str | None,
+        typer.Option(
+            help="Rule and calibrator of each stage, such as margin:platt,deferral; one alone counts for all. "
+            "[default: the config's, or the table's confidences as they are]"
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Policy to write [default: the config's, or policy.json].")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -34,6 +41,9 @@ def calibrate(
 
     table = ScoreTable.load(scores)
     config = None if config_path is None else CascadeConfig.load(config_path)
+    choices = None if config is None else check_table(table, config)
+    if routers is not None:
+        choices = _parse_routers(routers, table.stages)
     try:
         policy = find_policy(
             table,
@@ -43,13 +53,20 @@ def calibrate(
             max_cost=max_cost,
             delta=delta,
             seed=seed,
-            routers=None if config is None else check_table(table, config),
+            routers=choices,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     out = out or (config.policy if config else Path("policy.json"))
     policy.save(out)
     print_result({"policy": str(out), "version": policy.version} | _summary(policy.to_dict()), as_json)
+
+
+def _parse_routers(text: str, stages: int) -> list[tuple[str, str]]:
+    """(score or head, calibrator) of each stage; "identity" where no calibrator is given."""
+    pairs = [part.strip().partition(":") for part in text.split(",")]
+    choices = [(name, calibrator or "identity") for name, _, calibrator in pairs]
+    return choices * stages if len(choices) == 1 else choices
 
 
 def _summary(policy: dict[str, Any]) -> dict[str, Any]:
