@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ class Policy:
         """A policy that takes the stages' confidences at their word."""
         return cls(tuple(stages), (Router(None, Identity()),) * len(stages), thresholds)
 
-    @property
+    # Asked for at every request and at every hop; a policy never changes.
+    @cached_property
     def version(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of the content."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
@@ -108,6 +110,10 @@ class Policy:
 
     def to_json(self) -> str:
         """The same policy gives the same text: sorted keys, floats that round-trip."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> str:
         return json.dumps(self.to_dict(), sort_keys=True, indent=1, allow_nan=False) + "\n"
 
     def save(self, path: Path | str) -> None:
