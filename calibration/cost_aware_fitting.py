@@ -11,7 +11,7 @@ from cascade.routers import Layer
 
 __all__ = ["SoftCascade", "fit_cost_aware"]
 
-PENALTY = 1e-4
+PENALTY = 1e-6  # far below a price: with 1e-4 it outweighed the cost, and the heads learned nothing
 LOG_PRICES = (-4.0, 1.0)  # powers of ten: gain that may be given up to save the cost of all stages
 BISECTIONS = 8
 STEPS = 60

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
 from cascade.calibration import HEADS, Policy, ScoreTable, calibrate, evaluate, head_fitting
-from cascade.calibration.cost_aware_fitting import SoftCascade, fit_cost_aware
+from cascade.calibration.cost_aware_fitting import PENALTY, SoftCascade, fit_cost_aware
 from cascade.calibration.goal import Goal
 from cascade.calibration.head_fitting import fit_head
 from cascade.calibration.router_fitting import fit_routers
@@ -86,15 +86,16 @@ def test_a_soft_cascade_with_hard_gates_is_the_cascade():
     problem = RoutingProblem(gates, soft.gain, np.cumsum(soft.cost, axis=1))
     assert soft.means(at) == pytest.approx(problem.value(np.full(2, 0.5)), abs=2e-2)
     gain, cost = soft.means(at)
-    objective = soft.objective(at, 0.3)[0] - 0.5 * 1e-4 * at @ at
+    objective = soft.objective(at, 0.3)[0] - 0.5 * PENALTY * at @ at
     assert objective == pytest.approx(1 - gain + 0.3 * cost)
 
 
-def test_cost_aware_heads_beat_any_other_weights_near_them_and_keep_to_their_target():
+def test_cost_aware_heads_keep_to_their_target_and_look_at_what_tells_something():
     random = np.random.default_rng(0)
     n = 2000
     x = random.normal(size=n)
-    gain = np.stack([x > -0.5, np.ones(n)], axis=1).astype(float)
+    right = random.random(n) < 1 / (1 + np.exp(-2 * x - 1))
+    gain = np.stack([right, np.ones(n)], axis=1).astype(float)
     features = [np.column_stack([x, random.normal(size=n)])]
     cost = np.tile([1.0, 11.0], (n, 1))
     (layer,) = fit_cost_aware(features, gain, cost, Target(least_gain=0.95))
