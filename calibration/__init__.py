@@ -5,12 +5,14 @@ from cascade.calibration.calibrator_fitting import fit_calibrator
 from cascade.calibration.calibrators import CALIBRATORS, Identity, Isotonic, Platt, Temperature
 from cascade.calibration.evaluation import Evaluation, evaluate
 from cascade.calibration.frontier import OperatingPoint, frontier
+from cascade.calibration.head_fitting import HEADS
 from cascade.calibration.policy import Policy
 from cascade.calibration.score_table import ScoreTable
 from cascade.errors import InfeasibleTarget
 
 __all__ = [
     "CALIBRATORS",
+    "HEADS",
     "Evaluation",
     "Guarantee",
     "Identity",

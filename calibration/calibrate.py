@@ -7,14 +7,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from cascade.calibration.bound import certified_bound
-from cascade.calibration.calibrator_fitting import fit_calibrator
-from cascade.calibration.calibrators import Identity
 from cascade.calibration.certification import Certified, split_rows
 from cascade.calibration.certifier import Certifier
 from cascade.calibration.evaluation import evaluate
 from cascade.calibration.goal import Goal
 from cascade.calibration.policy import Policy
 from cascade.calibration.refusal import refuse_budget, refuse_certified, refuse_empirical
+from cascade.calibration.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search import best_thresholds
@@ -24,9 +23,6 @@ from cascade.routers import Router
 __all__ = ["Guarantee", "RouterChoice", "calibrate"]
 
 Guarantee = Literal["certified", "none"]
-
-RouterChoice = tuple[str, str]
-"""Names of a score and of a calibrator."""
 
 Routers = tuple[Router, ...]
 
@@ -61,7 +57,8 @@ def calibrate(
         delta: risk that a certified policy breaks a promise, in (0, 1).
         guarantee: "certified", or "none" for the empirical optimum.
         seed: of the split of the rows into those that search and those that test a certified policy.
-        routers: (score, calibrator) for each stage; by default the table's confidences count as they are.
+        routers: (score or head, calibrator) for each stage, names of ``SCORES`` or ``HEADS`` and of ``CALIBRATORS``;
+            by default the table's confidences count as they are.
 
     Raises:
         ValueError: no target or too many, or an argument out of its range.
@@ -101,7 +98,7 @@ def calibrate(
 def _empirical(
     table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None
 ) -> tuple[Routers, np.ndarray, dict[str, Any]]:
-    fitted = _fit_routers(table, choices, goal)
+    fitted = fit_routers(table, choices, goal)
     problem = RoutingProblem.from_table(table, fitted, goal.gains_agreement(table))
     thresholds = best_thresholds(problem, goal.search_target(problem))
     if thresholds is None:
@@ -119,7 +116,7 @@ def _certified(
         raise InfeasibleTarget("one row cannot both propose thresholds and test them; more rows are needed")
     search_rows, test_rows = split_rows(len(table), seed)
     search = table.take(search_rows)
-    fitted = _fit_routers(search, choices, goal)
+    fitted = fit_routers(search, choices, goal)
     agreement = goal.gains_agreement(table)
     certifier = Certifier(
         RoutingProblem.from_table(search, fitted, agreement),
@@ -143,28 +140,6 @@ def _tests(goal: Goal, certifier: Certifier, found: Certified, delta: float) -> 
         }
         for part, promise, p_value in zip(goal.parts, goal.promises(certifier.test, delta), found.p_values, strict=True)
     ]
-
-
-def _fit_routers(table: ScoreTable, choices: Sequence[RouterChoice] | None, goal: Goal) -> Routers:
-    if choices is None:
-        return (Router(None, Identity()),) * table.stages
-    if len(choices) != table.stages:
-        raise ValueError(f"routers must be {table.stages} pairs (score, calibrator); got {len(choices)}")
-    label = table.prediction[:, -1] if goal.gains_agreement(table) or table.label is None else table.label
-    return tuple(
-        Router(
-            score,
-            fit_calibrator(
-                calibrator,
-                score,
-                table.confidence[:, k],
-                None if table.scores is None else table.scores[:, k],
-                label,
-                table.prediction[:, k],
-            ),
-        )
-        for k, (score, calibrator) in enumerate(choices)
-    )
 
 
 def _observed(table: ScoreTable, policy: Policy) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from cascade.calibration.calibrators import SMALLEST, Calibrators, Identity, Isotonic, Platt, Temperature, logit
+from cascade.calibration.calibrators import Calibrators, Identity, Isotonic, Platt, Temperature
 from cascade.errors import ScoreTableError
 from cascade.routers import SCORES
+from cascade.routers.logit import SMALLEST, logit
 
 __all__ = ["fit_calibrator"]
 

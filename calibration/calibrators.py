@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from cascade.errors import PolicyError
+from cascade.routers.logit import SMALLEST, logit
 
 __all__ = [
     "CALIBRATORS",
-    "SMALLEST",
     "Calibrators",
     "Identity",
     "Isotonic",
@@ -22,10 +22,7 @@ __all__ = [
     "Temperature",
     "calibrator_from_dict",
     "calibrator_to_dict",
-    "logit",
 ]
-
-SMALLEST = 1e-12  # probabilities are kept this far from 0 and 1 before a logarithm
 
 
 @dataclass(frozen=True)
@@ -157,9 +154,3 @@ def _is_finite(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return -sys.float_info.max <= value <= sys.float_info.max  # integers of JSON may be of any size
-
-
-def logit(confidence: np.ndarray) -> np.ndarray:
-    """log(c / (1 - c)), finite also at 0 and 1: (n,) -> (n,)."""
-    inside = np.clip(np.asarray(confidence, dtype=np.float64), SMALLEST, 1.0 - SMALLEST)
-    return np.asarray(np.log(inside) - np.log1p(-inside))

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from cascade.calibration.calibrators import Identity, calibrator_from_dict, calibrator_to_dict
 from cascade.errors import PolicyError
 from cascade.routers import NEVER, SCORES, Router
+from cascade.routers.heads import head_from_dict, head_to_dict
 
 __all__ = ["SCHEMA_VERSION", "Policy"]
 
@@ -66,10 +68,21 @@ class Policy:
         """A policy that takes the stages' confidences at their word."""
         return cls(tuple(stages), (Router(None, Identity()),) * len(stages), thresholds)
 
-    @property
+    # Asked for at every request and at every hop; a policy never changes.
+    @cached_property
     def version(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of the content."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    @property
+    def needs_evidence(self) -> bool:
+        """Whether a head looks at what the stages so far said."""
+        return any(router.head is not None for router in self.routers)
+
+    @property
+    def needs_probabilities(self) -> bool:
+        """Whether a head looks at class probabilities."""
+        return any(router.head is not None and router.head.needs_probabilities for router in self.routers)
 
     def threshold(self, stage: int) -> float | None:
         """Threshold of a stage (from 0); ``None`` for the last one, which answers everything."""
@@ -84,6 +97,7 @@ class Policy:
                 "calibrator": calibrator_to_dict(router.calibrator),
                 "threshold": self.threshold(k),
                 "cost": float(self.cost[k]),
+                **({} if router.head is None else {"head": head_to_dict(router.head)}),
             }
             for k, (name, router) in enumerate(zip(self.stages, self.routers, strict=True))
         ]
@@ -96,6 +110,10 @@ class Policy:
 
     def to_json(self) -> str:
         """The same policy gives the same text: sorted keys, floats that round-trip."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> str:
         return json.dumps(self.to_dict(), sort_keys=True, indent=1, allow_nan=False) + "\n"
 
     def save(self, path: Path | str) -> None:
@@ -184,6 +202,9 @@ def _problem(policy: Policy) -> str | None:
         return f"a policy of {stages} stages needs {stages} costs of at least 0; got {policy.cost.tolist()}"
     if not np.all((policy.thresholds >= 0) & (policy.thresholds <= NEVER)):
         return f"thresholds must be in [0, 1] (or {NEVER!r} for never); got {policy.thresholds.tolist()}"
+    for name, router, k in zip(policy.stages, policy.routers, range(stages), strict=True):
+        if router.head is not None and not router.head.fits(k):
+            return f"the head of stage {name!r} is made for another place; {k} stages come before it"
     return None
 
 
@@ -212,7 +233,12 @@ def _router(index: int, entry: Any, problems: list[str]) -> Router | None:
         problems.append(f"stages[{index}].calibrator must be an object; got {calibrator!r}")
         return None
     try:
-        return Router(score, calibrator_from_dict(calibrator))
+        head = head_from_dict(entry["head"]) if "head" in entry else None
+    except PolicyError as error:
+        problems.append(f"stages[{index}].head: {error}")
+        return None
+    try:
+        return Router(score, calibrator_from_dict(calibrator), head)
     except PolicyError as error:
         problems.append(f"stages[{index}].calibrator: {error}")
         return None

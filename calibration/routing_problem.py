@@ -7,9 +7,9 @@ import numpy as np
 from cascade.calibration.calibrators import Temperature
 from cascade.calibration.score_table import ScoreTable
 from cascade.errors import ScoreTableError
-from cascade.routers import Router, answering_stage
+from cascade.routers import EVIDENCE_COLUMNS, Router, answering_stage, new_evidence
 
-__all__ = ["RoutingProblem", "calibrated_confidence"]
+__all__ = ["RoutingProblem", "calibrated_confidence", "table_evidence"]
 
 
 def calibrated_confidence(table: ScoreTable, routers: tuple[Router, ...]) -> np.ndarray:
@@ -23,19 +23,41 @@ def calibrated_confidence(table: ScoreTable, routers: tuple[Router, ...]) -> np.
         (n, K) float64 in [0, 1].
 
     Raises:
-        ScoreTableError: a router has a temperature, which only class probabilities can be divided by.
+        ScoreTableError: a router has a temperature, which only class probabilities can be divided by, or a head that
+            looks at them, and the table has none.
     """
     for name, router in zip(table.stage, routers, strict=True):
+        if table.scores is None and router.head is not None and router.head.needs_probabilities:
+            raise ScoreTableError(
+                f"stage {str(name)!r} has a head on class probabilities, but the score table has no 'scores'; "
+                "collect them, or calibrate on this table"
+            )
         if table.scores is None and isinstance(router.calibrator, Temperature):
             raise ScoreTableError(
                 f"stage {str(name)!r} is calibrated by a temperature, but the score table has no 'scores'; "
                 "collect them, or calibrate on this table"
             )
+    evidence = table_evidence(table) if any(router.head is not None for router in routers) else None
     columns = [
-        router.confidence(None if table.scores is None else table.scores[:, k], table.confidence[:, k])
+        router.confidence(
+            None if table.scores is None else table.scores[:, k],
+            table.confidence[:, k],
+            None if evidence is None else evidence[:, : (k + 1) * len(EVIDENCE_COLUMNS)],
+        )
         for k, router in enumerate(routers)
     ]
     return np.stack(columns, axis=1).astype(np.float64)
+
+
+def table_evidence(table: ScoreTable) -> np.ndarray:
+    """(n, 5 K) float64, what the heads of the last stage would look at; those of stage k see the first 5 (k + 1)."""
+    columns = [
+        new_evidence(
+            table.prediction[:, k], table.confidence[:, k], None if table.scores is None else table.scores[:, k]
+        )
+        for k in range(table.stages)
+    ]
+    return np.concatenate(columns, axis=1)
 
 
 @dataclass(frozen=True, eq=False)

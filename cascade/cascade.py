@@ -126,8 +126,8 @@ def check_table(table: ScoreTable, config: CascadeConfig) -> list[tuple[str, str
     """Makes sure that a score table is of the stages of a configuration.
 
     Returns:
-        (score, calibrator) of each stage: what ``calibrate`` takes as ``routers``. Without class probabilities in the
-        table a temperature cannot be fitted, and Platt's curve stands in for it.
+        (score or head, calibrator) of each stage: what ``calibrate`` takes as ``routers``. Without class
+        probabilities in the table a temperature cannot be fitted, and Platt's curve stands in for it.
 
     Raises:
         ScoreTableError: names or order differ, or the digest of a model does.
@@ -140,5 +140,5 @@ def check_table(table: ScoreTable, config: CascadeConfig) -> list[tuple[str, str
     if changed:
         raise ScoreTableError(f"the score table was collected from other models of the stages {changed}; collect again")
     fallback = {"temperature": "platt"} if table.scores is None else {}
-    routers = [stage.router for stage in config.stages]
-    return [(router.score, fallback.get(router.calibrator, router.calibrator)) for router in routers]
+    choices = [stage.router.choice for stage in config.stages]
+    return [(name, fallback.get(calibrator, calibrator)) for name, calibrator in choices]

@@ -65,10 +65,29 @@ class RouterConfig(_Config):
     Attributes:
         score: how sure the model is, from its probabilities.
         calibrator: fitted by ``cascade calibrate``.
+        head: a learned rule that decides instead of the score, fitted by ``cascade calibrate``; what it says is taken
+            as it is unless the calibrator is "platt" or "isotonic".
     """
 
     score: Literal["maximum_probability", "margin", "negative_entropy"] = "maximum_probability"
     calibrator: Literal["identity", "temperature", "platt", "isotonic"] = "temperature"
+    head: Literal["agreement", "cost_aware", "cost_oblivious", "deferral", "deferral_network"] | None = None
+
+    @model_validator(mode="after")
+    def _temperature_needs_probabilities(self) -> Self:
+        if self.head and self.calibrator == "temperature" and "calibrator" in self.model_fields_set:
+            raise ValueError(
+                f"a temperature is applied to class probabilities, and the head {self.head!r} gives none; "
+                "use identity, platt or isotonic"
+            )
+        return self
+
+    @property
+    def choice(self) -> tuple[str, str]:
+        """Names of the score or head, and of the calibrator."""
+        if self.head is None:
+            return self.score, self.calibrator
+        return self.head, "identity" if self.calibrator == "temperature" else self.calibrator
 
 
 class StageConfig(_Config):

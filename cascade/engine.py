@@ -1,11 +1,12 @@
 """The engine: a batch goes through stages, each answers the rows it is sure of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cascade.calibration.policy import Policy
+from cascade.prediction import Prediction
 from cascade.routers import accepted
 from cascade.stage import Stage
 
@@ -24,12 +25,15 @@ class Answers:
         stage: (n,) int64, index of the stage that answered, or ``PENDING``.
         confidence: (n,) float64 in [0, 1], calibrated, of the last stage that looked at the row.
         cost: (n,) float64, cost of all stages that looked at the row.
+        evidence: (p, 5 s) float64 of the p pending rows, in their order: what the s stages so far said, to be handed
+            to the segment that goes on with them; ``None`` where the policy has no heads that look at it.
     """
 
     answer: np.ndarray
     stage: np.ndarray
     confidence: np.ndarray
     cost: np.ndarray
+    evidence: np.ndarray | None = None
 
     @classmethod
     def empty(cls, n: int) -> "Answers":
@@ -40,7 +44,7 @@ class Answers:
         return len(self.answer)
 
     def take(self, rows: np.ndarray | slice) -> "Answers":
-        """The answers of some rows."""
+        """The answers of some rows, without evidence."""
         return Answers(self.answer[rows], self.stage[rows], self.confidence[rows], self.cost[rows])
 
     def put(self, rows: np.ndarray, later: "Answers") -> None:
@@ -68,7 +72,7 @@ class Segment:
         self.stages = tuple(stages)
         self.first = first
 
-    def run(self, rows: np.ndarray, policy: Policy) -> Answers:
+    def run(self, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None = None) -> Answers:
         """Sends a batch through the stages.
 
         Every stage gets the rows that the ones before it were unsure of, as one contiguous array.
@@ -76,6 +80,8 @@ class Segment:
         Args:
             rows: (n, ...), n >= 0.
             policy: of the whole cascade.
+            earlier: (n, 5 s), the evidence of the s stages of earlier segments, as they left it; only looked at where
+                the policy has heads.
 
         Returns:
             n answers in the order of the rows; pending where the segment's last stage was unsure, which the
@@ -83,23 +89,36 @@ class Segment:
         """
         answers = Answers.empty(len(rows))
         open_rows = np.arange(len(rows))
+        evidence = None
+        if policy.needs_evidence:
+            evidence = np.empty((len(rows), 0)) if earlier is None else earlier
         for k, stage in enumerate(self.stages, self.first):
             if not len(open_rows):
                 break
-            sure = self._run_stage(k, stage, rows, policy, open_rows, answers)
+            prediction = stage.predict(rows)
+            if evidence is not None:
+                said = stage.evidence(prediction, policy.needs_probabilities)
+                evidence = np.concatenate([evidence, said], axis=1)
+            confidence = stage.confidence(prediction, policy.routers[k], evidence)
+            sure = self._note(k, prediction, confidence, policy, open_rows, answers)
             if sure.any():
                 rows, open_rows = rows[~sure], open_rows[~sure]
-        return answers
+                evidence = None if evidence is None else evidence[~sure]
+        return replace(answers, evidence=evidence)
 
-    def _run_stage(
-        self, k: int, stage: Stage, rows: np.ndarray, policy: Policy, places: np.ndarray, answers: Answers
+    def _note(
+        self,
+        k: int,
+        prediction: Prediction,
+        confidence: np.ndarray,
+        policy: Policy,
+        places: np.ndarray,
+        answers: Answers,
     ) -> np.ndarray:
         """Writes one stage's answers to their places; returns (m,) bool, the rows it is sure of."""
-        prediction = stage.predict(rows)
-        confidence = stage.confidence(prediction, policy.routers[k])
         threshold = policy.threshold(k)
-        sure = np.ones(len(rows), dtype=bool) if threshold is None else accepted(confidence, threshold)
+        sure = np.ones(len(places), dtype=bool) if threshold is None else accepted(confidence, threshold)
         cost = policy.cost[k] if prediction.cost is None else prediction.cost
-        said = Answers(prediction.answer, np.where(sure, k, PENDING), confidence, np.broadcast_to(cost, len(rows)))
+        said = Answers(prediction.answer, np.where(sure, k, PENDING), confidence, np.broadcast_to(cost, len(places)))
         answers.put(places, said)
         return sure

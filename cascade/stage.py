@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cascade.backends.backend import Backend
+from cascade.errors import PolicyError
 from cascade.prediction import Prediction
-from cascade.routers import SCORES, Router
+from cascade.routers import SCORES, Router, new_evidence
 
 __all__ = ["Stage"]
 
@@ -42,13 +43,29 @@ class Stage:
         probabilities = np.ascontiguousarray(prediction.probabilities, dtype=np.float64)
         return np.asarray(np.clip(SCORES[self.score](probabilities), 0.0, 1.0))
 
-    def confidence(self, prediction: Prediction, router: Router) -> np.ndarray:
+    def evidence(self, prediction: Prediction, needs_probabilities: bool) -> np.ndarray:
+        """(n, 5) float64, what the heads of this stage and of later ones may look at.
+
+        Raises:
+            PolicyError: the heads need class probabilities, and the model gives none.
+        """
+        if needs_probabilities and prediction.probabilities is None:
+            raise PolicyError(
+                f"stage {self.name!r} gives no class probabilities, which the heads of the policy look at; "
+                "collect a score table from these stages and calibrate on it"
+            )
+        return new_evidence(prediction.answer, self.raw_confidence(prediction), prediction.probabilities)
+
+    def confidence(self, prediction: Prediction, router: Router, evidence: np.ndarray | None = None) -> np.ndarray:
         """(n,) float64 in [0, 1], calibrated by a policy's router.
 
         Args:
             prediction: of this stage.
             router: of the policy; one without a score uses this stage's.
+            evidence: (n, 5 (k + 1)) of the stages up to this one, for a head.
         """
+        if router.head is not None:
+            return router.confidence(None, None, evidence)
         if prediction.probabilities is None:
             return router.confidence(None, prediction.confidence)
         if router.score is None:

@@ -1,18 +1,26 @@
 """IDK rules: how sure a model is of each of its answers, and whether that is enough."""
 
+from cascade.routers.evidence import EVIDENCE_COLUMNS, new_evidence
+from cascade.routers.heads import Agreement, Head, Layer, LearnedHead
 from cascade.routers.kernel import ALWAYS, NEVER, accepted, answering_stage
 from cascade.routers.router import Calibrator, Router
 from cascade.routers.scores import SCORES, margin, maximum_probability, negative_entropy
 
 __all__ = [
     "ALWAYS",
+    "EVIDENCE_COLUMNS",
     "NEVER",
     "SCORES",
+    "Agreement",
     "Calibrator",
+    "Head",
+    "Layer",
+    "LearnedHead",
     "Router",
     "accepted",
     "answering_stage",
     "margin",
     "maximum_probability",
     "negative_entropy",
+    "new_evidence",
 ]

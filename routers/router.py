@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
+from cascade.routers.heads import Head
 from cascade.routers.scores import SCORES
 
 __all__ = ["Calibrator", "Router"]
@@ -22,22 +23,30 @@ class Calibrator(Protocol):
 
 @dataclass(frozen=True)
 class Router:
-    """A score on calibrated probabilities, then calibrated itself.
+    """A score on calibrated probabilities, then calibrated itself; or a head, calibrated.
 
     Attributes:
         score: a name of ``SCORES``; ``None`` where the confidence is given, by the model or by a score table.
-        calibrator: what is applied before and after the score.
+        calibrator: what is applied before and after the score, or after the head.
+        head: takes the place of the score: it looks at the evidence of all stages so far.
     """
 
     score: str | None
     calibrator: Calibrator
+    head: Head | None = None
 
-    def confidence(self, probabilities: np.ndarray | None, own_confidence: np.ndarray | None = None) -> np.ndarray:
+    def confidence(
+        self,
+        probabilities: np.ndarray | None,
+        own_confidence: np.ndarray | None = None,
+        evidence: np.ndarray | None = None,
+    ) -> np.ndarray:
         """How sure the model is of each row.
 
         Args:
             probabilities: (n, C), or ``None``.
             own_confidence: (n,), used where there are no probabilities or no score.
+            evidence: (n, 5 (k + 1)), what this stage k and those before it said; a head needs it, nothing else does.
 
         Returns:
             (n,) float64 in [0, 1].
@@ -45,7 +54,11 @@ class Router:
         Raises:
             ValueError: what the router needs is missing.
         """
-        if probabilities is not None and self.score is not None:
+        if self.head is not None:
+            if evidence is None:
+                raise ValueError("a router with a head needs the evidence of the stages so far")
+            raw = self.head.confidence(evidence)
+        elif probabilities is not None and self.score is not None:
             # Always in float64 and in C order (sums depend on it), so that a score table and a served row give the
             # same bits.
             exact = np.ascontiguousarray(probabilities, dtype=np.float64)

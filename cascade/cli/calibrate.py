@@ -24,6 +24,13 @@ def calibrate(
         str, typer.Option(help="'certified', or 'none' for the best thresholds on the table itself.")
     ] = "certified",
     seed: Annotated[int, typer.Option(help="Of the split of the rows into those that search and those that test.")] = 0,
+    routers: Annotated[
+        str | None,
+        typer.Option(
+            help="Rule and calibrator of each stage, such as margin:platt,deferral; one alone counts for all. "
+            "[default: the config's, or the table's confidences as they are]"
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Policy to write [default: the config's, or policy.json].")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,6 +42,9 @@ def calibrate(
 
     table = ScoreTable.load(scores)
     config = None if config_path is None else CascadeConfig.load(config_path)
+    choices = None if config is None else check_table(table, config)
+    if routers is not None:
+        choices = _parse_routers(routers, table.stages)
     try:
         policy = find_policy(
             table,
@@ -45,13 +55,20 @@ def calibrate(
             delta=delta,
             guarantee=cast(Guarantee, guarantee),
             seed=seed,
-            routers=None if config is None else check_table(table, config),
+            routers=choices,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     out = out or (config.policy if config else Path("policy.json"))
     policy.save(out)
     print_result({"policy": str(out), "version": policy.version} | _summary(policy.to_dict()), as_json)
+
+
+def _parse_routers(text: str, stages: int) -> list[tuple[str, str]]:
+    """(score or head, calibrator) of each stage; "identity" where no calibrator is given."""
+    pairs = [part.strip().partition(":") for part in text.split(",")]
+    choices = [(name, calibrator or "identity") for name, _, calibrator in pairs]
+    return choices * stages if len(choices) == 1 else choices
 
 
 def _summary(policy: dict[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from cascade.serving.errors import Overloaded, StageFailed
 
 __all__ = ["Batcher"]
 
-Run = Callable[[np.ndarray, Policy], Answers]
-Forward = Callable[[np.ndarray, Policy], Awaitable[Answers]]
+Run = Callable[[np.ndarray, Policy, np.ndarray | None], Answers]
+Forward = Callable[[np.ndarray, Policy, np.ndarray | None], Awaitable[Answers]]
 
 
 @dataclass(eq=False)
@@ -30,6 +30,7 @@ class _Call:
 
     rows: np.ndarray
     policy: Policy
+    earlier: np.ndarray | None
     answers: Answers
     done: "asyncio.Future[Answers]"
     taken: int = 0
@@ -62,6 +63,10 @@ class _Piece:
     def rows(self) -> np.ndarray:
         return self.call.rows[self.places[0] : self.places[-1] + 1]
 
+    @property
+    def earlier(self) -> np.ndarray | None:
+        return None if self.call.earlier is None else self.call.earlier[self.places[0] : self.places[-1] + 1]
+
 
 class Batcher:
     """Runs calls of any size through a segment in batches of bounded size.
@@ -84,12 +89,13 @@ class Batcher:
         self._loop_task: asyncio.Task[None] | None = None
         self._forwards: set[asyncio.Task[None]] = set()
 
-    async def answer(self, rows: np.ndarray, policy: Policy) -> Answers:
+    async def answer(self, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None = None) -> Answers:
         """Answers the rows of one caller, in their order.
 
         Args:
             rows: (n, ...), n >= 1.
             policy: a batch only holds rows of one version.
+            earlier: (n, W), the evidence of earlier segments, where the policy has heads.
 
         Raises:
             Overloaded: too many rows are waiting.
@@ -97,7 +103,7 @@ class Batcher:
         """
         if self._waiting_rows + len(rows) > self._max_queue_rows:
             raise Overloaded(f"{self._waiting_rows} rows are waiting, {self._max_queue_rows} may; try again later")
-        call = _Call(rows, policy, Answers.empty(len(rows)), asyncio.get_running_loop().create_future())
+        call = _Call(rows, policy, earlier, Answers.empty(len(rows)), asyncio.get_running_loop().create_future())
         self._queue.append(call)
         self._waiting_rows += len(rows)
         if self._loop_task is None or self._loop_task.done():
@@ -116,9 +122,9 @@ class Batcher:
             pieces = self._take(policy)
             if not pieces:
                 continue
-            rows = pieces[0].rows if len(pieces) == 1 else np.concatenate([piece.rows for piece in pieces])
+            rows, earlier = _joined(pieces)
             try:
-                answers = await loop.run_in_executor(self._thread, self._run, rows, policy)
+                answers = await loop.run_in_executor(self._thread, self._run, rows, policy, earlier)
             except Exception as error:
                 await self._run_each(pieces, policy, error)
                 continue
@@ -150,7 +156,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         for piece in pieces:
             try:
-                answers = await loop.run_in_executor(self._thread, self._run, piece.rows, policy)
+                answers = await loop.run_in_executor(self._thread, self._run, piece.rows, policy, piece.earlier)
             except Exception as own_error:
                 piece.call.fail(_stage_failed(own_error))
             else:
@@ -163,18 +169,20 @@ class Batcher:
             start += len(piece.places)
         unsure = np.flatnonzero(answers.stage == PENDING)
         if len(unsure):
-            task = asyncio.create_task(self._forward_rows(pieces, rows, unsure, policy))
+            task = asyncio.create_task(self._forward_rows(pieces, rows, unsure, policy, answers.evidence))
             self._forwards.add(task)
             task.add_done_callback(self._forwards.discard)
 
-    async def _forward_rows(self, pieces: list[_Piece], rows: np.ndarray, unsure: np.ndarray, policy: Policy) -> None:
+    async def _forward_rows(
+        self, pieces: list[_Piece], rows: np.ndarray, unsure: np.ndarray, policy: Policy, evidence: np.ndarray | None
+    ) -> None:
         """Sends the unsure rows of a batch on as one array, and hands the answers back to their callers."""
         owner = np.repeat(np.arange(len(pieces)), [len(piece.places) for piece in pieces])[unsure]
         place = np.concatenate([piece.places for piece in pieces])[unsure]
         try:
             if self._forward is None:
                 raise StageFailed("the last stage was unsure, and there is no other")
-            answers = await self._forward(np.ascontiguousarray(rows[unsure]), policy)
+            answers = await self._forward(np.ascontiguousarray(rows[unsure]), policy, evidence)
         except Exception as error:
             for index in np.unique(owner):
                 pieces[index].call.fail(_stage_failed(error))
@@ -182,6 +190,14 @@ class Batcher:
         for index in np.unique(owner):
             mine = owner == index
             pieces[index].call.put(place[mine], answers.take(mine))
+
+
+def _joined(pieces: list[_Piece]) -> tuple[np.ndarray, np.ndarray | None]:
+    """The rows of a batch, and their evidence; pieces of one policy either all have some or none."""
+    if len(pieces) == 1:
+        return pieces[0].rows, pieces[0].earlier
+    evidence = [piece.earlier for piece in pieces if piece.earlier is not None]
+    return np.concatenate([piece.rows for piece in pieces]), np.concatenate(evidence) if evidence else None
 
 
 def _stage_failed(error: Exception) -> CascadeError:

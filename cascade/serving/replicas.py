@@ -33,8 +33,8 @@ def _new_batcher(config: CascadeConfig, folder: Path, index: int, following: Han
     return Batcher(segment.run, forward, config.serving.max_batch_rows, config.serving.max_queue_rows)
 
 
-async def _forward(following: Handle, rows: np.ndarray, policy: Policy) -> Answers:
-    answers: Answers = await following.run.remote(rows, policy.to_json())
+async def _forward(following: Handle, rows: np.ndarray, policy: Policy, evidence: np.ndarray | None) -> Answers:
+    answers: Answers = await following.run.remote(rows, policy.to_json(), evidence)
     return answers
 
 
@@ -55,9 +55,15 @@ class SegmentReplica:
     def __init__(self, config: CascadeConfig, folder: Path, index: int, following: Handle | None = None) -> None:
         self._batcher = _new_batcher(config, folder, index, following)
 
-    async def run(self, rows: np.ndarray, policy_json: str) -> Answers:
-        """Answers rows that the segments before were unsure of: (n, ...) -> n answers."""
-        return await self._batcher.answer(rows, _parsed_policy(policy_json))
+    async def run(self, rows: np.ndarray, policy_json: str, earlier: np.ndarray | None = None) -> Answers:
+        """Answers rows that the segments before were unsure of: (n, ...) -> n answers.
+
+        Args:
+            rows: of one caller.
+            policy_json: the policy travels with the rows.
+            earlier: (n, W), what the segments before said, where the policy has heads.
+        """
+        return await self._batcher.answer(rows, _parsed_policy(policy_json), earlier)
 
 
 class Gateway:

@@ -11,18 +11,27 @@ from hypothesis import strategies as st
 
 from cascade.calibration import Identity, Isotonic, Platt, Policy, Temperature
 from cascade.errors import PolicyError
-from cascade.routers import NEVER, Router
+from cascade.routers import NEVER, Agreement, Layer, LearnedHead, Router, new_evidence
+
+HEAD = LearnedHead("confidence", True, (Layer(np.eye(2, 5), np.zeros(2)), Layer([[0.1, -2.0]], [0.3])))
 
 
 def example():
     routers = (
         Router("margin", Platt(1.25, -0.5)),
         Router("maximum_probability", Temperature(1.5)),
-        Router(None, Isotonic((0.1, 0.5), (0.2, 0.9))),
+        Router(None, Isotonic((0.1, 0.5), (0.2, 0.9)), HEAD),
         Router("negative_entropy", Identity()),
     )
     certificate = {"guarantee": "none", "target": {"target_accuracy": 0.94}, "observed": {"stage_share": [0.5, 0.5]}}
     return Policy(("a", "b", "c", "d"), routers, np.array([0.1 + 0.2, 1.0, NEVER]), np.arange(4.0), "ms", certificate)
+
+
+def heads(stage):
+    """Logistic heads of a stage, on the scores of all so far."""
+    size = 3 * (stage + 1) + stage
+    numbers = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=size + 1, max_size=size + 1)
+    return numbers.map(lambda n: LearnedHead("probabilities", True, (Layer([n[1:]], n[:1]),)))
 
 
 @st.composite
@@ -38,8 +47,9 @@ def policies(draw):
                 | st.builds(Platt, st.floats(0, 9), st.floats(-9, 9))
                 | st.just(Identity())
             ),
+            draw(st.none() | st.just(Agreement()) | heads(k)),
         )
-        for _ in range(stages)
+        for k in range(stages)
     ]
     cost = draw(st.lists(st.floats(0, 1e9), min_size=stages, max_size=stages))
     return Policy(tuple(f"s{k}" for k in range(stages)), tuple(routers), np.array(thresholds), np.array(cost))
@@ -83,6 +93,8 @@ def test_every_part_of_the_content_changes_the_version():
         change(stages=("a", "b", "c", "e")),
         change(routers=(*policy.routers[:3], Router("margin", Identity()))),
         change(routers=(Router("margin", Platt(1.25, np.nextafter(-0.5, 0))), *policy.routers[1:])),
+        change(routers=(*policy.routers[:2], Router(None, policy.routers[2].calibrator), policy.routers[3])),
+        change(routers=(*policy.routers[:3], Router("negative_entropy", Identity(), Agreement()))),
         change(thresholds=np.array([np.nextafter(0.1 + 0.2, 1), 1.0, NEVER])),
         change(thresholds=np.array([0.1 + 0.2, 1.0, 1.0])),
         change(cost=np.array([0, 1, 2, 4])),
@@ -120,6 +132,7 @@ def test_repr_tells_the_thresholds():
         {"thresholds": np.array([0.5, np.nan, 0.5])},
         {"thresholds": np.array([0.5, -0.1, 0.5])},
         {"thresholds": np.array([0.5, np.nextafter(NEVER, 2), 0.5])},
+        {"routers": (Router(None, Identity(), HEAD), *[Router(None, Identity())] * 3)},
         {"cost": np.ones(3)},
         {"cost": np.array([1, 2, 3, np.inf])},
         {"cost": np.array([1, 2, -3, 4])},
@@ -137,6 +150,7 @@ def test_all_problems_of_a_file_are_told_at_once(tmp_path):
     values["stages"][1] |= {"threshold": None, "calibrator": {"type": "platt", "slope": -1}}
     values["stages"][2] |= {"cost": "dear", "calibrator": [], "name": "a"}
     values["stages"][3] = "last"
+    values["stages"].append(values["stages"][1] | {"name": "e", "head": {"type": "oracle"}, "threshold": 0.5})
     values |= {"certificate": 3, "cost_unit": 7}
     path = tmp_path / "policy.json"
     path.write_text(json.dumps(values))
@@ -154,6 +168,7 @@ def test_all_problems_of_a_file_are_told_at_once(tmp_path):
         "stages[2].calibrator must be an object",
         "stages[3] must be an object with a 'name'",
         "stages[3].cost must be a number",
+        "stages[4].head: a head must be an object of type 'learned'",
         "stages must have different names",
         "certificate must be an object",
         "cost_unit must be a text",
@@ -233,5 +248,15 @@ def test_a_mutated_policy_is_a_policy_or_a_policy_error(mutations):
         return
     assert Policy.from_json(policy.to_json()) == policy
     confidence = np.array([0.0, 0.5, 1.0])
-    for router in policy.routers:
-        assert router.confidence(np.array([[0.2, 0.8]] * 3), confidence).shape == (3,)
+    probabilities = np.array([[0.2, 0.8]] * 3)
+    said = new_evidence(np.array([0, 1, 1]), confidence, probabilities)
+    for k, router in enumerate(policy.routers, 1):
+        assert router.confidence(probabilities, confidence, np.tile(said, k)).shape == (3,)
+
+
+def test_a_policy_without_heads_is_written_as_before_there_were_any():
+    policy = change(routers=tuple(Router(router.score, router.calibrator) for router in example().routers))
+    assert not policy.needs_evidence
+    assert example().needs_evidence
+    assert not example().needs_probabilities
+    assert all("head" not in stage for stage in policy.to_dict()["stages"])

@@ -134,6 +134,27 @@ def test_the_config_says_where_the_policy_goes(run, digits_folder, tmp_path):
     assert kinds == ["Platt", "Isotonic", "Platt"]
 
 
+def test_routers_are_chosen_on_the_command_line(run, table_path, tmp_path):
+    out = tmp_path / "p.json"
+    arguments = ("calibrate", "--scores", table_path, "--max-cost", 50, "--out", out, "--json")
+    assert run(*arguments, "--routers", "deferral").code == 0
+    assert [router.head.history for router in Policy.load(out).routers] == [True] * 3
+    assert run(*arguments, "--routers", "margin:platt, cost_oblivious:isotonic,negative_entropy").code == 0
+    policy = Policy.load(out)
+    assert [router.score for router in policy.routers] == ["margin", None, "negative_entropy"]
+    assert [type(router.calibrator).__name__ for router in policy.routers] == ["Platt", "Isotonic", "Identity"]
+    seen = run("evaluate", "--scores", table_path, "--policy", out, "--json").json
+    assert seen == json.loads(json.dumps(evaluate(ScoreTable.load(table_path), policy).to_dict()))
+    assert run("report", "--scores", table_path, "--policy", out, "--out", tmp_path / "r.html").code == 0
+
+
+@pytest.mark.parametrize("routers", ["loudness", "margin,margin", "deferral:temperature", "margin:", ""])
+def test_routers_that_do_not_exist_exit_with_2(run, table_path, tmp_path, routers):
+    out = tmp_path / "p.json"
+    result = run("calibrate", "--scores", table_path, "--max-cost", 50, "--routers", routers, "--out", out)
+    assert (result.code, out.exists()) == ((2, False) if routers != "margin:" else (0, True))
+
+
 @pytest.mark.parametrize("guarantee", ["certified", "none"])
 def test_a_target_out_of_reach_exits_with_4_and_names_the_nearest(run, table_path, tmp_path, guarantee):
     out = tmp_path / "p.json"

@@ -2,11 +2,13 @@
 
 import pickle
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from cascade.config import CascadeConfig, RowsConfig
+from cascade.calibration import HEADS
+from cascade.config import CascadeConfig, RouterConfig, RowsConfig
 from cascade.errors import ConfigError
 
 WHOLE = """
@@ -127,10 +129,28 @@ serving: {port: 70000, max_queue_rows: 0}
         (("stages:", "serving: {segments: []}\nstages:"), "every stage once, in order"),
         (("stages:", "classes: 3\nstages:"), "classes"),
         (("{num_replicas: 2}", "2"), "stages.2.deployment"),
+        (("calibrator: platt}", "head: oracle}"), "stages.0.router.head"),
+        (("calibrator: platt}", "head: deferral, calibrator: temperature}"), "the head 'deferral' gives none"),
     ],
 )
 def test_a_single_mistake_is_named(folder, change, message):
     assert message in refusal(folder, WHOLE.replace(*change))
+
+
+def test_a_head_decides_instead_of_the_score(folder):
+    (folder / "config.yaml").write_text(WHOLE)
+    plain = CascadeConfig.load(folder / "config.yaml").stages
+    assert [stage.router.choice for stage in plain][:2] == [("margin", "platt"), ("maximum_probability", "temperature")]
+    choices = []
+    for text in ("head: deferral}", "head: deferral, calibrator: isotonic}"):
+        (folder / "config.yaml").write_text(WHOLE.replace("calibrator: platt}", text))
+        choices.append(CascadeConfig.load(folder / "config.yaml").stages[0].router.choice)
+    assert choices == [("deferral", "identity"), ("deferral", "isotonic")]
+
+
+def test_the_configuration_knows_every_head():
+    (allowed, _) = get_args(RouterConfig.model_fields["head"].annotation)
+    assert get_args(allowed) == HEADS
 
 
 def test_a_missing_weights_file_is_told_before_any_model_is_loaded(folder):

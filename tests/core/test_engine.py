@@ -184,6 +184,90 @@ def test_a_calibrated_policy_decides_in_the_engine_as_on_its_table(keep_scores, 
     assert seen.accuracy == (answers.answer == label).mean()
 
 
+HEAD_CHOICES = [
+    [("agreement", "identity")] * 3,
+    [("cost_aware", "identity")] * 3,
+    [("cost_oblivious", "platt")] * 3,
+    [("margin", "platt"), ("deferral", "identity"), ("maximum_probability", "temperature")],
+    [("deferral_network", "isotonic")] * 3,
+]
+
+
+def labelled(n, own=False, dtype=np.float64):
+    """Three stages of rising skill, as (stages, rows, label)."""
+    random = np.random.default_rng(5)
+    label = random.integers(0, 6, n)
+    stages = []
+    for name, skill in zip("abc", (1.0, 2.0, 4.0), strict=True):
+        powers = np.exp(random.normal(size=(n, 6)) + skill * np.eye(6)[label])
+        backend = Recorder((powers / powers.sum(axis=1, keepdims=True)).astype(dtype), own=own)
+        stages.append(Stage(name, backend, "margin"))
+    return stages, np.arange(n)[:, None], label
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("choices", HEAD_CHOICES, ids=lambda choices: choices[1][0])
+def test_heads_decide_in_the_engine_as_on_the_table_bit_for_bit(choices, own, dtype):
+    if own and choices[2][1] == "temperature":
+        choices = [*choices[:2], ("margin", "platt")]
+    stages, rows, label = labelled(300, own, dtype)
+    table = collect(stages, rows, label, batch_rows=32)
+    found = calibrate(table, max_cost=float(table.cost[:2].sum()), routers=choices)
+    confidence = calibrated_confidence(table, found.routers)
+    # Thresholds are confidences that occur, so that a single wrong bit would forward a row.
+    thresholds = np.quantile(confidence[:, :2], 0.6, axis=0, method="higher")
+    policy = Policy.from_json(Policy(found.stages, found.routers, thresholds, table.cost).to_json())
+    expected = answering_stage(confidence, thresholds)
+    whole = Cascade(stages, policy).predict(rows)
+    np.testing.assert_array_equal(whole.stage, expected)
+    np.testing.assert_array_equal(whole.confidence, confidence[np.arange(300), expected])
+    for size in (1, 7):
+        parts = [Cascade(stages, policy).predict(rows[i : i + size]) for i in range(0, 300, size)]
+        np.testing.assert_array_equal(np.concatenate([p.stage for p in parts]), expected)
+        np.testing.assert_array_equal(np.concatenate([p.confidence for p in parts]), whole.confidence)
+    assert evaluate(table, policy).accuracy == (whole.answer == label).mean()
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2])
+def test_evidence_is_handed_from_segment_to_segment(cut):
+    stages, rows, label = labelled(200)
+    table = collect(stages, rows, label)
+    policy = calibrate(table, max_accuracy_drop=0.05, routers=[("deferral", "identity")] * 3)
+    whole = Segment(stages).run(rows, policy)
+    first = Segment(stages[:cut]).run(rows, policy)
+    pending = np.flatnonzero(first.stage == PENDING)
+    assert first.evidence.shape == (len(pending), 5 * cut)
+    later = Segment(stages[cut:], first=cut).run(rows[pending], policy, first.evidence)
+    first.put(pending, later)
+    np.testing.assert_array_equal(first.stage, whole.stage)
+    np.testing.assert_array_equal(first.confidence, whole.confidence)
+    assert len(np.unique(whole.stage)) > 1
+
+
+def test_without_heads_no_evidence_is_kept():
+    stages, rows, _ = labelled(20)
+    policy = Policy.from_thresholds(("a", "b", "c"), np.array([0.9, 0.9]))
+    assert Segment(stages[:2]).run(rows, policy).evidence is None
+
+
+def test_heads_on_probabilities_refuse_a_stage_that_gives_none():
+    stages, rows, label = labelled(60)
+    policy = calibrate(collect(stages, rows, label), max_accuracy_drop=0.2, routers=[("deferral", "identity")] * 3)
+    silent, _, _ = labelled(60, own=True)
+    with pytest.raises(PolicyError, match="'a' gives no class probabilities"):
+        Cascade(silent, policy).predict(rows)
+
+
+def test_a_nan_is_forwarded_by_a_head_too():
+    stages, rows, label = labelled(60)
+    policy = calibrate(collect(stages, rows, label), max_accuracy_drop=0.2, routers=[("deferral", "identity")] * 3)
+    always = Policy(policy.stages, policy.routers, np.zeros(2))
+    stages[0].backend.table[3] = np.nan
+    # What the first stage said is part of the second's evidence, which is not sure of the row either.
+    assert Cascade(stages, always).predict(rows[:5]).stage.tolist() == [0, 0, 0, 2, 0]
+
+
 def test_no_rows_are_no_answers():
     stages = [Stage("a", FakeBackend([[1.0, 0.0]])), Stage("b", FakeBackend([[1.0, 0.0]]))]
     policy = Policy.from_thresholds(("a", "b"), np.array([0.5]))

@@ -16,7 +16,7 @@ from cascade.datasets import Split
 from cascade.engine import Answers
 from cascade.errors import CascadeError, InfeasibleTarget, InputError
 from cascade.prediction import Prediction
-from cascade.routers import Router
+from cascade.routers import Agreement, Router
 
 
 def exception_classes():
@@ -65,6 +65,7 @@ VALUES = [
     Split(np.eye(3), N),
     Router("margin", Temperature(2.0)),
     Router(None, Identity()),
+    Router(None, Identity(), Agreement()),
     Platt(1.5, -1.0),
     Isotonic((0.0, 0.5), (0.1, 0.9)),
     ImageInput(mean=(1.0,), std=(2.0,)),

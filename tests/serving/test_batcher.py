@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,11 +29,11 @@ class Recorder:
     def __init__(self, sure=lambda rows: rows % 2 == 0):
         self.sizes, self.forwarded, self.sure = [], [], sure
 
-    def run(self, rows, policy):
+    def run(self, rows, policy, earlier):
         self.sizes.append(len(rows))
         return say(rows, self.sure(rows))
 
-    async def forward(self, rows, policy):
+    async def forward(self, rows, policy, evidence):
         self.forwarded.append(rows)
         await asyncio.sleep(0)
         return Answers(rows.copy(), np.full(len(rows), 1), np.ones(len(rows)), np.full(len(rows), 10.0))
@@ -81,7 +82,7 @@ def test_sure_rows_do_not_wait_for_the_forwarded_rows_of_their_batch():
     gate = asyncio.Event()
 
     async def main():
-        async def slow_forward(rows, policy):
+        async def slow_forward(rows, policy, evidence):
             await gate.wait()
             return Answers(rows, np.full(len(rows), 1), np.ones(len(rows)), np.ones(len(rows)))
 
@@ -100,7 +101,7 @@ def test_sure_rows_do_not_wait_for_the_forwarded_rows_of_their_batch():
 def test_a_batch_holds_rows_of_one_policy_only():
     seen = []
 
-    def run(rows, policy):
+    def run(rows, policy, earlier):
         seen.append((policy.version, len(rows)))
         return say(rows, np.ones(len(rows), dtype=bool))
 
@@ -118,7 +119,7 @@ def test_a_batch_holds_rows_of_one_policy_only():
 
 
 def test_only_the_rows_at_fault_are_refused():
-    def run(rows, policy):
+    def run(rows, policy, earlier):
         if (rows == 13).any():
             raise ValueError("unlucky")
         return say(rows, np.ones(len(rows), dtype=bool))
@@ -138,7 +139,7 @@ def test_only_the_rows_at_fault_are_refused():
 
 
 def test_a_failed_later_segment_fails_the_forwarded_callers_only():
-    async def forward(rows, policy):
+    async def forward(rows, policy, evidence):
         raise RuntimeError("gone")
 
     async def main():
@@ -154,7 +155,7 @@ def test_a_failed_later_segment_fails_the_forwarded_callers_only():
 def test_rows_beyond_the_queue_are_refused_at_once_and_room_comes_back():
     release = threading.Event()
 
-    def run(rows, policy):
+    def run(rows, policy, earlier):
         release.wait(5)
         return say(rows, np.ones(len(rows), dtype=bool))
 
@@ -177,7 +178,7 @@ def test_rows_beyond_the_queue_are_refused_at_once_and_room_comes_back():
 def test_callers_that_went_away_leave_no_rows_in_the_queue():
     release = threading.Event()
 
-    def run(rows, policy):
+    def run(rows, policy, earlier):
         release.wait(5)
         return say(rows, np.ones(len(rows), dtype=bool))
 
@@ -195,3 +196,60 @@ def test_callers_that_went_away_leave_no_rows_in_the_queue():
         batcher.close()
 
     asyncio.run(main())
+
+
+def test_evidence_travels_with_the_unsure_rows_through_split_and_joined_batches():
+    seen = []
+
+    def first(rows, policy, earlier):
+        assert earlier is None
+        answers = say(rows, rows % 3 == 0)
+        unsure = rows[answers.stage == PENDING]
+        return replace(answers, evidence=np.stack([unsure, -unsure], axis=1).astype(float))
+
+    def second(rows, policy, earlier):
+        seen.append(len(rows))
+        np.testing.assert_array_equal(earlier, np.stack([rows, -rows], axis=1))
+        answers = Answers(rows.copy(), np.where(rows % 3 == 1, 1, PENDING), np.ones(len(rows)), np.ones(len(rows)))
+        pending = answers.stage == PENDING
+        return replace(answers, evidence=np.concatenate([earlier, earlier], axis=1)[pending])
+
+    def third(rows, policy, earlier):
+        np.testing.assert_array_equal(earlier, np.stack([rows, -rows, rows, -rows], axis=1))
+        return Answers(rows.copy(), np.full(len(rows), 2), np.ones(len(rows)), np.ones(len(rows)))
+
+    async def main():
+        last = Batcher(third, None, 3, 1000)
+        middle = Batcher(second, last.answer, 5, 1000)
+        gateway = Batcher(first, middle.answer, 16, 1000)
+        calls = np.split(np.arange(100), [1, 2, 40, 50, 75])
+        found = await asyncio.gather(*(gateway.answer(rows, POLICY) for rows in calls))
+        for batcher in (gateway, middle, last):
+            batcher.close()
+        return found
+
+    found = asyncio.run(main())
+    assert np.concatenate([answers.answer for answers in found]).tolist() == list(range(100))
+    assert np.concatenate([answers.stage for answers in found]).tolist() == [i % 3 for i in range(100)]
+    assert all(answers.evidence is None for answers in found)
+    assert max(seen) > 1
+
+
+def test_the_pieces_of_a_failed_batch_keep_their_evidence():
+    def run(rows, policy, earlier):
+        np.testing.assert_array_equal(earlier[:, 0], rows)
+        if (rows == 13).any():
+            raise ValueError("unlucky")
+        return say(rows, np.ones(len(rows), dtype=bool))
+
+    async def main():
+        batcher = Batcher(run, None, 64, 100)
+        calls = [np.array([i]) for i in range(10, 16)]
+        found = await asyncio.gather(
+            *(batcher.answer(rows, POLICY, rows[:, None].astype(float)) for rows in calls), return_exceptions=True
+        )
+        batcher.close()
+        return found
+
+    found = asyncio.run(main())
+    assert [isinstance(each, StageFailed) for each in found] == [i == 13 for i in range(10, 16)]

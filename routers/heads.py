@@ -1,0 +1,215 @@
+"""Heads: IDK rules that look at several numbers a row, of this stage and of the stages before it.
+
+Where a score is one number of a stage's probabilities, a head maps the :mod:`evidence <cascade.routers.evidence>` of
+all stages so far to one confidence. Applying one is a few lines of NumPy; ``cascade.calibration.head_fitting`` fits
+them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from cascade.errors import PolicyError
+from cascade.routers.evidence import EVIDENCE_COLUMNS
+from cascade.routers.logit import logit
+
+__all__ = ["Agreement", "Head", "Inputs", "Layer", "LearnedHead", "head_features", "head_from_dict", "head_to_dict"]
+
+Inputs = Literal["confidence", "probabilities"]
+"""What a learned head looks at: a stage's own confidence, or the three scores of its class probabilities."""
+
+INPUT_COLUMNS: dict[str, list[int]] = {"confidence": [1], "probabilities": [2, 3, 4]}
+SMALLEST_SCORE = 1e-6  # float32 probabilities are no finer, and the logit of a 1 must not outweigh all other rows
+LARGEST_LOGIT = 500.0  # beyond it an exponential overflows, and the confidence has been 0 or 1 for long
+
+
+class Head(Protocol):
+    """Maps the evidence of the stages so far to a confidence."""
+
+    @property
+    def needs_probabilities(self) -> bool:
+        """Whether the stages must give class probabilities."""
+
+    def fits(self, stage: int) -> bool:
+        """Whether the head can stand at a stage (from 0)."""
+
+    def confidence(self, evidence: np.ndarray) -> np.ndarray:
+        """Evidence (n, 5 (k + 1)) of the stages 0 to k -> (n,) confidence of stage k, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The share of the stages so far, this one included, whose answer is this stage's.
+
+    Kolawole, Dennis, Talwalkar, Smith, "Agreement-Based Cascading for Efficient Inference", TMLR 2025,
+    https://arxiv.org/abs/2407.02348, with the stages as the ensemble: its members have been paid for already.
+    """
+
+    needs_probabilities = False
+
+    def fits(self, stage: int) -> bool:
+        """Anywhere; at stage 0 the share is 1."""
+        return stage >= 0
+
+    def confidence(self, evidence: np.ndarray) -> np.ndarray:
+        """(n, 5 (k + 1)) -> (n,) in (0, 1]."""
+        answers = evidence[:, :: len(EVIDENCE_COLUMNS)]
+        return np.asarray((answers == answers[:, -1:]).sum(axis=1) / answers.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """An affine map.
+
+    Attributes:
+        weights: (H, F) float64.
+        biases: (H,) float64.
+    """
+
+    weights: np.ndarray
+    biases: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("weights", "biases"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Layer)
+            and np.array_equal(self.weights, other.weights)
+            and np.array_equal(self.biases, other.biases)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.weights.tobytes(), self.biases.tobytes()))
+
+    def apply(self, columns: np.ndarray) -> np.ndarray:
+        """(F, n) -> (H, n).
+
+        One input after the other, not as a matrix product: BLAS rounds differently with the number of rows, and the
+        same row must have the same bits in every batch.
+        """
+        total = np.repeat(self.biases[:, None], columns.shape[1], axis=1)
+        for weights, column in zip(self.weights.T, columns, strict=True):
+            total += weights[:, None] * column
+        return total
+
+
+@dataclass(frozen=True)
+class LearnedHead:
+    """A logistic regression, or a small network with rectified units, on the logits of scores.
+
+    One layer is a logistic regression. Every layer but the last is followed by max(0, x), the last one by the
+    logistic function.
+
+    Attributes:
+        inputs: what it looks at of a stage.
+        history: whether it also looks at all earlier stages, and at which of them gave the same answer.
+        layers: at least one; the last one has one output.
+    """
+
+    inputs: Inputs
+    history: bool
+    layers: tuple[Layer, ...]
+
+    @property
+    def needs_probabilities(self) -> bool:
+        """Whether the stages must give class probabilities."""
+        return self.inputs == "probabilities"
+
+    def fits(self, stage: int) -> bool:
+        """Whether the first layer has as many inputs as there are features at a stage (from 0)."""
+        scores = len(INPUT_COLUMNS[self.inputs])
+        features = scores * (stage + 1) + stage if self.history else scores
+        return bool(self.layers[0].weights.shape[1] == features)
+
+    def confidence(self, evidence: np.ndarray) -> np.ndarray:
+        """(n, 5 (k + 1)) -> (n,) in [0, 1]."""
+        values = head_features(evidence, self.inputs, self.history)
+        with np.errstate(over="ignore", invalid="ignore"):  # of weights that somebody wrote by hand
+            for layer in self.layers[:-1]:
+                values = np.maximum(layer.apply(values), 0.0)
+            logits = np.clip(self.layers[-1].apply(values)[0], -LARGEST_LOGIT, LARGEST_LOGIT)
+        return np.asarray(1.0 / (1.0 + np.exp(-logits)))
+
+
+def head_features(evidence: np.ndarray, inputs: Inputs, history: bool) -> np.ndarray:
+    """The features of a learned head, one a line.
+
+    Args:
+        evidence: (n, 5 (k + 1)) of the stages 0 to k.
+        inputs: which scores of a stage.
+        history: whether those of the stages before k count, and whether each of them agrees with k.
+
+    Returns:
+        (F, n) float64, contiguous: logits of the scores, stage after stage, then 1 for each earlier stage that gave
+        the same answer as k, else 0.
+    """
+    stages = evidence.reshape(len(evidence), -1, len(EVIDENCE_COLUMNS))
+    scores = (stages if history else stages[:, -1:])[:, :, INPUT_COLUMNS[inputs]]
+    # Contiguous before the logarithm: NumPy may compute strided arrays by another routine, with other last bits.
+    logits = logit(np.ascontiguousarray(scores.transpose(1, 2, 0)).reshape(-1, len(evidence)), SMALLEST_SCORE)
+    if not history:
+        return logits
+    return np.concatenate([logits, (stages[:, :-1, 0] == stages[:, -1:, 0]).T])
+
+
+def head_to_dict(head: Any) -> dict[str, Any]:
+    """Plain numbers, with the kind of head as "type"."""
+    if isinstance(head, Agreement):
+        return {"type": "agreement"}
+    layers = [{"weights": layer.weights.tolist(), "biases": layer.biases.tolist()} for layer in head.layers]
+    return {"type": "learned", "inputs": head.inputs, "history": head.history, "layers": layers}
+
+
+def head_from_dict(values: Any) -> Head:
+    """The inverse of :func:`head_to_dict`.
+
+    Raises:
+        PolicyError: the values do not describe a head.
+    """
+    if values == {"type": "agreement"}:
+        return Agreement()
+    if not isinstance(values, Mapping) or values.get("type") != "learned":
+        raise PolicyError(f"a head must be an object of type 'learned', or 'agreement' without more; got {values!r}")
+    inputs, history, layers = values.get("inputs"), values.get("history"), values.get("layers")
+    if not isinstance(inputs, str) or inputs not in INPUT_COLUMNS or not isinstance(history, bool):
+        raise PolicyError(
+            f"inputs must be one of {sorted(INPUT_COLUMNS)} and history true or false; got {inputs!r} and {history!r}"
+        )
+    if not isinstance(layers, list) or not layers or set(values) != {"type", "inputs", "history", "layers"}:
+        raise PolicyError("a learned head must have the keys inputs, history and layers, a list of at least one")
+    found = tuple(map(_layer, layers))
+    widths = [layer.weights.shape for layer in found]
+    if widths[-1][0] != 1 or any(first[0] != second[1] for first, second in pairwise(widths)):
+        raise PolicyError(f"layers (outputs, inputs) must follow on each other and end in one output; got {widths}")
+    return LearnedHead("probabilities" if inputs == "probabilities" else "confidence", history, found)
+
+
+def _layer(values: Any) -> Layer:
+    if isinstance(values, Mapping) and set(values) == {"weights", "biases"}:
+        weights, biases = values["weights"], values["biases"]
+        if (
+            isinstance(weights, list)
+            and weights
+            and all(map(_are_numbers, [biases, *weights]))
+            and len({len(line) for line in weights}) == 1
+            and len(weights) == len(biases)
+        ):
+            return Layer(np.array(weights), np.array(biases))
+    raise PolicyError("a layer must have weights, (H, F) finite numbers, and biases, H finite numbers; H, F >= 1")
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, Sequence) and len(values) > 0 and all(map(_is_number, values))
+
+
+def _is_number(value: object) -> bool:
+    # Integers of JSON may be of any size, and not every one is a float.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63
