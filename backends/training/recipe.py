@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from cascade.backends.images import ImageInput
 
@@ -36,6 +36,8 @@ class Recipe(BaseModel):
         dataset: name of the data set (``cascade data``).
         held_out_rows: the last rows of the training set, kept out of training to watch it.
         initial_weights: pretrained weights to start from (a name of ``cascade.backends.pretrained``).
+        start_from: weights file of an earlier training of the same network, from the folder of the recipe; folded if
+            that training's were.
         fold_norms: fold the batch norms into the convolutions before training (fine-tuning of a
             pretrained network: nearly twice as fast, and no statistics to go wrong).
         phases: epochs and network settings, in order.
@@ -60,6 +62,7 @@ class Recipe(BaseModel):
     dataset: Literal["cifar10"] = "cifar10"
     held_out_rows: int = Field(default=2000, ge=0)
     initial_weights: str | None = None
+    start_from: Path | None = None
     fold_norms: bool = False
     phases: list[Phase] = Field(min_length=1)
     final: dict[str, Any] = {}
@@ -73,6 +76,11 @@ class Recipe(BaseModel):
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     stored_precision: Literal["float32", "float16"] = "float32"
     seed: int = 0
+
+    @field_validator("start_from")
+    @classmethod
+    def _from_the_folder(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return value and Path((info.context or {}).get("folder", Path()), value)
 
     @property
     def epochs(self) -> int:

@@ -1,5 +1,6 @@
 """Trains the network of a recipe; may be interrupted at any time and continued."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from cascade.backends.pretrained import load_pretrained
 from cascade.backends.training.augmentation import crop_and_flip
 from cascade.backends.training.checkpoint import load_checkpoint, save_checkpoint
 from cascade.backends.training.recipe import Recipe
+from cascade.backends.weights import load_weights, read_facts
 from cascade.errors import ConfigError
 
 __all__ = ["Progress", "Trainer"]
@@ -113,7 +115,11 @@ class Trainer:
         if recipe.initial_weights:
             load_pretrained(recipe.initial_weights, network, self.cache)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if recipe.fold_norms:
+        if recipe.start_from:
+            if json.loads(read_facts(recipe.start_from).get("folded", "false")):
+                fold_norms(network)
+            load_weights(recipe.start_from, network)
+        elif recipe.fold_norms:
             self._adapt_norms(network)
             fold_norms(network)
         return network
