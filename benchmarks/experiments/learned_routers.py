@@ -1,6 +1,6 @@
 """Learned IDK rules against plain ones: cost at equal accuracy on rows that no threshold was chosen on.
 
-    python benchmarks/experiments/learned_routers.py [--scores table.npz]
+    python benchmarks/experiments/learned_routers.py [--scores table.npz] [--only table]
 
 On each table, many times: fit every rule's routers on one half of the rows and choose the cheapest thresholds for a
 few accuracies; judge them on the other half. A rule's mean curve of accuracy and cost is then read at the accuracies
@@ -28,7 +28,7 @@ from cascade.calibration.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.routing_problem import RoutingProblem, table_evidence
 from cascade.calibration.search import Target
 from cascade.cli.console import console
-from cascade.errors import CascadeError
+from cascade.errors import CascadeError, InputError
 from cascade.routers import EVIDENCE_COLUMNS, Router, new_evidence
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -281,6 +281,9 @@ def main(
     repeats: Annotated[int, typer.Option(min=2, help="Tables drawn, or random halves.")] = 20,
     rows: Annotated[int, typer.Option(min=100, help="Rows of a synthetic table.")] = 2500,
     seed: Annotated[int, typer.Option(min=0)] = 2,
+    only: Annotated[
+        str | None, typer.Option(help="Name of the one table to compare on, such as the stem of --scores.")
+    ] = None,
     out: Annotated[Path, typer.Option()] = RESULT,
 ) -> None:
     """Hold learned routers against plain ones."""
@@ -288,6 +291,11 @@ def main(
     tables = {"digits": digits()}
     if scores is not None:
         tables[scores.stem] = ScoreTable.load(scores)
+    if only is not None:
+        families = {name: family for name, family in families.items() if name == only}
+        tables = {name: table for name, table in tables.items() if name == only}
+        if not families and not tables:
+            raise InputError(f"--only must name one of the tables; got {only!r}")
     compared = {
         name: compare(draws(family, rows, repeats, seed), repeats, True, name) for name, family in families.items()
     } | {name: compare(halves(table, repeats, seed), repeats, False, name) for name, table in tables.items()}
