@@ -107,7 +107,10 @@ class CandidateScreen:
         sums = np.stack([np.bincount(flat, weights=w, minlength=cells) for w in self._weights.T], axis=-1)
         sums = sums.reshape(*shape, -1)
         for axis in range(len(shape)):
-            np.cumsum(sums, axis=axis, out=sums)
+            # Whole slices at a time: np.cumsum walks along short strided lines, which takes five times as long.
+            line = np.moveaxis(sums, axis, 0)
+            for i in range(1, len(line)):
+                line[i] += line[i - 1]
         return sums
 
     def _binned(self, model: int, depth: int) -> tuple[np.ndarray, int]:

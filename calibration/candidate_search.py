@@ -17,7 +17,7 @@ from cascade.calibration.greedy_cascade import greedy_cascade
 
 __all__ = ["MOST_CANDIDATES", "screen_candidates"]
 
-MOST_CANDIDATES = 10_000
+MOST_CANDIDATES = 6_000
 STARTS = 6
 SLACKS = 8
 ROUNDS = 20

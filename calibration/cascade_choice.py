@@ -13,6 +13,8 @@ from cascade.routers import Router
 
 __all__ = ["Alternative", "CascadeChoice", "ChosenCascade", "Comparison", "Interval"]
 
+ALTERNATIVES = ("full_ladder", "best_single", "best_several", "best_shorter")
+
 Interval = tuple[float, float]
 """Lower and upper end."""
 
@@ -116,10 +118,12 @@ class CascadeChoice:
         choosing_rows: number of rows that chose.
         judging_rows: number of rows that the figures come from.
         choices: the best ones as the rows that chose see them, best first; each of other models or in another order.
-        full_ladder: all models in the order of the table; ``None`` if they do not reach the target, miss the
-            deadline, or are too many.
+        full_ladder: all models in the order of the table; ``None`` if they cannot be used.
+        why_no_ladder: why they cannot; empty if they can.
         best_single: the best model alone; ``None`` if none reaches the target.
         best_several: the best cascade of at least two models, all of which answer rows; ``None`` if none was found.
+        best_shorter: where the best choice has three stages or more, the best cascade of fewer.
+        too_slow: models that miss the deadline even alone.
         with_model: for models outside the best choice the best cascade found in which they answer rows.
         level: of all intervals.
     """
@@ -135,8 +139,11 @@ class CascadeChoice:
     judging_rows: int
     choices: tuple[ChosenCascade, ...]
     full_ladder: Alternative | None
+    why_no_ladder: str
     best_single: Alternative | None
     best_several: Alternative | None
+    best_shorter: Alternative | None
+    too_slow: tuple[str, ...]
     with_model: dict[str, Alternative]
     level: float
 
@@ -147,7 +154,7 @@ class CascadeChoice:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        alternatives = {name: getattr(self, name) for name in ("full_ladder", "best_single", "best_several")}
+        alternatives = {name: getattr(self, name) for name in ALTERNATIVES}
         return {
             **vars(self),
             "goal": {self.goal.name: self.goal.value},

@@ -85,8 +85,7 @@ def choose_cascade(
             f"the fastest takes {pool.worst_cost.min():g} {table.cost_unit} at worst"
         )
     ladder = tuple(range(pool.models))
-    order = np.random.default_rng(seed).permutation(len(table))
-    choosing, judging = (pool.take(half) for half in np.array_split(order, 2))
+    choosing, judging = pool.halves(seed)
     target = goal.search_target(choosing.problem(ladder))
     screen = CandidateScreen(choosing, target, deadline)
     method = screen_candidates(
@@ -98,10 +97,11 @@ def choose_cascade(
     ranked = list(found)
     best, single = ranked[0], next((s for s in ranked if len(s) == 1), None)
     several = next((s for s in ranked if len(s) > 1), None)
-    outside = {m: next((s for s in ranked if m in s), None) for m in ladder if m not in best}
-    full = _full_ladder(choosing, target, screen, found)
+    shorter = next((s for s in ranked if 1 < len(s) < len(best)), None)
+    outside = {m: next((s for s in ranked if len(s) > 1 and m in s), None) for m in ladder if m not in best}
+    full, why_no_ladder = _full_ladder(choosing, target, screen, found)
 
-    judged = dict.fromkeys([*ranked[:CHOICES], single, several, full, *outside.values()])
+    judged = dict.fromkeys([*ranked[:CHOICES], single, several, shorter, full, *outside.values()])
     names = tuple(map(str, table.stage))
     judge = CascadeJudge(
         judging,
@@ -123,12 +123,15 @@ def choose_cascade(
         hop_cost=hop_cost,
         method=method,
         candidates=len(screen.standings),
-        choosing_rows=len(choosing.gain),
-        judging_rows=len(judging.gain),
+        choosing_rows=len(choosing),
+        judging_rows=len(judging),
         choices=tuple(judge.cascade(stages) for stages in ranked[:CHOICES]),
         full_ladder=against(full),
+        why_no_ladder=why_no_ladder,
         best_single=against(single),
         best_several=against(several),
+        best_shorter=against(shorter),
+        too_slow=tuple(names[m] for m in ladder if not screen.fits((m,))),
         with_model={names[m]: judge.alternative(best, s) for m, s in outside.items() if s is not None},
         level=level,
     )
@@ -156,9 +159,7 @@ def _worth_refining(screen: CandidateScreen) -> list[Stages]:
     return [stages for stages in chosen if stages is not None]
 
 
-def _refined(
-    pool: ModelPool, target: Target, candidates: list[Stages], on_step: OnStep
-) -> dict[Stages, Candidate]:
+def _refined(pool: ModelPool, target: Target, candidates: list[Stages], on_step: OnStep) -> dict[Stages, Candidate]:
     """Searches the thresholds of all candidates quickly, then of the best ones thoroughly; best first."""
     found: dict[Stages, Candidate] = {}
     for done, stages in enumerate(candidates):
@@ -203,23 +204,23 @@ def _ranked(found: dict[Stages, Candidate], target: Target) -> list[Stages]:
 
 def _full_ladder(
     pool: ModelPool, target: Target, screen: CandidateScreen, found: dict[Stages, Candidate]
-) -> Stages | None:
-    """All models in the order of the table, which joins the found ones; ``None`` if it cannot be used."""
+) -> tuple[Stages | None, str]:
+    """All models in the order of the table, which joins the found ones, or why they cannot be used."""
     ladder = tuple(range(pool.models))
     if ladder in found:
-        return ladder
-    if len(ladder) > LONGEST_LADDER or not screen.fits(ladder):
-        return None
+        return ladder, ""
+    if len(ladder) > LONGEST_LADDER:
+        return None, f"it has more than {LONGEST_LADDER} stages, too many for a threshold search"
+    if not screen.fits(ladder):
+        return None, f"it misses the deadline: {pool.longest(ladder):g} at worst"
     thresholds = best_thresholds(pool.problem(ladder), target)
     if thresholds is None:
-        return None
+        return None, "no thresholds were found with which it reaches the target"
     found[ladder] = Candidate(ladder, thresholds, *pool.problem(ladder).value(thresholds))
-    return ladder
+    return ladder, ""
 
 
-def _refusal(
-    goal: Goal, pool: ModelPool, target: Target, screen: CandidateScreen, cost_unit: str
-) -> InfeasibleTarget:
+def _refusal(goal: Goal, pool: ModelPool, target: Target, screen: CandidateScreen, cost_unit: str) -> InfeasibleTarget:
     """Names the nearest value of the target that the candidates reach."""
     candidates: Iterable[Stages] = screen.ranked()[:REFINED]
     if target.least_gain is None:
@@ -233,7 +234,7 @@ def _refusal(
     gains = [found.gain for s in candidates if (found := _candidate(pool, anything, s, QUICK_GRID)) is not None]
     nearest = goal.value + target.least_gain - max(gains) if goal.name == "max_accuracy_drop" else max(gains)
     return InfeasibleTarget(
-        f"no cascade of these {pool.models} models reaches {goal.quantity} {goal.value:.6g} on the {len(pool.gain)} "
+        f"no cascade of these {pool.models} models reaches {goal.quantity} {goal.value:.6g} on the {len(pool)} "
         f"rows that choose; the nearest found is {nearest:.6g}",
         float(nearest),
     )

@@ -30,27 +30,34 @@ class ModelPool:
     hop_cost: float = 0.0
 
     @classmethod
-    def of(cls, table: ScoreTable, agreement: bool, hop_cost: float = 0.0) -> "ModelPool":
-        """The stages of a score table as a pool; its confidences count as they are.
+    def of(
+        cls, table: ScoreTable, agreement: bool, hop_cost: float = 0.0, confidence: np.ndarray | None = None
+    ) -> "ModelPool":
+        """The stages of a score table as a pool.
 
         Args:
             table: what the stages said.
             agreement: gain agreement with the last stage instead of accuracy.
             hop_cost: in the table's unit.
+            confidence: (n, M) calibrated; by default the table's confidences count as they are.
 
         Raises:
             ScoreTableError: accuracy is asked for, and the table has no labels.
         """
         gain = table.agrees if agreement else table.correct
         cost = np.broadcast_to(table.cost, table.prediction.shape).astype(np.float64)
-        # In float64 and at most 1, as routers give it.
-        confidence = np.clip(table.confidence.astype(np.float64), 0.0, 1.0)
+        if confidence is None:
+            # In float64 and at most 1, as routers give it.
+            confidence = np.clip(table.confidence.astype(np.float64), 0.0, 1.0)
         return cls(confidence, gain.astype(np.float64), cost, cost.max(axis=0), hop_cost)
+
+    def __len__(self) -> int:
+        return len(self.gain)
 
     @property
     def models(self) -> int:
         """M."""
-        return self.gain.shape[1]
+        return len(self.worst_cost)
 
     def take(self, rows: np.ndarray) -> "ModelPool":
         """The pool on some rows; the worst cost stays that of all rows.
@@ -70,6 +77,15 @@ class ModelPool:
         cost = self.cost[:, columns]
         cost[:, 1:] += self.hop_cost
         return RoutingProblem(self.confidence[:, columns[:-1]], self.gain[:, columns], np.cumsum(cost, axis=1))
+
+    def halves(self, seed: int) -> tuple["ModelPool", "ModelPool"]:
+        """Two random halves of the rows: one to choose on, one to judge on (the same size or one row less).
+
+        Args:
+            seed: of the split.
+        """
+        first, second = np.array_split(np.random.default_rng(seed).permutation(len(self)), 2)
+        return self.take(first), self.take(second)
 
     def longest(self, stages: Sequence[int]) -> float:
         """Cost of a row that runs through all stages, each at its worst."""

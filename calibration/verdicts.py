@@ -11,9 +11,14 @@ def verdicts(choice: CascadeChoice) -> tuple[str, ...]:
     A difference counts where its confidence interval leaves out 0. With a budget the accuracy is compared, else the
     cost.
     """
-    sentences = [*_on_one_model(choice), *_on_the_ladder(choice)]
+    sentences = [*_on_one_model(choice), *_on_fewer_stages(choice), *_on_the_ladder(choice)]
     if len(choice.best.stages) > 1:
-        sentences += [_on_model(choice, name) for name in choice.models if name not in choice.best.stages]
+        outside = [name for name in choice.models if name not in {*choice.best.stages, *choice.too_slow}]
+        sentences += _on_the_useless(choice, [name for name in outside if name not in choice.with_model])
+        sentences += [_on_model(choice, name) for name in outside if name in choice.with_model]
+    if choice.too_slow:
+        stages = ", ".join(_stage(choice, name) for name in choice.too_slow)
+        sentences.append(f"too slow for the deadline even alone: {stages}")
     sentences += _on_the_target(choice)
     return tuple(sentences)
 
@@ -34,8 +39,20 @@ def _on_one_model(choice: CascadeChoice) -> list[str]:
     name = single.cascade.stages[0]
     if _is_clear(choice, single.comparison) and _value(choice, single.comparison) < 0:
         return [f"no cascade: model {name!r} alone is better; the best cascade {_worth(choice, single.comparison)} it"]
-    sentence = f"the cascade {_name(best)} {_worth(choice, single.comparison)} model {name!r} alone, the best single one"
-    return [sentence + _doubt(choice, single.comparison, f"; {name!r} alone is simpler")]
+    sentence = (
+        f"the cascade {_name(best)} {_worth(choice, single.comparison)} model {name!r} alone, the best single one"
+    )
+    doubt = _doubt(choice, single.comparison, f"; {name!r} alone is simpler")
+    return [sentence + _beside(choice, single.comparison) + doubt]
+
+
+def _on_fewer_stages(choice: CascadeChoice) -> list[str]:
+    shorter = choice.best_shorter
+    if shorter is None or (_is_clear(choice, shorter.comparison) and _value(choice, shorter.comparison) > 0):
+        return []
+    comparison, names = shorter.comparison, _name(shorter.cascade)
+    doubt = _doubt(choice, comparison, f"; {names} is simpler")
+    return [f"the best choice {_worth(choice, comparison)} the best shorter cascade, {names}{doubt}"]
 
 
 def _on_the_ladder(choice: CascadeChoice) -> list[str]:
@@ -43,18 +60,28 @@ def _on_the_ladder(choice: CascadeChoice) -> list[str]:
     if len(choice.models) < 2:
         return []
     if ladder is None:
-        return ["the full ladder of all models cannot be compared: it misses the target or the deadline, or is too long"]
+        return [f"the full ladder of all {len(choice.models)} models cannot be compared: {choice.why_no_ladder}"]
     if ladder.cascade.stages == choice.best.stages:
         return ["the best choice is the full ladder of all models"]
-    return [f"the best choice {_worth(choice, ladder.comparison)} the full ladder{_doubt(choice, ladder.comparison)}"]
+    comparison = ladder.comparison
+    beside = _beside(choice, comparison)
+    return [f"the best choice {_worth(choice, comparison)} the full ladder{beside}{_doubt(choice, comparison)}"]
+
+
+def _on_the_useless(choice: CascadeChoice, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    stages = ", ".join(_stage(choice, name) for name in names)
+    one = len(names) == 1
+    return [
+        f"{'stage' if one else 'stages'} {stages} never {'pays: drop it' if one else 'pay: drop them'}; even in the "
+        f"best cascade with {'it' if one else 'one of them'} it would answer no row"
+    ]
 
 
 def _on_model(choice: CascadeChoice, name: str) -> str:
-    alternative = choice.with_model.get(name)
-    stage = f"stage {choice.models.index(name) + 1} ({name})"
-    if alternative is None:
-        return f"{stage} never pays: drop it; in no cascade looked at do the best thresholds let it answer a row"
-    comparison = alternative.comparison
+    alternative = choice.with_model[name]
+    stage, comparison = f"stage {_stage(choice, name)}", alternative.comparison
     without = f"the best choice {_worth(choice, comparison)} the best cascade with it, {_name(alternative.cascade)}"
     if not _is_clear(choice, comparison):
         return f"{stage} is not needed: {without}{_doubt(choice, comparison)}"
@@ -102,6 +129,21 @@ def _worth(choice: CascadeChoice, comparison: Comparison) -> str:
     if choice.goal.name == "max_cost":
         return f"has {100 * value:.2f} points {comparative} {choice.gain} [{100 * low:.2f}, {100 * high:.2f}] than"
     return f"costs {100 * value:.1f} % {comparative} {numbers} than"
+
+
+def _beside(choice: CascadeChoice, comparison: Comparison) -> str:
+    """The other quantity, which the target leaves free."""
+    if choice.goal.name == "max_cost":
+        more, (low, high), what = -comparison.cost_saving, comparison.cost_saving_interval, "% cost"
+        low, high = -high, -low
+    else:
+        more, (low, high) = comparison.gain_difference, comparison.gain_difference_interval
+        what = f"points {choice.gain}"
+    return f" ({100 * more:+.2f} {what} [{100 * low:+.2f}, {100 * high:+.2f}])"
+
+
+def _stage(choice: CascadeChoice, name: str) -> str:
+    return f"{choice.models.index(name) + 1} ({name})"
 
 
 def _name(cascade: ChosenCascade) -> str:
