@@ -146,4 +146,5 @@ def _table(cascades: dict[str, "ChosenCascade"], gain: str, cost_unit: str, with
 
 
 def _half(interval: tuple[float, float], form: str) -> str:
-    return f"±{(interval[1] - interval[0]) / 2:{form}}"
+    half = (interval[1] - interval[0]) / 2
+    return f"±{round(half, 9):{form}}"
