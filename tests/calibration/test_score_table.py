@@ -74,6 +74,25 @@ def test_taking_rows_takes_them_everywhere(make_table):
     assert flat.take(rows).label is None
 
 
+@pytest.mark.parametrize("row_cost", [False, True])
+def test_selecting_stages_selects_them_everywhere_in_their_new_order(make_table, row_cost):
+    table = make_table(10, 3, classes=4, row_cost=row_cost)
+    part = table.select(["stage2", 0])
+    assert part.stage.tolist() == ["stage2", "stage0"]
+    for name in ("prediction", "confidence", "scores"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(table, name)[:, [2, 0]])
+    np.testing.assert_array_equal(part.cost, table.cost[..., [2, 0]])
+    np.testing.assert_array_equal(part.label, table.label)
+    assert part.cost_unit == table.cost_unit
+    assert_equal(table.select(range(3)), table)
+
+
+@pytest.mark.parametrize("stages", [[], [0, 0], [0, "stage0"], ["stage3"], [3], [-1]], ids=str)
+def test_stages_that_cannot_be_selected_are_refused(make_table, stages):
+    with pytest.raises(ScoreTableError, match=r"stages to select must be different ones of \['stage0'"):
+        make_table(10, 3).select(stages)
+
+
 @given(st.integers(0, 50), st.booleans())
 def test_derived_columns_against_plain_loops(make_table, seed, row_cost):
     table = make_table(6, 3, seed, row_cost=row_cost)
