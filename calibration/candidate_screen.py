@@ -41,7 +41,8 @@ class CandidateScreen:
         self.target = target
         self.deadline = np.inf if deadline is None else deadline
         self.standings: dict[Stages, Standing] = {}
-        self._weights = np.concatenate([pool.gain, pool.cost + pool.hop_cost], axis=1)
+        one = np.ones((len(pool), 1))
+        self._weights = np.concatenate([pool.gain, pool.cost + pool.hop_cost, one], axis=1)
         self._bins: dict[tuple[int, int], tuple[np.ndarray, int]] = {}
         self._expanded: set[Stages] = set()
 
@@ -80,7 +81,10 @@ class CandidateScreen:
         return 0.0, float(value[missed <= ROUNDING].min())
 
     def _grid(self, prefix: Stages) -> tuple[np.ndarray, np.ndarray]:
-        """Mean gain and cost, (cells, M) each, of the prefix with each model as its last stage."""
+        """Mean gain and cost, (cells, M) each, of the prefix with each model as its last stage.
+
+        Only cells where a row reaches the last stage: in the others the cascade is a shorter one.
+        """
         depth, models = len(prefix), self.pool.models
         unsure = self._unsure_sums(prefix)
         shape = unsure.shape[:-1]
@@ -93,10 +97,10 @@ class CandidateScreen:
             gain += answered.reshape(answered.shape + (1,) * (depth - k - 1))
             paid = reached[..., models + model]
             cost += paid.reshape(paid.shape + (1,) * (depth - k))
-        n = len(self.pool.gain)
+        n, reached = len(self.pool), unsure[..., -1] > 0
         gains = (gain[..., None] + unsure[..., :models]) / n
-        costs = (cost[..., None] + unsure[..., models:]) / n - self.pool.hop_cost
-        return gains.reshape(-1, models), costs.reshape(-1, models)
+        costs = (cost[..., None] + unsure[..., models:-1]) / n - self.pool.hop_cost
+        return gains[reached].reshape(-1, models), costs[reached].reshape(-1, models)
 
     def _unsure_sums(self, prefix: Stages) -> np.ndarray:
         """Sums of all weights over the rows below candidate i_0 of the first stage, i_1 of the second, ..."""

@@ -192,9 +192,9 @@ def _keep(found: dict[Stages, Candidate], target: Target, candidate: Candidate |
 
 def _merit(candidate: Candidate, target: Target) -> tuple[float, float]:
     """The smaller the better, among candidates that reach the target."""
-    if target.least_gain is not None:
-        return candidate.cost, -candidate.gain
-    return -candidate.gain, candidate.cost
+    # Rounded, so that equal means that were summed in another order are equal.
+    cost, gain = round(candidate.cost, 12), round(candidate.gain, 12)
+    return (cost, -gain) if target.least_gain is not None else (-gain, cost)
 
 
 def _ranked(found: dict[Stages, Candidate], target: Target) -> list[Stages]:

@@ -2,9 +2,9 @@
 
 Streeter, "Approximation Algorithms for Cascading Prediction Models", ICML 2018, https://arxiv.org/abs/1802.07697: each
 step takes the model that answers most of the rows left per unit of cost, with its threshold as low as the accuracy
-constraint on the answered rows allows. The mean cost is within a factor of four of the best, over models that abstain
-by such rules. The constraint here: on the rows that a stage answers it gains at most `slack` less than a reference
-model, in the mean.
+constraint on the answered rows allows. The constraint here: on the rows that a stage answers it gains at most `slack`
+less than a reference model, in the mean. The bound of the paper is not claimed: the reference is asked last, and the
+thresholds are searched again later; a greedy cascade is a start.
 """
 
 import numpy as np
