@@ -95,26 +95,18 @@ def choose_cascade(
     if not found:
         raise _refusal(goal, choosing, target, screen, table.cost_unit)
     ranked = list(found)
-    best, single = ranked[0], next((s for s in ranked if len(s) == 1), None)
-    several = next((s for s in ranked if len(s) > 1), None)
-    shorter = next((s for s in ranked if 1 < len(s) < len(best)), None)
-    outside = {m: next((s for s in ranked if len(s) > 1 and m in s), None) for m in ladder if m not in best}
+    best = ranked[0]
     full, why_no_ladder = _full_ladder(choosing, target, screen, found)
-
-    judged = dict.fromkeys([*ranked[:CHOICES], single, several, shorter, full, *outside.values()])
     names = tuple(map(str, table.stage))
-    judge = CascadeJudge(
-        judging,
-        names,
-        goal.search_target(judging.problem(ladder)),
-        [found[stages] for stages in judged if stages is not None],
-        level,
-        seed,
-    )
+    judge = CascadeJudge(judging, names, goal.search_target(judging.problem(ladder)), list(found.values()), level, seed)
 
-    def against(other: Stages | None) -> Alternative | None:
-        return None if other is None else judge.alternative(best, other)
+    def first(suits: Callable[[Stages], bool]) -> Alternative | None:
+        return next((judge.alternative(best, stages) for stages in ranked if suits(stages)), None)
 
+    def first_with(model: int) -> Alternative | None:
+        return first(lambda stages: len(stages) > 1 and model in stages)
+
+    with_model = {names[m]: first_with(m) for m in ladder if m not in best}
     return CascadeChoice(
         goal=goal,
         gain="agreement" if goal.gains_agreement(table) else "accuracy",
@@ -126,13 +118,13 @@ def choose_cascade(
         choosing_rows=len(choosing),
         judging_rows=len(judging),
         choices=tuple(judge.cascade(stages) for stages in ranked[:CHOICES]),
-        full_ladder=against(full),
+        full_ladder=None if full is None else judge.alternative(best, full),
         why_no_ladder=why_no_ladder,
-        best_single=against(single),
-        best_several=against(several),
-        best_shorter=against(shorter),
+        best_single=first(lambda stages: len(stages) == 1),
+        best_several=first(lambda stages: len(stages) > 1),
+        best_shorter=first(lambda stages: 1 < len(stages) < len(best)),
         too_slow=tuple(names[m] for m in ladder if not screen.fits((m,))),
-        with_model={names[m]: judge.alternative(best, s) for m, s in outside.items() if s is not None},
+        with_model={name: alternative for name, alternative in with_model.items() if alternative is not None},
         level=level,
     )
 
