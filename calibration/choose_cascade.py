@@ -18,8 +18,9 @@ from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search import Target, best_thresholds
 from cascade.errors import InfeasibleTarget
 
-__all__ = ["MAX_STAGES", "choose_cascade"]
+__all__ = ["choose_cascade"]
 
+MOST_STAGES = 12  # beyond, two thresholds a stage are more than the screen's grid holds
 MAX_STAGES = 4  # longer ones rarely gain, and their thresholds need more rows
 CHOICES = 5
 REFINED = 24
@@ -58,7 +59,7 @@ def choose_cascade(
         max_cost: most mean cost of a row, hops included; the most accurate cascade is the best.
         hop_cost: cost >= 0, in the table's unit, of every stage after the first that a row reaches.
         deadline: most that a row may cost if it runs through all stages, each at its highest cost in the table.
-        max_stages: most models in a cascade, at least 1.
+        max_stages: most models in a cascade, in [1, 12].
         seed: of the split of the rows and of the resamples.
         level: of the intervals, in (0, 1).
         most_candidates: bound up to which all orders, or all subsets, are looked at.
@@ -135,8 +136,8 @@ def _check(hop_cost: float, deadline: float | None, max_stages: int, level: floa
         raise ValueError(f"hop_cost must be a finite number of at least 0; got {hop_cost!r}")
     if deadline is not None and not deadline > 0:
         raise ValueError(f"deadline must be above 0; got {deadline!r}")
-    if max_stages < 1:
-        raise ValueError(f"max_stages must be at least 1; got {max_stages!r}")
+    if not 1 <= max_stages <= MOST_STAGES:
+        raise ValueError(f"max_stages must be in [1, {MOST_STAGES}]; got {max_stages!r}")
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1); got {level!r}")
 

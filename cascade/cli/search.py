@@ -31,7 +31,7 @@ def search(
     ] = None,
     hop_cost: Annotated[float, typer.Option(min=0, help="Cost of every stage after the first that a row reaches.")] = 0,
     deadline: Annotated[float | None, typer.Option(help="Most that a row may cost if it runs through all.")] = None,
-    max_stages: Annotated[int, typer.Option(min=1, help="Most models in a cascade.")] = 4,
+    max_stages: Annotated[int, typer.Option(min=1, max=12, help="Most models in a cascade.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Of the split into rows that choose and rows that judge.")] = 0,
     level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Level of the confidence intervals.")] = 0.95,
     out: Annotated[Path | None, typer.Option(help="Policy of the best choice to write (JSON).")] = None,

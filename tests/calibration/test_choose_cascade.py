@@ -262,7 +262,7 @@ def test_what_cannot_be_reached_names_the_nearest():
         ({"max_cost": 1, "target_accuracy": 0.5}, "give exactly one of"),
         ({"max_cost": 1, "hop_cost": -1}, "hop_cost must be a finite number of at least 0; got -1"),
         ({"max_cost": 1, "deadline": 0}, "deadline must be above 0; got 0"),
-        ({"max_cost": 1, "max_stages": 0}, "max_stages must be at least 1; got 0"),
+        ({"max_cost": 1, "max_stages": 0}, r"max_stages must be in \[1, 12\]; got 0"),
         ({"max_cost": 1, "level": 1.0}, r"level must be in \(0, 1\); got 1.0"),
     ],
 )
