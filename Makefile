@@ -36,6 +36,7 @@ format: .venv/installed-dev  ## put the code into its format
 bench: .venv/installed-dev  ## the figures of benchmarks/results, measured again (about 20 minutes)
 	$(BIN)/python benchmarks/experiments/cascade_against_biggest.py
 	$(BIN)/python benchmarks/experiments/http_one_row.py examples/cifar10/config.yaml --dataset cifar10
+	$(BIN)/python benchmarks/experiments/cascade_choice.py
 
 clean:  ## remove .venv and what the demo wrote
 	rm -rf .venv demo build dist *.egg-info

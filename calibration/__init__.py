@@ -3,9 +3,11 @@
 from cascade.calibration.calibrate import Guarantee, calibrate
 from cascade.calibration.calibrator_fitting import fit_calibrator
 from cascade.calibration.calibrators import CALIBRATORS, Identity, Isotonic, Platt, Temperature
+from cascade.calibration.choose_cascade import choose_cascade
 from cascade.calibration.evaluation import Evaluation, evaluate
 from cascade.calibration.frontier import OperatingPoint, frontier
 from cascade.calibration.head_fitting import HEADS
+from cascade.calibration.idk_order import optimal_order
 from cascade.calibration.policy import Policy
 from cascade.calibration.score_table import ScoreTable
 from cascade.errors import InfeasibleTarget
@@ -24,7 +26,9 @@ __all__ = [
     "ScoreTable",
     "Temperature",
     "calibrate",
+    "choose_cascade",
     "evaluate",
     "fit_calibrator",
     "frontier",
+    "optimal_order",
 ]

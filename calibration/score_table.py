@@ -1,6 +1,7 @@
 """The score table: what every stage said on every row of a set, collected once."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,31 @@ class ScoreTable:
             None if self.label is None else self.label[rows],
             None if self.scores is None else self.scores[rows],
             self.model,
+        )
+
+    def select(self, stages: Sequence[int | str]) -> "ScoreTable":
+        """The table of some stages, in the given order.
+
+        Args:
+            stages: indices from 0, or names; each stage at most once.
+
+        Raises:
+            ScoreTableError: a stage is not in the table, comes twice, or none is given.
+        """
+        names = self.stage.tolist()
+        unknown = [s for s in stages if (s not in names if isinstance(s, str) else not 0 <= s < len(names))]
+        columns = [] if unknown else [names.index(s) if isinstance(s, str) else int(s) for s in stages]
+        if not columns or len(set(columns)) < len(columns):
+            raise ScoreTableError(f"stages to select must be different ones of {names}; got {list(stages)}")
+        return ScoreTable(
+            self.prediction[:, columns],
+            self.confidence[:, columns],
+            self.cost[..., columns],
+            self.stage[columns],
+            self.cost_unit,
+            self.label,
+            None if self.scores is None else self.scores[:, columns],
+            None if self.model is None else self.model[columns],
         )
 
     def save(self, path: Path | str) -> None:

@@ -4,7 +4,7 @@ A population is a large score table. Rows drawn from it with replacement are ind
 on all rows to come is exactly what it does on the table.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from cascade.calibration import ScoreTable
 from cascade.calibration.routing_problem import RoutingProblem
 
-__all__ = ["FAMILIES", "Population", "of_table", "problem", "synthetic"]
+__all__ = ["FAMILIES", "Population", "problem", "synthetic"]
 
 ROWS = 100_000
 COSTS = {2: (1.0, 30.0), 3: (1.0, 6.0, 30.0), 5: (1.0, 3.0, 8.0, 20.0, 50.0)}
@@ -91,20 +91,3 @@ def synthetic(family: str, stages: int, rows: int = ROWS, seed: int = 0) -> Popu
         label=np.zeros(rows, dtype=np.int64),
     )
     return Population(family, table)
-
-
-def of_table(name: str, table: ScoreTable, stages: Sequence[int]) -> Population:
-    """Some stages of a real score table."""
-    columns = list(stages)
-    cost = table.cost[..., columns]
-    return Population(
-        name,
-        ScoreTable(
-            table.prediction[:, columns],
-            table.confidence[:, columns],
-            cost,
-            table.stage[columns],
-            table.cost_unit,
-            table.label,
-        ),
-    )

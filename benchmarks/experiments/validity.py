@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from populations import COSTS, FAMILIES, Population, of_table, problem, synthetic
+from populations import COSTS, FAMILIES, Population, problem, synthetic
 from rich.progress import Progress
 
 from cascade.benchmarks.machine import describe_machine
@@ -87,7 +87,7 @@ def _populations(scores: Path | None) -> dict[tuple[str, int], Population]:
         table = ScoreTable.load(scores)
         last = table.stages - 1
         picks = {(0, last), tuple(sorted({0, last // 2, last})), tuple(range(last + 1))}
-        found |= {(scores.stem, len(pick)): of_table(scores.stem, table, pick) for pick in picks}
+        found |= {(scores.stem, len(pick)): Population(scores.stem, table.select(pick)) for pick in picks}
     return found
 
 

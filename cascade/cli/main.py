@@ -11,6 +11,7 @@ from cascade.cli.collect import collect
 from cascade.cli.data import data
 from cascade.cli.evaluate import evaluate
 from cascade.cli.report import report
+from cascade.cli.search import search
 from cascade.cli.serve import serve
 from cascade.cli.train import train
 from cascade.errors import CascadeError, InputError
@@ -21,6 +22,7 @@ app = typer.Typer(name="cascade", no_args_is_help=True, add_completion=False, pr
 app.command()(check)
 app.command()(collect)
 app.command()(calibrate)
+app.command()(search)
 app.command()(evaluate)
 app.command()(report)
 app.command()(serve)

@@ -1,5 +1,6 @@
 """The score table: a file that anyone may have written."""
 
+import dataclasses
 import pickle
 import random
 import zipfile
@@ -62,16 +63,36 @@ def test_the_digest_tells_any_change_of_content(make_table):
 
 
 def test_taking_rows_takes_them_everywhere(make_table):
-    table = make_table(20, 3, classes=4, row_cost=True)
+    table = dataclasses.replace(make_table(20, 3, classes=4, row_cost=True), model=np.array(["x", "y", "z"]))
     rows = np.array([3, 3, 7])
     some = table.take(rows)
     for name, value in arrays_of(table).items():
-        expected = value if name in ("stage", "cost_unit") else value[rows]
+        expected = value if name in ("stage", "cost_unit", "model") else value[rows]
         np.testing.assert_array_equal(arrays_of(some)[name], expected)
     assert_equal(table.take(np.arange(20) == 4), table.take(np.array([4])))
     flat = make_table(20, 3, labels=False)
     np.testing.assert_array_equal(flat.take(rows).cost, flat.cost)
     assert flat.take(rows).label is None
+
+
+@pytest.mark.parametrize("row_cost", [False, True])
+def test_selecting_stages_selects_them_everywhere_in_their_new_order(make_table, row_cost):
+    table = dataclasses.replace(make_table(10, 3, classes=4, row_cost=row_cost), model=np.array(["x", "y", "z"]))
+    part = table.select(["stage2", 0])
+    assert part.stage.tolist() == ["stage2", "stage0"]
+    assert part.model.tolist() == ["z", "x"]
+    for name in ("prediction", "confidence", "scores"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(table, name)[:, [2, 0]])
+    np.testing.assert_array_equal(part.cost, table.cost[..., [2, 0]])
+    np.testing.assert_array_equal(part.label, table.label)
+    assert part.cost_unit == table.cost_unit
+    assert_equal(table.select(range(3)), table)
+
+
+@pytest.mark.parametrize("stages", [[], [0, 0], [0, "stage0"], ["stage3"], [3], [-1]], ids=str)
+def test_stages_that_cannot_be_selected_are_refused(make_table, stages):
+    with pytest.raises(ScoreTableError, match=r"stages to select must be different ones of \['stage0'"):
+        make_table(10, 3).select(stages)
 
 
 @given(st.integers(0, 50), st.booleans())

@@ -17,7 +17,9 @@ VERBS = sorted(command.name or command.callback.__name__ for command in app.regi
 
 
 def test_all_verbs_are_there():
-    assert {"bench", "calibrate", "check", "collect", "data", "evaluate", "report", "serve", "train"} <= set(VERBS)
+    assert {"bench", "calibrate", "check", "collect", "data", "evaluate", "report", "search", "serve", "train"} <= set(
+        VERBS
+    )
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -1,0 +1,150 @@
+"""``cascade search``: which models make the best cascade, in which order."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cascade.cli.console import JsonOption, console
+
+if TYPE_CHECKING:
+    from cascade.calibration import Policy, ScoreTable
+    from cascade.calibration.cascade_choice import CascadeChoice, ChosenCascade
+    from cascade.calibration.policy_order import PolicyOrder
+
+__all__ = ["search"]
+
+
+def search(
+    scores: Annotated[Path, typer.Option(help="Score table; its stages are the pool.")] = Path("scores.npz"),
+    target_accuracy: Annotated[float | None, typer.Option(help="Least accuracy, in [0, 1].")] = None,
+    max_accuracy_drop: Annotated[float | None, typer.Option(help="Most accuracy lost against the last stage.")] = None,
+    target_agreement: Annotated[float | None, typer.Option(help="Least agreement with the last stage.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Most mean cost of a row, in the table's unit.")] = None,
+    policy_path: Annotated[
+        Path | None, typer.Option("--policy", help="Instead of a target: order the stages of this policy, as they are.")
+    ] = None,
+    hop_cost: Annotated[float, typer.Option(min=0, help="Cost of every stage after the first that a row reaches.")] = 0,
+    deadline: Annotated[float | None, typer.Option(help="Most that a row may cost if it runs through all.")] = None,
+    max_stages: Annotated[int, typer.Option(min=1, max=12, help="Most models in a cascade.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split into rows that choose and rows that judge.")] = 0,
+    level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Level of the confidence intervals.")] = 0.95,
+    out: Annotated[Path | None, typer.Option(help="Policy of the best choice to write (JSON).")] = None,
+    out_scores: Annotated[
+        Path | None, typer.Option(help="Score table of the best choice's stages to write (.npz).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the models and the order that reach a target at the lowest cost, judged on held-out rows."""
+    from cascade.calibration import Policy, ScoreTable, choose_cascade
+    from cascade.calibration.policy_order import order_policy
+
+    targets = (target_accuracy, max_accuracy_drop, target_agreement, max_cost)
+    if policy_path is not None and targets != (None,) * 4:
+        raise typer.BadParameter("give either --policy or a target")
+    table = ScoreTable.load(scores)
+    try:
+        if policy_path is not None:
+            given = Policy.load(policy_path)
+            ordered = order_policy(table, given, hop_cost=hop_cost, deadline=deadline, seed=seed, level=level)
+            _write(table, ordered.policy, out, out_scores)
+            _print_order(ordered, table.cost_unit, as_json)
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, disable=as_json) as bar:
+            steps = {name: bar.add_task(name, total=None) for name in ("candidates", "thresholds")}
+            choice = choose_cascade(
+                table,
+                target_accuracy=target_accuracy,
+                max_accuracy_drop=max_accuracy_drop,
+                target_agreement=target_agreement,
+                max_cost=max_cost,
+                hop_cost=hop_cost,
+                deadline=deadline,
+                max_stages=max_stages,
+                seed=seed,
+                level=level,
+                on_step=lambda name, done, total: bar.update(steps[name], completed=done, total=total),
+            )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    _write(table, choice.best.policy(table), out, out_scores)
+    _print_choice(choice, as_json)
+
+
+def _write(table: "ScoreTable", policy: "Policy", out: Path | None, out_scores: Path | None) -> None:
+    if out is not None:
+        policy.save(out)
+    if out_scores is not None:
+        table.select(policy.stages).save(out_scores)
+
+
+def _print_choice(choice: "CascadeChoice", as_json: bool) -> None:
+    from cascade.calibration.verdicts import verdicts
+
+    sentences = verdicts(choice)
+    if as_json:
+        typer.echo(json.dumps(choice.to_dict() | {"verdicts": sentences}, sort_keys=True))
+        return
+    cascades = {str(place + 1): cascade for place, cascade in enumerate(choice.choices)}
+    others = {"one model": choice.best_single, "full ladder": choice.full_ladder}
+    cascades |= {
+        name: other.cascade
+        for name, other in others.items()
+        if other is not None and all(other.cascade.stages != cascade.stages for cascade in choice.choices)
+    }
+    output = Console()
+    output.print(_table(cascades, choice.gain, choice.cost_unit, with_target=True))
+    output.print(
+        f"{choice.candidates:,} cascades looked at ({choice.method}); chosen on {choice.choosing_rows:,} rows, "
+        f"figures from {choice.judging_rows:,} others, intervals at {choice.level:.4g}.",
+        highlight=False,
+    )
+    for sentence in sentences:
+        output.print(f"- {escape(sentence)}", highlight=False)
+
+
+def _print_order(ordered: "PolicyOrder", cost_unit: str, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(ordered.to_dict(), sort_keys=True))
+        return
+    output, comparison = Console(), ordered.given.comparison
+    output.print(
+        _table({"best": ordered.best, "given": ordered.given.cascade}, ordered.gain, cost_unit, with_target=False)
+    )
+    low, high = comparison.cost_saving_interval
+    output.print(
+        f"- the best order saves {100 * comparison.cost_saving:.1f} % of the given one's cost "
+        f"{escape(f'[{100 * low:.1f}, {100 * high:.1f}]')} on {ordered.judging_rows:,} rows that did not choose it",
+        highlight=False,
+    )
+
+
+def _table(cascades: dict[str, "ChosenCascade"], gain: str, cost_unit: str, with_target: bool) -> Table:
+    """A line a cascade, figures of the held-out rows."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    titles = ("", "cascade", gain, f"mean cost ({cost_unit})", "at worst", "answered (%)")
+    for title in (*titles, "target") if with_target else titles:
+        table.add_column(escape(title), overflow="fold")
+    for name, cascade in cascades.items():
+        cells = (
+            name,
+            escape(" -> ".join(cascade.stages)),
+            f"{cascade.gain:.4f} {_half(cascade.gain_interval, '.4f')}",
+            f"{cascade.mean_cost:.4g} {_half(cascade.mean_cost_interval, '.2g')}",
+            f"{cascade.worst_cost:.4g}",
+            " ".join(f"{100 * share:.0f}" for share in cascade.stage_share),
+        )
+        verdict = "reached" if cascade.reaches_target else "missed"
+        table.add_row(*cells, verdict) if with_target else table.add_row(*cells)
+    return table
+
+
+def _half(interval: tuple[float, float], form: str) -> str:
+    half = (interval[1] - interval[0]) / 2
+    return f"±{round(half, 9):{form}}"
