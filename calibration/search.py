@@ -9,6 +9,7 @@ from cascade.calibration.convex_frontier import edge_at, price_between
 from cascade.calibration.grid import LARGEST_GRID, Grid
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.three_stages import ThreeStages
+from cascade.calibration.zoom import zoomed
 from cascade.routers import NEVER, accepted, answering_stage
 
 __all__ = ["Target", "best_thresholds"]
@@ -48,6 +49,17 @@ class Target:
             reached, keys = cost <= self._cost_limit, (cost, -gain)
         found = np.flatnonzero(reached)
         return np.asarray(found[np.lexsort(tuple(key[found] for key in keys))])
+
+    def best(self, gain: np.ndarray, cost: np.ndarray) -> int | None:
+        """Index of the best point that reaches the target, if any does; arguments as of :meth:`rank`."""
+        if self.least_gain is not None:
+            reached, main, second = gain >= self.least_gain - ROUNDING, cost, -gain
+        else:
+            reached, main, second = cost <= self._cost_limit, -gain, cost
+        if not reached.any():
+            return None
+        equal = np.flatnonzero(reached & (main == main[reached].min()))
+        return int(equal[np.argmin(second[equal])])
 
     @property
     def _cost_limit(self) -> float:
@@ -94,8 +106,8 @@ def best_thresholds(problem: RoutingProblem, target: Target, largest: int = LARG
 
 def _best_on_grid(problem: RoutingProblem, target: Target, candidates: Candidates, largest: int) -> np.ndarray | None:
     grid = Grid.of(problem, largest, candidates)
-    ranked = target.rank(grid.gain.ravel(), grid.cost.ravel())
-    return grid.thresholds(ranked[0]) if len(ranked) else None
+    index = target.best(grid.gain.ravel(), grid.cost.ravel())
+    return None if index is None else grid.thresholds(index)
 
 
 def _best_of_three(problem: RoutingProblem, target: Target, candidates: Candidates, largest: int) -> np.ndarray | None:
@@ -145,7 +157,7 @@ def _best_of_many(problem: RoutingProblem, target: Target, candidates: Candidate
     grid = Grid.of(problem, largest, candidates)
     ranked = target.rank(grid.gain.ravel(), grid.cost.ravel())
     if len(ranked):
-        starts = [_refine(problem, target, grid.thresholds(index)) for index in _spread(ranked)]
+        starts = [_zoom(problem, target, candidates, grid, grid.thresholds(index)) for index in _spread(ranked)]
     elif target.least_gain is not None:
         # A gain that no cell of a coarse grid has may still be reached between the cells.
         highest = _best_of_many(problem, Target(most_cost=np.inf), candidates, largest)
@@ -158,9 +170,17 @@ def _best_of_many(problem: RoutingProblem, target: Target, candidates: Candidate
     return _best(problem, target, [_refine_pairs(problem, target, starts[i]) for i in order[:PAIR_STARTS]])
 
 
+def _zoom(
+    problem: RoutingProblem, target: Target, candidates: Candidates, grid: Grid, thresholds: np.ndarray
+) -> np.ndarray:
+    for finer, index in zoomed(problem, candidates, grid, thresholds, target.best):
+        thresholds = finer.thresholds(index)
+    return _refine(problem, target, thresholds)
+
+
 def _reached(problem: RoutingProblem, target: Target, thresholds: np.ndarray) -> bool:
     gain, cost = problem.value(thresholds)
-    return len(target.rank(np.array([gain]), np.array([cost]))) > 0
+    return target.best(np.array([gain]), np.array([cost])) is not None
 
 
 def _refine_pairs(problem: RoutingProblem, target: Target, thresholds: np.ndarray) -> np.ndarray:
@@ -209,9 +229,9 @@ def _refine(problem: RoutingProblem, target: Target, thresholds: np.ndarray) -> 
         before = thresholds.copy()
         for k in range(len(thresholds)):
             values, gain, cost = _along(problem, thresholds, k)
-            ranked = target.rank(gain, cost)
-            if len(ranked):
-                thresholds[k] = values[ranked[0]]
+            index = target.best(gain, cost)
+            if index is not None:
+                thresholds[k] = values[index]
         if np.array_equal(before, thresholds):
             break
     return thresholds
@@ -249,5 +269,5 @@ def _along(problem: RoutingProblem, thresholds: np.ndarray, k: int) -> tuple[np.
 
 def _best(problem: RoutingProblem, target: Target, found: list[np.ndarray]) -> np.ndarray:
     """The best of several thresholds; the first of them reach the target."""
-    ranked = target.rank(*np.array([problem.value(thresholds) for thresholds in found]).T)
-    return found[ranked[0]] if len(ranked) else found[0]
+    index = target.best(*np.array([problem.value(thresholds) for thresholds in found]).T)
+    return found[index or 0]
