@@ -1,7 +1,6 @@
 """The frontier: operating points that no other one beats in both accuracy and cost."""
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +10,13 @@ from cascade.calibration.convex_frontier import convex_frontier
 from cascade.calibration.grid import LARGEST_GRID, Grid, undominated
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.three_stages import ThreeStages
-from cascade.calibration.zoom import zoomed
 
 __all__ = ["OperatingPoint", "frontier"]
 
 PRICES = 40
-ROUNDS = 3
-PRICES_A_ROUND = 12
-NEAR_THE_BEST = 20000  # points of a finer grid that may join the frontier
+PIECES = (12, 40, 40)  # of the frontier, in each round
+PIECE_GRID = 200_000
+ROUNDING = 1e-12  # gains of the same rows, summed in another order, differ by less
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,36 +80,31 @@ def _corners(problem: RoutingProblem, candidates: tuple[np.ndarray, ...]) -> Ite
 def _closer(
     problem: RoutingProblem, candidates: tuple[np.ndarray, ...], coarse: Grid, points: list[OperatingPoint]
 ) -> list[OperatingPoint]:
-    """A frontier with points of ever finer grids, at the prices where its convex hull has the largest gaps."""
-    for _ in range(ROUNDS):
-        corners = _hull(points)
-        gaps = [(high.gain - low.gain) * (high.cost - low.cost) for low, high in itertools.pairwise(corners)]
-        found = []
-        for i in np.argsort(gaps)[::-1][:PRICES_A_ROUND]:
-            low, high = corners[i], corners[i + 1]
-            price = (high.cost - low.cost) / (high.gain - low.gain)
-            for grid, _ in zoomed(problem, candidates, coarse, low.thresholds, _dearest(price)):
-                worth = (price * grid.gain - grid.cost).ravel()
-                few = min(NEAR_THE_BEST, len(worth) - 1)
-                found += _points(grid, np.argpartition(worth, -few)[-few:])
-        points = _undominated(points + found)
+    """A frontier with points of finer grids, each over the thresholds that a short piece of the frontier uses."""
+    apart = [len(all_of) / len(few) for all_of, few in zip(candidates, coarse.candidates, strict=True)]
+    for pieces in PIECES:
+        found, spans = list(points), []
+        for piece in np.array_split(np.arange(len(points)), pieces):
+            if not len(piece):
+                continue
+            used = np.array([points[i].thresholds for i in piece]).T
+            windows = tuple(_window(c, t, int(step) + 1) for c, t, step in zip(candidates, used, apart, strict=True))
+            grid = Grid.of(problem, PIECE_GRID, windows)
+            found += _points(grid, _beating(grid, points))
+            spans.append([len(all_of) / len(few) for all_of, few in zip(windows, grid.candidates, strict=True)])
+        points, apart = _undominated(found), np.mean(spans, axis=0).tolist()
     return points
 
 
-def _dearest(price: float) -> Callable[[np.ndarray, np.ndarray], int]:
-    """Chooses the highest worth at a price of gain."""
-    return lambda gain, cost: int(np.argmax(price * gain - cost))
+def _window(candidates: np.ndarray, used: np.ndarray, margin: int) -> np.ndarray:
+    """The candidates from a little below the lowest to a little above the highest one used, and the ends of all."""
+    low, high = np.searchsorted(candidates, [used.min(), used.max()])
+    inside = np.arange(max(low - margin, 0), min(high + margin + 1, len(candidates)))
+    return np.asarray(candidates[np.unique([0, *inside, len(candidates) - 1])])
 
 
-def _hull(points: Iterable[OperatingPoint]) -> list[OperatingPoint]:
-    """Corners of the convex hull of a frontier: the price of gain rises from one to the next."""
-    corners: list[OperatingPoint] = []
-    for point in points:
-        while len(corners) > 1 and _is_under(corners[-2], corners[-1], point):
-            corners.pop()
-        corners.append(point)
-    return corners
-
-
-def _is_under(low: OperatingPoint, middle: OperatingPoint, high: OperatingPoint) -> bool:
-    return (middle.gain - low.gain) * (high.cost - low.cost) <= (high.gain - low.gain) * (middle.cost - low.cost)
+def _beating(grid: Grid, points: list[OperatingPoint]) -> np.ndarray:
+    """Flat indices of a grid's points that gain more than every point of a frontier of no higher cost."""
+    gains, costs = np.array([(point.gain, point.cost) for point in points]).T
+    place = np.searchsorted(costs, grid.cost.ravel(), "right")
+    return np.flatnonzero(grid.gain.ravel() > np.concatenate([[-np.inf], gains])[place] + ROUNDING)

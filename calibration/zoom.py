@@ -35,12 +35,12 @@ def zoomed(
     Yields:
         A grid, and the flat index of its best point.
     """
-    each = max(5, int(CELLS ** (1 / len(candidates))))
+    each = max(5, int(CELLS ** (1 / len(candidates))) - 3)  # the best point and the ends may come on top
     reach = [1 + len(all_of) // len(few) for all_of, few in zip(candidates, coarse.candidates, strict=True)]
     thresholds, best = start, None
     for _ in range(MOST_GRIDS):
         window = tuple(_window(c, t, r, each) for c, t, r in zip(candidates, thresholds, reach, strict=True))
-        grid = Grid.of(problem, 4 * CELLS, window)
+        grid = Grid.of(problem, 2 * CELLS, window)
         index = choose(grid.gain.ravel(), grid.cost.ravel())
         if index is None:
             return
