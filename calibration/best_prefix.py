@@ -39,7 +39,7 @@ class _States:
     @property
     def before(self) -> np.ndarray:
         """(nodes,) index of the state before the first event."""
-        return self.first + np.arange(len(self.first))
+        return np.asarray(self.first + np.arange(len(self.first)))
 
     @property
     def after(self) -> np.ndarray:
@@ -118,4 +118,4 @@ class BestPrefix:
         start = np.bincount(states.node, weights=before, minlength=len(states.first))
         changed = np.cumsum(states.spread(np.zeros(len(start)), change))
         per_leaf = np.diff(np.append(states.before, len(changed)))
-        return changed + np.repeat(start - changed[states.before], per_leaf)
+        return np.asarray(changed + np.repeat(start - changed[states.before], per_leaf))

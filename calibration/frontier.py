@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.calibration.candidates import useful_candidates
+from cascade.calibration.candidates import thinned, useful_candidates
 from cascade.calibration.convex_frontier import convex_frontier
 from cascade.calibration.grid import LARGEST_GRID, Grid, undominated
 from cascade.calibration.routing_problem import RoutingProblem
@@ -14,7 +14,7 @@ from cascade.calibration.three_stages import ThreeStages
 __all__ = ["OperatingPoint", "frontier"]
 
 PRICES = 40
-PIECES = (12, 40, 40)  # of the frontier, in each round
+PIECES = (12, 40)  # of the frontier, in each round
 PIECE_GRID = 200_000
 ROUNDING = 1e-12  # gains of the same rows, summed in another order, differ by less
 
@@ -48,21 +48,20 @@ def frontier(problem: RoutingProblem, most_points: int = 200, largest: int = LAR
     """
     candidates = useful_candidates(problem)
     grid = Grid.of(problem, largest, candidates)
-    points = list(_points(grid))
-    if any(len(c) < len(all_of) for c, all_of in zip(grid.candidates, candidates, strict=True)):
-        if len(candidates) == 2:
-            points = _undominated([*points, *_corners(problem, candidates)])
-        else:
-            points = _closer(problem, candidates, grid, points)
-    if len(points) > most_points:
-        points = [points[i] for i in np.linspace(0, len(points) - 1, most_points).round().astype(int)]
-    return points
+    if all(len(c) == len(all_of) for c, all_of in zip(grid.candidates, candidates, strict=True)):
+        return list(_points(grid, thinned(grid.frontier(), most_points)))
+    points = list(_points(grid, grid.frontier()))
+    if len(candidates) == 2:
+        points = _undominated([*points, *_corners(problem, candidates)])
+    else:
+        points = _closer(problem, candidates, grid, points)
+    return [points[i] for i in thinned(np.arange(len(points)), most_points)]
 
 
-def _points(grid: Grid, places: np.ndarray | None = None) -> Iterator[OperatingPoint]:
-    """The frontier of a grid, or of some places on it (flat indices)."""
+def _points(grid: Grid, places: np.ndarray) -> Iterator[OperatingPoint]:
+    """The operating points at some flat indices of a grid."""
     gain, cost = grid.gain.ravel(), grid.cost.ravel()
-    for i in grid.frontier() if places is None else places[undominated(gain[places], cost[places])]:
+    for i in places:
         yield OperatingPoint(grid.thresholds(i), float(gain[i]), float(cost[i]))
 
 
@@ -104,7 +103,9 @@ def _window(candidates: np.ndarray, used: np.ndarray, margin: int) -> np.ndarray
 
 
 def _beating(grid: Grid, points: list[OperatingPoint]) -> np.ndarray:
-    """Flat indices of a grid's points that gain more than every point of a frontier of no higher cost."""
+    """Flat indices of a grid's undominated points that gain more than any point of a frontier of no higher cost."""
     gains, costs = np.array([(point.gain, point.cost) for point in points]).T
-    place = np.searchsorted(costs, grid.cost.ravel(), "right")
-    return np.flatnonzero(grid.gain.ravel() > np.concatenate([[-np.inf], gains])[place] + ROUNDING)
+    gain, cost = grid.gain.ravel(), grid.cost.ravel()
+    known = np.concatenate([[-np.inf], gains])[np.searchsorted(costs, cost, "right")]
+    better = np.flatnonzero(gain > known + ROUNDING)
+    return np.asarray(better[undominated(gain[better], cost[better])])
