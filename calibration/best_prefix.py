@@ -44,7 +44,7 @@ class _States:
     @property
     def after(self) -> np.ndarray:
         """(m,) index of the state after each event."""
-        return np.arange(len(self.node)) + self.node + 1
+        return np.asarray(np.arange(len(self.node)) + self.node + 1)
 
     def merged(self, events: int) -> tuple["_States", np.ndarray, np.ndarray]:
         """The level above: its states, and for each of them the index of the left and of the right child's state."""

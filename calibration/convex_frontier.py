@@ -56,7 +56,9 @@ def edge_at(
     if beyond(low):
         return low, low
     if not beyond(high):
-        return high, high
+        # The cost at the highest price is rounded: as a target, its gain leads to the cheapest such corner.
+        cheapest = high if least_gain is not None else edge_at(stages, least_gain=high.gain - ROUNDING)[1]
+        return cheapest, cheapest
     while (corner := _between(stages, low, high)) is not None:
         low, high = (low, corner) if beyond(corner) else (corner, high)
     return low, high

@@ -14,8 +14,8 @@ from cascade.routers import NEVER, accepted, answering_stage
 
 __all__ = ["Target", "best_thresholds"]
 
-STARTS = 8
-PAIR_STARTS = 2
+STARTS = 8  # points of a coarse grid that are looked at closer
+PAIR_STARTS = 2  # of them, how many have their thresholds moved in pairs, which takes longer
 PAIR_GRID = 300_000
 ROUNDS = 20
 NARROWINGS = 3
@@ -43,27 +43,33 @@ class Target:
             gain: (m,).
             cost: (m,).
         """
-        if self.least_gain is not None:
-            reached, keys = gain >= self.least_gain - ROUNDING, (-gain, cost)
-        else:
-            reached, keys = cost <= self._cost_limit, (cost, -gain)
+        reached, main, second = self._keys(gain, cost)
         found = np.flatnonzero(reached)
-        return np.asarray(found[np.lexsort(tuple(key[found] for key in keys))])
+        return np.asarray(found[np.lexsort((second[found], main[found]))])
 
     def best(self, gain: np.ndarray, cost: np.ndarray) -> int | None:
         """Index of the best point that reaches the target, if any does; arguments as of :meth:`rank`."""
-        if self.least_gain is not None:
-            reached, main, second = gain >= self.least_gain - ROUNDING, cost, -gain
-        else:
-            reached, main, second = cost <= self._cost_limit, -gain, cost
+        reached, main, second = self._keys(gain, cost)
         if not reached.any():
             return None
         equal = np.flatnonzero(reached & (main == main[reached].min()))
         return int(equal[np.argmin(second[equal])])
 
+    def _keys(self, gain: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which points reach the target, and by what they are ranked, lowest first."""
+        if self.gain_limit is not None:
+            return gain >= self.gain_limit, cost, -gain
+        return cost <= (self.cost_limit or 0.0), -gain, cost
+
     @property
-    def _cost_limit(self) -> float:
-        return (self.most_cost or 0.0) * (1 + ROUNDING)
+    def gain_limit(self) -> float | None:
+        """The least gain, but for rounding."""
+        return None if self.least_gain is None else self.least_gain - ROUNDING
+
+    @property
+    def cost_limit(self) -> float | None:
+        """The highest cost, but for rounding."""
+        return None if self.most_cost is None else self.most_cost * (1 + ROUNDING)
 
     def within(self, rows: int, of: int, gain: float, cost: float) -> "Target":
         """The same target on some of the rows.
@@ -76,7 +82,7 @@ class Target:
         """
         if self.least_gain is not None:
             return Target(least_gain=(self.least_gain * of - gain) / rows)
-        return Target(most_cost=max((self._cost_limit * of - cost) / rows, 0.0))
+        return Target(most_cost=max(((self.most_cost or 0.0) * of - cost) / rows, 0.0))
 
 
 def best_thresholds(problem: RoutingProblem, target: Target, largest: int = LARGEST_GRID) -> np.ndarray | None:
@@ -111,9 +117,15 @@ def _best_on_grid(problem: RoutingProblem, target: Target, candidates: Candidate
 
 
 def _best_of_three(problem: RoutingProblem, target: Target, candidates: Candidates, largest: int) -> np.ndarray | None:
-    """Branch and bound by the Lagrangian: see :func:`_narrowed`."""
+    """The best of three stages whose combinations are too many for a grid, bounded by a Lagrangian.
+
+    Whatever reaches the target and is not worse than what is found already is, at any price of gain, worth at least
+    :func:`_least_worth`. So a threshold that cannot be worth that with its best partner is dropped, and what is left
+    goes on a grid. At the price of the frontier near the target the least is left. If it is still too much, the best
+    of a thinned grid is found and raises the bound.
+    """
     stages = ThreeStages(problem, candidates)
-    low, high = edge_at(stages, least_gain=target.least_gain, most_cost=target.most_cost)
+    low, high = edge_at(stages, least_gain=target.gain_limit, most_cost=target.cost_limit)
     corner = high if target.least_gain is not None else low
     best = np.array([c[i] for c, i in zip(candidates, corner.place, strict=True)])
     if not _reached(problem, target, best):
@@ -136,10 +148,8 @@ def _best_of_three(problem: RoutingProblem, target: Target, candidates: Candidat
 def _least_worth(problem: RoutingProblem, target: Target, price: float, found: np.ndarray) -> float:
     """What thresholds are worth, at a price, that reach the target and are not worse than those found."""
     gain, cost = problem.value(found)
-    if target.least_gain is not None:
-        gain = target.least_gain - ROUNDING
-    else:
-        cost = (target.most_cost or 0.0) * (1 + ROUNDING)
+    gain = gain if target.gain_limit is None else target.gain_limit
+    cost = cost if target.cost_limit is None else target.cost_limit
     return price * gain - cost - ROUNDING * (price + cost)
 
 

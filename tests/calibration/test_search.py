@@ -40,7 +40,10 @@ def assert_optimal(problem, target, thresholds, gain, cost, slack=0.0):
     else:
         found_gain, found_cost = value(problem, thresholds)
         assert found_cost <= target.most_cost * (1 + TOLERANCE) + TOLERANCE
-        assert found_gain >= gain[cost <= target.most_cost * (1 + TOLERANCE)].max() * (1 - slack) - TOLERANCE
+        kept = cost <= target.most_cost * (1 + TOLERANCE)
+        assert found_gain >= gain[kept].max() * (1 - slack) - TOLERANCE
+        if slack == 0:
+            assert found_cost <= cost[kept & (gain >= gain[kept].max() - TOLERANCE)].min() + TOLERANCE
 
 
 @given(problems(most_rows=12))
@@ -84,7 +87,7 @@ def four_stages():
 def test_four_stages_beyond_the_grid_are_within_half_a_percent(four_stages):
     problem, whole = four_stages
     gain, cost = whole.gain.ravel(), whole.cost.ravel()
-    for target in targets_of(gain, cost, shares=(0.5, 1.0)):
+    for target in targets_of(gain, cost, shares=(0.7,)):
         assert_optimal(problem, target, best_thresholds(problem, target), gain, cost, slack=0.005)
 
 
