@@ -3,7 +3,8 @@
     python benchmarks/experiments/search_scaling.py
 
 Every case runs alone in a process of its own, so that its peak memory is its own. Times are of the search alone; the
-table is made before. NumPy uses one thread.
+table is made before. NumPy is to use one thread (OMP_NUM_THREADS=1): then "cpu_seconds" is what the search would take
+on a machine that does nothing else.
 """
 
 import json
@@ -47,17 +48,22 @@ def measure(what: str, family: str, rows: int, stages: int) -> dict[str, Any]:
     problem = RoutingProblem.from_table(table, (Router(None, Identity()),) * stages, agreement=False)
     calibrate(synthetic_table(family, 50, stages, SEED), max_accuracy_drop=1.0)  # imports are not measured
     before = peak_bytes()
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     if what == "calibrate":
         policy = calibrate(table, max_accuracy_drop=DROP)
-        seconds = time.perf_counter() - start
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         gain, cost = problem.value(policy.thresholds)
         found = {"accuracy": gain, "mean_cost": cost}
     else:
         points = frontier(problem)
-        seconds = time.perf_counter() - start
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         found = {"points": len(points)}
-    return {"seconds": seconds, "peak_bytes": peak_bytes(), "peak_bytes_before": before} | found
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "peak_bytes": peak_bytes(),
+        "peak_bytes_before": before,
+    } | found
 
 
 def peak_bytes() -> int:
@@ -80,7 +86,9 @@ def main(
         for family in FAMILIES:
             runs = [alone(what, family, rows, stages) for _ in range(repeats if rows < 1_000_000 else 1)]
             seconds = [run["seconds"] for run in runs]
-            found = {key: value for key, value in runs[0].items() if key not in ("seconds", "peak_bytes")}
+            found = {
+                key: value for key, value in runs[0].items() if key not in ("seconds", "cpu_seconds", "peak_bytes")
+            }
             results.append(
                 {
                     "what": what,
@@ -88,6 +96,7 @@ def main(
                     "rows": rows,
                     "stages": stages,
                     "seconds": {"median": statistics.median(seconds), "min": min(seconds), "max": max(seconds)},
+                    "cpu_seconds": statistics.median(run["cpu_seconds"] for run in runs),
                     "peak_bytes": max(run["peak_bytes"] for run in runs),
                     "accepted_s": limit_s,
                     "within": limit_s is None or statistics.median(seconds) <= limit_s,
