@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascade.calibration.candidates import bins_of, thinned, useful_candidates
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.routers import NEVER
 
-__all__ = ["LARGEST_GRID", "Grid"]
+__all__ = ["LARGEST_GRID", "Grid", "fitting", "undominated"]
 
 LARGEST_GRID = 2_000_000
 
@@ -32,27 +32,29 @@ class Grid:
     cost: np.ndarray
 
     @classmethod
-    def of(cls, problem: RoutingProblem, largest: int = LARGEST_GRID) -> "Grid":
+    def of(
+        cls,
+        problem: RoutingProblem,
+        largest: int = LARGEST_GRID,
+        candidates: tuple[np.ndarray, ...] | None = None,
+    ) -> "Grid":
         """Evaluates the grid of a problem.
 
-        Every distinct confidence is a candidate where the grid is not too large for it (always so for two
-        stages); else evenly spaced quantiles are.
+        Every candidate is on it where that is not too large (always so for two stages); else evenly spaced ones are.
 
         Args:
             problem: n rows, K stages.
             largest: bound on the number of combinations.
+            candidates: K - 1 arrays of rising thresholds, each from the lowest confidence to ``NEVER``; by default
+                all that are of use (:func:`~cascade.calibration.candidates.useful_candidates`).
         """
-        thresholds = problem.confidence.shape[1]
-        # Two stages have one axis, whose length is bounded by n alone.
-        size = largest if thresholds > 1 else len(problem.confidence) + 1
-        each = max(2, int(size ** (1 / max(thresholds, 1))))
-        candidates = tuple(_candidates(column, each) for column in problem.confidence.T)
-        # A row in bin b reaches the candidates before b, and no other.
-        bins = [np.searchsorted(c, column, "right") for c, column in zip(candidates, problem.confidence.T, strict=True)]
-        shape = tuple(len(c) for c in candidates)
+        given = useful_candidates(problem) if candidates is None else candidates
+        chosen = fitting(given, largest)
+        bins = [bins_of(c, column) for c, column in zip(chosen, problem.confidence.T, strict=True)]
+        shape = tuple(len(c) for c in chosen)
         gain = _totals(bins, shape, problem.gain) / len(problem.confidence)
         cost = _totals(bins, shape, problem.cost) / len(problem.confidence)
-        return cls(candidates, gain, cost)
+        return cls(chosen, gain, cost)
 
     def thresholds(self, flat_index: int | np.integer) -> np.ndarray:
         """The thresholds (K - 1,) at an index into the flattened grid."""
@@ -62,18 +64,31 @@ class Grid:
     def frontier(self) -> np.ndarray:
         """Flat indices of the points that no other beats in both gain and cost, by rising cost."""
         gain, cost = self.gain.ravel(), self.cost.ravel()
-        order = np.lexsort((-gain, cost))
-        best_before = np.maximum.accumulate(np.concatenate([[-np.inf], gain[order][:-1]]))
-        return np.asarray(order[gain[order] > best_before])
+        return undominated(gain, cost)
 
 
-def _candidates(confidence: np.ndarray, most: int) -> np.ndarray:
-    distinct = np.unique(confidence)
-    if len(distinct) >= most:
-        # Quantiles of all rows, so that each step moves about as many of them.
-        places = np.linspace(0, len(confidence) - 1, most - 1).round().astype(int)
-        distinct = np.unique(np.sort(confidence)[places])
-    return np.append(distinct, NEVER)
+def undominated(gain: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """Indices of the points (m,) that no other beats in both gain and cost, by rising cost."""
+    order = np.lexsort((-gain, cost))
+    best_before = np.maximum.accumulate(np.concatenate([[-np.inf], gain[order][:-1]]))
+    return np.asarray(order[gain[order] > best_before])
+
+
+def fitting(candidates: tuple[np.ndarray, ...], largest: int) -> tuple[np.ndarray, ...]:
+    """Candidates thinned until there are at most ``largest`` combinations, but never below two an axis.
+
+    A short axis leaves its share to the long ones. A single axis is not thinned: its length is bounded by n alone.
+    """
+    if len(candidates) == 1:
+        return candidates
+    chosen: dict[int, np.ndarray] = {}
+    room = float(largest)
+    for k in sorted(range(len(candidates)), key=lambda k: len(candidates[k])):
+        share = room ** (1 / (len(candidates) - len(chosen)))
+        # Rounding must not cost a whole candidate: 64 ** (1 / 3) is a little below 4.
+        chosen[k] = thinned(candidates[k], max(2, int(share + 1e-9)))
+        room = max(room / len(chosen[k]), 1.0)
+    return tuple(chosen[k] for k in range(len(candidates)))
 
 
 def _totals(bins: list[np.ndarray], shape: tuple[int, ...], weight: np.ndarray) -> np.ndarray:

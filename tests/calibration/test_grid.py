@@ -4,45 +4,29 @@ import itertools
 
 import numpy as np
 import pytest
+from brute_force import all_points, every_threshold, problems, value
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.calibration import frontier
-from cascade.calibration.grid import Grid
+from cascade.calibration.grid import Grid, fitting
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.routers import NEVER
-
-
-@st.composite
-def problems(draw, most_stages=4):
-    """Few distinct confidences, so that ties are common; costs of each row; gains that need not be 0 or 1."""
-    stages, n = draw(st.integers(1, most_stages)), draw(st.integers(1, 15))
-    random = np.random.default_rng(draw(st.integers(0, 10_000)))
-    levels = draw(st.integers(1, 5))
-    confidence = random.integers(0, levels + 1, (n, stages - 1)) / levels
-    cost = np.cumsum(random.uniform(0, 3, (n, stages)), axis=1)
-    return RoutingProblem(confidence, random.uniform(0, 1, (n, stages)), cost)
-
-
-def value(problem, thresholds):
-    """Mean gain and cost, row by row."""
-    gain = cost = 0.0
-    for i, row in enumerate(problem.confidence):
-        accepting = [k for k, threshold in enumerate(thresholds) if row[k] >= threshold]
-        stage = accepting[0] if accepting else len(thresholds)
-        gain, cost = gain + problem.gain[i, stage], cost + problem.cost[i, stage]
-    return gain / len(problem.confidence), cost / len(problem.confidence)
 
 
 @given(problems())
 def test_every_cell_of_the_grid_is_the_mean_over_the_rows(problem):
-    grid = Grid.of(problem)
-    for k, candidates in enumerate(grid.candidates):
-        assert candidates.tolist() == [*sorted(set(problem.confidence[:, k].tolist())), NEVER]
+    grid = Grid.of(problem, candidates=every_threshold(problem))
     for index, thresholds in enumerate(itertools.product(*grid.candidates)):
         assert grid.thresholds(index).tolist() == list(thresholds)
         assert (grid.gain.flat[index], grid.cost.flat[index]) == pytest.approx(value(problem, thresholds))
         assert problem.value(np.array(thresholds)) == pytest.approx(value(problem, thresholds))
+
+
+def test_a_short_axis_leaves_its_room_to_the_long_ones():
+    axes = tuple(np.arange(length, dtype=float) for length in (1000, 2, 1000))
+    assert [len(axis) for axis in fitting(axes, 1800)] == [30, 2, 30]
+    assert [len(axis) for axis in fitting(axes, 10**9)] == [1000, 2, 1000]
+    assert len(fitting(axes[:1], 10)[0]) == 1000, "a single axis is never thinned"
 
 
 @given(problems(), st.integers(1, 30))
@@ -64,7 +48,7 @@ def test_the_frontier_holds_what_nothing_beats(problem):
     costs, gains = [point.cost for point in points], [point.gain for point in points]
     assert costs == sorted(costs)
     assert gains == sorted(gains)
-    everything = [value(problem, thresholds) for thresholds in itertools.product(*Grid.of(problem).candidates)]
+    everything = all_points(problem)
     for gain, cost in everything:
         assert any(g >= gain - 1e-9 and c <= cost + 1e-9 for g, c in zip(gains, costs, strict=True))
     for g, c in zip(gains, costs, strict=True):
