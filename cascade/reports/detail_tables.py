@@ -43,7 +43,7 @@ def value_table(replay: Replay) -> ReportTable | None:
     rows = [("none", number(values.cost), "", "")]
     for name, cost, pays in zip(replay.policy.stages, values.cost_without, values.pays, strict=True):
         if np.isnan(cost):
-            rows.append((name, MISSING, MISSING, f"{replay.gain_name} not reached without it"))
+            rows.append((name, MISSING, MISSING, "needed"))
         else:
             change = cost / values.cost - 1 if values.cost > 0 else np.nan
             rows.append((name, number(cost), _change(change), "pays" if pays else "does not pay"))
@@ -51,7 +51,8 @@ def value_table(replay: Replay) -> ReportTable | None:
     header = ("stage left out", f"least mean cost ({unit})", "change", "the stage")
     note = (
         f"At {percent(values.gain)} {replay.gain_name} or more, the policy's. All searched on these same rows, the "
-        "cascade of all stages too, so its cost may be below the policy's."
+        "cascade of all stages too, so its cost may be below the policy's. A stage is needed where the others were not "
+        "found to reach that."
     )
     return ReportTable("", header, rows, note)
 

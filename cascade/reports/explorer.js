@@ -65,7 +65,7 @@
   }
 
   function show(point) {
-    const summary = `${point.cells[0]} ${kind.header[0]}, ${kind.header[1]} ${point.cells[1]}`;
+    const summary = `${point.cells[0]} ${kind.header[0]} at ${point.cells[1]} ${explorer.dataset.costUnit} a row`;
     const table = document.createElement("table");
     const head = table.createTHead().insertRow();
     head.append(...["stage", "answers from", "share of rows", ""].map((text) => made("th", text)));
@@ -99,8 +99,7 @@
     goal.textContent = kind.goal;
     unit.textContent = kind.unit;
     place.max = kind.points.length - 1;
-    // In the middle: neither end is what most readers look for.
-    choose(kind.points[kind.points.length >> 1]);
+    choose(nearest(...numbers(explorer.dataset.start)));
   }
 
   kindField.addEventListener("change", chooseKind);

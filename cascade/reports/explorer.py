@@ -12,7 +12,7 @@ from cascade.reports.picture import places_in_picture
 from cascade.reports.replay import Replay
 from cascade.reports.text import number, percent
 
-__all__ = ["Choice", "Choices", "choices"]
+__all__ = ["Choice", "Choices", "choices", "start"]
 
 GOALS = {
     "target_accuracy": "accuracy at least",
@@ -64,15 +64,23 @@ class Choices:
     points: tuple[Choice, ...]
 
 
-def choices(
-    replay: Replay, figure: Figure, points: Sequence[FrontierPoint], certified: CertifiedFrontier | None
-) -> list[Choices]:
+def start(replay: Replay, figure: Figure) -> tuple[float, float]:
+    """Place of the policy in the picture's ``viewBox``: the points near it are shown first.
+
+    Args:
+        replay: of the policy.
+        figure: the picture of its frontier.
+    """
+    ((x, y),) = places_in_picture(figure, np.array([(replay.evaluation.mean_cost, replay.chosen_gain)]))
+    return round(float(x), 1), round(float(y), 1)
+
+
+def choices(replay: Replay, figure: Figure, certified: CertifiedFrontier | None) -> list[Choices]:
     """The kinds of points in a picture of the frontier.
 
     Args:
         replay: of the policy.
         figure: the picture.
-        points: the empirical frontier.
         certified: points that a calibration table certifies.
     """
     gain = "accuracy" if replay.gain_name == "accuracy" else "agreement with the last stage"
@@ -83,7 +91,7 @@ def choices(
             "%",
             True,
             _header(replay),
-            _choices(replay, figure, points, lambda point: 100 * point.gain),
+            _choices(replay, figure, replay.frontier, lambda point: 100 * point.gain),
         )
     ]
     if certified is not None and certified.points:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from cascade.reports.certified_points import CertifiedFrontier
-from cascade.reports.frontier_points import FrontierPoint, frontier_points
+from cascade.reports.frontier_points import FrontierPoint
 from cascade.reports.label_places import label_places, text_width
 from cascade.reports.picture import FONT_SIZE, new_figure, styled
 from cascade.reports.replay import Replay
@@ -36,9 +36,7 @@ class _Mark:
     size: float
 
 
-def frontier_figure(
-    replay: Replay, points: Sequence[FrontierPoint] | None = None, certified: CertifiedFrontier | None = None
-) -> Figure:
+def frontier_figure(replay: Replay, certified: CertifiedFrontier | None = None) -> Figure:
     """Accuracy over mean cost of a row: the frontier, certified points, every stage alone, the policy.
 
     Without labels, agreement with the last stage takes the place of accuracy. The cost axis is logarithmic where
@@ -46,12 +44,10 @@ def frontier_figure(
 
     Args:
         replay: of the policy on the rows that the frontier is searched on.
-        points: the frontier; searched if it is not given.
         certified: points that a calibration table certifies.
     """
-    points = frontier_points(replay.problem()) if points is None else points
     proven = () if certified is None else certified.points
-    curve, certain = _places(points), _places(proven)
+    curve, certain = _places(replay.frontier), _places(proven)
     marks = _marks(replay)
     figure = new_figure(WIDTH, HEIGHT)
     axes = styled(figure.add_axes((LEFT / WIDTH, BOTTOM / HEIGHT, _inner()[0] / WIDTH, _inner()[1] / HEIGHT)))

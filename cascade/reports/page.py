@@ -15,10 +15,9 @@ from cascade.errors import InputError
 from cascade.reports import headline
 from cascade.reports.certified_points import CertifiedFrontier, certified_frontier
 from cascade.reports.detail_tables import knowledge_table, slice_tables, value_table
-from cascade.reports.explorer import choices
+from cascade.reports.explorer import choices, start
 from cascade.reports.flow_figure import flow_figure
 from cascade.reports.frontier_figure import frontier_figure
-from cascade.reports.frontier_points import frontier_points
 from cascade.reports.picture import inline_svg
 from cascade.reports.pictures import write_pictures
 from cascade.reports.reliability_figure import reliability_figure
@@ -91,8 +90,7 @@ def report_page(
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["cell"] = cell
-    points = frontier_points(replay.problem())
-    picture = frontier_figure(replay, points, certified)
+    picture = frontier_figure(replay, certified)
     return environment.from_string(_resource("page.html.jinja")).render(
         replay=replay,
         version=cascade.__version__,
@@ -106,7 +104,8 @@ def report_page(
         certificate=headline.certificate_facts(replay),
         flow=_flow(replay),
         frontier=_frontier(replay, picture),
-        kinds=choices(replay, picture, points, certified),
+        start=start(replay, picture),
+        kinds=choices(replay, picture, certified),
         certified=certified,
         value_table=value_table(replay),
         reliability=[_reliability(replay, stage) for stage in replay.judged_stages],

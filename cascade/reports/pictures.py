@@ -30,7 +30,7 @@ def write_pictures(replay: Replay, folder: Path | str, certified: CertifiedFront
     Raises:
         InputError: one cannot be written.
     """
-    figures = {"frontier": frontier_figure(replay, certified=certified), "flow": flow_figure(replay)}
+    figures = {"frontier": frontier_figure(replay, certified), "flow": flow_figure(replay)}
     if replay.judged_stages:
         figures |= {"reliability": reliability_figure(replay), "risk_coverage": risk_coverage_figure(replay)}
     folder = Path(folder)

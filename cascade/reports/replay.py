@@ -1,11 +1,13 @@
 """A replay: which stage of a policy answers each row of a score table, and what that gains."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from cascade.calibration import Evaluation, Identity, Policy, ScoreTable, evaluate
 from cascade.calibration.routing_problem import RoutingProblem, calibrated_confidence
+from cascade.reports.frontier_points import FrontierPoint, frontier_points
 from cascade.reports.reliability import Reliability, reliability
 from cascade.reports.risk_coverage import RiskCoverage, risk_coverage
 from cascade.routers import Router, answering_stage
@@ -98,6 +100,11 @@ class Replay:
     def problem(self) -> RoutingProblem:
         """The threshold search that the policy was chosen in."""
         return RoutingProblem(self.confidence[:, :-1], self.gain.astype(np.float64), self.table.cumulative_cost)
+
+    @cached_property
+    def frontier(self) -> list[FrontierPoint]:
+        """The empirical frontier of the rows, cheapest first; nothing is promised for other rows."""
+        return frontier_points(self.problem())
 
     def reliability(self, stage: int) -> tuple[Reliability, Reliability]:
         """Reliability of a stage on all rows, before and after calibration.

@@ -57,17 +57,15 @@ def _draw(axes: Axes, seen: RiskCoverage, highest: float, name: str) -> None:
     coverage = np.linspace(0.005, 1, MOST_CORNERS)
     ideal = np.maximum(coverage - right, 0) / coverage
     kept = np.unique(np.linspace(0, len(seen.risk) - 1, MOST_CORNERS).round().astype(int))
-    axes.plot(
-        coverage, ideal, color=MUTED.light, linewidth=1, linestyle=(0, (4, 3)), label=f"ideal {percent(seen.ideal_area)}"
-    )
-    area = f"AURC {percent(seen.area)}"
+    axes.plot(coverage, ideal, color=MUTED.light, linewidth=1, linestyle=(0, (4, 3)), label="ideal order")
+    area = f"AURC {percent(seen.area)}, excess {percent(seen.excess_area)}"
     marker = "o" if len(kept) == 1 else ""
     axes.plot(seen.coverage[kept], seen.risk[kept], color=CURVE, linewidth=1.8, marker=marker, label=area)
     axes.set_title(
         name, fontsize=FONT_SIZE + 1, fontweight="bold", color=INK.light, loc="left", pad=7, parse_math=False
     )
     axes.set_xlim(-0.02, 1.02)
-    axes.set_ylim(-0.03 * highest, 1.08 * highest)
+    axes.set_ylim(-0.03 * highest, 1.4 * highest)
     axes.xaxis.set_major_locator(FixedLocator(list(np.linspace(0, 1, 6))))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
