@@ -79,7 +79,7 @@ def certified_frontier(
     points: dict[bytes, FrontierPoint] = {}
     for target in _targets(calibration, policy, name, options):
         try:
-            found = calibrate(calibration, **{name: target}, **options)
+            found = calibrate(calibration, **(options | {name: target}))
         except InfeasibleTarget:
             continue
         problem = RoutingProblem.from_table(table, found.routers, agreement=table.label is None)
@@ -108,7 +108,7 @@ def ladder(name: str, hardest: float, easiest: float) -> list[float]:
     return list(dict.fromkeys(round(float(value), digits) for value in rounded))
 
 
-def _targets(calibration: ScoreTable, policy: Policy, name: str, options: Mapping[str, Any]) -> list[float]:
+def _targets(calibration: ScoreTable, policy: Policy, name: str, options: dict[str, Any]) -> list[float]:
     """The ladder between what the table can just certify and what its cheapest policy gives."""
     agreement = name == "target_agreement" or calibration.label is None
     problem = RoutingProblem.from_table(calibration, policy.routers, agreement)
@@ -122,7 +122,7 @@ def _targets(calibration: ScoreTable, policy: Policy, name: str, options: Mappin
     if name == "max_cost" and ask == 0:
         return []
     try:
-        calibrate(calibration, **{name: ask}, **options)
+        calibrate(calibration, **(options | {name: ask}))
         hardest: float | None = ask
     except InfeasibleTarget as refusal:
         hardest = refusal.nearest

@@ -91,7 +91,7 @@ def choices(replay: Replay, figure: Figure, certified: CertifiedFrontier | None)
             "%",
             True,
             _header(replay),
-            _choices(replay, figure, replay.frontier, lambda point: 100 * point.gain),
+            _choices(figure, replay.frontier, lambda point: 100 * point.gain),
         )
     ]
     if certified is not None and certified.points:
@@ -104,7 +104,7 @@ def choices(replay: Replay, figure: Figure, certified: CertifiedFrontier | None)
                 unit,
                 certified.target_name in ("target_accuracy", "target_agreement"),
                 (*_header(replay), f"certified: {goal}"),
-                _choices(replay, figure, certified.points, lambda point: factor * (point.target or 0.0), unit),
+                _choices(figure, certified.points, lambda point: factor * (point.target or 0.0), unit),
             )
         )
     return kinds
@@ -121,7 +121,6 @@ def _header(replay: Replay) -> tuple[str, ...]:
 
 
 def _choices(
-    replay: Replay,
     figure: Figure,
     points: Sequence[FrontierPoint],
     value: Callable[[FrontierPoint], float],

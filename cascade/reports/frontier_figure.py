@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -59,7 +60,12 @@ def frontier_figure(replay: Replay, certified: CertifiedFrontier | None = None) 
     axes.plot([curve[-1, 0], axes.get_xlim()[1]], [curve[-1, 1]] * 2, color=INK.light, linewidth=1.8, zorder=2)
     if certified is not None and proven:
         label = f"certified, delta = {certified.delta:g}"
-        style = {"markersize": 6.5, "color": PAPER.light, "markeredgecolor": ACCENT.light, "markeredgewidth": 1.6}
+        style: dict[str, Any] = {
+            "markersize": 6.5,
+            "color": PAPER.light,
+            "markeredgecolor": ACCENT.light,
+            "markeredgewidth": 1.6,
+        }
         axes.plot(*certain.T, "D", zorder=3, label=label, **style)
     for mark in marks:
         (point,) = axes.plot(mark.cost, mark.gain, mark.symbol, markersize=mark.size, color=mark.colour, zorder=4)

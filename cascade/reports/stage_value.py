@@ -10,6 +10,10 @@ from cascade.calibration.search import Target, best_thresholds
 __all__ = ["StageValues", "stage_values", "without_stage"]
 
 
+# Smaller than the calibration's, since there is a search a stage; the refinement that follows makes up for it.
+LARGEST_GRID = 200_000
+
+
 @dataclass(frozen=True, eq=False)
 class StageValues:
     """The cheapest cascades that gain enough, of all K stages and of all but one.
@@ -65,5 +69,5 @@ def without_stage(problem: RoutingProblem, stage: int) -> RoutingProblem:
 
 
 def _least_cost(problem: RoutingProblem, gain: float) -> float:
-    thresholds = best_thresholds(problem, Target(least_gain=gain))
+    thresholds = best_thresholds(problem, Target(least_gain=gain), LARGEST_GRID)
     return np.nan if thresholds is None else problem.value(thresholds)[1]
