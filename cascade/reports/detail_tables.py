@@ -104,4 +104,4 @@ def _change(share: float) -> str:
     if np.isnan(share):
         return MISSING
     text = f"{100 * share:+.1f} %"
-    return "same" if abs(share) < 5e-4 else text.replace("-", "\N{MINUS SIGN}")
+    return "0.0 %" if abs(share) < 5e-4 else text.replace("-", "\N{MINUS SIGN}")

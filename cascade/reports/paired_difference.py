@@ -12,6 +12,7 @@ def paired_difference_interval(better: int, worse: int, rows: int, level: float 
 
     Wald's interval after half a row is added to each of the four outcomes: Agresti and Min, "Simple improved confidence
     intervals for comparing matched proportions", Statistics in Medicine 24, 2005, https://doi.org/10.1002/sim.1781
+    At level 0.95 and 10 rows, it may cover as little as 0.89; at 40 rows, 0.93 or more where it was tried.
 
     Args:
         better: rows that only the first one has right.
