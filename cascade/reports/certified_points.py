@@ -102,7 +102,7 @@ def ladder(name: str, hardest: float, easiest: float) -> list[float]:
     rises = name in ("target_accuracy", "target_agreement")
     easiest = min(easiest, hardest) if rises else max(easiest, hardest)
     values = hardest + (easiest - hardest) * np.linspace(0, 1, STEPS) ** 2
-    digits = 4 if name != "max_cost" or hardest <= 0 else 3 - math.floor(math.log10(hardest))
+    digits = 4 if name != "max_cost" or hardest <= 0 else min(3 - math.floor(math.log10(hardest)), 12)
     unit = 10.0**-digits
     rounded = (np.floor if rises else np.ceil)(values / unit) * unit
     return list(dict.fromkeys(round(float(value), digits) for value in rounded))
