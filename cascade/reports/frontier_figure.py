@@ -20,7 +20,7 @@ from cascade.reports.theme import ACCENT, INK, MUTED, PAPER, stage_colours
 __all__ = ["frontier_figure"]
 
 WIDTH, HEIGHT = 420.0, 348.0  # points
-LEFT, BOTTOM, RIGHT, TOP = 46.0, 40.0, 10.0, 30.0
+LEFT, BOTTOM, RIGHT, TOP = 54.0, 40.0, 10.0, 30.0
 LOGARITHMIC_FROM = 10.0  # highest over lowest cost
 LONGEST_NAME = 24
 
