@@ -10,12 +10,12 @@ from cascade.errors import InputError
 __all__ = ["load_arrays"]
 
 
-def load_arrays(path: Path | str, names: Collection[str], error_type: type[InputError]) -> dict[str, np.ndarray]:
+def load_arrays(path: Path | str, names: Collection[str] | None, error_type: type[InputError]) -> dict[str, np.ndarray]:
     """Reads plain arrays; nothing in the file is ever executed.
 
     Args:
         path: an ``.npz`` file.
-        names: arrays that are read where they are there; others are left alone.
+        names: arrays that are read where they are there, others are left alone; ``None`` for all.
         error_type: raised when the file cannot be used.
 
     Raises:
@@ -26,7 +26,7 @@ def load_arrays(path: Path | str, names: Collection[str], error_type: type[Input
         with Path(path).open("rb") as source:
             file = np.load(source, allow_pickle=False)
             if not isinstance(file, np.ndarray):
-                return {name: file[name] for name in file.files if name in names}
+                return {name: file[name] for name in file.files if names is None or name in names}
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged archive fails in many ways: zipfile, zlib, struct, memory, ...

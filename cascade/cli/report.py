@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cascade.cli.console import JsonOption, print_result
+from cascade.cli.console import JsonOption, console, print_result
 
 __all__ = ["report"]
 
@@ -14,13 +14,35 @@ def report(
     scores: Annotated[Path, typer.Option(help="Score table (.npz) to replay the policy on.")],
     policy: Annotated[Path, typer.Option(help="Policy file (JSON).")],
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    calibration_scores: Annotated[
+        Path | None, typer.Option(help="Score table of other rows, to certify points of the frontier on.")
+    ] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="Risk of each certified point, in (0, 1) [default: the policy's, or 0.05].")
+    ] = None,
+    slices: Annotated[
+        Path | None, typer.Option(help="An .npz file, an array of integers or texts a kind of slice, a value a row.")
+    ] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Folder to write the pictures to (PNG).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a page on a policy: accuracy, cost, frontier, reliability and the flow of the rows."""
+    """Write a page on a policy: accuracy, cost, frontier, stages, confidences, and where the cascade loses."""
     from cascade.calibration import Policy, ScoreTable
-    from cascade.reports import write_report
+    from cascade.reports import load_slices, write_report
 
-    replay = write_report(ScoreTable.load(scores), Policy.load(policy), out)
+    if delta is not None and (calibration_scores is None or not 0 < delta < 1):
+        raise typer.BadParameter(f"--delta must be in (0, 1), and needs --calibration-scores; got {delta!r}")
+    table = ScoreTable.load(scores)
+    with console.status("searching, certifying, drawing ..."):
+        replay = write_report(
+            table,
+            Policy.load(policy),
+            out,
+            calibration=None if calibration_scores is None else ScoreTable.load(calibration_scores),
+            delta=delta,
+            slices=None if slices is None else load_slices(slices, len(table)),
+            pictures=pictures,
+        )
     seen = replay.evaluation
     print_result(
         {

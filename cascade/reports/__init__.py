@@ -3,25 +3,49 @@
 The way of the data: a score table and a policy make a :class:`Replay`; every figure and the page are drawn from it.
 """
 
+from cascade.reports.certified_points import CertifiedFrontier, certified_frontier
 from cascade.reports.flow_figure import flow_figure
 from cascade.reports.frontier_figure import frontier_figure
+from cascade.reports.frontier_points import FrontierPoint, frontier_points
 from cascade.reports.page import report_page, write_report
+from cascade.reports.paired_difference import paired_difference_interval
 from cascade.reports.picture import inline_svg, save_picture
+from cascade.reports.pictures import write_pictures
 from cascade.reports.reliability import Reliability, reliability
 from cascade.reports.reliability_figure import reliability_figure
 from cascade.reports.replay import Replay
 from cascade.reports.report_table import ReportTable
+from cascade.reports.risk_coverage import RiskCoverage, risk_coverage
+from cascade.reports.risk_coverage_figure import risk_coverage_figure
+from cascade.reports.slice_file import load_slices
+from cascade.reports.slices import Slice, compare_slices
+from cascade.reports.stage_value import StageValues, stage_values, without_stage
 
 __all__ = [
+    "CertifiedFrontier",
+    "FrontierPoint",
     "Reliability",
     "Replay",
     "ReportTable",
+    "RiskCoverage",
+    "Slice",
+    "StageValues",
+    "certified_frontier",
+    "compare_slices",
     "flow_figure",
     "frontier_figure",
+    "frontier_points",
     "inline_svg",
+    "load_slices",
+    "paired_difference_interval",
     "reliability",
     "reliability_figure",
     "report_page",
+    "risk_coverage",
+    "risk_coverage_figure",
     "save_picture",
+    "stage_values",
+    "without_stage",
+    "write_pictures",
     "write_report",
 ]

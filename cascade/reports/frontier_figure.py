@@ -1,14 +1,16 @@
-"""The accuracy-cost frontier, with each stage alone and the chosen operating point."""
+"""The accuracy-cost frontier, with certified points, each stage alone and the chosen operating point."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from cascade.calibration import frontier
+from cascade.reports.certified_points import CertifiedFrontier
+from cascade.reports.frontier_points import FrontierPoint
 from cascade.reports.label_places import label_places, text_width
 from cascade.reports.picture import FONT_SIZE, new_figure, styled
 from cascade.reports.replay import Replay
@@ -17,8 +19,8 @@ from cascade.reports.theme import ACCENT, INK, MUTED, PAPER, stage_colours
 
 __all__ = ["frontier_figure"]
 
-WIDTH, HEIGHT = 420.0, 330.0  # points
-LEFT, BOTTOM, RIGHT, TOP = 46.0, 40.0, 10.0, 12.0
+WIDTH, HEIGHT = 420.0, 348.0  # points
+LEFT, BOTTOM, RIGHT, TOP = 54.0, 40.0, 10.0, 30.0
 LOGARITHMIC_FROM = 10.0  # highest over lowest cost
 LONGEST_NAME = 24
 
@@ -35,33 +37,52 @@ class _Mark:
     size: float
 
 
-def frontier_figure(replay: Replay) -> Figure:
-    """Accuracy over mean cost of a row: the frontier, every stage alone, the policy.
+def frontier_figure(replay: Replay, certified: CertifiedFrontier | None = None) -> Figure:
+    """Accuracy over mean cost of a row: the frontier, certified points, every stage alone, the policy.
 
     Without labels, agreement with the last stage takes the place of accuracy. The cost axis is logarithmic where
     the costs span more than a decade.
 
     Args:
         replay: of the policy on the rows that the frontier is searched on.
+        certified: points that a calibration table certifies.
     """
-    points = frontier(replay.problem())
-    curve = np.array([(point.cost, point.gain) for point in points])
+    proven = () if certified is None else certified.points
+    curve, certain = _places(replay.frontier), _places(proven)
     marks = _marks(replay)
     figure = new_figure(WIDTH, HEIGHT)
     axes = styled(figure.add_axes((LEFT / WIDTH, BOTTOM / HEIGHT, _inner()[0] / WIDTH, _inner()[1] / HEIGHT)))
-    _set_scales(axes, np.vstack([curve, [(mark.cost, mark.gain) for mark in marks]]))
+    _set_scales(axes, np.vstack([curve, certain, [(mark.cost, mark.gain) for mark in marks]]))
     last = float(replay.single_gain[-1])
     axes.axhline(last, color=MUTED.light, linewidth=1, linestyle=(0, (4, 3)), zorder=1.5)
-    axes.step(*curve.T, where="post", color=INK.light, linewidth=1.8, zorder=2, solid_joinstyle="round")
+    label = "best on these rows, not certified"
+    axes.step(*curve.T, where="post", color=INK.light, linewidth=1.8, zorder=2, solid_joinstyle="round", label=label)
     axes.plot([curve[-1, 0], axes.get_xlim()[1]], [curve[-1, 1]] * 2, color=INK.light, linewidth=1.8, zorder=2)
+    if certified is not None and proven:
+        label = f"certified, delta = {certified.delta:g}"
+        style: dict[str, Any] = {
+            "markersize": 6.5,
+            "color": PAPER.light,
+            "markeredgecolor": ACCENT.light,
+            "markeredgewidth": 1.6,
+        }
+        axes.plot(*certain.T, "D", zorder=3, label=label, **style)
     for mark in marks:
         (point,) = axes.plot(mark.cost, mark.gain, mark.symbol, markersize=mark.size, color=mark.colour, zorder=4)
         point.set_markeredgecolor(PAPER.light)
-    _name(axes, marks, curve, last)
+    _name(axes, marks, curve, certain, last)
     axes.set_xlabel(f"mean cost of a row ({replay.table.cost_unit})", fontsize=FONT_SIZE, parse_math=False)
     gain = "accuracy" if replay.gain_name == "accuracy" else "agreement with the last stage"
     axes.set_ylabel(gain, fontsize=FONT_SIZE)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2, fontsize=FONT_SIZE - 0.5, labelcolor=INK.light,
+        frameon=False, borderpad=0.2, handlelength=1.6,
+    )  # fmt: skip
     return figure
+
+
+def _places(points: Sequence[FrontierPoint]) -> np.ndarray:
+    return np.array([(point.cost, point.gain) for point in points]).reshape(-1, 2)
 
 
 def _marks(replay: Replay) -> list[_Mark]:
@@ -110,7 +131,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low <= np.log10(tick) <= high]
 
 
-def _name(axes: Axes, marks: list[_Mark], curve: np.ndarray, last: float) -> None:
+def _name(axes: Axes, marks: list[_Mark], curve: np.ndarray, certain: np.ndarray, last: float) -> None:
     """Writes the names of the points where they cover neither each other nor the lines."""
     to_points = _to_points(axes)
     anchors = to_points(np.array([(mark.cost, mark.gain) for mark in marks]))
@@ -120,7 +141,7 @@ def _name(axes: Axes, marks: list[_Mark], curve: np.ndarray, last: float) -> Non
     place = np.searchsorted(steps[:, 0], x, side="right") - 1
     line = np.column_stack([x, steps[np.maximum(place, 0), 1]])[place >= 0]
     level = np.column_stack([x, np.full_like(x, to_points(np.array([(curve[0, 0], last)]))[0, 1])])
-    obstacles = np.vstack([line, level, *[anchors] * 4])
+    obstacles = np.vstack([line, level, to_points(certain), *[anchors] * 4])
     widths = [text_width(mark.name, FONT_SIZE) for mark in marks]
     places = label_places(anchors, widths, FONT_SIZE + 3, obstacles, _inner())
     for mark, (left, bottom), width, (x_anchor, _) in zip(marks, places, widths, anchors, strict=True):

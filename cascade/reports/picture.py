@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from markupsafe import escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from cascade.errors import InputError
 from cascade.reports.theme import GRID, MUTED, PAPER, themed
 
-__all__ = ["FONT_SIZE", "inline_svg", "new_figure", "save_picture", "styled"]
+__all__ = ["FONT_SIZE", "inline_svg", "new_figure", "places_in_picture", "save_picture", "styled"]
 
 FONT_SIZE = 10.0
 PIXELS_PER_INCH = 200
@@ -39,6 +40,20 @@ def styled(axes: Axes) -> Axes:
         spine.set_visible(side == "bottom")
         spine.set_color(MUTED.light)
     return axes
+
+
+def places_in_picture(figure: Figure, data: np.ndarray) -> np.ndarray:
+    """Where points of a figure's first axes lie in its SVG.
+
+    Args:
+        figure: with axes whose limits are set.
+        data: (m, 2) in the units of the axes.
+
+    Returns:
+        (m, 2) x to the right and y down, in the units of the ``viewBox``: points of 1/72 inch.
+    """
+    places = figure.axes[0].transData.transform(data) * 72 / figure.dpi
+    return np.column_stack([places[:, 0], figure.get_figheight() * 72 - places[:, 1]])
 
 
 def save_picture(figure: Figure, path: Path | str) -> None:

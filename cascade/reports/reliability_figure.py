@@ -14,7 +14,7 @@ from cascade.reports.replay import Replay
 from cascade.reports.text import percent, shortened
 from cascade.reports.theme import ACCENT, INK, MUTED, PAPER, STAGES
 
-__all__ = ["diagram_stages", "reliability_figure"]
+__all__ = ["reliability_figure"]
 
 # One panel, in points.
 WIDTH, HEIGHT = 280.0, 340.0
@@ -22,11 +22,6 @@ LEFT, BOTTOM, RIGHT, TOP = 46.0, 36.0, 10.0, 24.0
 COUNTS, GAP = 52.0, 14.0  # height of the counts below the diagram, and the space between
 BEFORE, AFTER = ACCENT.light, STAGES[4].light
 LONGEST_NAME = 30
-
-
-def diagram_stages(replay: Replay) -> list[int]:
-    """The stages that have a diagram: all of them; without labels all but the last, which agrees with itself."""
-    return list(range(replay.table.stages - (replay.table.label is None)))
 
 
 def reliability_figure(replay: Replay, stages: Sequence[int] | None = None, columns: int = 4) -> Figure:
@@ -38,10 +33,10 @@ def reliability_figure(replay: Replay, stages: Sequence[int] | None = None, colu
 
     Args:
         replay: of a policy.
-        stages: indices from 0; by default those of :func:`diagram_stages`.
+        stages: indices from 0; by default the replay's ``judged_stages``.
         columns: most panels side by side.
     """
-    shown = diagram_stages(replay) if stages is None else list(stages)
+    shown = replay.judged_stages if stages is None else list(stages)
     across = min(columns, max(len(shown), 1))
     down = max(math.ceil(len(shown) / across), 1)
     figure = new_figure(WIDTH * across, HEIGHT * down)

@@ -1,12 +1,15 @@
 """A replay: which stage of a policy answers each row of a score table, and what that gains."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from cascade.calibration import Evaluation, Identity, Policy, ScoreTable, evaluate
 from cascade.calibration.routing_problem import RoutingProblem, calibrated_confidence
+from cascade.reports.frontier_points import FrontierPoint, frontier_points
 from cascade.reports.reliability import Reliability, reliability
+from cascade.reports.risk_coverage import RiskCoverage, risk_coverage
 from cascade.routers import Router, answering_stage
 
 __all__ = ["Replay"]
@@ -84,6 +87,11 @@ class Replay:
         return np.asarray(np.broadcast_to(self.table.cost, self.gain.shape).mean(axis=0))
 
     @property
+    def cost(self) -> np.ndarray:
+        """(n,) float, cost of each row: all stages that it reached."""
+        return np.asarray(np.take_along_axis(self.table.cumulative_cost, self.stage[:, None], axis=1)[:, 0])
+
+    @property
     def cost_ratio(self) -> float | None:
         """Mean cost of the last stage alone over that of the cascade; ``None`` if either is 0."""
         cascade, last = self.evaluation.mean_cost, self.evaluation.last_stage_cost
@@ -92,6 +100,11 @@ class Replay:
     def problem(self) -> RoutingProblem:
         """The threshold search that the policy was chosen in."""
         return RoutingProblem(self.confidence[:, :-1], self.gain.astype(np.float64), self.table.cumulative_cost)
+
+    @cached_property
+    def frontier(self) -> list[FrontierPoint]:
+        """The empirical frontier of the rows, cheapest first; nothing is promised for other rows."""
+        return frontier_points(self.problem())
 
     def reliability(self, stage: int) -> tuple[Reliability, Reliability]:
         """Reliability of a stage on all rows, before and after calibration.
@@ -103,3 +116,16 @@ class Replay:
         raw = Router(self.policy.routers[stage].score, Identity()).confidence(scores, self.table.confidence[:, stage])
         gain = self.gain[:, stage]
         return reliability(raw, gain), reliability(self.confidence[:, stage], gain)
+
+    def risk_coverage(self, stage: int) -> RiskCoverage:
+        """Risk of a stage on all rows, in the order of its calibrated confidence.
+
+        Args:
+            stage: index from 0.
+        """
+        return risk_coverage(self.confidence[:, stage], self.gain[:, stage])
+
+    @property
+    def judged_stages(self) -> list[int]:
+        """Stages whose confidence can be judged: all; without labels all but the last, which agrees with itself."""
+        return list(range(self.table.stages - (self.table.label is None)))

@@ -2,7 +2,7 @@
 
 import math
 
-__all__ = ["cell", "count", "number", "percent", "rows", "shortened", "times_less"]
+__all__ = ["cell", "count", "number", "percent", "points", "rows", "shortened", "times_less"]
 
 MISSING = "\N{EN DASH}"
 
@@ -16,6 +16,12 @@ def percent(share: float | None) -> str:
     if 0.9995 <= share < 1:
         return "> 99.9 %" if share < 0.99995 else f"{math.floor(share * 1e5) / 1e3:.3f} %"
     return f"{100 * share:.1f} %"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares in percentage points, with its sign."""
+    text = f"{100 * difference:+.2f}"
+    return "0" if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
 
 def count(value: int) -> str:

@@ -111,6 +111,24 @@ def test_what_was_calibrated_with_other_models_is_refused(run, digits_folder, tm
         assert (result.code, "['pixels']" in result.err) == (3, True), arguments
 
 
+def test_a_report_with_everything(run, table_path, tmp_path):
+    policy, slices = tmp_path / "p.json", tmp_path / "slices.npz"
+    assert run("calibrate", "--scores", table_path, "--max-accuracy-drop", 0.2, "--out", policy).code == 0
+    np.savez(slices, camera=np.arange(300) % 3)
+    report = ("report", "--scores", table_path, "--policy", policy, "--out", tmp_path / "r.html", "--json")
+    more = ("--calibration-scores", table_path, "--delta", 0.2, "--slices", slices, "--pictures", tmp_path / "pictures")
+    done = run(*report, *more)
+    assert (done.code, done.json["rows"]) == (0, 300), done.err
+    assert "Certified, delta = 0.2" in (tmp_path / "r.html").read_text()
+    assert "By camera" in (tmp_path / "r.html").read_text()
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert names == ["flow.png", "frontier.png", "reliability.png", "risk_coverage.png"]
+    assert run(*report, "--delta", 0.2).code == 2
+    assert run(*report, "--calibration-scores", table_path, "--delta", 1).code == 2
+    assert run(*report, "--slices", table_path).code == 3
+    assert run(*report, "--pictures", slices).code == 3
+
+
 def test_tables_are_printed_for_people(run, table_path, tmp_path):
     result = run("calibrate", "--scores", table_path, "--target-agreement", 0.8, "--out", tmp_path / "p.json")
     assert result.code == 0

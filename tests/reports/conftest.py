@@ -27,7 +27,7 @@ def make_replay(make_table):
     return build
 
 
-@pytest.fixture(scope="session", params=range(1, 9))
+@pytest.fixture(scope="session", params=(1, 2, 3, 5, 8))
 def any_replay(request, make_replay):
     """Of 1 to 8 stages; from 3 stages on, the second one is never sure of a row and the third one of all."""
     thresholds = [0.8] * (request.param - 1)

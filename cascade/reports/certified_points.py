@@ -1,0 +1,156 @@
+"""Operating points that a calibration table can certify, at a ladder of targets."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cascade.calibration import InfeasibleTarget, Policy, ScoreTable, calibrate, frontier
+from cascade.calibration.calibrators import calibrator_to_dict
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.errors import PolicyError
+from cascade.reports.frontier_points import FrontierPoint, point_of
+
+__all__ = ["CertifiedFrontier", "certified_frontier", "ladder"]
+
+STEPS = 8
+DELTA = 0.05
+TARGETS = ("target_accuracy", "max_accuracy_drop", "target_agreement", "max_cost")
+
+
+@dataclass(frozen=True)
+class CertifiedFrontier:
+    """Certified points of one kind of target.
+
+    Each one is certified at level delta by itself: the promise is about a point that was chosen before its test, not
+    about the best of all of them.
+
+    Attributes:
+        target_name: an argument of :func:`~cascade.calibration.calibrate.calibrate`, such as "target_accuracy".
+        delta: risk that the promise of a point is broken.
+        rows: of the calibration table.
+        points: by rising cost, on the rows of the report; empty if nothing can be certified.
+    """
+
+    target_name: str
+    delta: float
+    rows: int
+    points: tuple[FrontierPoint, ...]
+
+
+def certified_frontier(
+    calibration: ScoreTable, policy: Policy, table: ScoreTable, delta: float | None = None
+) -> CertifiedFrontier:
+    """Certifies a ladder of targets on one table and shows the points on another.
+
+    The targets are of the kind that the policy was chosen for, else of accuracy, or of agreement without labels.
+
+    Args:
+        calibration: rows that certify.
+        policy: tells the scores and the kinds of calibrators; they are fitted anew.
+        table: rows of the report.
+        delta: risk of each point, in (0, 1); by default the policy's own, else 0.05.
+
+    Raises:
+        PolicyError: the policy is of other stages, has heads, or takes some confidences as given and computes others.
+        ValueError: delta is out of its range.
+    """
+    for rows in (calibration, table):
+        if tuple(rows.stage.tolist()) != policy.stages:
+            raise PolicyError(f"the policy is for stages {list(policy.stages)}, the table has {rows.stage.tolist()}")
+    if policy.needs_evidence:
+        raise PolicyError("points cannot be certified for a policy with heads; leave the calibration table out")
+    risk = delta if delta is not None else _number(policy.certificate.get("delta"), DELTA)
+    if not 0 < risk < 1:
+        raise ValueError(f"delta must be in (0, 1); got {risk!r}")
+    calibration, table = _as_routed(calibration, policy), _as_routed(table, policy)
+    name = _target_name(policy, calibration)
+    choices = [
+        (router.score or "maximum_probability", str(calibrator_to_dict(router.calibrator)["type"]))
+        for router in policy.routers
+    ]
+    seed = policy.certificate.get("seed")
+    options: dict[str, Any] = {
+        "delta": risk,
+        "seed": seed if isinstance(seed, int) and seed >= 0 else 0,
+        "routers": choices,
+    }
+    points: dict[bytes, FrontierPoint] = {}
+    for target in _targets(calibration, policy, name, options):
+        try:
+            found = calibrate(calibration, **(options | {name: target}))
+        except InfeasibleTarget:
+            continue
+        problem = RoutingProblem.from_table(table, found.routers, agreement=table.label is None)
+        # The hardest target comes first: what also keeps an easier one is not worth a second point.
+        points.setdefault(found.thresholds.tobytes(), point_of(problem, found.thresholds, target))
+    return CertifiedFrontier(name, risk, len(calibration), tuple(sorted(points.values(), key=lambda point: point.cost)))
+
+
+def ladder(name: str, hardest: float, easiest: float) -> list[float]:
+    """Targets from the hardest to the easiest, closer together at the hard end.
+
+    Args:
+        name: of the target.
+        hardest: value that can just be certified.
+        easiest: value that leaves nothing to search.
+
+    Returns:
+        Distinct values, rounded to four digits towards the easier side, so that they can be typed.
+    """
+    rises = name in ("target_accuracy", "target_agreement")
+    easiest = min(easiest, hardest) if rises else max(easiest, hardest)
+    values = hardest + (easiest - hardest) * np.linspace(0, 1, STEPS) ** 2
+    digits = 4 if name != "max_cost" or hardest <= 0 else min(3 - math.floor(math.log10(hardest)), 12)
+    unit = 10.0**-digits
+    rounded = (np.floor if rises else np.ceil)(values / unit) * unit
+    return list(dict.fromkeys(round(float(value), digits) for value in rounded))
+
+
+def _targets(calibration: ScoreTable, policy: Policy, name: str, options: dict[str, Any]) -> list[float]:
+    """The ladder between what the table can just certify and what its cheapest policy gives."""
+    agreement = name == "target_agreement" or calibration.label is None
+    problem = RoutingProblem.from_table(calibration, policy.routers, agreement)
+    cheapest = frontier(problem)[0]
+    ask, easiest = {
+        "target_accuracy": (1.0, cheapest.gain),
+        "target_agreement": (1.0, cheapest.gain),
+        "max_accuracy_drop": (0.0, float(problem.gain[:, -1].mean()) - cheapest.gain),
+        "max_cost": (cheapest.cost, float(problem.cost[:, -1].mean())),
+    }[name]
+    if name == "max_cost" and ask == 0:
+        return []
+    try:
+        calibrate(calibration, **(options | {name: ask}))
+        hardest: float | None = ask
+    except InfeasibleTarget as refusal:
+        hardest = refusal.nearest
+    return [] if hardest is None else ladder(name, hardest, easiest)
+
+
+def _target_name(policy: Policy, calibration: ScoreTable) -> str:
+    given = policy.certificate.get("target")
+    usable = ("target_agreement", "max_cost") if calibration.label is None else TARGETS
+    names = [name for name in given if name in usable] if isinstance(given, Mapping) else []
+    return names[0] if names else ("target_agreement" if calibration.label is None else "target_accuracy")
+
+
+def _as_routed(table: ScoreTable, policy: Policy) -> ScoreTable:
+    """A table without class probabilities, where the policy takes the confidences as they are given."""
+    given = [router.score is None for router in policy.routers]
+    if table.scores is None or not any(given):
+        return table
+    if not all(given):
+        raise PolicyError(
+            "points cannot be certified for a policy that takes the confidences of some stages as given and computes "
+            "those of others; use a table without 'scores', or leave the calibration table out"
+        )
+    return dataclasses.replace(table, scores=None)
+
+
+def _number(value: object, otherwise: float) -> float:
+    """An entry of a certificate, which anyone may have written."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else otherwise

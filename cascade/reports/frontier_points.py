@@ -1,0 +1,52 @@
+"""The points of a report's frontier: what one could choose instead of the policy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.calibration import frontier
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.routers import answering_stage
+
+__all__ = ["FrontierPoint", "frontier_points", "point_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class FrontierPoint:
+    """Thresholds, and what they give on the rows of a report.
+
+    Attributes:
+        thresholds: (K - 1,).
+        gain: mean accuracy (or agreement with the last stage), in [0, 1].
+        cost: mean cost of a row.
+        share: (K,) share of the rows that each stage answers.
+        target: value that the thresholds are certified for; ``None`` if nothing is promised of them.
+    """
+
+    thresholds: np.ndarray
+    gain: float
+    cost: float
+    share: np.ndarray
+    target: float | None = None
+
+
+def point_of(problem: RoutingProblem, thresholds: np.ndarray, target: float | None = None) -> FrontierPoint:
+    """The point of some thresholds.
+
+    Args:
+        problem: n rows, K stages.
+        thresholds: (K - 1,).
+        target: that they are certified for.
+    """
+    gain, cost = problem.value(thresholds)
+    answered = np.bincount(answering_stage(problem.confidence, thresholds), minlength=problem.gain.shape[1])
+    return FrontierPoint(thresholds, gain, cost, answered / len(problem.gain), target)
+
+
+def frontier_points(problem: RoutingProblem) -> list[FrontierPoint]:
+    """The empirical frontier of a problem's rows, cheapest first; nothing is promised for other rows.
+
+    Args:
+        problem: n rows, K stages.
+    """
+    return [point_of(problem, point.thresholds) for point in frontier(problem)]

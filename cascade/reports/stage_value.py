@@ -1,0 +1,73 @@
+"""What each stage adds: what the same accuracy costs without it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.search import Target, best_thresholds
+
+__all__ = ["StageValues", "stage_values", "without_stage"]
+
+
+# Smaller than the calibration's, since there is a search a stage; the refinement that follows makes up for it.
+LARGEST_GRID = 200_000
+
+
+@dataclass(frozen=True, eq=False)
+class StageValues:
+    """The cheapest cascades that gain enough, of all K stages and of all but one.
+
+    Attributes:
+        gain: mean gain that each of them reaches at least, in [0, 1].
+        cost: mean cost of a row with all stages.
+        cost_without: (K,) mean cost of a row without each stage; NaN where the others were not found to gain enough.
+    """
+
+    gain: float
+    cost: float
+    cost_without: np.ndarray
+
+    @property
+    def pays(self) -> np.ndarray:
+        """(K,) bool, whether the cascade is dearer, or gains too little, without each stage."""
+        return ~(self.cost_without <= self.cost * (1 + 1e-9))
+
+
+def stage_values(problem: RoutingProblem, thresholds: np.ndarray) -> StageValues:
+    """Leaves out one stage after the other and searches again for the gain of some thresholds.
+
+    All searches are on the problem's rows, the one with all stages as well, so that they can be compared.
+
+    Args:
+        problem: n rows, K >= 2 stages.
+        thresholds: (K - 1,), whose mean gain has to be reached.
+    """
+    gain, own_cost = problem.value(thresholds)
+    # On a coarse grid the search may miss the thresholds that are known already.
+    cost = np.fmin(_least_cost(problem, gain), own_cost)
+    stages = problem.gain.shape[1]
+    return StageValues(
+        gain, float(cost), np.array([_least_cost(without_stage(problem, stage), gain) for stage in range(stages)])
+    )
+
+
+def without_stage(problem: RoutingProblem, stage: int) -> RoutingProblem:
+    """The problem of the same rows where one stage is neither asked nor paid for.
+
+    Args:
+        problem: n rows, K >= 2 stages.
+        stage: index from 0; without the last one, the one before it answers what remains.
+    """
+    own_cost = np.diff(problem.cost, axis=1, prepend=0.0)
+    unasked = min(stage, problem.confidence.shape[1] - 1)
+    return RoutingProblem(
+        np.delete(problem.confidence, unasked, axis=1),
+        np.delete(problem.gain, stage, axis=1),
+        np.cumsum(np.delete(own_cost, stage, axis=1), axis=1),
+    )
+
+
+def _least_cost(problem: RoutingProblem, gain: float) -> float:
+    thresholds = best_thresholds(problem, Target(least_gain=gain), LARGEST_GRID)
+    return np.nan if thresholds is None else problem.value(thresholds)[1]

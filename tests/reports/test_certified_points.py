@@ -1,0 +1,61 @@
+"""Certified points: what they promise, and what they are seen to give."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cascade.calibration import calibrate
+from cascade.errors import PolicyError
+from cascade.reports import Replay, certified_frontier, report_page
+from cascade.reports.certified_points import ladder
+
+
+@pytest.mark.parametrize(
+    "target", [{"target_accuracy": 0.8}, {"max_accuracy_drop": 0.1}, {"target_agreement": 0.8}, {"max_cost": 5.0}]
+)
+def test_each_point_is_what_calibrate_certifies(make_table, target):
+    calibration, table = make_table(2000, 2, seed=1), make_table(1000, 2, seed=2)
+    policy = calibrate(calibration, **target)
+    ((name, _),) = target.items()
+    found = certified_frontier(calibration, policy, table, delta=0.1)
+    assert (found.target_name, found.delta, found.rows) == (name, 0.1, 2000)
+    assert len(found.points) >= 3
+    assert [point.cost for point in found.points] == sorted(point.cost for point in found.points)
+    for point in found.points[:2]:
+        again = calibrate(calibration, **{name: point.target}, delta=0.1)
+        np.testing.assert_array_equal(again.thresholds, point.thresholds)
+        replay = Replay.of(table, again)
+        assert (point.gain, point.cost) == pytest.approx((replay.chosen_gain, replay.evaluation.mean_cost))
+        np.testing.assert_allclose(point.share, replay.evaluation.stage_share)
+
+
+def test_few_rows_certify_little_and_one_row_nothing(make_table):
+    table = make_table(50, 2)
+    policy = calibrate(table, target_accuracy=0.5)
+    one = certified_frontier(make_table(1, 2), policy, table)
+    assert (one.points, one.delta) == ((), 0.05)
+    page = report_page(Replay.of(table, policy), certified=one)
+    assert "certifies no point at delta = 0.05" in page
+
+
+def test_a_certificate_of_anyone_is_read_with_care(make_table):
+    table = make_table(300, 2, labels=False)
+    policy = calibrate(table, target_agreement=0.5)
+    odd = dataclasses.replace(policy, certificate={"target": {"x": 1}, "delta": "no", "seed": -1})
+    assert certified_frontier(table, odd, table).target_name == "target_agreement"
+    with pytest.raises(ValueError, match="delta must be in"):
+        certified_frontier(table, odd, table, delta=1.0)
+    with pytest.raises(PolicyError, match="policy is for stages"):
+        certified_frontier(make_table(300, 3), odd, table)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.sampled_from(["target_accuracy", "max_accuracy_drop", "max_cost"]))
+def test_a_ladder_never_asks_for_more_than_its_hardest(hardest, easiest, name):
+    steps = ladder(name, hardest, easiest)
+    assert 1 <= len(steps) <= 8
+    assert len(set(steps)) == len(steps)
+    assert steps == sorted(steps, reverse=name == "target_accuracy")
+    assert steps[0] <= hardest + 1e-12 if name == "target_accuracy" else steps[0] >= hardest - 1e-12
