@@ -1,0 +1,109 @@
+"""Odd tables: whatever a table holds, calibration ends in a policy that fits it or in a named refusal."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from cascade.calibration import InfeasibleTarget, Policy, ScoreTable, calibrate, evaluate
+from cascade.errors import ScoreTableError
+
+TARGETS = {"target_accuracy": 0.7, "max_accuracy_drop": 0.1, "target_agreement": 0.7, "max_cost": 3.0}
+
+
+@st.composite
+def tables(draw):
+    """1 to 60 rows, 1 to 4 stages; ties, constant columns, free and falling costs, one class, duplicates."""
+    n, stages = draw(st.integers(1, 60)), draw(st.integers(1, 4))
+    levels = st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0]) | st.floats(0, 1)
+    confidence = draw(arrays.arrays(np.float64, (n, stages), elements=levels, fill=st.just(0.5)))
+    prediction = draw(arrays.arrays(np.int64, (n, stages), elements=st.integers(-1, 2), fill=st.just(0)))
+    label = draw(st.none() | arrays.arrays(np.int64, n, elements=st.integers(0, 5), fill=st.just(0)))
+    shape = draw(st.sampled_from([(stages,), (n, stages)]))
+    cost = draw(arrays.arrays(np.float64, shape, elements=st.sampled_from([0.0, 0.5, 1.0, 100.0])))
+    return ScoreTable(prediction, confidence, cost, np.array([f"s{k}" for k in range(stages)]), label=label)
+
+
+@given(tables(), st.sampled_from([*TARGETS]), st.sampled_from(["certified", "none"]))
+@settings(max_examples=150)
+def test_any_table_gives_a_policy_or_a_named_refusal(table, name, guarantee):
+    target = TARGETS[name]
+    try:
+        policy = calibrate(table, **{name: target}, guarantee=guarantee)
+    except InfeasibleTarget as refusal:
+        assert str(refusal)
+        return
+    except ScoreTableError as refusal:
+        assert table.label is None
+        assert "target_agreement" in str(refusal)
+        return
+    assert Policy.from_json(policy.to_json()) == policy
+    assert policy.certificate["guarantee"] == guarantee
+    seen = evaluate(table, policy)
+    if guarantee == "none":
+        kept = {
+            "target_accuracy": (seen.accuracy or 0) >= target - 1e-9,
+            "max_accuracy_drop": (seen.last_stage_accuracy or 0) - (seen.accuracy or 0) <= target + 1e-9,
+            "target_agreement": seen.agreement >= target - 1e-9,
+            "max_cost": seen.mean_cost <= target * (1 + 1e-9),
+        }
+        assert kept[name]
+
+
+@given(tables(), st.sampled_from(["platt", "isotonic"]))
+@settings(max_examples=40)
+def test_any_table_can_be_calibrated(table, calibrator):
+    routers = [("maximum_probability", calibrator)] * table.stages
+    policy = calibrate(table, max_cost=1e6, guarantee="none", routers=routers)
+    assert np.isfinite(evaluate(table, policy).mean_cost)
+
+
+def whole(**changes):
+    table = ScoreTable(
+        np.zeros((4, 2), dtype=int), np.full((4, 2), 0.5), np.ones(2), np.array(["a", "b"]), label=np.zeros(4, dtype=int)
+    )
+    return dataclasses.replace(table, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"confidence": np.array([[0.1, np.nan]] * 4)}, r"4 values are not, first confidence\[0, 1\] = nan"),
+        ({"confidence": np.full((4, 2), 1.5)}, "confidence must be"),
+        ({"confidence": np.full((4, 2), -0.1)}, "confidence must be"),
+        ({"cost": np.array([1.0, -1.0])}, "cost must be finite and >= 0"),
+        ({"cost": np.array([1.0, np.inf])}, "cost must be finite and >= 0"),
+        ({"label": np.zeros(3, dtype=int)}, "label must be 4 integers"),
+        ({"label": np.zeros(4)}, "label must be 4 integers"),
+        ({"prediction": np.zeros((4, 3), dtype=int)}, "confidence must be"),
+        ({"prediction": np.zeros((0, 2), dtype=int)}, "n, K >= 1"),
+        ({"stage": np.array(["a", "a"])}, "different names"),
+        ({"model": np.array(["x"])}, "model must be 2 texts"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_a_table_that_contradicts_itself_is_refused_with_the_place(changes, message):
+    with pytest.raises(ScoreTableError, match=message):
+        whole(**changes)
+
+
+def test_one_class_and_constant_confidences_certify_what_is_certain():
+    table = whole(
+        prediction=np.zeros((500, 2), dtype=int),
+        confidence=np.full((500, 2), 0.3),
+        label=np.zeros(500, dtype=int),
+    )
+    policy = calibrate(table, target_accuracy=0.98)
+    assert evaluate(table, policy).stage_share.tolist() == [1.0, 0.0]
+
+
+def test_costs_that_fall_make_the_later_stage_no_worse_a_choice():
+    rng = np.random.default_rng(0)
+    label = np.zeros(400, dtype=int)
+    prediction = np.stack([(rng.random(400) < 0.3).astype(int), (rng.random(400) < 0.1).astype(int)], axis=1)
+    table = ScoreTable(prediction, rng.random((400, 2)), np.array([10.0, 0.1]), np.array(["dear", "cheap"]), label=label)
+    policy = calibrate(table, target_accuracy=0.85, guarantee="none")
+    assert evaluate(table, policy).accuracy >= 0.85
