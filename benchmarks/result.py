@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cascade.benchmarks.errors import ResultError
-from cascade.benchmarks.machine import describe_machine
 from cascade.benchmarks.measurement import spread
+from cascade.machine import describe_machine
 
 __all__ = ["SCHEMA_VERSION", "Result"]
 

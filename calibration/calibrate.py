@@ -112,12 +112,13 @@ def _empirical(
 def _certified(
     table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None, delta: float, seed: int
 ) -> tuple[Routers, np.ndarray, dict[str, Any]]:
-    if len(table) < 2:
+    agreement = goal.gains_agreement(table)
+    gain = table.agrees if agreement else table.correct  # refuses a table without labels, however short
+    if len(gain) < 2:
         raise InfeasibleTarget("one row cannot both propose thresholds and test them; more rows are needed")
     search_rows, test_rows = split_rows(len(table), seed)
     search = table.take(search_rows)
     fitted = fit_routers(search, choices, goal)
-    agreement = goal.gains_agreement(table)
     certifier = Certifier(
         RoutingProblem.from_table(search, fitted, agreement),
         RoutingProblem.from_table(table.take(test_rows), fitted, agreement),

@@ -9,15 +9,17 @@ import numpy as np
 
 from cascade.backends.backend import CountsFlops
 from cascade.calibration import ScoreTable
+from cascade.energy import EnergyMeter
 from cascade.errors import InputError
 from cascade.prediction import Prediction
 from cascade.stage import Stage
 
-__all__ = ["collect"]
+__all__ = ["COST_UNIT", "CostKind", "collect"]
 
-CostKind = Literal["time", "flops"]
-COST_UNIT: dict[CostKind, str] = {"time": "ms", "flops": "MFLOP"}
+CostKind = Literal["time", "flops", "money", "energy"]
+COST_UNIT: dict[CostKind, str] = {"time": "ms", "flops": "MFLOP", "money": "price per million rows", "energy": "mJ"}
 WARM_UP_BATCHES = 2
+SECONDS_PER_HOUR = 3600
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ def collect(
     *,
     batch_rows: int = 64,
     cost: CostKind = "time",
+    price_per_hour: float | None = None,
     keep_scores: bool = True,
     on_rows: Callable[[str, int], None] = lambda stage, rows: None,
 ) -> ScoreTable:
@@ -46,15 +49,21 @@ def collect(
         rows: (n, ...), n >= 1.
         label: (n,) int, the right answers, if they are known.
         batch_rows: rows a batch; the measured time is that of such batches.
-        cost: "time" for the median over the batches of the time a row, in ms; "flops" for counted operations.
+        cost: "time" for the median over the batches of the time a row, in ms; "flops" for counted operations;
+            "money" for the price of that time; "energy" for the median energy a row, in mJ, where the machine tells it.
+        price_per_hour: of the machine, >= 0; needed for "money".
         keep_scores: keep all class probabilities, where every stage gives the same number of them.
         on_rows: called with (stage, rows done) after every batch.
 
     Raises:
-        InputError: FLOPs are asked for and a backend does not count them.
+        InputError: FLOPs are asked for and a backend does not count them, money without a price, or energy where the
+            machine does not tell it.
     """
+    if cost == "money" and price_per_hour is None:
+        raise InputError("the cost 'money' needs the price of an hour of this machine (--price-per-hour)")
+    meter = _Meter(cost, price_per_hour or 0.0)
     models = [stage.model for stage in stages]
-    said = [_run(stage, rows, batch_rows, cost, on_rows) for stage in stages]
+    said = [_run(stage, rows, batch_rows, meter, on_rows) for stage in stages]
     probabilities = [each.prediction.probabilities for each in said]
     shapes = {None if p is None else p.shape for p in probabilities}
     has_scores = keep_scores and len(shapes) == 1 and None not in shapes
@@ -70,28 +79,53 @@ def collect(
     )
 
 
+class _Meter:
+    """Measures batches in the unit of a kind of cost."""
+
+    def __init__(self, kind: CostKind, price_per_hour: float) -> None:
+        self.kind = kind
+        self._price_per_second = price_per_hour / SECONDS_PER_HOUR
+        self._energy = EnergyMeter() if kind == "energy" else None
+        self._begin = 0.0
+
+    def start(self) -> None:
+        """Begins a batch."""
+        if self._energy is not None:
+            self._energy.joules()
+        self._begin = time.perf_counter()
+
+    def stop(self, rows: int) -> float:
+        """Cost a row of the batch that ends."""
+        seconds = time.perf_counter() - self._begin
+        if self._energy is not None:
+            return self._energy.joules() / rows * 1e3
+        if self.kind == "money":
+            return seconds / rows * self._price_per_second * 1e6
+        return seconds / rows * 1e3
+
+
 def _run(
-    stage: Stage, rows: np.ndarray, batch_rows: int, cost: CostKind, on_rows: Callable[[str, int], None]
+    stage: Stage, rows: np.ndarray, batch_rows: int, meter: _Meter, on_rows: Callable[[str, int], None]
 ) -> _StageScores:
     for _ in range(WARM_UP_BATCHES):
         stage.predict(rows[:batch_rows])
-    predictions, times = [], []
+    predictions, costs = [], []
     for start in range(0, len(rows), batch_rows):
         batch = np.ascontiguousarray(rows[start : start + batch_rows])
-        begin = time.perf_counter()
+        meter.start()
         predictions.append(stage.predict(batch))
-        times.append((time.perf_counter() - begin) / len(batch))
+        costs.append(meter.stop(len(batch)))
         on_rows(stage.name, start + len(batch))
-    # The last batch may be small, and a small batch's time a row is not comparable.
-    whole = times[: len(rows) // batch_rows] or times
+    # The last batch may be small, and a small batch's cost a row is not comparable.
+    whole = costs[: len(rows) // batch_rows] or costs
     prediction = _joined(predictions)
     value: float | np.ndarray
     if prediction.cost is not None:
         value = prediction.cost
-    elif cost == "time":
-        value = np.median(whole) * 1e3
-    else:
+    elif meter.kind == "flops":
         value = _flops(stage, rows[:batch_rows]) / 1e6
+    else:
+        value = float(np.median(whole))
     return _StageScores(prediction, stage.raw_confidence(prediction), np.asarray(value, dtype=np.float64))
 
 

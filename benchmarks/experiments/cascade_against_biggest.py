@@ -17,7 +17,6 @@ import numpy as np
 import typer
 from rich.progress import track
 
-from cascade.benchmarks.machine import describe_machine
 from cascade.benchmarks.measurement import spread
 from cascade.benchmarks.overhead import measure_engine
 from cascade.benchmarks.workload import Workload
@@ -29,6 +28,7 @@ from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
 from cascade.collect import collect
 from cascade.config import CascadeConfig
 from cascade.errors import CascadeError, InputError
+from cascade.machine import describe_machine
 from cascade.rows import check_rows
 
 ROOT = Path(__file__).resolve().parents[2]

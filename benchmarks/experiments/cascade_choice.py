@@ -24,11 +24,11 @@ import numpy as np
 import typer
 from rich.progress import track
 
-from cascade.benchmarks.machine import describe_machine
 from cascade.calibration import ScoreTable, choose_cascade, evaluate
 from cascade.calibration.cascade_choice import CascadeChoice, ChosenCascade
 from cascade.calibration.verdicts import verdicts
 from cascade.cli.console import console
+from cascade.machine import describe_machine
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "cascade_choice.json"
 HOP_COST = 0.2

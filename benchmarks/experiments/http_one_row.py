@@ -23,13 +23,13 @@ from server_process import ServerProcess, free_port
 from wrk import Wrk
 
 from cascade.benchmarks.http_target import request_body
-from cascade.benchmarks.machine import describe_machine
 from cascade.benchmarks.measurement import spread
 from cascade.calibration import Policy
 from cascade.cascade import check_models
 from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
 from cascade.config import CascadeConfig
 from cascade.errors import CascadeError
+from cascade.machine import describe_machine
 from cascade.rows import check_rows
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

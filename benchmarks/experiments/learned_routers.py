@@ -20,7 +20,6 @@ import numpy as np
 import typer
 from rich.progress import track
 
-from cascade.benchmarks.machine import describe_machine
 from cascade.calibration import ScoreTable
 from cascade.calibration.goal import Goal
 from cascade.calibration.grid import Grid
@@ -29,6 +28,7 @@ from cascade.calibration.routing_problem import RoutingProblem, table_evidence
 from cascade.calibration.search import Target
 from cascade.cli.console import console
 from cascade.errors import CascadeError, InputError
+from cascade.machine import describe_machine
 from cascade.routers import EVIDENCE_COLUMNS, Router, new_evidence
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -25,12 +25,12 @@ import numpy as np
 import typer
 from synthetic_tables import FAMILIES, synthetic_table
 
-from cascade.benchmarks.machine import describe_machine
 from cascade.calibration import InfeasibleTarget, ScoreTable, calibrate
 from cascade.calibration.calibrators import Identity
 from cascade.calibration.grid import Grid
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search import Target, best_thresholds
+from cascade.machine import describe_machine
 from cascade.routers import NEVER, Router
 
 HERE = Path(__file__).resolve().parent

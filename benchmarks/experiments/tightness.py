@@ -21,7 +21,6 @@ import typer
 from populations import FAMILIES, Population, problem, synthetic
 from rich.progress import track
 
-from cascade.benchmarks.machine import describe_machine
 from cascade.calibration import ScoreTable
 from cascade.calibration.certification import Certified, certify, split_rows
 from cascade.calibration.certifier import Certifier
@@ -31,6 +30,7 @@ from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search import best_thresholds
 from cascade.cli.console import console
 from cascade.errors import CascadeError
+from cascade.machine import describe_machine
 from cascade.routers import NEVER
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "tightness.json"

@@ -20,7 +20,6 @@ import typer
 from populations import COSTS, FAMILIES, Population, problem, synthetic
 from rich.progress import Progress
 
-from cascade.benchmarks.machine import describe_machine
 from cascade.calibration import ScoreTable
 from cascade.calibration.certification import split_rows
 from cascade.calibration.certifier import Certifier
@@ -28,6 +27,7 @@ from cascade.calibration.goal import Goal
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.cli.console import console
 from cascade.errors import CascadeError
+from cascade.machine import describe_machine
 from cascade.routers import answering_stage
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "validity.json"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from cascade.benchmarks.errors import ResultError
-from cascade.benchmarks.machine import describe_machine
 from cascade.benchmarks.objectives import Objectives
 from cascade.benchmarks.plot import PLOT_SUFFIXES, plot_result
 from cascade.benchmarks.result import Result
 from cascade.errors import ObjectiveMissed
+from cascade.machine import describe_machine
 
 
 def repeat(rows_per_s=100.0, p99=10.0, failed=0, requests=1000, **more):

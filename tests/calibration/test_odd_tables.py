@@ -31,14 +31,13 @@ def tables(draw):
 @settings(max_examples=150)
 def test_any_table_gives_a_policy_or_a_named_refusal(table, name, guarantee):
     target = TARGETS[name]
+    if table.label is None and name in ("target_accuracy", "max_accuracy_drop"):
+        with pytest.raises(ScoreTableError, match="target_agreement"):
+            calibrate(table, **{name: target}, guarantee=guarantee)
+        return
     try:
         policy = calibrate(table, **{name: target}, guarantee=guarantee)
-    except InfeasibleTarget as refusal:
-        assert str(refusal)
-        return
-    except ScoreTableError as refusal:
-        assert table.label is None
-        assert "target_agreement" in str(refusal)
+    except InfeasibleTarget:
         return
     assert Policy.from_json(policy.to_json()) == policy
     assert policy.certificate["guarantee"] == guarantee
@@ -63,7 +62,11 @@ def test_any_table_can_be_calibrated(table, calibrator):
 
 def whole(**changes):
     table = ScoreTable(
-        np.zeros((4, 2), dtype=int), np.full((4, 2), 0.5), np.ones(2), np.array(["a", "b"]), label=np.zeros(4, dtype=int)
+        np.zeros((4, 2), dtype=int),
+        np.full((4, 2), 0.5),
+        np.ones(2),
+        np.array(["a", "b"]),
+        label=np.zeros(4, dtype=int),
     )
     return dataclasses.replace(table, **changes)
 
@@ -104,6 +107,8 @@ def test_costs_that_fall_make_the_later_stage_no_worse_a_choice():
     rng = np.random.default_rng(0)
     label = np.zeros(400, dtype=int)
     prediction = np.stack([(rng.random(400) < 0.3).astype(int), (rng.random(400) < 0.1).astype(int)], axis=1)
-    table = ScoreTable(prediction, rng.random((400, 2)), np.array([10.0, 0.1]), np.array(["dear", "cheap"]), label=label)
+    table = ScoreTable(
+        prediction, rng.random((400, 2)), np.array([10.0, 0.1]), np.array(["dear", "cheap"]), label=label
+    )
     policy = calibrate(table, target_accuracy=0.85, guarantee="none")
     assert evaluate(table, policy).accuracy >= 0.85

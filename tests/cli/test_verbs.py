@@ -309,7 +309,7 @@ def test_a_single_array_is_no_file_of_rows(run, digits_folder, tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["--rows", "a.npz", "--dataset", "cifar10"], ["--rows", "a.npz", "--cost", "money"], ["--dataset", "mnist"]],
+    [[], ["--rows", "a.npz", "--dataset", "cifar10"], ["--rows", "a.npz", "--cost", "euros"], ["--dataset", "mnist"]],
     ids=" ".join,
 )
 def test_rows_come_from_one_place(run, digits_folder, arguments):

@@ -7,6 +7,7 @@ import pytest
 
 from cascade.backends.fake_backend import FakeBackend
 from cascade.collect import collect
+from cascade.energy import EnergyMeter
 from cascade.errors import InputError
 from cascade.prediction import Prediction
 from cascade.stage import Stage
@@ -98,3 +99,49 @@ def test_progress_is_told_after_every_batch():
     stages = [Stage("a", FakeBackend(TABLE)), Stage("b", FakeBackend(TABLE))]
     collect(stages, ROWS, batch_rows=16, on_rows=lambda name, done: told.append((name, done)))
     assert told == [(name, done) for name in "ab" for done in (16, 32, 40)]
+
+
+def test_money_is_the_price_of_the_time():
+    table = collect([Stage("a", FakeBackend(TABLE, seconds_per_row=2e-3))], ROWS, cost="money", price_per_hour=3.6)
+    assert table.cost_unit == "price per million rows"
+    assert 2.0 <= table.cost[0] < 20.0  # 0.001 a second
+    with pytest.raises(InputError, match="--price-per-hour"):
+        collect([Stage("a", FakeBackend(TABLE))], ROWS, cost="money")
+
+
+@pytest.fixture
+def powercap(tmp_path, monkeypatch):
+    """Counters of two packages; the part of one of them must not be counted twice."""
+    for name, energy in (("intel-rapl:0", 990), ("intel-rapl:1", 5), ("intel-rapl:0:0", 7)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(f"{energy}\n")
+        (tmp_path / name / "max_energy_range_uj").write_text("999\n")
+    monkeypatch.setattr("cascade.energy.POWERCAP", tmp_path)
+    return tmp_path
+
+
+def test_energy_is_counted_over_all_packages_and_over_the_end_of_a_counter(powercap):
+    meter = EnergyMeter(powercap)
+    (powercap / "intel-rapl:0" / "energy_uj").write_text("10\n")
+    (powercap / "intel-rapl:1" / "energy_uj").write_text("25\n")
+    assert meter.joules() == pytest.approx((20 + 20) / 1e6)
+    assert meter.joules() == 0.0
+
+
+def test_energy_of_a_machine_that_does_not_tell_it_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("cascade.energy.POWERCAP", tmp_path)
+    with pytest.raises(InputError, match="tells no energy"):
+        collect([Stage("a", FakeBackend(TABLE))], ROWS, cost="energy")
+
+
+def test_energy_is_in_millijoules_a_row(powercap):
+    class Hungry(FakeBackend):
+        """Takes 400 microjoules a batch."""
+
+        def predict(self, rows):
+            file = powercap / "intel-rapl:1" / "energy_uj"
+            file.write_text(str((int(file.read_text()) + 400) % 1000))
+            return super().predict(rows)
+
+    table = collect([Stage("a", Hungry(TABLE))], ROWS, cost="energy", batch_rows=20)
+    assert (table.cost[0], table.cost_unit) == (pytest.approx(0.4 / 20), "mJ")

@@ -59,5 +59,3 @@ def test_a_ladder_never_asks_for_more_than_its_hardest(hardest, easiest, name):
     assert len(set(steps)) == len(steps)
     assert steps == sorted(steps, reverse=name == "target_accuracy")
     assert steps[0] <= hardest + 1e-12 if name == "target_accuracy" else steps[0] >= hardest - 1e-12
-
-
