@@ -64,9 +64,10 @@ class GainPromise:
 
     def p_value(self, outcome: np.ndarray) -> float:
         """P(at least as many gains) if the mean gain were ``least``."""
-        from scipy.stats import binom
+        from scipy.special import bdtrc
 
-        return float(binom.sf(outcome.sum() - 1, len(outcome), self.least))
+        gained = int(outcome.sum())
+        return 1.0 if gained == 0 else float(bdtrc(gained - 1, len(outcome), self.least))
 
 
 @dataclass(frozen=True)
@@ -106,18 +107,21 @@ class DropPromise:
 
     def p_value(self, outcome: np.ndarray) -> float:
         """The largest P(T <= t) over the hypotheses that are not ruled out, plus the risk of ruling one out."""
-        from scipy.stats import beta, binom
+        from scipy.special import bdtr, betaincinv, gammaln, xlog1py, xlogy
 
         n, total, changed = len(outcome), int(outcome.sum()), int(np.count_nonzero(outcome))
-        share = float(beta.ppf(1 - self.nuisance_risk, changed + 1, n - changed)) if changed < n else 1.0
+        share = float(betaincinv(changed + 1, n - changed, 1 - self.nuisance_risk)) if changed < n else 1.0
         share = max(share, self.most)
         if share > 0.5 or share == 0 or total > (n - 1) * self.most - 2:
             return 1.0
         # Counts far from their mean together weigh less than the rounding, which is added as well.
         half = 10 * np.sqrt(n * share * (1 - share)) + 10
         counts = np.arange(max(0, int(n * share - half)), min(n, int(n * share + half)) + 1)
-        weight = binom.pmf(counts, n, share)
-        below = binom.cdf(np.floor((counts + total) / 2), counts, (1 + self.most / share) / 2)
+        ways = gammaln(n + 1) - gammaln(counts + 1) - gammaln(n - counts + 1)
+        weight = np.exp(ways + xlogy(counts, share) + xlog1py(n - counts, -share))
+        # Of so many changed rows, at most this many for the worse; a negative number of them is impossible.
+        worse = np.floor((counts + total) / 2)
+        below = np.where(worse < 0, 0.0, bdtr(np.clip(worse, 0, counts), counts, (1 + self.most / share) / 2))
         rest = max(0.0, 1.0 - float(weight.sum()))
         return min(1.0, float((weight * below).sum()) + rest + self.nuisance_risk)
 
