@@ -3,9 +3,10 @@
     python benchmarks/experiments/validity.py
     python benchmarks/experiments/validity.py --scores cifar10.npz --out benchmarks/results/validity_cifar10.json
 
-Populations are three synthetic families, or the rows of a real score table. For every population, number of stages, number of rows and delta: the share of the samples whose certified policy
-breaks its promise on the population, which must be at most delta but for three standard errors of the simulation. A
-refused target breaks nothing; the share of refusals stands beside it.
+Populations are three synthetic families, or the rows of a real score table. For every population, number of stages,
+number of rows and delta: the share of the samples whose certified policy breaks its promise on the population, which
+must be at most delta but for three standard errors of the simulation. A refused target breaks nothing; the share of
+refusals stands beside it.
 """
 
 import itertools
