@@ -70,14 +70,16 @@ class EfficientNetLite(nn.Module):
         resolution: side in pixels to which the images are scaled (bilinear) before the first layer.
         classes: number of classes C.
         dropout: share of the features dropped before the last layer while training.
+        flip: after training, logits are the mean of those of the image and of its mirror image; twice the work.
 
     Shape:
         (n, 3, h, w) float -> (n, C) logits.
     """
 
-    def __init__(self, resolution: int = 224, classes: int = 10, dropout: float = 0.2) -> None:
+    def __init__(self, resolution: int = 224, classes: int = 10, dropout: float = 0.2, flip: bool = False) -> None:
         super().__init__()
         self.resolution = resolution
+        self.flip = flip
         self.stem = nn.Sequential(*_convolution(3, STEM_CHANNELS, kernel=3, stride=2), nn.ReLU6(inplace=True))
         blocks: list[nn.Module] = []
         in_channels = STEM_CHANNELS
@@ -92,6 +94,11 @@ class EfficientNetLite(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Computes the layers."""
+        if not self.flip or self.training:
+            return self._logits(x)
+        return (self._logits(x) + self._logits(x.flip(3))) / 2
+
+    def _logits(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[-1] != self.resolution:
             x = functional.interpolate(x, size=(self.resolution, self.resolution), mode="bilinear", antialias=False)
         features: torch.Tensor = self.features(self.blocks(self.stem(x)))

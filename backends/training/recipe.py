@@ -38,6 +38,8 @@ class Recipe(BaseModel):
         initial_weights: pretrained weights to start from (a name of ``cascade.backends.pretrained``).
         start_from: weights file of an earlier training of the same network, from the folder of the recipe; folded if
             that training's were.
+        start_share: share of the starting weights in the result, in [0, 1): the end of the training is averaged with
+            its start (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
         fold_norms: fold the batch norms into the convolutions before training (fine-tuning of a
             pretrained network: nearly twice as fast, and no statistics to go wrong).
         phases: epochs and network settings, in order.
@@ -63,6 +65,7 @@ class Recipe(BaseModel):
     held_out_rows: int = Field(default=2000, ge=0)
     initial_weights: str | None = None
     start_from: Path | None = None
+    start_share: float = Field(default=0.0, ge=0, lt=1)
     fold_norms: bool = False
     phases: list[Phase] = Field(min_length=1)
     final: dict[str, Any] = {}

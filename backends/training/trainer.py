@@ -75,6 +75,7 @@ class Trainer:
         self._check_rows()
         torch.manual_seed(self.recipe.seed)
         self.network = self._new_network()
+        start = {name: value.clone() for name, value in self.network.state_dict().items()}
         optimizer = self._optimizer()
         recipe = self.recipe.model_dump(mode="json")
         metadata = load_checkpoint(self.checkpoint, self.network, optimizer, recipe)
@@ -83,6 +84,7 @@ class Trainer:
             self.history.append(self._run_epoch(epoch, optimizer))
             metadata = {"recipe": recipe, "history": self.history}
             save_checkpoint(self.checkpoint, self.network, optimizer, metadata)
+        self._average_with(start)
         _set_attributes(self.network, self.recipe.final)
         self.network.eval()
         return self
@@ -97,6 +99,12 @@ class Trainer:
                 answers = self.network(batch).argmax(dim=1).numpy()
                 hits += int((answers == labels[start : start + EVALUATION_ROWS]).sum())
         return hits / len(rows) if len(rows) else float("nan")
+
+    def _average_with(self, start: dict[str, torch.Tensor]) -> None:
+        share = self.recipe.start_share
+        for name, value in self.network.state_dict().items():
+            if share and value.is_floating_point():
+                value.mul_(1 - share).add_(start[name], alpha=share)
 
     def _check_rows(self) -> None:
         left = len(self.rows) - self.recipe.held_out_rows

@@ -254,3 +254,15 @@ def test_a_recipes_epochs_belong_to_its_phases():
     wanted = recipe(phases=[{"epochs": 2, "set": {"strength": 1}}, {"epochs": 1, "set": {"strength": 2}}])
     assert wanted.epochs == 3
     assert [wanted.phase_at(epoch).set["strength"] for epoch in range(3)] == [1, 1, 2]
+
+
+def test_a_training_may_start_from_a_file_and_be_averaged_with_it(tmp_path):
+    first = trainer(tmp_path, recipe()).fit().network
+    weights = tmp_path / "first.safetensors"
+    save_weights(weights, first, {"folded": "false"})
+    apart = {"checkpoint": "apart"}
+    end = trainer(tmp_path, recipe(start_from=weights), **apart).fit().network
+    mean = trainer(tmp_path, recipe(start_from=weights, start_share=0.25), **apart).fit().network
+    for name, value in mean.state_dict().items():
+        expected = 0.75 * end.state_dict()[name] + 0.25 * first.state_dict()[name]
+        torch.testing.assert_close(value, expected)
