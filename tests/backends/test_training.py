@@ -10,6 +10,7 @@ from cascade.backends.networks.resnet import CifarResNet
 from cascade.backends.training.augmentation import crop_and_flip
 from cascade.backends.training.recipe import Recipe
 from cascade.backends.training.trainer import Trainer
+from cascade.backends.weights import save_weights
 from cascade.errors import ConfigError
 
 RANDOM = np.random.default_rng(0)
@@ -260,9 +261,7 @@ def test_a_training_may_start_from_a_file_and_be_averaged_with_it(tmp_path):
     first = trainer(tmp_path, recipe()).fit().network
     weights = tmp_path / "first.safetensors"
     save_weights(weights, first, {"folded": "false"})
-    apart = {"checkpoint": "apart"}
-    end = trainer(tmp_path, recipe(start_from=weights), **apart).fit().network
-    mean = trainer(tmp_path, recipe(start_from=weights, start_share=0.25), **apart).fit().network
+    end = trainer(tmp_path, recipe(start_from=weights)).fit().network
+    mean = trainer(tmp_path, recipe(start_from=weights, start_share=0.25)).fit().network
     for name, value in mean.state_dict().items():
-        expected = 0.75 * end.state_dict()[name] + 0.25 * first.state_dict()[name]
-        torch.testing.assert_close(value, expected)
+        torch.testing.assert_close(value, 0.75 * end.state_dict()[name] + 0.25 * first.state_dict()[name])
