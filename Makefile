@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-slow check format bench clean
+.PHONY: help demo test test-slow check format bench simulate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,10 +33,17 @@ format: .venv/installed-dev  ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/installed-dev  ## the figures of benchmarks/results, measured again (about 20 minutes)
+bench: .venv/installed-dev  ## the times of benchmarks/results, measured again (about 20 minutes; needs wrk)
 	$(BIN)/python benchmarks/experiments/cascade_against_biggest.py
 	$(BIN)/python benchmarks/experiments/http_one_row.py examples/cifar10/config.yaml --dataset cifar10
+	$(BIN)/python benchmarks/experiments/http_one_row.py examples/cifar10/light.yaml --dataset cifar10 \
+	    --out benchmarks/results/http_one_row_light.json
+	$(BIN)/python benchmarks/experiments/search_scaling.py
 	$(BIN)/python benchmarks/experiments/cascade_choice.py
+
+simulate: .venv/installed-dev  ## the simulations of benchmarks/results again (about an hour)
+	$(BIN)/python benchmarks/experiments/validity.py
+	$(BIN)/python benchmarks/experiments/tightness.py
 
 clean:  ## remove .venv and what the demo wrote
 	rm -rf .venv demo build dist *.egg-info
