@@ -59,3 +59,10 @@ def test_a_ladder_never_asks_for_more_than_its_hardest(hardest, easiest, name):
     assert len(set(steps)) == len(steps)
     assert steps == sorted(steps, reverse=name == "target_accuracy")
     assert steps[0] <= hardest + 1e-12 if name == "target_accuracy" else steps[0] >= hardest - 1e-12
+
+
+def test_a_policy_with_heads_is_refused(make_table):
+    table = make_table(300, 2, classes=3)
+    policy = calibrate(table, max_cost=5.0, routers=[("deferral", "identity")] * 2)
+    with pytest.raises(PolicyError, match="heads"):
+        certified_frontier(table, policy, table)
