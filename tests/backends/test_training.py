@@ -263,5 +263,6 @@ def test_a_training_may_start_from_a_file_and_be_averaged_with_it(tmp_path):
     save_weights(weights, first, {"folded": "false"})
     end = trainer(tmp_path, recipe(start_from=weights)).fit().network
     mean = trainer(tmp_path, recipe(start_from=weights, start_share=0.25)).fit().network
-    for name, value in mean.state_dict().items():
-        torch.testing.assert_close(value, 0.75 * end.state_dict()[name] + 0.25 * first.state_dict()[name])
+    parameters = dict(first.named_parameters()), dict(end.named_parameters())
+    for name, value in mean.named_parameters():
+        torch.testing.assert_close(value, 0.25 * parameters[0][name] + 0.75 * parameters[1][name])
