@@ -7,6 +7,8 @@ training images. Everything that is written goes into the folder ``demo``.
 import asyncio
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -117,16 +119,23 @@ def _serve_and_measure(config: CascadeConfig, policy: Policy, workload: Workload
 
 def _comparison(config: CascadeConfig, cascade: Measurement, biggest: Measurement) -> tuple[list[str], list[list[str]]]:
     names = [stage.name for stage in config.stages]
-    header = ["", "accuracy", "ms a row", "rows/s", *names]
-
-    def row(title: str, seen: Measurement) -> list[str]:
-        shares = [f"{seen.stage_share.get(name, 0.0):.1%}" for name in names]
-        return [title, f"{seen.accuracy:.2%}", f"{1e3 / seen.rows_per_s:.2f}", f"{seen.rows_per_s:,.0f}", *shares]
-
     faster = cascade.rows_per_s / biggest.rows_per_s
     points = 100 * ((cascade.accuracy or 0.0) - (biggest.accuracy or 0.0))
-    last = ["against it", f"{points:+.2f} points", f"{faster:.2f}x less", f"{faster:.2f}x", *[""] * len(names)]
-    return header, [row("cascade", cascade), row(f"{names[-1]} alone", biggest), last]
+
+    def row(title: str, text: Callable[[Measurement], str], against: str = "") -> list[str]:
+        return [title, text(cascade), text(biggest), against]
+
+    rows = [
+        row("accuracy", lambda seen: f"{seen.accuracy:.2%}", f"{points:+.2f} points"),
+        row("ms a row", lambda seen: f"{1e3 / seen.rows_per_s:.2f}", f"{faster:.2f}x less"),
+        row("rows/s", lambda seen: f"{seen.rows_per_s:,.0f}", f"{faster:.2f}x"),
+        *(row(f"rows answered by {name}", partial(_share, name)) for name in names),
+    ]
+    return ["", "cascade", f"{names[-1]} alone", "against it"], rows
+
+
+def _share(stage: str, seen: Measurement) -> str:
+    return f"{seen.stage_share.get(stage, 0.0):.1%}"
 
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:
