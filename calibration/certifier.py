@@ -6,9 +6,10 @@ from functools import cached_property
 import numpy as np
 
 from cascade.calibration.certification import Certified, certify
+from cascade.calibration.frontier import OperatingPoint
 from cascade.calibration.goal import Goal
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.sequence import Proposal, propose
+from cascade.calibration.sequence import propose
 
 __all__ = ["Certifier"]
 
@@ -29,7 +30,7 @@ class Certifier:
     test: RoutingProblem
 
     @cached_property
-    def proposed(self) -> list[Proposal]:
+    def proposed(self) -> list[OperatingPoint]:
         """By rising cost and gain."""
         return propose(self.search)
 

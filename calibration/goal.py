@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cascade.calibration.frontier import OperatingPoint
 from cascade.calibration.promises import CostPromise, DropPromise, GainPromise, Promise
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search import Target
-from cascade.calibration.sequence import Proposal
 from cascade.routers import answering_stage
 
 __all__ = ["Goal"]
@@ -108,7 +108,9 @@ class Goal:
         """The promise of each target."""
         return [part.promise(problem, delta) for part in self.parts]
 
-    def order(self, proposals: Sequence[Proposal], problem: RoutingProblem, tested_rows: int) -> list[Proposal]:
+    def order(
+        self, proposals: Sequence[OperatingPoint], problem: RoutingProblem, tested_rows: int
+    ) -> list[OperatingPoint]:
         """The order in which proposals are tested, the surest first.
 
         A cost is kept most surely by the cheapest, a gain by those that gain most, and both by those that gain most
@@ -128,7 +130,7 @@ class Goal:
         return list(proposals[:most])[::-1]
 
 
-def _clearly_within(budget: float, proposal: Proposal, problem: RoutingProblem, tested_rows: int) -> bool:
+def _clearly_within(budget: float, proposal: OperatingPoint, problem: RoutingProblem, tested_rows: int) -> bool:
     stage = answering_stage(problem.confidence, proposal.thresholds)
     cost = np.take_along_axis(problem.cost, stage[:, None], axis=1)
     return bool(budget - proposal.cost >= CLEAR_MARGIN * cost.std() / tested_rows**0.5)
