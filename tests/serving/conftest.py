@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from serving_process import free_port
 
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig
@@ -34,13 +35,13 @@ def probabilities(confidence):
 
 
 @pytest.fixture(scope="session")
-def config_path(tmp_path_factory, free_port):
+def config_path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fake")
     text = CONFIG.format(
         fake="cascade.backends.fake_backend:FakeBackend",
         small=probabilities(lambda row: 0.6 if row % 2 else 0.9),
         big=probabilities(lambda row: 0.97),
-        port=free_port,
+        port=free_port(),
     )
     (folder / "config.yaml").write_text(text)
     policy().save(folder / "policy.json")
@@ -54,12 +55,3 @@ def policy():
 @pytest.fixture(scope="session")
 def config(config_path):
     return CascadeConfig.load(config_path)
-
-
-@pytest.fixture(scope="session")
-def free_port():
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

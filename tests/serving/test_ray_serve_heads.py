@@ -1,22 +1,17 @@
 """Heads on a real Ray Serve: what the stages so far said travels through three segments."""
 
+import httpx
 import numpy as np
 import pytest
+from serving_process import serving_process
 
 from cascade.calibration import Policy, calibrate
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.cascade import Cascade, load_stages
 from cascade.collect import collect
 from cascade.config import CascadeConfig
-from cascade.serving.cluster import running_cascade
 
-pytestmark = [
-    pytest.mark.serve,
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.serve
 
 ROWS = 120
 STAGE = """
@@ -42,7 +37,7 @@ def test_the_served_decisions_are_those_of_the_engine_bit_for_bit(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(
         f"name: heads\nrows: {{dtype: int64}}\nstages:{stages}"
-        f"serving: {{port: {_free_port()}, segments: [[a], [b], [c]], max_batch_rows: 7}}\n"
+        "serving: {segments: [[a], [b], [c]], max_batch_rows: 7}\n"
     )
     config = CascadeConfig.load(path)
     loaded, rows = load_stages(config.stages), np.arange(ROWS)
@@ -53,16 +48,9 @@ def test_the_served_decisions_are_those_of_the_engine_bit_for_bit(tmp_path):
     policy = Policy(found.stages, found.routers, thresholds, table.cost)
     expected = Cascade(loaded, policy).predict(rows)
     assert len(np.unique(expected.stage)) == 3
-    with running_cascade(config, policy, tmp_path) as handle:
-        answers = handle.predict.remote(rows).result(timeout_s=60)
+    policy.save(tmp_path / "policy.json")
+    with serving_process(path, tmp_path / "log") as url:
+        answers = httpx.post(f"{url}/predict", json={"rows": rows.tolist()}, timeout=60).json()
     assert answers["stage"] == ["abc"[k] for k in expected.stage]
     assert answers["confidence"] == expected.confidence.tolist()
     assert answers["answer"] == expected.answer.tolist()
-
-
-def _free_port():
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

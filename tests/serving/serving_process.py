@@ -1,0 +1,35 @@
+"""``cascade serve`` in a process of its own: Ray is not made to be started twice in one."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+
+
+@contextmanager
+def serving_process(config_path, log):
+    """Yields the address of a served cascade on a free port; ends it with Ctrl-C, and checks that it ended well.
+
+    Args:
+        config_path: of the configuration.
+        log: file for what it says on standard error.
+    """
+    command = [sys.executable, "-m", "cascade", "serve", str(config_path), "--port", str(free_port()), "--json"]
+    with log.open("w") as err, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True) as process:
+        try:
+            line = process.stdout.readline()
+            assert line, f"the server did not start: {log.read_text()}"
+            yield json.loads(line)["serving"]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0, log.read_text()
+        finally:
+            process.kill()
+
+
+def free_port():
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
