@@ -7,9 +7,13 @@ __all__ = [
     "DeadlineExceeded",
     "MethodNotAllowed",
     "Overloaded",
+    "RequestError",
     "StageFailed",
+    "UnknownModel",
     "UnknownRoute",
     "UnsupportedBody",
+    "UnsupportedEncoding",
+    "http_headers",
     "http_status",
 ]
 
@@ -19,9 +23,11 @@ class RequestError(CascadeError):
 
     Attributes:
         status: of the HTTP response.
+        headers: (name, value) pairs that go with it, names in lower case.
     """
 
     status = 500
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class UnknownRoute(RequestError):
@@ -30,22 +36,48 @@ class UnknownRoute(RequestError):
     status = 404
 
 
+class UnknownModel(RequestError):
+    """No model of this name or version is served."""
+
+    status = 404
+
+
 class MethodNotAllowed(RequestError):
-    """The path exists, but not with this method."""
+    """The path exists, but not with this method.
+
+    Args:
+        message: what was asked.
+        allowed: the methods that the path has, with commas.
+    """
 
     status = 405
+
+    def __init__(self, message: str, allowed: str) -> None:
+        super().__init__(message, allowed)
+        self.headers = (("allow", allowed),)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class BodyTooLarge(RequestError):
     """More bytes, or more rows, than a request may have."""
 
     status = 413
+    headers = (("connection", "close"),)
 
 
 class UnsupportedBody(RequestError):
     """The content type is not one that is read."""
 
     status = 415
+
+
+class UnsupportedEncoding(RequestError):
+    """The body is compressed."""
+
+    status = 415
+    headers = (("accept-encoding", "identity"),)
 
 
 class StageFailed(RequestError):
@@ -58,6 +90,7 @@ class Overloaded(RequestError):
     """The queue is full; the request may be sent again later."""
 
     status = 503
+    headers = (("retry-after", "1"),)
 
 
 class DeadlineExceeded(RequestError):
@@ -71,3 +104,9 @@ def http_status(error: CascadeError) -> int:
     if isinstance(error, RequestError):
         return error.status
     return 400 if isinstance(error, RowsError) else 500
+
+
+def http_headers(error: CascadeError) -> list[tuple[bytes, bytes]]:
+    """The headers that go with an error, as ASGI wants them."""
+    headers = error.headers if isinstance(error, RequestError) else ()
+    return [(name.encode(), value.encode()) for name, value in headers]

@@ -1,49 +1,53 @@
 """The HTTP face of a gateway: a raw ASGI application."""
 
-import asyncio
+import functools
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol
+import math
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, NamedTuple
 
-import numpy as np
 import orjson
 
-from cascade.config import CascadeConfig
-from cascade.errors import CascadeError
+from cascade.errors import CascadeError, RowsError
+from cascade.serving import oip
 from cascade.serving.errors import (
     BodyTooLarge,
-    DeadlineExceeded,
     MethodNotAllowed,
-    Overloaded,
     UnknownRoute,
+    UnsupportedEncoding,
+    http_headers,
     http_status,
 )
-from cascade.serving.wire import decode_rows
+from cascade.serving.oip_http import HEADER_LENGTH, decode_inference, encode_inference
+from cascade.serving.openapi import openapi_document
+from cascade.serving.routes import MODELS, ROUTES
+from cascade.serving.service import Service
+from cascade.serving.wire import JSON_TYPE, RAW_TYPE, decode_rows
 
-__all__ = ["HttpApp", "Service"]
+__all__ = ["HttpApp"]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-RETRY_AFTER_S = 1
 logger = logging.getLogger(__name__)
 
 
-class Service(Protocol):
-    """What is behind the application."""
+class Reply(NamedTuple):
+    """A response that is not an error."""
 
-    config: CascadeConfig
+    body: bytes
+    kind: str = JSON_TYPE
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
-    async def answer_rows(self, rows: np.ndarray) -> dict[str, Any]:
-        """Answers checked rows, as columns."""
 
-    def describe_policy(self) -> dict[str, Any]:
-        """The policy in force."""
+# Handlers of a model's routes also take a version.
+Handler = Callable[..., Awaitable[Reply]]
+Methods = dict[str, Handler]
 
 
 class HttpApp:
-    """ASGI application: ``POST /predict``, ``GET /health``, ``GET /policy``.
+    """ASGI application with the routes of :data:`cascade.serving.routes.ROUTES`.
 
     Args:
         service: answers the requests.
@@ -51,11 +55,12 @@ class HttpApp:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self._routes: dict[str, tuple[str, Callable[[Message, Receive], Awaitable[dict[str, Any]]]]] = {
-            "/predict": ("POST", self._predict),
-            "/health": ("GET", self._health),
-            "/policy": ("GET", self._policy),
-        }
+        self._model = f"{MODELS}{service.config.name}"
+        self._methods: dict[str, Methods] = {}
+        for route in ROUTES:
+            if "{version}" not in route.path:
+                path = route.path.replace("{name}", service.config.name)
+                self._methods.setdefault(path, {})[route.method] = getattr(self, f"_{route.operation}")
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answers one request; every error becomes a status and one sentence."""
@@ -63,49 +68,117 @@ class HttpApp:
             return
         headers: list[tuple[bytes, bytes]] = []
         try:
-            status, content = 200, await self._route(scope, receive)
+            reply = await self._handler(scope["path"], scope["method"])(scope, receive)
+            status, headers = 200, [*reply.headers]
         except CascadeError as error:
-            status, content = http_status(error), {"error": str(error)}
-            if isinstance(error, Overloaded):
-                headers.append((b"retry-after", str(RETRY_AFTER_S).encode()))
-            if isinstance(error, BodyTooLarge):
-                headers.append((b"connection", b"close"))
+            reply, status, headers = _error(str(error)), http_status(error), http_headers(error)
         except ConnectionAbortedError:
             return
         except Exception:
             logger.exception("a request failed")
-            status, content = 500, {"error": "an internal error occurred"}
-        await _respond(send, status, content, headers)
+            reply, status = _error("an internal error occurred"), 500
+        headers.append((b"content-type", reply.kind.encode()))
+        headers.append((b"content-length", str(len(reply.body)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
 
-    async def _route(self, scope: Message, receive: Receive) -> dict[str, Any]:
-        method, handler = self._routes.get(scope["path"], ("", None))
+    def _handler(self, path: str, method: str) -> Handler:
+        methods = self._methods.get(path) or self._versioned(path)
+        handler = methods.get(method)
         if handler is None:
-            raise UnknownRoute(f"there is no {scope['path'][:100]!r}; there are {', '.join(self._routes)}")
-        if scope["method"] != method:
-            raise MethodNotAllowed(f"{scope['path']} is asked with {method}, not {scope['method'][:20]}")
-        return await handler(scope, receive)
+            allowed = ", ".join(methods)
+            raise MethodNotAllowed(f"{path[:100]!r} is asked with {allowed}, not {method[:20]!r}", allowed)
+        return handler
 
-    async def _predict(self, scope: Message, receive: Receive) -> dict[str, Any]:
-        serving = self.service.config.serving
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        body = await _read_body(headers, receive, serving.max_body_bytes)
+    def _versioned(self, path: str) -> Methods:
+        """What a path with a version has: that of the path without it, asked for this version."""
+        model, _, rest = path.partition("/versions/")
+        version, slash, ending = rest.partition("/")
+        methods = self._methods.get(model + slash + ending, {}) if model == self._model and version else {}
+        if methods:
+            return {method: functools.partial(handler, version=version) for method, handler in methods.items()}
+        if path.startswith(MODELS):
+            oip.check_model(self.service, path.removeprefix(MODELS).partition("/")[0])
+        raise UnknownRoute(f"there is no {path[:100]!r}; GET /openapi.json says what there is")
+
+    async def _predict(self, scope: Message, receive: Receive) -> Reply:
+        headers, body = await self._read(scope, receive)
         rows = decode_rows(headers, body, self.service.config)
-        try:
-            return await asyncio.wait_for(self.service.answer_rows(rows), serving.request_timeout_s)
-        except asyncio.TimeoutError as error:
-            raise DeadlineExceeded(f"no answer within {serving.request_timeout_s:g} s") from error
+        return Reply(orjson.dumps(await self.service.answer_rows(rows, timeout_s=_timeout_s(headers))))
 
-    async def _health(self, *_: object) -> dict[str, Any]:
-        return {"status": "ok", "name": self.service.config.name}
+    async def _health(self, *_: object) -> Reply:
+        return Reply(orjson.dumps({"status": "ok", "name": self.service.config.name}))
 
-    async def _policy(self, *_: object) -> dict[str, Any]:
-        return self.service.describe_policy()
+    async def _policy(self, *_: object) -> Reply:
+        return Reply(orjson.dumps(self.service.describe_policy()))
+
+    async def _openapi(self, *_: object) -> Reply:
+        return Reply(orjson.dumps(openapi_document(self.service.config)))
+
+    async def _server_metadata(self, *_: object) -> Reply:
+        return Reply(orjson.dumps(oip.server_metadata()))
+
+    async def _server_live(self, *_: object) -> Reply:
+        return Reply(orjson.dumps({"live": True}))
+
+    async def _server_ready(self, *_: object) -> Reply:
+        return Reply(orjson.dumps({"ready": True}))
+
+    async def _model_metadata(self, *_: object, version: str | None = None) -> Reply:
+        return Reply(
+            orjson.dumps(
+                oip.model_metadata(
+                    self.service.config, oip.check_model(self.service, self.service.config.name, version)
+                )
+            )
+        )
+
+    async def _model_ready(self, *_: object, version: str | None = None) -> Reply:
+        oip.check_model(self.service, self.service.config.name, version)
+        return Reply(orjson.dumps({"name": self.service.config.name, "ready": True}))
+
+    async def _model_infer(self, scope: Message, receive: Receive, version: str | None = None) -> Reply:
+        oip.check_model(self.service, self.service.config.name, version)
+        headers, body = await self._read(scope, receive)
+        inference = decode_inference(headers, body, self.service.config)
+        answers = await oip.answer(self.service, inference, version)
+        reply, json_bytes = encode_inference(inference, answers, self.service.config)
+        if json_bytes is None:
+            return Reply(reply)
+        return Reply(reply, RAW_TYPE, ((HEADER_LENGTH.encode(), str(json_bytes).encode()),))
+
+    async def _read(self, scope: Message, receive: Receive) -> tuple[dict[str, str], bytes]:
+        """The headers, with lower-case names, and the whole body."""
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        # Nothing is decompressed: a few bytes could become gigabytes.
+        encoding = headers.get("content-encoding", "identity")
+        if encoding.strip().lower() != "identity":
+            raise UnsupportedEncoding(f"content encoding {encoding[:40]!r} is not read; send the body as it is")
+        return headers, await _read_body(headers, receive, self.service.config.serving.max_body_bytes)
 
 
-async def _read_body(headers: dict[str, str], receive: Receive, most: int) -> bytes:
+def _error(message: str) -> Reply:
+    return Reply(orjson.dumps({"error": message}))
+
+
+def _timeout_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds in the header X-Timeout-Ms."""
+    text = headers.get("x-timeout-ms")
+    if text is None:
+        return None
+    try:
+        timeout_ms = float(text)
+    except ValueError:
+        timeout_ms = math.nan
+    if not 0 < timeout_ms < math.inf:
+        raise RowsError(f"X-Timeout-Ms must be a number of milliseconds above 0; got {text[:40]!r}")
+    return timeout_ms / 1e3
+
+
+async def _read_body(headers: Mapping[str, str], receive: Receive, most: int) -> bytes:
     announced = headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > most:
-        raise BodyTooLarge(f"a body may have {most} bytes; {announced} were announced")
+    if announced.isdecimal() and (len(announced) > 18 or int(announced) > most):
+        raise BodyTooLarge(f"a body may have {most} bytes; {announced[:20]} were announced")
     parts, size = [], 0
     while True:
         message = await receive()
@@ -118,10 +191,3 @@ async def _read_body(headers: dict[str, str], receive: Receive, most: int) -> by
         parts.append(part)
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-async def _respond(send: Send, status: int, content: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> None:
-    body = orjson.dumps(content)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

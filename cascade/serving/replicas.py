@@ -1,5 +1,6 @@
 """What runs in the replicas: a gateway with the first segment, and the later segments."""
 
+import asyncio
 import functools
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from cascade.config import CascadeConfig
 from cascade.engine import Answers, Segment
 from cascade.rows import check_rows
 from cascade.serving.batcher import Batcher, Forward
+from cascade.serving.errors import DeadlineExceeded
 from cascade.serving.http import HttpApp
 from cascade.serving.listener import Listener
 from cascade.serving.wire import answer_columns
@@ -102,10 +104,23 @@ class Gateway:
         """
         return await self.answer_rows(check_rows(rows, self.config.rows))
 
-    async def answer_rows(self, rows: np.ndarray) -> dict[str, Any]:
-        """Like :meth:`predict`, for rows that have been checked."""
+    async def answer_rows(self, rows: np.ndarray, timeout_s: float | None = None) -> dict[str, Any]:
+        """Like :meth:`predict`, for rows that have been checked.
+
+        Args:
+            rows: (n, ...) as the configuration says.
+            timeout_s: seconds that the caller waits; never more than ``serving.request_timeout_s``.
+
+        Raises:
+            DeadlineExceeded: no answer in time.
+        """
         policy = self._policy
-        answers = await self._batcher.answer(rows, policy)
+        longest = self.config.serving.request_timeout_s
+        timeout_s = longest if timeout_s is None else min(timeout_s, longest)
+        try:
+            answers = await asyncio.wait_for(self._batcher.answer(rows, policy), timeout_s)
+        except asyncio.TimeoutError as error:
+            raise DeadlineExceeded(f"no answer within {timeout_s:g} s") from error
         return answer_columns(answers, self._stages, self.config.classes) | {"policy_version": policy.version}
 
     def describe_policy(self) -> dict[str, Any]:

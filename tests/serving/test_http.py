@@ -1,50 +1,17 @@
 """The ASGI application, without Ray: every body and every mistake."""
 
-import asyncio
+import gzip
 import io
 import json
 
-import httpx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from local_service import POLICY, ConstantService, LocalService, ask
 
 from cascade.calibration import Policy
-from cascade.cascade import load_stages
-from cascade.engine import Segment
-from cascade.serving.batcher import Batcher
-from cascade.serving.errors import Overloaded
-from cascade.serving.http import HttpApp
-from cascade.serving.wire import answer_columns
-
-POLICY = Policy.from_thresholds(("small", "big"), np.array([0.8]))
-
-
-class LocalService:
-    """The gateway's logic in this process, all stages in one segment."""
-
-    def __init__(self, config):
-        self.config = config
-        self.batcher = Batcher(Segment(load_stages(config.stages)).run, None, 8, 100)
-
-    async def answer_rows(self, rows):
-        answers = await self.batcher.answer(rows, POLICY)
-        return answer_columns(answers, ("small", "big"), self.config.classes) | {"policy_version": POLICY.version}
-
-    def describe_policy(self):
-        return POLICY.to_dict() | {"version": POLICY.version}
-
-
-def ask(service, *requests):
-    """Sends requests at the same time; returns the responses in their order."""
-
-    async def main():
-        transport = httpx.ASGITransport(HttpApp(service))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await asyncio.gather(*(client.request(**request) for request in requests))
-
-    return asyncio.run(main())
+from cascade.serving.errors import DeadlineExceeded, Overloaded
 
 
 def post(body, **headers):
@@ -92,6 +59,8 @@ def test_all_bodies_give_the_same_answer(service):
     assert answer["policy_version"] == POLICY.version
 
 
+# An .npy file whose header is an expression nested so deep that reading it needs a parser of its own size.
+HOSTILE_NPY = b"\x93NUMPY\x01\x00" + (3000).to_bytes(2, "little") + b"-" * 2999 + b"1"
 RAW = {"content_type": "application/octet-stream"}
 BAD = {
     "empty body": (post(b""), 400, "empty"),
@@ -112,6 +81,11 @@ BAD = {
     "truncated npy": (post(npy(np.zeros((4, 2)))[:-8], content_type="application/x-npy"), 400, ".npy"),
     "body too large": (post(b"\0" * 5000, **RAW), 413, "4096"),
     "too many rows": (rows_json([[1, 1]] * 33), 413, "32 rows"),
+    "a text among numbers": (rows_json([[1, "x" * 50], [1, 2]]), 400, "text"),
+    "deep nesting": (post(b'{"rows": ' + b"[" * 900 + b"]" * 900 + b"}"), 400, "rows"),
+    "endless nesting": (post(b'{"rows": ' + b"[" * 2000), 400, "JSON"),
+    "npy header of nonsense": (post(HOSTILE_NPY, content_type="application/x-npy"), 400, ".npy"),
+    "compressed": (post(gzip.compress(b"\0" * 100_000), content_encoding="gzip", **RAW), 415, "encoding"),
     "unknown type": (post(b"x", content_type="text/html"), 415, "text/html"),
     "unknown route": ({"method": "GET", "url": "/nowhere"}, 404, "/nowhere"),
     "wrong method": ({"method": "GET", "url": "/predict"}, 405, "POST"),
@@ -140,25 +114,13 @@ def test_no_body_is_an_internal_error(config, body, kind, shape, dtype):
     headers = {"content_type": kind}
     headers |= {} if shape is None else {"x_shape": shape}
     headers |= {} if dtype is None else {"x_dtype": dtype}
-    (response,) = ask(SumService(config), post(body, **headers))
+    (response,) = ask(ConstantService(config), post(body, **headers))
     assert response.status_code in (200, 400, 413, 415), response.text
 
 
-class SumService:
-    """Takes whatever passed the checks."""
-
-    def __init__(self, config):
-        self.config = config
-
-    async def answer_rows(self, rows):
-        assert rows.dtype == np.int64
-        assert rows.shape[1:] == (2,)
-        return {"rows": len(rows)}
-
-
 def test_overload_says_when_to_come_back(config):
-    class Full(SumService):
-        async def answer_rows(self, rows):
+    class Full(ConstantService):
+        async def answer_rows(self, rows, timeout_s=None):
             raise Overloaded("full")
 
     (response,) = ask(Full(config), rows_json([[1, 2]]))
@@ -166,19 +128,41 @@ def test_overload_says_when_to_come_back(config):
     assert response.headers["retry-after"] == "1"
 
 
-def test_a_late_answer_is_a_504(config):
-    class Slow(SumService):
-        async def answer_rows(self, rows):
-            await asyncio.sleep(5)
+def test_a_refusal_says_what_is_taken_instead(config):
+    method, encoding = ask(
+        ConstantService(config), {"method": "PUT", "url": "/predict"}, post(b"x", content_encoding="br", **RAW)
+    )
+    assert method.headers["allow"] == "POST"
+    assert encoding.headers["accept-encoding"] == "identity"
 
-    hasty = config.model_copy(update={"serving": config.serving.model_copy(update={"request_timeout_s": 0.05})})
-    (response,) = ask(Slow(hasty), rows_json([[1, 2]]))
-    assert response.status_code == 504
+
+def test_an_encoding_that_changes_nothing_is_taken(config):
+    (response,) = ask(ConstantService(config), post(b"\0" * 16, content_encoding="Identity", **RAW))
+    assert response.json()["answer"] == [0]
+
+
+@pytest.mark.parametrize(("header", "timeout_s"), [({}, None), ({"x_timeout_ms": "250"}, 0.25)])
+def test_the_caller_may_say_how_long_it_waits_and_late_is_504(config, header, timeout_s):
+    asked = []
+
+    class Slow(ConstantService):
+        async def answer_rows(self, rows, timeout_s=None):
+            asked.append(timeout_s)
+            raise DeadlineExceeded("no answer in time")
+
+    (response,) = ask(Slow(config), post(b"\0" * 16, **RAW, **header))
+    assert (response.status_code, asked) == (504, [timeout_s])
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon", ""])
+def test_a_time_to_wait_is_a_number_above_zero(config, text):
+    (response,) = ask(ConstantService(config), post(b"\0" * 16, x_timeout_ms=text, **RAW))
+    assert (response.status_code, "X-Timeout-Ms" in response.text) == (400, True)
 
 
 def test_an_unexpected_error_tells_nothing_of_the_inside(config):
-    class Broken(SumService):
-        async def answer_rows(self, rows):
+    class Broken(ConstantService):
+        async def answer_rows(self, rows, timeout_s=None):
             raise ZeroDivisionError("secret")
 
     (response,) = ask(Broken(config), rows_json([[1, 2]]))

@@ -1,0 +1,185 @@
+"""The OpenAPI document of a served cascade, made from its routes and its configuration."""
+
+from typing import Any
+
+import cascade
+from cascade.config import CascadeConfig, RowsConfig
+from cascade.serving.oip import INPUT, OUTPUTS
+from cascade.serving.routes import ROUTES, Route
+from cascade.serving.wire import JSON_TYPE, NPY_TYPE, RAW_TYPE
+
+__all__ = ["openapi_document"]
+
+Schema = dict[str, Any]
+
+ERRORS = {
+    400: "The body is not what it must be.",
+    404: "No such path, model or version.",
+    405: "The path has other methods.",
+    413: "More bytes or rows than a request may have.",
+    415: "A content type or encoding that is not read.",
+    500: "A stage failed on these rows.",
+    503: "The queue is full; Retry-After says when to come back.",
+    504: "No answer in time.",
+}
+_TYPES = {"INT64": "integer", "FP64": "number", "BYTES": "string", "BOOL": "boolean"}
+_TEXT: Schema = {"type": "string"}
+_WHOLE: Schema = {"type": "integer"}
+_BINARY: Schema = {"type": "string", "format": "binary"}
+_PARAMETERS: Schema = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
+
+
+def openapi_document(config: CascadeConfig) -> dict[str, Any]:
+    """The document, OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.1.html).
+
+    Args:
+        config: of the cascade: its name, its rows and its limits stand in the document.
+    """
+    paths: dict[str, Any] = {}
+    for route in ROUTES:
+        path = route.path.replace("{name}", config.name)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": config.name, "version": cascade.__version__, "description": "A served prediction cascade."},
+        "paths": paths,
+        "components": {"schemas": _schemas(config)},
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    versioned = "{version}" in route.path
+    parameters = [_parameter("version", "path", _TEXT, "Version of the policy.")] if versioned else []
+    asks = route.method == "POST"
+    operation: dict[str, Any] = {
+        "operationId": route.operation + ("_of_version" if versioned else ""),
+        "summary": route.summary,
+        "tags": ["Open Inference Protocol" if route.path.startswith("/v2") else "cascade"],
+        "parameters": [*parameters, *_HEADERS.get(route.operation, ())],
+        "responses": {
+            "200": {"description": "The answer.", "content": _ANSWERS[route.operation]},
+            **{str(status): _error(ERRORS[status]) for status in ERRORS if asks or (versioned and status == 404)},
+        },
+    }
+    if asks:
+        operation["requestBody"] = {"required": True, "content": _BODIES[route.operation]}
+    return operation
+
+
+def _parameter(name: str, place: str, schema: Schema, description: str) -> dict[str, Any]:
+    return {"name": name, "in": place, "required": place == "path", "schema": schema, "description": description}
+
+
+def _error(description: str) -> dict[str, Any]:
+    return {"description": description, "content": _json("Error")}
+
+
+def _json(schema: str) -> dict[str, Any]:
+    return {JSON_TYPE: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+_LENGTH = _parameter(
+    "Inference-Header-Content-Length", "header", {"type": "integer", "minimum": 0}, "Bytes of the JSON before tensors."
+)
+_HEADERS = {
+    "predict": (
+        _parameter("X-Dtype", "header", _TEXT, "Of raw rows; by default the configuration's."),
+        _parameter("X-Shape", "header", _TEXT, "Of raw rows, such as 64,32,32,3."),
+        _parameter("X-Timeout-Ms", "header", {"type": "number", "exclusiveMinimum": 0}, "How long the caller waits."),
+    ),
+    "model_infer": (_LENGTH,),
+}
+_BODIES = {
+    "predict": {**_json("Rows"), RAW_TYPE: {"schema": _BINARY}, NPY_TYPE: {"schema": _BINARY}},
+    "model_infer": {**_json("InferenceRequest"), RAW_TYPE: {"schema": _BINARY}},
+}
+_ANSWERS = {
+    "predict": _json("Answers"),
+    "health": _json("Health"),
+    "policy": _json("Policy"),
+    "openapi": {JSON_TYPE: {"schema": {"type": "object"}}},
+    "server_metadata": _json("ServerMetadata"),
+    "server_live": _json("Live"),
+    "server_ready": _json("Ready"),
+    "model_metadata": _json("ModelMetadata"),
+    "model_ready": _json("ModelReady"),
+    "model_infer": {**_json("InferenceResponse"), RAW_TYPE: {"schema": _BINARY}},
+}
+
+
+def _schemas(config: CascadeConfig) -> dict[str, Schema]:
+    truth: Schema = {"type": "boolean"}
+    tensors = {"type": "array", "items": {"$ref": "#/components/schemas/TensorMetadata"}}
+    return {
+        "Error": _object({"error": _TEXT}),
+        "Rows": _object({"rows": _rows(config)}, closed=True),
+        "Answers": _answers(config),
+        "Health": _object({"status": _TEXT, "name": _TEXT}),
+        "Policy": _object({"version": _TEXT}),
+        "ServerMetadata": _object({"name": _TEXT, "version": _TEXT, "extensions": _list(_TEXT)}),
+        "Live": _object({"live": truth}),
+        "Ready": _object({"ready": truth}),
+        "ModelReady": _object({"name": _TEXT, "ready": truth}),
+        "TensorMetadata": _object({"name": _TEXT, "datatype": _TEXT, "shape": _list(_WHOLE)}),
+        "ModelMetadata": _object(
+            {"name": _TEXT, "versions": _list(_TEXT), "platform": _TEXT, "inputs": tensors, "outputs": tensors}
+        ),
+        "InferenceRequest": _object(
+            {"inputs": _list(_input_tensor(config)) | {"minItems": 1, "maxItems": 1}},
+            {"id": _TEXT, "parameters": _PARAMETERS, "outputs": _list(_requested_output())},
+        ),
+        "InferenceResponse": _object(
+            {
+                "model_name": _TEXT,
+                "model_version": _TEXT,
+                "parameters": _PARAMETERS,
+                "outputs": _list(_output_tensor()),
+            },
+            {"id": _TEXT},
+        ),
+    }
+
+
+def _object(required: dict[str, Schema], optional: dict[str, Schema] | None = None, *, closed: bool = False) -> Schema:
+    schema = {"type": "object", "properties": required | (optional or {}), "required": list(required)}
+    return schema | ({"additionalProperties": False} if closed else {})
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _rows(config: CascadeConfig) -> Schema:
+    schema = _value(config.rows)
+    for size in reversed(config.rows.shape):
+        schema = _list(schema) | {"minItems": size, "maxItems": size}
+    return _list(schema) | {"minItems": 1, "maxItems": config.serving.max_request_rows}
+
+
+def _value(rows: RowsConfig) -> Schema:
+    kinds = {"b": "boolean", "i": "integer", "u": "integer", "f": "number"}
+    return {"type": "string" if rows.dtype == "text" else kinds[rows.numpy_dtype.kind]}
+
+
+def _answers(config: CascadeConfig) -> Schema:
+    columns = {name: _list({"type": _TYPES[datatype]}) for name, datatype in OUTPUTS.items()}
+    if config.classes is None:
+        del columns["label"]
+    return _object(columns | {"policy_version": _TEXT})
+
+
+def _input_tensor(config: CascadeConfig) -> Schema:
+    shape = {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1 + len(config.rows.shape)}
+    return _object(
+        {"name": {"const": INPUT}, "datatype": _TEXT, "shape": shape},
+        {"data": {"type": "array"}, "parameters": _PARAMETERS},
+    )
+
+
+def _requested_output() -> Schema:
+    return _object({"name": {"enum": list(OUTPUTS)}}, {"parameters": _PARAMETERS})
+
+
+def _output_tensor() -> Schema:
+    described = {"name": {"enum": list(OUTPUTS)}, "datatype": _TEXT, "shape": _list(_WHOLE)}
+    return _object(described, {"data": {"type": "array"}, "parameters": _PARAMETERS})

@@ -1,0 +1,43 @@
+"""What can be asked over HTTP: the table that the application and its OpenAPI document are made from."""
+
+from typing import NamedTuple
+
+__all__ = ["MODELS", "ROUTES", "Route"]
+
+MODELS = "/v2/models/"
+_MODEL = MODELS + "{name}"
+_VERSION = _MODEL + "/versions/{version}"
+
+
+class Route(NamedTuple):
+    """A path with a method.
+
+    Attributes:
+        method: of HTTP.
+        path: a template; "{name}" stands for the cascade's name, "{version}" for the version of its policy.
+        operation: what is done, the name of the application's handler.
+        summary: one line.
+    """
+
+    method: str
+    path: str
+    operation: str
+    summary: str
+
+
+ROUTES = (
+    Route("POST", "/predict", "predict", "Answer rows."),
+    Route("GET", "/health", "health", "Whether requests are taken."),
+    Route("GET", "/policy", "policy", "The policy in force."),
+    Route("GET", "/openapi.json", "openapi", "This document."),
+    Route("GET", "/v2", "server_metadata", "The server and its extensions."),
+    Route("GET", "/v2/health/live", "server_live", "Whether the server is up."),
+    Route("GET", "/v2/health/ready", "server_ready", "Whether the server takes requests."),
+    Route("GET", _MODEL, "model_metadata", "What the cascade takes and answers."),
+    Route("GET", _VERSION, "model_metadata", "The same, if this policy is in force."),
+    Route("GET", f"{_MODEL}/ready", "model_ready", "Whether the cascade takes requests."),
+    Route("GET", f"{_VERSION}/ready", "model_ready", "Whether this policy is in force."),
+    Route("POST", f"{_MODEL}/infer", "model_infer", "Answer the rows of a tensor."),
+    Route("POST", f"{_VERSION}/infer", "model_infer", "The same, if this policy is in force."),
+)
+"""Every path and method; the application refuses all others."""

@@ -1,0 +1,58 @@
+"""Services without Ray, behind the real ASGI application."""
+
+import asyncio
+
+import httpx
+import numpy as np
+
+from cascade.calibration import Policy
+from cascade.cascade import load_stages
+from cascade.engine import Segment
+from cascade.serving.batcher import Batcher
+from cascade.serving.http import HttpApp
+from cascade.serving.wire import answer_columns
+
+POLICY = Policy.from_thresholds(("small", "big"), np.array([0.8]))
+
+
+class LocalService:
+    """The gateway's logic in this process, all stages in one segment."""
+
+    def __init__(self, config):
+        self.config = config
+        self.batcher = Batcher(Segment(load_stages(config.stages)).run, None, 8, 100)
+
+    async def answer_rows(self, rows, timeout_s=None):
+        answers = await self.batcher.answer(rows, POLICY)
+        return answer_columns(answers, ("small", "big"), self.config.classes) | {"policy_version": POLICY.version}
+
+    def describe_policy(self):
+        return POLICY.to_dict() | {"version": POLICY.version}
+
+
+def ask(service, *requests):
+    """Sends requests at the same time; returns the responses in their order."""
+
+    async def main():
+        transport = httpx.ASGITransport(HttpApp(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await asyncio.gather(*(client.request(**request) for request in requests))
+
+    return asyncio.run(main())
+
+
+class ConstantService:
+    """Takes whatever passed the checks, and always says the same."""
+
+    def __init__(self, config):
+        self.config = config
+
+    async def answer_rows(self, rows, timeout_s=None):
+        assert rows.dtype == np.int64
+        assert rows.shape[1:] == (2,)
+        n = len(rows)
+        columns = {"answer": [0] * n, "stage": ["small"] * n, "confidence": [0.5] * n, "cost": [1.0] * n}
+        return columns | {"label": ["zero"] * n, "policy_version": POLICY.version}
+
+    def describe_policy(self):
+        return {"version": POLICY.version}
