@@ -120,6 +120,7 @@ class ServingConfig(_Config):
         max_request_rows: most rows of one request.
         max_body_bytes: longest body of a request.
         request_timeout_s: after it a request is answered with 504.
+        grpc_port: of a second listener, for the Open Inference Protocol over gRPC; ``None`` for none.
     """
 
     host: str = "127.0.0.1"
@@ -131,6 +132,13 @@ class ServingConfig(_Config):
     max_request_rows: Annotated[int, Field(ge=1)] = 1024
     max_body_bytes: Annotated[int, Field(ge=1)] = 16 * MIB
     request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    grpc_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.grpc_port == self.port:
+            raise ValueError(f"port and grpc_port must differ; both are {self.port}")
+        return self
 
 
 class CascadeConfig(_Config):

@@ -34,6 +34,9 @@ def serve(
     with running_cascade(config, policy, config_path.resolve().parent):
         segments = [[stage.name for stage in segment] for segment in config.segments]
         url = f"http://{config.serving.host}:{config.serving.port}"
-        print_result({"serving": url, "policy_version": policy.version, "segments": segments}, as_json)
+        said = {"serving": url, "policy_version": policy.version, "segments": segments}
+        if config.serving.grpc_port is not None:
+            said["grpc"] = f"{config.serving.host}:{config.serving.grpc_port}"
+        print_result(said, as_json)
         while not stop.wait(0.5):
             pass

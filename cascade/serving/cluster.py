@@ -34,7 +34,7 @@ def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iter
         The handle of the gateway, with ``predict.remote(rows)``.
 
     Raises:
-        ConfigError: the port is taken, or the cluster cannot be joined.
+        ConfigError: a port is taken, or the cluster cannot be joined.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -46,7 +46,8 @@ def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iter
     application = new_application(config, policy, folder)
     joined = bool(os.environ.get("RAY_ADDRESS"))
     if not joined:
-        _check_port(config.serving.host, config.serving.port)
+        for port in filter(None, (config.serving.port, config.serving.grpc_port)):
+            _check_port(config.serving.host, port)
     try:
         ray.init(**_ray_options(config, folder, joined))
     except ConnectionError as error:

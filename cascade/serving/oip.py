@@ -154,13 +154,22 @@ def check_model(service: Service, name: str, version: str | None = None) -> str:
     return _check_version(version, current)
 
 
-async def answer(service: Service, inference: Inference, version: str | None) -> dict[str, Any]:
+async def answer(
+    service: Service, inference: Inference, version: str | None, remaining_s: float | None = None
+) -> dict[str, Any]:
     """The answer's columns.
+
+    Args:
+        service: answers.
+        inference: the request.
+        version: that was asked for, if any.
+        remaining_s: seconds until the caller hangs up, if it will; the request's own time to wait may be shorter.
 
     Raises:
         UnknownModel: another policy came into force before the rows were taken.
     """
-    columns = await service.answer_rows(inference.rows, timeout_s=inference.timeout_s)
+    limits = [limit for limit in (inference.timeout_s, remaining_s) if limit is not None]
+    columns = await service.answer_rows(inference.rows, timeout_s=min(limits, default=None))
     _check_version(version, columns["policy_version"])
     return columns
 

@@ -15,6 +15,7 @@ from cascade.engine import Answers, Segment
 from cascade.rows import check_rows
 from cascade.serving.batcher import Batcher, Forward
 from cascade.serving.errors import DeadlineExceeded
+from cascade.serving.grpc_listener import GrpcListener
 from cascade.serving.http import HttpApp
 from cascade.serving.listener import Listener
 from cascade.serving.wire import answer_columns
@@ -69,7 +70,7 @@ class SegmentReplica:
 
 
 class Gateway:
-    """The first segment, together with the HTTP listener.
+    """The first segment, together with the listeners: HTTP, and gRPC if it has a port.
 
     Args:
         config: of the cascade.
@@ -86,8 +87,12 @@ class Gateway:
         self._stages = [stage.name for stage in config.stages]
         self._policy = check_policy(Policy.from_json(policy_json), self._stages)
         self._batcher = _new_batcher(config, folder, 0, following)
-        self._listener = Listener(HttpApp(self), config.serving.host, config.serving.port)
-        await self._listener.start()
+        host, grpc_port = config.serving.host, config.serving.grpc_port
+        self._listeners: list[Listener | GrpcListener] = [Listener(HttpApp(self), host, config.serving.port)]
+        if grpc_port is not None:
+            self._listeners.append(GrpcListener(self, host, grpc_port))
+        for listener in self._listeners:
+            await listener.start()
 
     async def predict(self, rows: Any) -> dict[str, Any]:
         """Answers rows from inside the cluster.
@@ -129,10 +134,9 @@ class Gateway:
 
     async def check_health(self) -> None:
         """Asked by Ray Serve now and then; raising makes it start the replica anew."""
-        if not self._listener.alive:
-            raise RuntimeError("the HTTP listener has stopped")
+        if not all(listener.alive for listener in self._listeners):
+            raise RuntimeError("a listener has stopped")
 
     async def __del__(self) -> None:
-        listener = getattr(self, "_listener", None)
-        if listener is not None:
+        for listener in getattr(self, "_listeners", ()):
             await listener.stop()
