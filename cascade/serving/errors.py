@@ -8,6 +8,7 @@ __all__ = [
     "MethodNotAllowed",
     "Overloaded",
     "StageFailed",
+    "Unavailable",
     "UnknownRoute",
     "UnsupportedBody",
     "http_status",
@@ -56,6 +57,12 @@ class StageFailed(RequestError):
 
 class Overloaded(RequestError):
     """The queue is full; the request may be sent again later."""
+
+    status = 503
+
+
+class Unavailable(RequestError):
+    """A later segment is gone, or cannot be reached; the request may be sent again later."""
 
     status = 503
 

@@ -1,8 +1,7 @@
 """The HTTP face of a gateway: a raw ASGI application."""
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,11 +9,12 @@ import orjson
 
 from cascade.config import CascadeConfig
 from cascade.errors import CascadeError
+from cascade.serving.disconnect import while_connected
 from cascade.serving.errors import (
     BodyTooLarge,
-    DeadlineExceeded,
     MethodNotAllowed,
     Overloaded,
+    Unavailable,
     UnknownRoute,
     http_status,
 )
@@ -35,8 +35,8 @@ class Service(Protocol):
 
     config: CascadeConfig
 
-    async def answer_rows(self, rows: np.ndarray) -> dict[str, Any]:
-        """Answers checked rows, as columns."""
+    def answer_rows(self, rows: np.ndarray, timeout_s: float | None = None) -> Coroutine[Any, Any, dict[str, Any]]:
+        """Answers checked rows, as columns, within the given seconds and those of the configuration."""
 
     def describe_policy(self) -> dict[str, Any]:
         """The policy in force."""
@@ -66,7 +66,7 @@ class HttpApp:
             status, content = 200, await self._route(scope, receive)
         except CascadeError as error:
             status, content = http_status(error), {"error": str(error)}
-            if isinstance(error, Overloaded):
+            if isinstance(error, Overloaded | Unavailable):
                 headers.append((b"retry-after", str(RETRY_AFTER_S).encode()))
             if isinstance(error, BodyTooLarge):
                 headers.append((b"connection", b"close"))
@@ -90,10 +90,7 @@ class HttpApp:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         body = await _read_body(headers, receive, serving.max_body_bytes)
         rows = decode_rows(headers, body, self.service.config)
-        try:
-            return await asyncio.wait_for(self.service.answer_rows(rows), serving.request_timeout_s)
-        except asyncio.TimeoutError as error:
-            raise DeadlineExceeded(f"no answer within {serving.request_timeout_s:g} s") from error
+        return await while_connected(receive, self.service.answer_rows(rows))
 
     async def _health(self, *_: object) -> dict[str, Any]:
         return {"status": "ok", "name": self.service.config.name}
