@@ -6,6 +6,7 @@ segment as one array, without holding up the next batch.
 """
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,8 @@ Forward = Callable[[np.ndarray, Policy, np.ndarray | None, float], Awaitable[Ans
 # With a fallback, answers of later segments must be back a little before the caller's own deadline.
 RETURN_SHARE = 0.1
 MOST_RETURN_S = 0.05
+
+logger = logging.getLogger(__name__)
 
 
 class Batcher:
@@ -126,6 +129,7 @@ class Batcher:
             answers = await loop.run_in_executor(self._thread, self._run, batch.rows, batch.policy, batch.evidence)
         except Exception as error:
             if len(batch.pieces) == 1:
+                logger.warning("a stage failed on %d rows", len(batch.rows), exc_info=error)
                 batch.pieces[0].call.fail(_request_error(error))
                 return
             for half in batch.halves():
