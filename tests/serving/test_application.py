@@ -6,7 +6,6 @@ import pytest
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig, ServingConfig
 from cascade.errors import ConfigError
-from cascade.serving.application import new_application
 
 pytestmark = [
     # What importing Ray says of itself.
@@ -23,6 +22,8 @@ BACKEND = {
 
 def deployments(tmp_path, *options, **serving):
     """The deployments of stages with these ``deployment`` keys, the gateway's first."""
+    from cascade.serving.application import new_application
+
     stages = [{"name": f"s{i}", "backend": BACKEND, "deployment": keys} for i, keys in enumerate(options)]
     alone = [[stage["name"]] for stage in stages]
     config = CascadeConfig(
@@ -59,7 +60,7 @@ def test_automatic_replicas_count_batches_and_keep_what_is_given(tmp_path):
 
 @pytest.mark.parametrize("keys", [{"num_replicas": "auto"}, {"autoscaling_config": {"max_replicas": 3}}])
 def test_gateways_that_listen_themselves_cannot_be_scaled_by_ray_serve(tmp_path, keys):
-    with pytest.raises(ConfigError, match="'s0'.*listener"):
+    with pytest.raises(ConfigError, match=r"'s0'.*listener"):
         deployments(tmp_path, keys, {})
     gateway, _ = deployments(tmp_path, keys, {}, listener="serve")
     assert gateway._deployment_config.autoscaling_config.max_replicas in (3, 16)
