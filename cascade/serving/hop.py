@@ -16,16 +16,16 @@ from cascade.serving.errors import DeadlineExceeded, Overloaded, StageFailed, Un
 
 __all__ = ["BY_REFERENCE_BYTES", "Hop"]
 
-# Where calls go by gRPC (RAY_SERVE_USE_GRPC_BY_DEFAULT), Ray Serve refuses messages of more than 4 MB. Elsewhere they
-# are actor calls, and Ray itself puts arguments of more than 100 kB into the object store.
-BY_REFERENCE_BYTES = 2_000_000
+# Where the object store begins to be quicker than gRPC (benchmarks/experiments/hop_cost.py), well below the 4 MB at
+# which Ray Serve's gRPC ends.
+BY_REFERENCE_BYTES = 1_000_000
 BYTES_PER_CHARACTER = 4
 
 logger = logging.getLogger(__name__)
 
 
 class Hop:
-    """Asks the next segment.
+    """Asks the next segment: small arrays by gRPC, large ones through the object store, from which Ray frees them.
 
     A replica that dies while it answers is asked once more, through the handle, which knows of others or waits for
     the one that Ray Serve starts: rows may be scored twice, answers cannot differ.
@@ -37,7 +37,7 @@ class Hop:
 
     def __init__(self, handle: DeploymentHandle[Any], name: str) -> None:
         self._name = name
-        self._run = handle.options(method_name="run")
+        self._run_by_value = handle.options(method_name="run", _by_reference=False)
         self._run_by_reference = handle.options(method_name="run", _by_reference=True)
 
     async def ask(self, rows: np.ndarray, policy: Policy, evidence: np.ndarray | None, timeout_s: float) -> Answers:
@@ -57,7 +57,7 @@ class Hop:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         large = _bytes(rows) + (0 if evidence is None else evidence.nbytes) > BY_REFERENCE_BYTES
-        run = self._run_by_reference if large else self._run
+        run = self._run_by_reference if large else self._run_by_value
         try:
             return await _result(run.remote(rows, policy.to_json(), evidence, timeout_s))
         except CascadeError:
