@@ -116,10 +116,14 @@ class ServingConfig(_Config):
             process of its own and all others share the gateway.
         gateways: replicas of the first segment, each with a listener on the same port.
         max_batch_rows: most rows of a micro-batch.
-        max_queue_rows: rows waiting at a gateway; beyond it requests are refused with 503.
+        max_queue_rows: rows waiting at a replica of a segment, and rows that it asks the next segment about at a
+            time; beyond it requests are refused with 503.
         max_request_rows: most rows of one request.
         max_body_bytes: longest body of a request.
-        request_timeout_s: after it a request is answered with 504.
+        request_timeout_s: after it a request is answered with 504; a request may ask for less.
+        on_failure: what becomes of a row whose later stages failed, are gone or are late: "error", or "degrade" for
+            the best answer so far, marked as degraded.
+        listener: "own" for gateways that listen themselves, or "serve" for Ray Serve's proxy in front of them.
         grpc_port: of a second listener, for the Open Inference Protocol over gRPC; ``None`` for none.
     """
 
@@ -132,6 +136,8 @@ class ServingConfig(_Config):
     max_request_rows: Annotated[int, Field(ge=1)] = 1024
     max_body_bytes: Annotated[int, Field(ge=1)] = 16 * MIB
     request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    on_failure: Literal["error", "degrade"] = "error"
+    listener: Literal["own", "serve"] = "own"
     grpc_port: Annotated[int, Field(ge=1, le=65535)] | None = None
 
     @model_validator(mode="after")

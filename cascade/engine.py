@@ -27,6 +27,8 @@ class Answers:
         cost: (n,) float64, cost of all stages that looked at the row.
         evidence: (p, 5 s) float64 of the p pending rows, in their order: what the s stages so far said, to be handed
             to the segment that goes on with them; ``None`` where the policy has no heads that look at it.
+        degraded: (n,) bool, the rows whose stage was not sure of them, and is taken at its word because no later one
+            answered; ``None`` if there are none.
     """
 
     answer: np.ndarray
@@ -34,6 +36,7 @@ class Answers:
     confidence: np.ndarray
     cost: np.ndarray
     evidence: np.ndarray | None = None
+    degraded: np.ndarray | None = None
 
     @classmethod
     def empty(cls, n: int) -> "Answers":
@@ -45,7 +48,8 @@ class Answers:
 
     def take(self, rows: np.ndarray | slice) -> "Answers":
         """The answers of some rows, without evidence."""
-        return Answers(self.answer[rows], self.stage[rows], self.confidence[rows], self.cost[rows])
+        degraded = None if self.degraded is None else self.degraded[rows]
+        return Answers(self.answer[rows], self.stage[rows], self.confidence[rows], self.cost[rows], degraded=degraded)
 
     def put(self, rows: np.ndarray, later: "Answers") -> None:
         """Writes what a later segment said over rows of these answers, and adds its cost.

@@ -10,6 +10,7 @@ from cascade.cli.check import check
 from cascade.cli.collect import collect
 from cascade.cli.data import data
 from cascade.cli.evaluate import evaluate
+from cascade.cli.plan import plan
 from cascade.cli.report import report
 from cascade.cli.search import search
 from cascade.cli.serve import serve
@@ -25,6 +26,7 @@ app.command()(calibrate)
 app.command()(search)
 app.command()(evaluate)
 app.command()(report)
+app.command()(plan)
 app.command()(serve)
 app.command()(bench)
 app.command()(train)

@@ -10,9 +10,19 @@ from cascade.calibration import Policy
 from cascade.cascade import check_models
 from cascade.config import CascadeConfig, StageConfig
 from cascade.errors import ConfigError
-from cascade.serving.replicas import Gateway, SegmentReplica
+from cascade.serving.replicas import Gateway, SegmentReplica, segment_name
 
 __all__ = ["ServeArguments", "build_app", "new_application"]
+
+# For ``num_replicas: auto``. A call is a whole batch: one runs, one waits, and the rest want another replica.
+# A burst is short, so replicas come soon; models load slowly, so they go late.
+AUTOSCALING = {
+    "min_replicas": 1,
+    "max_replicas": 16,
+    "target_ongoing_requests": 2,
+    "upscale_delay_s": 3.0,
+    "downscale_delay_s": 120.0,
+}
 
 # Ray Serve's own default of 5 calls at a time would starve the batches.
 MAX_ONGOING_REQUESTS = 10_000
@@ -49,26 +59,42 @@ def new_application(config: CascadeConfig, policy: Policy, folder: Path) -> serv
 
     Raises:
         PolicyError: the policy is of other stages, or was calibrated with other models.
-        ConfigError: Ray Serve refuses a key of a stage's ``deployment``.
+        ConfigError: Ray Serve refuses a key of a stage's ``deployment``, or cannot scale gateways that listen
+            themselves.
     """
     check_models(policy, config.stages)
+    if config.serving.listener == "own":
+        _check_gateways_are_counted(config.segments[0][0])
     following: Any = None
     for index in reversed(range(1, len(config.segments))):
-        name = "-".join(["segment", *(stage.name for stage in config.segments[index])])
-        deployment = _deployment(SegmentReplica, name, 1, config.segments[index])
+        deployment = _deployment(SegmentReplica, segment_name(config, index), 1, config.segments[index])
         following = deployment.bind(config, folder, index, following)
     gateway = _deployment(Gateway, "gateway", config.serving.gateways, config.segments[0])
     application: serve.Application = gateway.bind(config, folder, policy.to_json(), following)
     return application
 
 
+def _check_gateways_are_counted(stage: StageConfig) -> None:
+    """Ray Serve scales by the calls that it routes, and requests to a gateway's own listener are none."""
+    asked = stage.deployment
+    if "autoscaling_config" in asked or asked.get("num_replicas") == "auto":
+        raise ConfigError(
+            f"stage {stage.name!r}: Ray Serve cannot scale gateways that listen themselves; set serving.gateways to "
+            "a number, or serving.listener to 'serve'"
+        )
+
+
 def _deployment(replica: type, name: str, replicas: int, stages: tuple[StageConfig, ...]) -> serve.Deployment:
-    options: dict[str, Any] = {"max_ongoing_requests": MAX_ONGOING_REQUESTS}
-    asked = stages[0].deployment
-    if "num_replicas" not in asked and "autoscaling_config" not in asked:
-        options["num_replicas"] = replicas
+    options: dict[str, Any] = {"max_ongoing_requests": MAX_ONGOING_REQUESTS, "num_replicas": replicas}
+    options |= stages[0].deployment
+    if "autoscaling_config" in options and "num_replicas" not in stages[0].deployment:
+        del options["num_replicas"]
+    if options.get("num_replicas") == "auto":
+        asked = options.get("autoscaling_config") or {}
+        if isinstance(asked, dict):
+            options["autoscaling_config"] = AUTOSCALING | asked
     try:
-        deployment: serve.Deployment = serve.deployment(name=name, **options, **asked)(replica)
+        deployment: serve.Deployment = serve.deployment(name=name, **options)(replica)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"stage {stages[0].name!r}: Ray Serve refuses its 'deployment': {error}") from error
     return deployment

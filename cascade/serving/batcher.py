@@ -6,66 +6,32 @@ segment as one array, without holding up the next batch.
 """
 
 import asyncio
-from collections import deque
+import logging
+import math
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from cascade.calibration import Policy
 from cascade.engine import PENDING, Answers
 from cascade.errors import CascadeError
-from cascade.serving.errors import Overloaded, StageFailed
+from cascade.serving.batch import Batch
+from cascade.serving.call import Call
+from cascade.serving.errors import DeadlineExceeded, Overloaded, StageFailed, Unavailable
+from cascade.serving.queue import RowQueue
 
 __all__ = ["Batcher"]
 
 Run = Callable[[np.ndarray, Policy, np.ndarray | None], Answers]
-Forward = Callable[[np.ndarray, Policy, np.ndarray | None], Awaitable[Answers]]
+Forward = Callable[[np.ndarray, Policy, np.ndarray | None, float], Awaitable[Answers]]
 
+# With a fallback, answers of later segments must be back a little before the caller's own deadline.
+RETURN_SHARE = 0.1
+MOST_RETURN_S = 0.05
 
-@dataclass(eq=False)
-class _Call:
-    """Rows of one caller, and what is known of them so far."""
-
-    rows: np.ndarray
-    policy: Policy
-    earlier: np.ndarray | None
-    answers: Answers
-    done: "asyncio.Future[Answers]"
-    taken: int = 0
-    open: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.open = len(self.rows)
-
-    def put(self, places: np.ndarray, said: Answers) -> None:
-        """Notes answers; the last ones wake the caller up."""
-        self.answers.put(places, said)
-        self.open -= int((said.stage != PENDING).sum())
-        if not self.open and not self.done.done():
-            self.done.set_result(self.answers)
-
-    def fail(self, error: BaseException) -> None:
-        """Ends the call with an error."""
-        if not self.done.done():
-            self.done.set_exception(error)
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """A part of a call that is in a batch."""
-
-    call: _Call
-    places: np.ndarray
-
-    @property
-    def rows(self) -> np.ndarray:
-        return self.call.rows[self.places[0] : self.places[-1] + 1]
-
-    @property
-    def earlier(self) -> np.ndarray | None:
-        return None if self.call.earlier is None else self.call.earlier[self.places[0] : self.places[-1] + 1]
+logger = logging.getLogger(__name__)
 
 
 class Batcher:
@@ -73,42 +39,77 @@ class Batcher:
 
     Args:
         run: scores a batch; called in a thread of its own, one batch at a time.
-        forward: takes the rows that ``run`` was unsure of; ``None`` for the last segment.
+        forward: takes the rows that ``run`` was unsure of, their policy, their evidence, and the seconds until nobody
+            waits for them any more; ``None`` for the last segment. What it leaves pending counts as late.
         max_batch_rows: most rows of a batch; a larger call is split.
-        max_queue_rows: most rows waiting; a call beyond it is refused.
+        max_queue_rows: most rows waiting, beyond which a call is refused; and most rows that the next segment is asked
+            about at a time, beyond which it counts as overloaded.
+        fallback: index of the segment's last stage, whose word is taken for rows that no later segment answers in
+            time; ``None`` if that is an error.
+        partial: with a fallback, whether callers take answers in which rows that were not looked at are pending.
     """
 
-    def __init__(self, run: Run, forward: Forward | None, max_batch_rows: int, max_queue_rows: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        forward: Forward | None,
+        max_batch_rows: int,
+        max_queue_rows: int,
+        fallback: int | None = None,
+        partial: bool = False,
+    ) -> None:
         self._run = run
         self._forward = forward
         self._max_batch_rows = max_batch_rows
         self._max_queue_rows = max_queue_rows
-        self._queue: deque[_Call] = deque()
-        self._waiting_rows = 0
+        self._fallback = fallback
+        self._partial = partial
+        self._queue = RowQueue(max_queue_rows)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="segment")
         self._loop_task: asyncio.Task[None] | None = None
+        self._running_since: float | None = None
         self._forwards: set[asyncio.Task[None]] = set()
+        self._forwarded_rows = 0
 
-    async def answer(self, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None = None) -> Answers:
+    async def answer(
+        self, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None = None, timeout_s: float = math.inf
+    ) -> Answers:
         """Answers the rows of one caller, in their order.
+
+        If the caller stops waiting, rows of it that wait here or in a later segment are dropped.
 
         Args:
             rows: (n, ...), n >= 1.
             policy: a batch only holds rows of one version.
             earlier: (n, W), the evidence of earlier segments, where the policy has heads.
+            timeout_s: seconds until the deadline.
 
         Raises:
             Overloaded: too many rows are waiting.
+            DeadlineExceeded: there is no answer in time, and nothing to fall back to.
             StageFailed: a stage raised on these rows.
+            Unavailable: a later segment is gone.
         """
-        if self._waiting_rows + len(rows) > self._max_queue_rows:
-            raise Overloaded(f"{self._waiting_rows} rows are waiting, {self._max_queue_rows} may; try again later")
-        call = _Call(rows, policy, earlier, Answers.empty(len(rows)), asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        call = Call(rows, policy, earlier, deadline, self._fallback, self._partial, loop.create_future())
         self._queue.append(call)
-        self._waiting_rows += len(rows)
+        timer = None
+        if timeout_s != math.inf:
+            timer = loop.call_at(deadline, _expire, call, timeout_s)
         if self._loop_task is None or self._loop_task.done():
-            self._loop_task = asyncio.create_task(self._work())
-        return await call.done
+            self._loop_task = loop.create_task(self._work())
+        try:
+            return await call.done
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._queue.discard(call)
+
+    @property
+    def running_s(self) -> float:
+        """Seconds since the batch that runs was begun; 0 if none runs."""
+        return 0.0 if self._running_since is None else time.monotonic() - self._running_since
 
     def close(self) -> None:
         """Lets the running batch end and takes no further one."""
@@ -117,90 +118,110 @@ class Batcher:
     async def _work(self) -> None:
         """Runs batches until nothing waits."""
         loop = asyncio.get_running_loop()
-        while self._queue:
-            policy = self._queue[0].policy
-            pieces = self._take(policy)
-            if not pieces:
-                continue
-            rows, earlier = _joined(pieces)
-            try:
-                answers = await loop.run_in_executor(self._thread, self._run, rows, policy, earlier)
-            except Exception as error:
-                await self._run_each(pieces, policy, error)
-                continue
-            self._deliver(pieces, rows, answers, policy)
+        while (batch := self._queue.take(self._max_batch_rows, loop.time())) is not None:
+            await self._run_batch(batch)
 
-    def _take(self, policy: Policy) -> list[_Piece]:
-        """Takes pieces from the front of the queue, up to a whole batch."""
-        pieces, room = [], self._max_batch_rows
-        while room and self._queue and self._queue[0].policy is policy:
-            call = self._queue[0]
-            if call.done.done():  # the caller has gone, or a piece failed
-                self._waiting_rows -= len(call.rows) - call.taken
-                self._queue.popleft()
-                continue
-            size = min(room, len(call.rows) - call.taken)
-            pieces.append(_Piece(call, np.arange(call.taken, call.taken + size)))
-            call.taken += size
-            room -= size
-            self._waiting_rows -= size
-            if call.taken == len(call.rows):
-                self._queue.popleft()
-        return pieces
-
-    async def _run_each(self, pieces: list[_Piece], policy: Policy, error: Exception) -> None:
-        """A batch failed: runs its pieces one by one, so that only the rows at fault are refused."""
-        if len(pieces) == 1:
-            pieces[0].call.fail(_stage_failed(error))
-            return
+    async def _run_batch(self, batch: Batch) -> None:
+        """Runs a batch; if it fails, its halves, so that in the end only the callers at fault are refused."""
         loop = asyncio.get_running_loop()
-        for piece in pieces:
-            try:
-                answers = await loop.run_in_executor(self._thread, self._run, piece.rows, policy, piece.earlier)
-            except Exception as own_error:
-                piece.call.fail(_stage_failed(own_error))
-            else:
-                self._deliver([piece], piece.rows, answers, policy)
+        self._running_since = time.monotonic()
+        try:
+            answers = await loop.run_in_executor(self._thread, self._run, batch.rows, batch.policy, batch.evidence)
+        except Exception as error:
+            if len(batch.pieces) == 1:
+                logger.warning("a stage failed on %d rows", len(batch.rows), exc_info=error)
+                batch.pieces[0].call.fail(_request_error(error))
+                return
+            for half in batch.halves():
+                await self._run_batch(half)
+        else:
+            self._deliver(batch, answers)
+        finally:
+            self._running_since = None
 
-    def _deliver(self, pieces: list[_Piece], rows: np.ndarray, answers: Answers, policy: Policy) -> None:
+    def _deliver(self, batch: Batch, answers: Answers) -> None:
         start = 0
-        for piece in pieces:
-            piece.call.put(piece.places, answers.take(slice(start, start + len(piece.places))))
-            start += len(piece.places)
-        unsure = np.flatnonzero(answers.stage == PENDING)
-        if len(unsure):
-            task = asyncio.create_task(self._forward_rows(pieces, rows, unsure, policy, answers.evidence))
-            self._forwards.add(task)
-            task.add_done_callback(self._forwards.discard)
+        for piece in batch.pieces:
+            stop = start + len(piece.places)
+            piece.call.see(int(piece.places[0]), answers.take(slice(start, stop)))
+            start = stop
+        unsure = batch.unsure(answers)
+        if unsure is not None:
+            self._send_on(unsure)
 
-    async def _forward_rows(
-        self, pieces: list[_Piece], rows: np.ndarray, unsure: np.ndarray, policy: Policy, evidence: np.ndarray | None
-    ) -> None:
-        """Sends the unsure rows of a batch on as one array, and hands the answers back to their callers."""
-        owner = np.repeat(np.arange(len(pieces)), [len(piece.places) for piece in pieces])[unsure]
-        place = np.concatenate([piece.places for piece in pieces])[unsure]
+    def _send_on(self, batch: Batch) -> None:
+        """Asks the next segment, as long as one of the callers waits."""
+        if self._forwarded_rows + len(batch.rows) > self._max_queue_rows:
+            waiting = f"{self._forwarded_rows} rows wait for the next segment, {self._max_queue_rows} may"
+            _give_up(batch, Overloaded(f"{waiting}; try again later"))
+            return
+        task = asyncio.get_running_loop().create_task(self._forward_batch(batch))
+        self._forwards.add(task)
+        task.add_done_callback(self._forwards.discard)
+        _cancel_when_all_are_done(task, batch)
+
+    async def _forward_batch(self, batch: Batch) -> None:
+        self._forwarded_rows += len(batch.rows)
+        try:
+            await self._ask_next(batch)
+        except asyncio.CancelledError:
+            # All callers are done; or the next segment's replica was cancelled, and they must not wait for it.
+            _give_up(batch, Unavailable("a later stage has stopped; try again later"))
+            raise
+        finally:
+            self._forwarded_rows -= len(batch.rows)
+
+    async def _ask_next(self, batch: Batch) -> None:
+        """Hands the next segment's answers back; if a stage fails there, asks for the halves, as in ``_run_batch``."""
         try:
             if self._forward is None:
                 raise StageFailed("the last stage was unsure, and there is no other")
-            answers = await self._forward(np.ascontiguousarray(rows[unsure]), policy, evidence)
+            answers = await self._forward(batch.rows, batch.policy, batch.evidence, self._remaining_s(batch))
         except Exception as error:
-            for index in np.unique(owner):
-                pieces[index].call.fail(_stage_failed(error))
+            failure = _request_error(error)
+            if isinstance(failure, StageFailed) and len(batch.pieces) > 1:
+                for half in batch.halves():
+                    await self._ask_next(half)
+            else:
+                _give_up(batch, failure)
             return
-        for index in np.unique(owner):
-            mine = owner == index
-            pieces[index].call.put(place[mine], answers.take(mine))
+        bounds = batch.bounds
+        for i, piece in enumerate(batch.pieces):
+            said = answers.take(slice(bounds[i], bounds[i + 1]))
+            there = said.stage != PENDING
+            if not there.all():
+                piece.call.give_up(piece.places[~there], DeadlineExceeded("a later stage did not answer in time"))
+                said = said.take(there)
+            piece.call.put(piece.places[there], said)
+
+    def _remaining_s(self, batch: Batch) -> float:
+        remaining = batch.deadline - asyncio.get_running_loop().time()
+        return remaining if self._fallback is None else remaining - min(RETURN_SHARE * remaining, MOST_RETURN_S)
 
 
-def _joined(pieces: list[_Piece]) -> tuple[np.ndarray, np.ndarray | None]:
-    """The rows of a batch, and their evidence; pieces of one policy either all have some or none."""
-    if len(pieces) == 1:
-        return pieces[0].rows, pieces[0].earlier
-    evidence = [piece.earlier for piece in pieces if piece.earlier is not None]
-    return np.concatenate([piece.rows for piece in pieces]), np.concatenate(evidence) if evidence else None
+def _expire(call: Call, timeout_s: float) -> None:
+    call.fail(DeadlineExceeded(f"no answer within {timeout_s:.3g} s"))
 
 
-def _stage_failed(error: Exception) -> CascadeError:
+def _cancel_when_all_are_done(task: "asyncio.Task[None]", batch: Batch) -> None:
+    waiting = len(batch.pieces)
+
+    def one_is_done(_: object) -> None:
+        nonlocal waiting
+        waiting -= 1
+        if not waiting:
+            task.cancel()
+
+    for piece in batch.pieces:
+        piece.call.done.add_done_callback(one_is_done)
+
+
+def _give_up(batch: Batch, error: Exception) -> None:
+    for piece in batch.pieces:
+        piece.call.give_up(piece.places, error)
+
+
+def _request_error(error: Exception) -> CascadeError:
     if isinstance(error, CascadeError):
         return error
     failure = StageFailed(f"a stage failed on these rows: {type(error).__name__}")

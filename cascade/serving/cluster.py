@@ -57,8 +57,13 @@ def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iter
             "A cluster that asks for a token needs RAY_AUTH_MODE=token here"
         ) from error
     try:
-        serve.start(proxy_location="Disabled")
-        yield serve.run(application, name=config.name, route_prefix=None)
+        if config.serving.listener == "serve":
+            options = {"host": config.serving.host, "port": config.serving.port}
+            serve.start(proxy_location="EveryNode", http_options=options)
+        else:
+            serve.start(proxy_location="Disabled")
+        prefix = "/" if config.serving.listener == "serve" else None
+        yield serve.run(application, name=config.name, route_prefix=prefix)
     finally:
         # A Ray of our own ends with everything in it.
         serve.delete(config.name)

@@ -9,6 +9,7 @@ __all__ = [
     "Overloaded",
     "RequestError",
     "StageFailed",
+    "Unavailable",
     "UnknownModel",
     "UnknownRoute",
     "UnsupportedBody",
@@ -88,6 +89,13 @@ class StageFailed(RequestError):
 
 class Overloaded(RequestError):
     """The queue is full; the request may be sent again later."""
+
+    status = 503
+    headers = (("retry-after", "1"),)
+
+
+class Unavailable(RequestError):
+    """A later segment is gone, or cannot be reached; the request may be sent again later."""
 
     status = 503
     headers = (("retry-after", "1"),)

@@ -10,6 +10,7 @@ import orjson
 
 from cascade.errors import CascadeError, RowsError
 from cascade.serving import oip
+from cascade.serving.disconnect import while_connected
 from cascade.serving.errors import (
     BodyTooLarge,
     MethodNotAllowed,
@@ -104,7 +105,8 @@ class HttpApp:
     async def _predict(self, scope: Message, receive: Receive) -> Reply:
         headers, body = await self._read(scope, receive)
         rows = decode_rows(headers, body, self.service.config)
-        return Reply(orjson.dumps(await self.service.answer_rows(rows, timeout_s=_timeout_s(headers))))
+        answering = self.service.answer_rows(rows, timeout_s=_timeout_s(headers))
+        return Reply(orjson.dumps(await while_connected(receive, answering)))
 
     async def _health(self, *_: object) -> Reply:
         return Reply(orjson.dumps({"status": "ok", "name": self.service.config.name}))
@@ -125,13 +127,8 @@ class HttpApp:
         return Reply(orjson.dumps({"ready": True}))
 
     async def _model_metadata(self, *_: object, version: str | None = None) -> Reply:
-        return Reply(
-            orjson.dumps(
-                oip.model_metadata(
-                    self.service.config, oip.check_model(self.service, self.service.config.name, version)
-                )
-            )
-        )
+        current = oip.check_model(self.service, self.service.config.name, version)
+        return Reply(orjson.dumps(oip.model_metadata(self.service.config, current)))
 
     async def _model_ready(self, *_: object, version: str | None = None) -> Reply:
         oip.check_model(self.service, self.service.config.name, version)
@@ -141,7 +138,7 @@ class HttpApp:
         oip.check_model(self.service, self.service.config.name, version)
         headers, body = await self._read(scope, receive)
         inference = decode_inference(headers, body, self.service.config)
-        answers = await oip.answer(self.service, inference, version)
+        answers = await while_connected(receive, oip.answer(self.service, inference, version))
         reply, json_bytes = encode_inference(inference, answers, self.service.config)
         if json_bytes is None:
             return Reply(reply)

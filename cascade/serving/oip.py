@@ -46,6 +46,7 @@ OUTPUTS = {
     "stage": TEXT,
     "confidence": "FP64",
     "cost": "FP64",
+    "degraded": "BOOL",
     "label": TEXT,
 }
 """Datatype of every column that may be asked for."""

@@ -1,44 +1,59 @@
 """What runs in the replicas: a gateway with the first segment, and the later segments."""
 
-import asyncio
 import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ray.serve.handle import DeploymentHandle
+from starlette.requests import Request
+from starlette.responses import Response
 
 from cascade.calibration import Policy
 from cascade.cascade import check_policy, load_stages
 from cascade.config import CascadeConfig
 from cascade.engine import Answers, Segment
 from cascade.rows import check_rows
-from cascade.serving.batcher import Batcher, Forward
-from cascade.serving.errors import DeadlineExceeded
+from cascade.serving.batcher import Batcher
+from cascade.serving.captured_response import captured_response
 from cascade.serving.grpc_listener import GrpcListener
+from cascade.serving.hop import Hop
 from cascade.serving.http import HttpApp
 from cascade.serving.listener import Listener
 from cascade.serving.wire import answer_columns
 
-__all__ = ["Gateway", "SegmentReplica"]
+__all__ = ["Gateway", "SegmentReplica", "segment_name"]
 
 Handle = DeploymentHandle[Any]
+
+# Longer than any batch; nobody waits for one that runs longer than twice the longest request.
+LEAST_STUCK_S = 60.0
+
+
+def segment_name(config: CascadeConfig, index: int) -> str:
+    """Name of the deployment of segment ``index`` >= 1."""
+    return "-".join(["segment", *(stage.name for stage in config.segments[index])])
 
 
 def _new_batcher(config: CascadeConfig, folder: Path, index: int, following: Handle | None) -> Batcher:
     """The batcher of segment ``index``, its models loaded."""
-    segments = config.segments
-    first = sum(len(segment) for segment in segments[:index])
-    segment = Segment(load_stages(segments[index], folder), first)
-    forward: Forward | None = None
-    if following is not None:
-        forward = functools.partial(_forward, following)
-    return Batcher(segment.run, forward, config.serving.max_batch_rows, config.serving.max_queue_rows)
+    serving = config.serving
+    first = sum(len(segment) for segment in config.segments[:index])
+    segment = Segment(load_stages(config.segments[index], folder), first)
+    return Batcher(
+        segment.run,
+        None if following is None else Hop(following, segment_name(config, index + 1)).ask,
+        serving.max_batch_rows,
+        serving.max_queue_rows,
+        fallback=first + len(segment.stages) - 1 if serving.on_failure == "degrade" else None,
+        partial=index > 0,
+    )
 
 
-async def _forward(following: Handle, rows: np.ndarray, policy: Policy, evidence: np.ndarray | None) -> Answers:
-    answers: Answers = await following.run.remote(rows, policy.to_json(), evidence)
-    return answers
+def _check_not_stuck(batcher: Batcher, config: CascadeConfig) -> None:
+    most = max(LEAST_STUCK_S, 2 * config.serving.request_timeout_s)
+    if batcher.running_s > most:
+        raise RuntimeError(f"a batch has been running for {batcher.running_s:.0f} s, longer than {most:.0f} s")
 
 
 # The policy travels with the rows; a version is parsed once.
@@ -56,21 +71,27 @@ class SegmentReplica:
     """
 
     def __init__(self, config: CascadeConfig, folder: Path, index: int, following: Handle | None = None) -> None:
+        self._config = config
         self._batcher = _new_batcher(config, folder, index, following)
 
-    async def run(self, rows: np.ndarray, policy_json: str, earlier: np.ndarray | None = None) -> Answers:
+    async def run(self, rows: np.ndarray, policy_json: str, earlier: np.ndarray | None, timeout_s: float) -> Answers:
         """Answers rows that the segments before were unsure of: (n, ...) -> n answers.
 
         Args:
             rows: of one caller.
             policy_json: the policy travels with the rows.
             earlier: (n, W), what the segments before said, where the policy has heads.
+            timeout_s: seconds until nobody waits for the answers any more.
         """
-        return await self._batcher.answer(rows, _parsed_policy(policy_json), earlier)
+        return await self._batcher.answer(rows, _parsed_policy(policy_json), earlier, timeout_s)
+
+    async def check_health(self) -> None:
+        """Asked by Ray Serve now and then; raising makes it start the replica anew."""
+        _check_not_stuck(self._batcher, self._config)
 
 
 class Gateway:
-    """The first segment, together with the listeners: HTTP, and gRPC if it has a port.
+    """The first segment, together with the HTTP application and the listeners; Ray Serve may listen instead for HTTP.
 
     Args:
         config: of the cascade.
@@ -87,45 +108,44 @@ class Gateway:
         self._stages = [stage.name for stage in config.stages]
         self._policy = check_policy(Policy.from_json(policy_json), self._stages)
         self._batcher = _new_batcher(config, folder, 0, following)
-        host, grpc_port = config.serving.host, config.serving.grpc_port
-        self._listeners: list[Listener | GrpcListener] = [Listener(HttpApp(self), host, config.serving.port)]
-        if grpc_port is not None:
-            self._listeners.append(GrpcListener(self, host, grpc_port))
+        self._app = HttpApp(self)
+        self._listeners: list[Listener | GrpcListener] = []
+        if config.serving.listener == "own":
+            self._listeners.append(Listener(self._app, config.serving.host, config.serving.port))
+        if config.serving.grpc_port is not None:
+            self._listeners.append(GrpcListener(self, config.serving.host, config.serving.grpc_port))
         for listener in self._listeners:
             await listener.start()
 
-    async def predict(self, rows: Any) -> dict[str, Any]:
+    async def __call__(self, request: Request) -> Response:
+        """Answers a request that came through Ray Serve's proxy."""
+        return await captured_response(self._app, request)
+
+    async def predict(self, rows: Any, timeout_s: float | None = None) -> dict[str, Any]:
         """Answers rows from inside the cluster.
 
         Args:
             rows: (n, ...) as the configuration says.
+            timeout_s: seconds until the deadline; at most, and by default, ``serving.request_timeout_s``.
 
         Returns:
-            Columns "answer", "stage", "confidence", "cost" (and "label"), and "policy_version".
+            Columns "answer", "stage", "confidence", "cost", "degraded" (and "label"), and "policy_version".
 
         Raises:
             RowsError: the rows are not what the configuration says.
             Overloaded: too many rows are waiting.
+            DeadlineExceeded: there is no answer in time, and nothing to fall back to.
+            StageFailed: a stage raised on these rows.
+            Unavailable: a later segment is gone.
         """
-        return await self.answer_rows(check_rows(rows, self.config.rows))
+        return await self.answer_rows(check_rows(rows, self.config.rows), timeout_s)
 
     async def answer_rows(self, rows: np.ndarray, timeout_s: float | None = None) -> dict[str, Any]:
-        """Like :meth:`predict`, for rows that have been checked.
-
-        Args:
-            rows: (n, ...) as the configuration says.
-            timeout_s: seconds that the caller waits; never more than ``serving.request_timeout_s``.
-
-        Raises:
-            DeadlineExceeded: no answer in time.
-        """
-        policy = self._policy
-        longest = self.config.serving.request_timeout_s
-        timeout_s = longest if timeout_s is None else min(timeout_s, longest)
-        try:
-            answers = await asyncio.wait_for(self._batcher.answer(rows, policy), timeout_s)
-        except asyncio.TimeoutError as error:
-            raise DeadlineExceeded(f"no answer within {timeout_s:g} s") from error
+        """Like :meth:`predict`, for rows that have been checked."""
+        policy, most = self._policy, self.config.serving.request_timeout_s
+        answers = await self._batcher.answer(
+            rows, policy, timeout_s=most if timeout_s is None else min(timeout_s, most)
+        )
         return answer_columns(answers, self._stages, self.config.classes) | {"policy_version": policy.version}
 
     def describe_policy(self) -> dict[str, Any]:
@@ -136,6 +156,7 @@ class Gateway:
         """Asked by Ray Serve now and then; raising makes it start the replica anew."""
         if not all(listener.alive for listener in self._listeners):
             raise RuntimeError("a listener has stopped")
+        _check_not_stuck(self._batcher, self.config)
 
     async def __del__(self) -> None:
         for listener in getattr(self, "_listeners", ()):

@@ -57,7 +57,9 @@ def decode_rows(headers: Mapping[str, str], body: bytes, config: CascadeConfig) 
 
 
 def answer_columns(answers: Answers, stages: Sequence[str], classes: Sequence[str] | None) -> dict[str, Any]:
-    """Answers as columns of plain values: "answer", "stage", "confidence", "cost", and "label" if classes have names.
+    """Answers as columns of plain values.
+
+    They are "answer", "stage", "confidence", "cost", "degraded", and "label" if classes have names.
 
     Args:
         answers: n answered rows.
@@ -69,6 +71,7 @@ def answer_columns(answers: Answers, stages: Sequence[str], classes: Sequence[st
         "stage": [stages[stage] for stage in answers.stage.tolist()],
         "confidence": answers.confidence.tolist(),
         "cost": answers.cost.tolist(),
+        "degraded": [False] * len(answers) if answers.degraded is None else answers.degraded.tolist(),
     }
     if classes is not None:
         columns["label"] = [classes[answer] for answer in columns["answer"]]

@@ -17,9 +17,8 @@ VERBS = sorted(command.name or command.callback.__name__ for command in app.regi
 
 
 def test_all_verbs_are_there():
-    assert {"bench", "calibrate", "check", "collect", "data", "evaluate", "report", "search", "serve", "train"} <= set(
-        VERBS
-    )
+    named = "bench calibrate check collect data evaluate plan report search serve train"
+    assert set(named.split()) <= set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)

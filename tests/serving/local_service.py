@@ -23,7 +23,8 @@ class LocalService:
         self.batcher = Batcher(Segment(load_stages(config.stages)).run, None, 8, 100)
 
     async def answer_rows(self, rows, timeout_s=None):
-        answers = await self.batcher.answer(rows, POLICY)
+        most = self.config.serving.request_timeout_s
+        answers = await self.batcher.answer(rows, POLICY, timeout_s=min(timeout_s or most, most))
         return answer_columns(answers, ("small", "big"), self.config.classes) | {"policy_version": POLICY.version}
 
     def describe_policy(self):
@@ -52,7 +53,8 @@ class ConstantService:
         assert rows.shape[1:] == (2,)
         n = len(rows)
         columns = {"answer": [0] * n, "stage": ["small"] * n, "confidence": [0.5] * n, "cost": [1.0] * n}
-        return columns | {"label": ["zero"] * n, "policy_version": POLICY.version}
+        columns |= {"degraded": [False] * n, "label": ["zero"] * n}
+        return columns | {"policy_version": POLICY.version}
 
     def describe_policy(self):
         return {"version": POLICY.version}

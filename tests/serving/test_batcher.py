@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cascade.calibration import Policy
 from cascade.engine import PENDING, Answers
 from cascade.serving.batcher import Batcher
-from cascade.serving.errors import Overloaded, StageFailed
+from cascade.serving.errors import DeadlineExceeded, Overloaded, StageFailed, Unavailable
 
 POLICY = Policy.from_thresholds(("small", "big"), np.array([0.5]))
 
@@ -33,7 +33,7 @@ class Recorder:
         self.sizes.append(len(rows))
         return say(rows, self.sure(rows))
 
-    async def forward(self, rows, policy, evidence):
+    async def forward(self, rows, policy, evidence, timeout_s):
         self.forwarded.append(rows)
         await asyncio.sleep(0)
         return Answers(rows.copy(), np.full(len(rows), 1), np.ones(len(rows)), np.full(len(rows), 10.0))
@@ -82,7 +82,7 @@ def test_sure_rows_do_not_wait_for_the_forwarded_rows_of_their_batch():
     gate = asyncio.Event()
 
     async def main():
-        async def slow_forward(rows, policy, evidence):
+        async def slow_forward(rows, policy, evidence, timeout_s):
             await gate.wait()
             return Answers(rows, np.full(len(rows), 1), np.ones(len(rows)), np.ones(len(rows)))
 
@@ -98,7 +98,7 @@ def test_sure_rows_do_not_wait_for_the_forwarded_rows_of_their_batch():
     asyncio.run(main())
 
 
-def test_a_batch_holds_rows_of_one_policy_only():
+def test_a_batch_holds_rows_of_one_policy_and_mixed_arrivals_do_not_split_it():
     seen = []
 
     def run(rows, policy, earlier):
@@ -113,9 +113,7 @@ def test_a_batch_holds_rows_of_one_policy_only():
         batcher.close()
 
     asyncio.run(main())
-    assert sum(rows for _, rows in seen) == 12
-    assert {version for version, _ in seen} == {POLICY.version, other.version}
-    assert all(rows == 2 for _, rows in seen)
+    assert seen == [(other.version, 6), (POLICY.version, 6)]
 
 
 def test_only_the_rows_at_fault_are_refused():
@@ -139,7 +137,7 @@ def test_only_the_rows_at_fault_are_refused():
 
 
 def test_a_failed_later_segment_fails_the_forwarded_callers_only():
-    async def forward(rows, policy, evidence):
+    async def forward(rows, policy, evidence, timeout_s):
         raise RuntimeError("gone")
 
     async def main():
@@ -253,3 +251,270 @@ def test_the_pieces_of_a_failed_batch_keep_their_evidence():
 
     found = asyncio.run(main())
     assert [isinstance(each, StageFailed) for each in found] == [i == 13 for i in range(10, 16)]
+
+
+def sure_of_all(rows, policy, earlier):
+    return say(rows, np.ones(len(rows), dtype=bool))
+
+
+async def hang(rows, policy, evidence, timeout_s):
+    await asyncio.Event().wait()
+
+
+def degrading(run, forward, max_queue_rows=100, partial=False, fallback=0):
+    return Batcher(run, forward, 8, max_queue_rows, fallback=fallback, partial=partial)
+
+
+def test_a_late_row_is_an_error_and_the_sure_rows_of_other_callers_are_not_late():
+    async def main():
+        batcher = Batcher(Recorder().run, hang, 8, 100)
+        found = await asyncio.gather(
+            *(batcher.answer(np.array([i]), POLICY, timeout_s=0.1) for i in range(4)), return_exceptions=True
+        )
+        assert len(await batcher.answer(np.array([2]), POLICY, timeout_s=5)) == 1
+        batcher.close()
+        return found
+
+    found = asyncio.run(main())
+    assert [isinstance(each, DeadlineExceeded) for each in found] == [False, True, False, True]
+    assert "0.1 s" in str(found[1])
+
+
+def test_a_late_row_falls_back_to_the_answer_so_far_and_only_it_is_marked():
+    async def main():
+        batcher = degrading(Recorder().run, hang)
+        found = await batcher.answer(np.arange(5), POLICY, timeout_s=0.1)
+        batcher.close()
+        return found
+
+    found = asyncio.run(main())
+    assert found.answer.tolist() == list(range(5))
+    assert found.stage.tolist() == [0] * 5
+    assert found.degraded.tolist() == [False, True, False, True, False]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), Unavailable("gone"), Overloaded("full")])
+def test_a_later_segment_that_fails_leaves_the_answer_so_far_at_once(error):
+    async def fail(rows, policy, evidence, timeout_s):
+        raise error
+
+    async def main():
+        batcher = degrading(Recorder().run, fail)
+        found = await asyncio.wait_for(batcher.answer(np.arange(4), POLICY, timeout_s=60), 5)
+        batcher.close()
+        return found
+
+    assert asyncio.run(main()).degraded.tolist() == [False, True, False, True]
+
+
+def test_rows_that_nobody_looked_at_are_an_error_even_with_a_fallback():
+    release = threading.Event()
+
+    def run(rows, policy, earlier):
+        release.wait(5)
+        return say(rows, np.zeros(len(rows), dtype=bool))
+
+    async def main():
+        batcher = degrading(run, hang)
+        with pytest.raises(DeadlineExceeded):
+            await batcher.answer(np.arange(3), POLICY, timeout_s=0.05)
+        release.set()
+        batcher.close()
+
+    asyncio.run(main())
+
+
+def test_a_segment_hands_back_what_it_knows_and_the_one_before_falls_back_for_the_rest():
+    async def main():
+        first_batch = threading.Event()
+
+        def slow_second(rows, policy, earlier):
+            if first_batch.is_set():
+                threading.Event().wait(0.5)
+            first_batch.set()
+            return Answers(rows + 100, np.full(len(rows), 1), np.ones(len(rows)), np.ones(len(rows)))
+
+        second = Batcher(slow_second, None, 4, 100, fallback=1, partial=True)
+
+        async def forward(rows, policy, evidence, timeout_s):
+            return await second.answer(rows, policy, evidence, timeout_s)
+
+        first = degrading(lambda rows, policy, earlier: say(rows, np.zeros(len(rows), dtype=bool)), forward)
+        found = await first.answer(np.arange(8), POLICY, timeout_s=0.2)
+        first.close()
+        second.close()
+        return found
+
+    found = asyncio.run(main())
+    assert found.stage.tolist() == [1] * 4 + [0] * 4
+    assert found.answer.tolist() == [100, 101, 102, 103, 4, 5, 6, 7]
+    assert found.degraded.tolist() == [False] * 4 + [True] * 4
+
+
+def test_the_next_segment_learns_how_much_time_is_left():
+    left = []
+
+    async def forward(rows, policy, evidence, timeout_s):
+        left.append(timeout_s)
+        return Answers(rows, np.full(len(rows), 1), np.ones(len(rows)), np.ones(len(rows)))
+
+    async def main():
+        for fallback in (None, 0):
+            batcher = Batcher(Recorder().run, forward, 8, 100, fallback=fallback)
+            # The last of the callers counts: the first one's rows are in the batch anyway.
+            await asyncio.gather(*(batcher.answer(np.array([1]), POLICY, timeout_s=t) for t in (0.2, 10)))
+            batcher.close()
+
+    asyncio.run(main())
+    assert 9.5 < left[0] <= 10
+    assert 9 < left[1] < left[0]
+
+
+def test_rows_whose_caller_is_late_or_gone_are_never_run_and_leave_room():
+    seen, release = [], threading.Event()
+
+    def run(rows, policy, earlier):
+        seen.extend(rows.tolist())
+        release.wait(5)
+        return say(rows, np.ones(len(rows), dtype=bool))
+
+    async def main():
+        batcher = Batcher(run, None, 1, 3)
+        running = asyncio.create_task(batcher.answer(np.array([1]), POLICY))
+        await asyncio.sleep(0.05)
+        late = asyncio.create_task(batcher.answer(np.array([2]), POLICY, timeout_s=0.05))
+        gone = asyncio.create_task(batcher.answer(np.array([3, 3]), POLICY))
+        await asyncio.sleep(0)
+        gone.cancel()
+        with pytest.raises(DeadlineExceeded):
+            await late
+        # The stage still runs, and yet there is room again.
+        waiting = asyncio.create_task(batcher.answer(np.array([4, 4, 4]), POLICY))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        release.set()
+        await asyncio.gather(running, waiting)
+        batcher.close()
+
+    asyncio.run(main())
+    assert seen == [1, 4, 4, 4]
+
+
+def test_a_forward_is_cancelled_once_all_its_callers_are_gone():
+    cancelled = []
+
+    async def forward(rows, policy, evidence, timeout_s):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(rows.tolist())
+            raise
+
+    async def main():
+        batcher = Batcher(Recorder().run, forward, 8, 100)
+        first, second = (asyncio.create_task(batcher.answer(np.array([row]), POLICY)) for row in (1, 3))
+        await asyncio.sleep(0.05)
+        first.cancel()
+        await asyncio.sleep(0.05)
+        assert not cancelled
+        second.cancel()
+        await asyncio.sleep(0.05)
+        batcher.close()
+
+    asyncio.run(main())
+    assert cancelled == [[1, 3]]
+
+
+def test_a_later_replica_that_was_cancelled_does_not_leave_its_callers_waiting():
+    async def forward(rows, policy, evidence, timeout_s):
+        raise asyncio.CancelledError
+
+    async def main():
+        batcher = Batcher(Recorder().run, forward, 8, 100)
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(batcher.answer(np.array([1]), POLICY), 5)
+        batcher.close()
+
+    asyncio.run(main())
+
+
+def test_rows_in_flight_to_the_next_segment_are_bounded():
+    async def main():
+        batcher = Batcher(Recorder().run, hang, 8, 3)
+        held = asyncio.create_task(batcher.answer(np.array([1, 3, 5]), POLICY, timeout_s=0.3))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Overloaded, match="3 rows wait for the next segment"):
+            await batcher.answer(np.array([7]), POLICY)
+        assert len(await batcher.answer(np.array([2]), POLICY)) == 1
+        with pytest.raises(DeadlineExceeded):
+            await held
+        await asyncio.sleep(0)
+        again = asyncio.create_task(batcher.answer(np.array([9]), POLICY, timeout_s=0.05))
+        with pytest.raises(DeadlineExceeded):
+            await again
+        batcher.close()
+
+    asyncio.run(main())
+
+
+def test_a_stage_that_fails_downstream_refuses_only_the_callers_at_fault():
+    async def forward(rows, policy, evidence, timeout_s):
+        if (rows == 13).any():
+            raise StageFailed("unlucky")
+        return Answers(rows, np.full(len(rows), 1), np.ones(len(rows)), np.ones(len(rows)))
+
+    async def main():
+        batcher = Batcher(Recorder().run, forward, 64, 100)
+        found = await asyncio.gather(
+            *(batcher.answer(np.array([i]), POLICY) for i in range(10, 18)), return_exceptions=True
+        )
+        batcher.close()
+        return found
+
+    assert [isinstance(each, StageFailed) for each in asyncio.run(main())] == [i == 13 for i in range(10, 18)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 12), st.sampled_from([0.02, 5.0]), st.booleans()), min_size=1, max_size=12),
+    st.integers(1, 9),
+    st.sampled_from([None, 0]),
+    st.sampled_from(["answer", "fail", "hang"]),
+)
+def test_every_call_ends_with_right_rows_or_an_error_and_nothing_is_left(calls, max_batch_rows, fallback, next_segment):
+    """Callers of all sizes and hurries, some of whom go away, and a later segment that answers, raises or hangs."""
+
+    async def forward(rows, policy, evidence, timeout_s):
+        if next_segment == "fail":
+            raise RuntimeError("broken")
+        if next_segment == "hang":
+            await asyncio.Event().wait()
+        return Answers(rows, np.full(len(rows), 1), np.ones(len(rows)), np.ones(len(rows)))
+
+    async def main():
+        batcher = Batcher(Recorder().run, forward, max_batch_rows, 1000, fallback=fallback)
+        tasks = []
+        for i, (size, timeout_s, leaves) in enumerate(calls):
+            wait_s = min(timeout_s, 0.05) if next_segment == "hang" else timeout_s
+            tasks.append(asyncio.create_task(batcher.answer(np.arange(size) + 100 * i, POLICY, timeout_s=wait_s)))
+            if leaves:
+                await asyncio.sleep(0)
+                tasks[-1].cancel()
+        found = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
+        await asyncio.sleep(0.01)
+        assert len(batcher._queue) == 0
+        assert not batcher._forwards
+        assert batcher._forwarded_rows == 0
+        batcher.close()
+        return found
+
+    for i, ((size, _, leaves), answers) in enumerate(zip(calls, asyncio.run(main()), strict=True)):
+        if isinstance(answers, BaseException):
+            assert leaves or isinstance(answers, DeadlineExceeded | StageFailed)
+            continue
+        rows = np.arange(size) + 100 * i
+        assert answers.answer.tolist() == rows.tolist()
+        degraded = np.zeros(size, dtype=bool) if answers.degraded is None else answers.degraded
+        assert (answers.stage == np.where((rows % 2 == 1) & ~degraded, 1, 0)).all()
+        assert not degraded[rows % 2 == 0].any()
+        assert fallback is not None or not degraded.any()

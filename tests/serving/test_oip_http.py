@@ -76,7 +76,7 @@ REQUESTS = {
     "raw answers": infer({"inputs": [tensor()], "parameters": {"binary_data_output": True}}),
     "one raw answer": infer({"inputs": [tensor()], "outputs": [
         {"name": "stage", "parameters": {"binary_data": True}}, {"name": "answer"}, {"name": "label"},
-        {"name": "confidence"}, {"name": "cost"}]}),
+        {"name": "confidence"}, {"name": "cost"}, {"name": "degraded"}]}),
     "this version": infer({"inputs": [tensor()]}, path=f"/v2/models/fake/versions/{POLICY.version}/infer"),
 }  # fmt: skip
 

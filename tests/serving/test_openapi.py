@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from local_service import POLICY, LocalService, ask
 
 from cascade.serving.errors import RequestError
+from cascade.serving.oip import OUTPUTS
 from cascade.serving.openapi import ERRORS, openapi_document
 from cascade.serving.routes import ROUTES
 
@@ -68,7 +69,7 @@ def infer_body(rows, names):
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(ROWS, st.lists(st.sampled_from(["answer", "stage", "label", "cost", "confidence"]), unique=True), st.booleans())
+@given(ROWS, st.lists(st.sampled_from(list(OUTPUTS)), unique=True), st.booleans())
 def test_what_fits_the_description_is_answered_as_described(config, document, rows, names, good):
     bodies = {"/predict": {"rows": rows.tolist()}, "/v2/models/fake/infer": infer_body(rows, names)}
     for path, body in bodies.items():

@@ -1,0 +1,81 @@
+"""``cascade plan``: which stages share a process, and how many processes to begin with."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cascade.cli.console import JsonOption, print_result
+
+if TYPE_CHECKING:
+    from cascade.segment_plan import SegmentPlan
+
+__all__ = ["plan"]
+
+
+def plan(
+    config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
+    scores: Annotated[Path, typer.Option(help="Score table with times as costs.")] = Path("scores.npz"),
+    policy_path: Annotated[Path | None, typer.Option("--policy", help="Policy [default: the config's].")] = None,
+    hop_ms: Annotated[float, typer.Option(min=0, help="Of one call from a process to the next.")] = 2.0,
+    request_ms: Annotated[float, typer.Option(min=0, help="Of the gateway for one request.")] = 0.1,
+    rate: Annotated[float | None, typer.Option(min=0, help="Rows a second to plan for.")] = None,
+    replicas: Annotated[int | None, typer.Option(min=1, help="Instead of a rate: processes in all.")] = None,
+    utilisation: Annotated[float, typer.Option(min=0.05, max=1, help="Share of the time a process is busy.")] = 0.7,
+    autoscale: Annotated[bool, typer.Option(help="Let Ray Serve change the number of later segments.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Plan the segments: which stages share a process, and the replicas of each, from measured times."""
+    from cascade.calibration import Policy, ScoreTable
+    from cascade.cascade import check_policy, check_table
+    from cascade.config import CascadeConfig
+    from cascade.segment_plan import StageLoad, plan_segments
+
+    if rate is not None and replicas is not None:
+        raise typer.BadParameter("give either --rate or --replicas")
+    config = CascadeConfig.load(config_path)
+    table = ScoreTable.load(scores)
+    check_table(table, config)
+    policy = check_policy(Policy.load(policy_path or config.policy), [stage.name for stage in config.stages])
+    found = plan_segments(
+        StageLoad.measure(table, policy),
+        hop_ms,
+        config.serving.max_batch_rows,
+        request_ms,
+        # Resources are given to a process, so a stage that asks for some of its own begins one.
+        [bool(stage.deployment.get("ray_actor_options")) for stage in config.stages],
+        rate,
+        replicas,
+        utilisation,
+    )
+    if as_json:
+        pasted = {"serving": found.serving(), "deployments": found.deployments(autoscale)}
+        print_result({**found.to_dict(), **pasted}, as_json)
+    else:
+        _print_plan(found, autoscale)
+
+
+def _print_plan(plan: "SegmentPlan", autoscale: bool) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("segment", "rows that reach it", "ms a row of the cascade", "replicas"):
+        table.add_column(title)
+    for segment, reach, load, count in zip(plan.segments, plan.reach, plan.load_ms, plan.replicas, strict=True):
+        table.add_row(", ".join(segment), f"{reach:.1%}", f"{load:.3g}", str(count))
+    Console().print(table)
+    typer.echo(
+        f"about {plan.rows_per_s:.4g} rows/s with each replica busy {plan.utilisation:.0%} of the time; "
+        f"{plan.mean_answer_ms:.3g} ms to an answer in full batches, without queues\n"
+    )
+    typer.echo(_as_yaml(plan, autoscale), nl=False)
+
+
+def _as_yaml(plan: "SegmentPlan", autoscale: bool) -> str:
+    import yaml
+
+    parts = [yaml.safe_dump({"serving": plan.serving()}, sort_keys=False, default_flow_style=None)]
+    for stage, keys in plan.deployments(autoscale).items():
+        text = yaml.safe_dump({"deployment": keys}, sort_keys=False, default_flow_style=None)
+        parts.append(f"# in the stage {stage!r}:\n{text}")
+    return "".join(parts)

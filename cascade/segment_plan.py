@@ -1,0 +1,226 @@
+"""Which stages share a process, and how many processes there are of each."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cascade.calibration import Policy, ScoreTable
+from cascade.calibration.routing_problem import calibrated_confidence
+from cascade.errors import ScoreTableError
+from cascade.routers import answering_stage
+
+__all__ = ["SegmentPlan", "StageLoad", "best_segments", "mean_answer_ms", "plan_segments", "share_replicas"]
+
+Segments = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class StageLoad:
+    """What a policy asks of each of K stages.
+
+    Attributes:
+        stage: K names.
+        reach: (K,) in [0, 1], share of all rows that reach the stage; 1 for the first, and never more than the one
+            before.
+        cost_ms: (K,) >= 0, milliseconds of a row that reaches the stage.
+    """
+
+    stage: tuple[str, ...]
+    reach: np.ndarray
+    cost_ms: np.ndarray
+
+    @classmethod
+    def measure(cls, table: ScoreTable, policy: Policy) -> "StageLoad":
+        """Replays a policy on a score table whose costs are times.
+
+        Raises:
+            ScoreTableError: the table is of other stages, or its costs are not in milliseconds.
+        """
+        if tuple(map(str, table.stage)) != policy.stages:
+            raise ScoreTableError(f"the policy is for stages {list(policy.stages)}, the table has {list(table.stage)}")
+        if table.cost_unit != "ms":
+            raise ScoreTableError(
+                f"a plan needs costs in ms; the table's are in {table.cost_unit}; use 'cascade collect --cost time'"
+            )
+        stage = answering_stage(calibrated_confidence(table, policy.routers), policy.thresholds)
+        reached = stage[:, None] >= np.arange(table.stages)
+        cost = np.broadcast_to(table.cost, reached.shape)
+        rows = reached.sum(axis=0)
+        # Dynamic stages have a cost a row, and the rows that reach a stage are not like the others.
+        there = np.where(reached, cost, 0).sum(axis=0) / np.maximum(rows, 1)
+        return cls(policy.stages, rows / len(table), np.where(rows > 0, there, cost.mean(axis=0)))
+
+    @property
+    def per_row_ms(self) -> np.ndarray:
+        """(K,) milliseconds that the stage spends on an average row of the cascade."""
+        return np.asarray(self.reach * self.cost_ms)
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """A grouping of stages and its replicas.
+
+    Attributes:
+        segments: names of the stages of each segment.
+        reach: share of all rows that reach each segment.
+        load_ms: milliseconds that each segment spends on an average row of the cascade, hop or request included.
+        replicas: of each segment.
+        mean_answer_ms: mean time to an answer with full batches and no queue, see :func:`mean_answer_ms`.
+        rows_per_s: rows that the replicas answer with each of them busy for ``utilisation`` of the time.
+        utilisation: in (0, 1].
+    """
+
+    segments: tuple[tuple[str, ...], ...]
+    reach: tuple[float, ...]
+    load_ms: tuple[float, ...]
+    replicas: tuple[int, ...]
+    mean_answer_ms: float
+    rows_per_s: float
+    utilisation: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {**vars(self), "segments": [list(segment) for segment in self.segments]}
+
+    def serving(self) -> dict[str, Any]:
+        """Keys of the configuration's ``serving``."""
+        return {"segments": [list(segment) for segment in self.segments], "gateways": self.replicas[0]}
+
+    def deployments(self, autoscale: bool = False) -> dict[str, dict[str, Any]]:
+        """Keys of ``deployment`` for the first stage of each later segment.
+
+        Args:
+            autoscale: begin with the planned replicas, and let Ray Serve go down to one and up to twice as many.
+        """
+        return {
+            segment[0]: {"autoscaling_config": _autoscaling(replicas)} if autoscale else {"num_replicas": replicas}
+            for segment, replicas in zip(self.segments[1:], self.replicas[1:], strict=True)
+        }
+
+
+def plan_segments(
+    load: StageLoad,
+    hop_ms: float,
+    batch_rows: int,
+    request_ms: float,
+    begins: Sequence[bool] | None = None,
+    rate: float | None = None,
+    replicas: int | None = None,
+    utilisation: float = 0.7,
+) -> SegmentPlan:
+    """Groups the stages for the quickest mean answer, then shares out replicas.
+
+    Args:
+        load: of the stages.
+        hop_ms: of one call from a segment to the next, whatever its size.
+        batch_rows: of a full batch.
+        request_ms: of a gateway for reading and answering a request of one row.
+        begins: K, whether the stage must begin a segment, as one with a GPU of its own does.
+        rate: rows a second to plan for; then each segment gets as many replicas as it needs.
+        replicas: without a rate, how many there are in all; by default one a segment.
+        utilisation: share of the time that a replica may be busy, in (0, 1]; the rest is for bursts.
+    """
+    segments = best_segments(load, hop_ms, batch_rows, begins)
+    segment_ms = np.array([load.per_row_ms[list(segment)].sum() for segment in segments])
+    segment_ms += np.array([request_ms, *[hop_ms / batch_rows] * (len(segments) - 1)])
+    if rate is None:
+        counts = share_replicas(segment_ms, max(replicas or 0, len(segments)))
+    else:
+        counts = np.maximum(1, np.ceil(rate * segment_ms / 1000 / utilisation - 1e-9)).astype(np.int64)
+    slowest_ms = float((segment_ms / counts).max())
+    return SegmentPlan(
+        segments=tuple(tuple(load.stage[k] for k in segment) for segment in segments),
+        reach=tuple(float(load.reach[segment[0]]) for segment in segments),
+        load_ms=tuple(segment_ms.tolist()),
+        replicas=tuple(counts.tolist()),
+        mean_answer_ms=mean_answer_ms(segments, load, hop_ms, batch_rows),
+        rows_per_s=1000 * utilisation / slowest_ms if slowest_ms else math.inf,
+        utilisation=utilisation,
+    )
+
+
+def mean_answer_ms(segments: Segments, load: StageLoad, hop_ms: float, batch_rows: int) -> float:
+    """Mean time to an answer under load, in milliseconds, without queues.
+
+    A row waits for its whole batch in every segment that it reaches, and for a hop before every one but the first. So
+    a dear stage delays the rows that a cheap one in the same process was sure of, and a process of its own delays the
+    rows that go there: segment s, with the stages k, adds
+
+        reach_s (hop_ms [s > 0] + batch_rows sum_k reach_k cost_k).
+
+    Args:
+        segments: indices of stages, in order.
+        load: of the stages.
+        hop_ms: of one hop.
+        batch_rows: rows of a batch of the first segment.
+    """
+    busy = [batch_rows * float(load.per_row_ms[list(segment)].sum()) for segment in segments]
+    hops = [0.0, *[hop_ms] * (len(segments) - 1)]
+    reach = [float(load.reach[segment[0]]) for segment in segments]
+    return sum(share * (hop + time) for share, hop, time in zip(reach, hops, busy, strict=True))
+
+
+def best_segments(load: StageLoad, hop_ms: float, batch_rows: int, begins: Sequence[bool] | None = None) -> Segments:
+    """The grouping with the least :func:`mean_answer_ms`, of equal ones that with the fewest segments.
+
+    The time is a sum over segments, so the best grouping of the first stages is part of a best grouping of all
+    (dynamic programming, K^2 steps).
+
+    Args:
+        load: of the K stages.
+        hop_ms: of one hop.
+        batch_rows: rows of a batch.
+        begins: K, whether the stage must begin a segment.
+    """
+    k = len(load.stage)
+    forced = [False] * k if begins is None else list(begins)
+    before = np.concatenate([[0.0], np.cumsum(load.per_row_ms)])
+    # best[j]: (time, number of segments, start of the last one) of the first j stages.
+    best: list[tuple[float, int, int]] = [(0.0, 0, 0)]
+    for stop in range(1, k + 1):
+        options = []
+        for start in range(stop - 1, -1, -1):
+            hop = hop_ms if start else 0.0
+            time = float(load.reach[start] * (hop + batch_rows * (before[stop] - before[start])))
+            options.append((best[start][0] + time, best[start][1] + 1, start))
+            if forced[start]:
+                break
+        best.append(min(options))
+    segments: list[tuple[int, ...]] = []
+    stop = k
+    while stop:
+        start = best[stop][2]
+        segments.insert(0, tuple(range(start, stop)))
+        stop = start
+    return tuple(segments)
+
+
+def share_replicas(load_ms: np.ndarray, replicas: int) -> np.ndarray:
+    """Shares replicas out so that the busiest has the least to do.
+
+    Each next replica goes to the segment whose replicas have most to do; no other sharing has a smaller maximum of
+    load / replicas.
+
+    Args:
+        load_ms: (S,) >= 0, of each segment.
+        replicas: at least S.
+
+    Returns:
+        (S,) int, each at least 1.
+    """
+    counts = np.ones(len(load_ms), dtype=np.int64)
+    for _ in range(replicas - len(load_ms)):
+        counts[int(np.argmax(load_ms / counts))] += 1
+    return counts
+
+
+def _autoscaling(replicas: int) -> dict[str, Any]:
+    return {
+        "min_replicas": 1,
+        "initial_replicas": replicas,
+        "max_replicas": 2 * replicas,
+        "target_ongoing_requests": 2,
+    }

@@ -1,0 +1,78 @@
+"""Rows of several calls that go through a segment, or on to the next one, together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.calibration import Policy
+from cascade.engine import PENDING, Answers
+from cascade.serving.call import Piece
+
+__all__ = ["Batch"]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Pieces of calls, and their rows as one array.
+
+    Attributes:
+        pieces: at least one, all of the same version of the policy.
+        rows: (n, ...), C-contiguous, piece after piece.
+        evidence: (n, W), of the segments so far, where the policy has heads.
+    """
+
+    pieces: Sequence[Piece]
+    rows: np.ndarray
+    evidence: np.ndarray | None
+
+    @classmethod
+    def join(cls, pieces: Sequence[Piece]) -> "Batch":
+        """Pieces of neighbouring places; of one policy, so that all have evidence or none has."""
+        spans = [(piece.call, slice(piece.places[0], piece.places[-1] + 1)) for piece in pieces]
+        rows = [call.rows[span] for call, span in spans]
+        evidence = [call.earlier[span] for call, span in spans if call.earlier is not None]
+        return cls(pieces, _concatenated(rows), _concatenated(evidence) if evidence else None)
+
+    @property
+    def policy(self) -> Policy:
+        """Of all rows."""
+        return self.pieces[0].call.policy
+
+    @property
+    def deadline(self) -> float:
+        """When the last of the callers stops waiting."""
+        return max(piece.call.deadline for piece in self.pieces)
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """(m + 1,) int: piece i has the rows from ``bounds[i]`` to ``bounds[i + 1]``."""
+        return np.cumsum([0, *(len(piece.places) for piece in self.pieces)])
+
+    def halves(self) -> "tuple[Batch, Batch]":
+        """The first half of the pieces, and the others; there must be two at least."""
+        middle = len(self.pieces) // 2
+        return self._part(0, middle), self._part(middle, len(self.pieces))
+
+    def unsure(self, answers: Answers) -> "Batch | None":
+        """What is to go on: the pending rows of n answers, with their evidence; ``None`` if there are none."""
+        pending = np.flatnonzero(answers.stage == PENDING)
+        if not len(pending):
+            return None
+        bounds = self.bounds
+        cuts = np.searchsorted(pending, bounds)
+        pieces = [
+            Piece(self.pieces[i].call, self.pieces[i].places[pending[cuts[i] : cuts[i + 1]] - bounds[i]])
+            for i in np.flatnonzero(np.diff(cuts)).tolist()
+        ]
+        return Batch(pieces, np.ascontiguousarray(self.rows[pending]), answers.evidence)
+
+    def _part(self, first: int, last: int) -> "Batch":
+        bounds = self.bounds
+        span = slice(bounds[first], bounds[last])
+        evidence = None if self.evidence is None else self.evidence[span]
+        return Batch(self.pieces[first:last], self.rows[span], evidence)
+
+
+def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

@@ -1,0 +1,63 @@
+"""``cascade plan``: its YAML can be pasted, and its JSON says the same."""
+
+import numpy as np
+import pytest
+import yaml
+
+from cascade.calibration import Policy
+from cascade.config import CascadeConfig
+
+CONFIG = """
+name: planned
+rows: {shape: [2]}
+stages:
+  - {name: stage0, backend: {type: custom, object: "a:B"}}
+  - {name: stage1, backend: {type: custom, object: "a:B"}}
+  - {name: stage2, backend: {type: custom, object: "a:B"}}
+"""
+
+
+@pytest.fixture
+def files(tmp_path, make_table):
+    make_table(400, 3, seed=1).save(tmp_path / "scores.npz")
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    policy = Policy.from_thresholds(("stage0", "stage1", "stage2"), np.array([0.8, 0.7]))
+    policy.save(tmp_path / "policy.json")
+    return tmp_path / "config.yaml", "--scores", tmp_path / "scores.npz"
+
+
+def test_the_printed_yaml_can_be_pasted(run, files):
+    planned = run("plan", *files, "--rate", 100, "--json").json
+    assert planned["segments"] == [["stage0"], ["stage1"], ["stage2"]]  # 1, 10 and 100 ms a row against a hop of 2
+    assert planned["rows_per_s"] >= 100
+    printed = run("plan", *files, "--rate", 100)
+    assert printed.code == 0
+    assert "rows that reach it" in printed.out
+    parts = printed.out[printed.out.index("serving:") :].split("# in the stage ")
+    config = yaml.safe_load(CONFIG) | yaml.safe_load(parts[0])
+    for part, stage in zip(parts[1:], config["stages"][1:], strict=True):
+        name, _, text = part.partition(":\n")
+        assert name == repr(stage["name"])
+        stage |= yaml.safe_load(text)
+    pasted = CascadeConfig.model_validate(config)
+    assert [[stage.name for stage in segment] for segment in pasted.segments] == planned["segments"]
+    counts = [pasted.serving.gateways, *(stage.deployment["num_replicas"] for stage in pasted.stages[1:])]
+    assert counts == planned["replicas"]
+
+
+def test_a_dear_hop_keeps_the_stages_together_unless_one_has_resources_of_its_own(run, files):
+    assert run("plan", *files, "--hop-ms", 1e9, "--json").json["segments"] == [["stage0", "stage1", "stage2"]]
+    text = CONFIG.replace("{name: stage2,", "{name: stage2, deployment: {ray_actor_options: {num_gpus: 1}},")
+    files[0].write_text(text)
+    assert run("plan", *files, "--hop-ms", 1e9, "--json").json["segments"] == [["stage0", "stage1"], ["stage2"]]
+
+
+def test_autoscaling_begins_with_the_plan(run, files):
+    planned = run("plan", *files, "--rate", 100, "--autoscale", "--json").json
+    scaling = planned["deployments"]["stage2"]["autoscaling_config"]
+    assert scaling["initial_replicas"] == planned["replicas"][2] > 1
+    assert (scaling["min_replicas"], scaling["max_replicas"]) == (1, 2 * planned["replicas"][2])
+
+
+def test_a_rate_and_a_number_of_processes_are_too_much(run, files):
+    assert run("plan", *files, "--rate", 100, "--replicas", 4).code == 2
