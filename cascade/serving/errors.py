@@ -5,9 +5,14 @@ from cascade.errors import CascadeError, RowsError
 __all__ = [
     "BodyTooLarge",
     "DeadlineExceeded",
+    "Forbidden",
+    "HeaderTooLarge",
+    "MalformedRequest",
     "MethodNotAllowed",
     "Overloaded",
+    "RequestTooSlow",
     "StageFailed",
+    "Unauthorized",
     "UnknownRoute",
     "UnsupportedBody",
     "http_status",
@@ -24,6 +29,24 @@ class RequestError(CascadeError):
     status = 500
 
 
+class MalformedRequest(RequestError):
+    """What came is not HTTP/1.1."""
+
+    status = 400
+
+
+class Unauthorized(RequestError):
+    """The request has no key, or one that is not known."""
+
+    status = 401
+
+
+class Forbidden(RequestError):
+    """The key is known, but does not allow this."""
+
+    status = 403
+
+
 class UnknownRoute(RequestError):
     """No such path."""
 
@@ -36,6 +59,12 @@ class MethodNotAllowed(RequestError):
     status = 405
 
 
+class RequestTooSlow(RequestError):
+    """The request took too long to arrive."""
+
+    status = 408
+
+
 class BodyTooLarge(RequestError):
     """More bytes, or more rows, than a request may have."""
 
@@ -46,6 +75,12 @@ class UnsupportedBody(RequestError):
     """The content type is not one that is read."""
 
     status = 415
+
+
+class HeaderTooLarge(RequestError):
+    """More or longer header fields than a request may have."""
+
+    status = 431
 
 
 class StageFailed(RequestError):

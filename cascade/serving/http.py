@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +10,7 @@ import orjson
 
 from cascade.config import CascadeConfig
 from cascade.errors import CascadeError
+from cascade.serving.asgi import Message, Receive, Send
 from cascade.serving.errors import (
     BodyTooLarge,
     DeadlineExceeded,
@@ -21,10 +22,6 @@ from cascade.serving.errors import (
 from cascade.serving.wire import decode_rows
 
 __all__ = ["HttpApp", "Service"]
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 RETRY_AFTER_S = 1
 logger = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from cascade.config import CascadeConfig
 from cascade.engine import Answers, Segment
 from cascade.rows import check_rows
 from cascade.serving.batcher import Batcher, Forward
+from cascade.serving.guard import Guard, GuardedApp
 from cascade.serving.http import HttpApp
 from cascade.serving.listener import Listener
 from cascade.serving.wire import answer_columns
@@ -84,7 +85,7 @@ class Gateway:
         self._stages = [stage.name for stage in config.stages]
         self._policy = check_policy(Policy.from_json(policy_json), self._stages)
         self._batcher = _new_batcher(config, folder, 0, following)
-        self._listener = Listener(HttpApp(self), config.serving.host, config.serving.port)
+        self._listener = Listener(GuardedApp(HttpApp(self), Guard.from_config(config.serving)), config.serving)
         await self._listener.start()
 
     async def predict(self, rows: Any) -> dict[str, Any]:
