@@ -3,6 +3,8 @@
 import asyncio
 import enum
 import functools
+import socket
+import struct
 
 import httptools
 from uvicorn import Config
@@ -19,6 +21,7 @@ __all__ = ["Connection"]
 
 MAX_FIELDS = 100
 MAX_PIPELINED = 100
+_BODY_FIELDS = frozenset({b"content-length", b"transfer-encoding"})
 HEALTH_CONNECTIONS = 16
 """Taken beyond ``max_connections``, so that a full gateway does not look like a dead one."""
 
@@ -116,6 +119,9 @@ class Connection(HttpToolsProtocol):
             raise self._header_too_large()
         if len(self.pipeline) >= MAX_PIPELINED:
             raise HeaderTooLarge(f"at most {MAX_PIPELINED} requests may be sent ahead")
+        if self.parser.should_upgrade() and any(name in _BODY_FIELDS for name, _ in self.headers):
+            # The parser takes the body for the other protocol's.
+            raise MalformedRequest("only HTTP/1.1 is spoken here; leave the header Upgrade out")
         super().on_headers_complete()
         if self._is_surplus:
             self.cycle.keep_alive = False
@@ -166,8 +172,7 @@ class Connection(HttpToolsProtocol):
         elif self._phase is not _Phase.BODY:
             self._close_after_answers()
         elif self.pipeline or self.cycle.response_started:
-            self._deaf = True
-            self.transport.abort()
+            self._abort()
         else:
             # The application waits for the rest of the body, and must not answer any more.
             self.cycle.disconnected = True
@@ -181,6 +186,13 @@ class Connection(HttpToolsProtocol):
         if self.transport.get_write_buffer_size() > 0:
             self._await_departure()
         self.transport.close()
+
+    def _abort(self) -> None:
+        self._deaf = True
+        # Without it the kernel goes on to offer what it has of the answers, for minutes.
+        client: socket.socket = self.transport.get_extra_info("socket")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     def _close_after_answers(self) -> None:
         self._deaf = True
@@ -219,7 +231,7 @@ class Connection(HttpToolsProtocol):
     def _await_departure(self) -> None:
         """Bounds the time for whatever was written to leave."""
         if self._departure_timer is None:
-            self._departure_timer = self.loop.call_later(self._serving.body_timeout_s, self.transport.abort)
+            self._departure_timer = self.loop.call_later(self._serving.body_timeout_s, self._abort)
 
     def _stop_departure_timer(self) -> None:
         if self._departure_timer is not None:
