@@ -101,8 +101,8 @@ class HttpApp:
 
 async def _read_body(headers: dict[str, str], receive: Receive, most: int) -> bytes:
     announced = headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > most:
-        raise BodyTooLarge(f"a body may have {most} bytes; {announced} were announced")
+    if announced.isdecimal() and (len(announced) > 18 or int(announced) > most):
+        raise BodyTooLarge(f"a body may have {most} bytes; {announced[:20]} were announced")
     parts, size = [], 0
     while True:
         message = await receive()

@@ -213,7 +213,7 @@ BODIES = st.binary(max_size=100) | st.sampled_from(
         b"\x93NUMPY\x01\x00v\x00{'descr': '<i8', 'shape': (99999999999, 2)}",
     ]
 )
-METHODS = st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"]) | st.text(max_size=30)
+METHODS = st.just("POST") | st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"]) | st.text(max_size=30)
 INSIDE = (
     "Traceback",
     'File "',
@@ -235,5 +235,5 @@ def test_no_request_is_an_internal_error_or_tells_of_the_inside(config, method, 
     if status != 200:
         content = json.loads(answer)
         assert set(content) == {"error"}
-        sent = " ".join([method, path, repr(headers), repr(body)])
+        sent = repr([method, path, headers, body])
         assert not [word for word in INSIDE if word in content["error"] and word not in sent], content
