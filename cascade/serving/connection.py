@@ -1,7 +1,6 @@
 """One connection of a listener: uvicorn's protocol, with limits on what a client may send and how slowly."""
 
 import asyncio
-import enum
 import functools
 import socket
 import struct
@@ -19,19 +18,14 @@ from cascade.serving.refusal import refusal_bytes, refuse
 
 __all__ = ["Connection"]
 
+# What of a request arrives next. Plain numbers, since every request passes here several times.
+_NOTHING, _HEADER, _BODY = range(3)
+
 MAX_FIELDS = 100
 MAX_PIPELINED = 100
 _BODY_FIELDS = frozenset({b"content-length", b"transfer-encoding"})
 HEALTH_CONNECTIONS = 16
 """Taken beyond ``max_connections``, so that a full gateway does not look like a dead one."""
-
-
-class _Phase(enum.Enum):
-    """What of a request arrives next."""
-
-    NOTHING = 0
-    HEADER = 1
-    BODY = 2
 
 
 class Connection(HttpToolsProtocol):
@@ -53,7 +47,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, config: Config, server_state: ServerState, serving: ServingConfig) -> None:
         super().__init__(config, server_state, {})
         self._serving = serving
-        self._phase = _Phase.NOTHING
+        self._phase = _NOTHING
         # Bytes that arrived since the parser last delivered something: an endless header, chunk size or trailer.
         self._undelivered = 0
         self._arrival_timer: asyncio.TimerHandle | None = None
@@ -101,14 +95,9 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins to arrive."""
-        self._phase = _Phase.HEADER
+        self._phase = _HEADER
         self._stop_arrival_timer()
         super().on_message_begin()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One field of the header; fields after a body are left out, since the request has been passed on by then."""
-        if self._phase is _Phase.HEADER:
-            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Passes the request on."""
@@ -125,7 +114,9 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         if self._is_surplus:
             self.cycle.keep_alive = False
-        self._phase = _Phase.BODY
+        # Fields after the body would be added to those of a request that has been passed on.
+        self.headers = []
+        self._phase = _BODY
         self._undelivered = 0
         self._stop_arrival_timer()
 
@@ -136,7 +127,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is here."""
-        self._phase = _Phase.NOTHING
+        self._phase = _NOTHING
         self._undelivered = 0
         self._stop_arrival_timer()
         super().on_message_complete()
@@ -164,12 +155,12 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, error: RequestError) -> None:
         """Closes the connection, with an error where it cannot be taken for the answer to another request."""
-        if self.cycle is None or (self.cycle.response_complete and self._phase is not _Phase.BODY):
+        if self.cycle is None or (self.cycle.response_complete and self._phase is not _BODY):
             self.transport.write(refusal_bytes(error))
             self._close()
         elif self.cycle.response_complete:
             self._close()
-        elif self._phase is not _Phase.BODY:
+        elif self._phase is not _BODY:
             self._close_after_answers()
         elif self.pipeline or self.cycle.response_started:
             self._abort()
@@ -205,9 +196,9 @@ class Connection(HttpToolsProtocol):
         """Bounds the time for whatever must arrive next."""
         if self._arrival_timer is not None or self._deaf:
             return
-        if self._phase is _Phase.BODY:
+        if self._phase is _BODY:
             self._arrival_timer = self.loop.call_later(self._serving.body_timeout_s, self._arrives_late)
-        elif self._phase is _Phase.HEADER or self.cycle is None or self.cycle.response_complete:
+        elif self._phase is _HEADER or self.cycle is None or self.cycle.response_complete:
             self._arrival_timer = self.loop.call_later(self._serving.header_timeout_s, self._arrives_late)
 
     def _arrives_late(self) -> None:
@@ -215,11 +206,11 @@ class Connection(HttpToolsProtocol):
         if self.flow.read_paused:
             # Not the client is slow: an earlier request is still being answered.
             self._await_arrival()
-        elif self._phase is _Phase.NOTHING:
+        elif self._phase is _NOTHING:
             self._close()
         else:
             part, limit_s = "body", self._serving.body_timeout_s
-            if self._phase is _Phase.HEADER:
+            if self._phase is _HEADER:
                 part, limit_s = "header", self._serving.header_timeout_s
             self._refuse(RequestTooSlow(f"the {part} of the request did not arrive within {limit_s:g} s"))
 

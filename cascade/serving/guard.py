@@ -1,6 +1,7 @@
 """Who may ask what: bearer keys in front of an ASGI application."""
 
 import ipaddress
+from collections.abc import Awaitable
 from pathlib import Path
 
 from cascade.config import ServingConfig
@@ -92,15 +93,14 @@ class GuardedApp:
         self._app = app
         self._guard = guard
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
         """Passes one request on, or refuses it."""
         if scope["type"] == "http" and not is_health_path(scope["path"]):
             try:
                 self._guard.check(_authorization(scope), _is_for_admins(scope))
             except (Unauthorized, Forbidden) as error:
-                await refuse(send, error)
-                return
-        await self._app(scope, receive, send)
+                return refuse(send, error)
+        return self._app(scope, receive, send)
 
 
 def is_health_path(path: str) -> bool:
