@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from serving_process import free_port
+from listener_thread import listening
 
 from cascade.config import ServingConfig
-from cascade.serving.listener import Listener
 
 GOOD = b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 3\r\n\r\nabc"
 LIMITS = {
@@ -43,24 +42,6 @@ async def echo(scope, receive, send):
     headers = [(b"content-length", str(len(answer)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer})
-
-
-@contextlib.contextmanager
-def listening(app, serving, new_loop=uvloop.new_event_loop):
-    """A listener in a thread of its own; yields its port."""
-    serving = serving.model_copy(update={"port": free_port()})
-    listener, loop = Listener(app, serving), new_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        asyncio.run_coroutine_threadsafe(listener.start(), loop).result(20)
-        yield serving.port
-        asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(20)
-        assert not listener.alive
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
 
 
 @pytest.fixture(scope="module", params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
