@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-slow check format bench simulate clean
+.PHONY: help demo test test-slow check audit format bench simulate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,10 @@ check: .venv/installed-dev  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p cascade
+
+audit: .venv/installed-dev .venv/installed-audit  ## known vulnerabilities in what is installed (asks pypi.org)
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > .venv/frozen.txt
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement .venv/frozen.txt
 
 format: .venv/installed-dev  ## put the code into its format
 	$(BIN)/ruff check --fix .

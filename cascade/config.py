@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
 
 from cascade.backends.config import BackendConfig
@@ -13,7 +13,17 @@ from cascade.yaml_files import load_yaml_model
 
 __all__ = ["CascadeConfig", "RouterConfig", "RowsConfig", "ServingConfig", "StageConfig"]
 
+KIB = 1 << 10
 MIB = 1 << 20
+
+
+def _from_folder(path: Path, info: ValidationInfo) -> Path:
+    return Path((info.context or {}).get("folder", Path()), path)
+
+
+# Not checked to exist: who only tunes a cascade needs no keys and no certificate.
+ConfigPath = Annotated[Path, AfterValidator(_from_folder)]
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class _Config(BaseModel):
@@ -125,6 +135,20 @@ class ServingConfig(_Config):
             the best answer so far, marked as degraded.
         listener: "own" for gateways that listen themselves, or "serve" for Ray Serve's proxy in front of them.
         grpc_port: of a second listener, for the Open Inference Protocol over gRPC; ``None`` for none.
+        open_to_network: whether an address that is not loopback may be bound to without keys.
+        keys_env: environment variable with the keys, one of which every request but a health check must bear.
+        keys_file: file with such keys, from the folder of the config; read again when it changes.
+        admin_keys_env: environment variable with the keys that change what is served.
+        admin_keys_file: file with such keys.
+        tls_certificate: PEM file with the certificate and those that lead to its authority; with it, only TLS is
+            spoken.
+        tls_key: PEM file with the certificate's private key.
+        tls_client_ca: PEM file with authorities; clients must then show a certificate of one of them.
+        max_connections: open at a gateway; on those beyond it only health is answered, everything else gets a 503.
+        max_header_bytes: longest header of a request.
+        header_timeout_s: for a request's header to arrive, and for the TLS handshake.
+        body_timeout_s: for a request's body to arrive, and for a client to take its answer.
+        keep_alive_timeout_s: after it a connection without a request is closed.
     """
 
     host: str = "127.0.0.1"
@@ -139,11 +163,32 @@ class ServingConfig(_Config):
     on_failure: Literal["error", "degrade"] = "error"
     listener: Literal["own", "serve"] = "own"
     grpc_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    open_to_network: bool = False
+    keys_env: VariableName | None = None
+    keys_file: ConfigPath | None = None
+    admin_keys_env: VariableName | None = None
+    admin_keys_file: ConfigPath | None = None
+    tls_certificate: ConfigPath | None = None
+    tls_key: ConfigPath | None = None
+    tls_client_ca: ConfigPath | None = None
+    max_connections: Annotated[int, Field(ge=1)] = 4096
+    max_header_bytes: Annotated[int, Field(ge=1024)] = 16 * KIB
+    header_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    keep_alive_timeout_s: Annotated[int, Field(ge=1)] = 5
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
         if self.grpc_port == self.port:
             raise ValueError(f"port and grpc_port must differ; both are {self.port}")
+        return self
+
+    @model_validator(mode="after")
+    def _certificate_has_a_key(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together; give both or none")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
         return self
 
 

@@ -33,7 +33,8 @@ def serve(
         signal.signal(number, lambda *_: stop.set())
     with running_cascade(config, policy, config_path.resolve().parent):
         segments = [[stage.name for stage in segment] for segment in config.segments]
-        url = f"http://{config.serving.host}:{config.serving.port}"
+        scheme = "http" if config.serving.tls_certificate is None else "https"
+        url = f"{scheme}://{config.serving.host}:{config.serving.port}"
         said = {"serving": url, "policy_version": policy.version, "segments": segments}
         if config.serving.grpc_port is not None:
             said["grpc"] = f"{config.serving.host}:{config.serving.grpc_port}"

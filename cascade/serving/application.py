@@ -10,6 +10,7 @@ from cascade.calibration import Policy
 from cascade.cascade import check_models
 from cascade.config import CascadeConfig, StageConfig
 from cascade.errors import ConfigError
+from cascade.serving.guard import check_exposure
 from cascade.serving.replicas import Gateway, SegmentReplica, segment_name
 
 __all__ = ["ServeArguments", "build_app", "new_application"]
@@ -60,8 +61,9 @@ def new_application(config: CascadeConfig, policy: Policy, folder: Path) -> serv
     Raises:
         PolicyError: the policy is of other stages, or was calibrated with other models.
         ConfigError: Ray Serve refuses a key of a stage's ``deployment``, or cannot scale gateways that listen
-            themselves.
+            themselves; or the network would be served without keys.
     """
+    check_exposure(config.serving)
     check_models(policy, config.stages)
     if config.serving.listener == "own":
         _check_gateways_are_counted(config.segments[0][0])

@@ -12,6 +12,8 @@ from typing import Any
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig
 from cascade.errors import ConfigError
+from cascade.serving.guard import Guard
+from cascade.serving.tls import new_tls_context
 
 __all__ = ["running_cascade"]
 
@@ -34,7 +36,7 @@ def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iter
         The handle of the gateway, with ``predict.remote(rows)``.
 
     Raises:
-        ConfigError: a port is taken, or the cluster cannot be joined.
+        ConfigError: a port is taken, keys or certificate cannot be used, or the cluster cannot be joined.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
@@ -48,6 +50,9 @@ def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iter
     if not joined:
         for port in filter(None, (config.serving.port, config.serving.grpc_port)):
             _check_port(config.serving.host, port)
+        # On a cluster they are those of the gateway's node, which checks them when it starts.
+        Guard.from_config(config.serving)
+        new_tls_context(config.serving)
     try:
         ray.init(**_ray_options(config, folder, joined))
     except ConnectionError as error:

@@ -5,10 +5,15 @@ from cascade.errors import CascadeError, RowsError
 __all__ = [
     "BodyTooLarge",
     "DeadlineExceeded",
+    "Forbidden",
+    "HeaderTooLarge",
+    "MalformedRequest",
     "MethodNotAllowed",
     "Overloaded",
     "RequestError",
+    "RequestTooSlow",
     "StageFailed",
+    "Unauthorized",
     "Unavailable",
     "UnknownModel",
     "UnknownRoute",
@@ -29,6 +34,25 @@ class RequestError(CascadeError):
 
     status = 500
     headers: tuple[tuple[str, str], ...] = ()
+
+
+class MalformedRequest(RequestError):
+    """What came is not HTTP/1.1."""
+
+    status = 400
+
+
+class Unauthorized(RequestError):
+    """The request has no key, or one that is not known."""
+
+    status = 401
+    headers = (("www-authenticate", "Bearer"),)
+
+
+class Forbidden(RequestError):
+    """The key is known, but does not allow this."""
+
+    status = 403
 
 
 class UnknownRoute(RequestError):
@@ -61,6 +85,12 @@ class MethodNotAllowed(RequestError):
         return str(self.args[0])
 
 
+class RequestTooSlow(RequestError):
+    """The request took too long to arrive."""
+
+    status = 408
+
+
 class BodyTooLarge(RequestError):
     """More bytes, or more rows, than a request may have."""
 
@@ -79,6 +109,12 @@ class UnsupportedEncoding(RequestError):
 
     status = 415
     headers = (("accept-encoding", "identity"),)
+
+
+class HeaderTooLarge(RequestError):
+    """More or longer header fields than a request may have."""
+
+    status = 431
 
 
 class StageFailed(RequestError):

@@ -8,12 +8,15 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from cascade.config import ServingConfig
 from cascade.errors import CascadeError
 from cascade.serving import oip
 from cascade.serving.errors import http_status
+from cascade.serving.guard import Guard
 from cascade.serving.oip_grpc import decode_request, encode_response
 from cascade.serving.oip_messages import SERVICE, new_message, parse_message
 from cascade.serving.service import Service
+from cascade.serving.tls import new_tls_context
 
 __all__ = ["GrpcListener"]
 
@@ -21,9 +24,12 @@ STOP_TIMEOUT_S = 5.0
 # What a message has besides its rows: names, shapes, parameters.
 MESSAGE_HEAD_BYTES = 64 * 1024
 MAX_CONCURRENT_CALLS = 4096
+HEALTH_CALLS = frozenset({"ServerLive", "ServerReady"})
 
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
@@ -40,13 +46,15 @@ class GrpcListener:
     """Serves the protocol's calls until it is stopped.
 
     Args:
-        service: answers them.
-        host: address to bind to.
+        service: answers them; its configuration has the host, the certificate and the limits.
+        guard: knows the keys; asking for health needs none.
         port: shared by all replicas of a node (``SO_REUSEPORT``).
     """
 
-    def __init__(self, service: Service, host: str, port: int) -> None:
+    def __init__(self, service: Service, guard: Guard, port: int) -> None:
         self._service = service
+        self._guard = guard
+        host = service.config.serving.host
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._server: Any = None
 
@@ -60,6 +68,7 @@ class GrpcListener:
 
         Raises:
             OSError: the address cannot be bound.
+            ConfigError: the certificate cannot be used.
         """
         # Made here and not in the constructor: it belongs to the event loop that runs.
         server = grpc.aio.server(
@@ -81,13 +90,17 @@ class GrpcListener:
         }
         handlers = {
             name: grpc.unary_unary_rpc_method_handler(
-                functools.partial(_answer, name, handler), response_serializer=_serialized
+                functools.partial(self._answer, name, handler), response_serializer=_serialized
             )
             for name, handler in calls.items()
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         try:
-            server.add_insecure_port(self._address)
+            credentials = _credentials(self._service.config.serving)
+            if credentials is None:
+                server.add_insecure_port(self._address)
+            else:
+                server.add_secure_port(self._address, credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._address}: {error}") from error
         await server.start()
@@ -123,20 +136,37 @@ class GrpcListener:
         columns = await oip.answer(self._service, inference, version, context.time_remaining())
         return encode_response(inference, columns, self._service.config)
 
+    async def _answer(self, name: str, handler: Handler, content: bytes, context: Any) -> Any:
+        """Answers one call; every error becomes a code and one sentence."""
+        try:
+            if name not in HEALTH_CALLS:
+                self._guard.check(_authorization(context))
+            return await handler(parse_message(f"{name}Request", content), context)
+        except DecodeError:
+            code, text = grpc.StatusCode.INVALID_ARGUMENT, f"the message is no {name}Request; it must not be compressed"
+        except CascadeError as error:
+            code, text = _CODES.get(http_status(error), grpc.StatusCode.INTERNAL), str(error)
+        except Exception:
+            logger.exception("a call failed")
+            code, text = grpc.StatusCode.INTERNAL, "an internal error occurred"
+        await context.abort(code, text)
+        return None
 
-async def _answer(name: str, handler: Handler, content: bytes, context: Any) -> Any:
-    """Answers one call; every error becomes a code and one sentence."""
-    try:
-        return await handler(parse_message(f"{name}Request", content), context)
-    except DecodeError:
-        code, text = grpc.StatusCode.INVALID_ARGUMENT, f"the message is no {name}Request; it must not be compressed"
-    except CascadeError as error:
-        code, text = _CODES.get(http_status(error), grpc.StatusCode.INTERNAL), str(error)
-    except Exception:
-        logger.exception("a call failed")
-        code, text = grpc.StatusCode.INTERNAL, "an internal error occurred"
-    await context.abort(code, text)
-    return None
+
+def _authorization(context: Any) -> str | None:
+    found = [value for name, value in context.invocation_metadata() or () if name == "authorization"]
+    # Of two, a proxy might have checked the other one.
+    return str(found[0]) if len(found) == 1 else None
+
+
+def _credentials(serving: ServingConfig) -> Any:
+    """Those of the configuration's certificate, ``None`` where there is none."""
+    # Reads the same files, and refuses what cannot be used with a message of its own.
+    if new_tls_context(serving) is None or serving.tls_certificate is None or serving.tls_key is None:
+        return None
+    authorities = None if serving.tls_client_ca is None else serving.tls_client_ca.read_bytes()
+    pair = (serving.tls_key.read_bytes(), serving.tls_certificate.read_bytes())
+    return grpc.ssl_server_credentials([pair], authorities, require_client_auth=authorities is not None)
 
 
 def _serialized(message: Any) -> bytes:

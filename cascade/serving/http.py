@@ -3,13 +3,14 @@
 import functools
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 import orjson
 
 from cascade.errors import CascadeError, RowsError
 from cascade.serving import oip
+from cascade.serving.asgi import Message, Receive, Send
 from cascade.serving.disconnect import while_connected
 from cascade.serving.errors import (
     BodyTooLarge,
@@ -26,10 +27,6 @@ from cascade.serving.service import Service
 from cascade.serving.wire import JSON_TYPE, RAW_TYPE, decode_rows
 
 __all__ = ["HttpApp"]
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 

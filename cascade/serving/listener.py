@@ -3,9 +3,13 @@
 import asyncio
 import contextlib
 import socket
-from typing import Any
 
 import uvicorn
+
+from cascade.config import ServingConfig
+from cascade.serving.asgi import App
+from cascade.serving.connection import Connection
+from cascade.serving.tls import new_tls_context
 
 __all__ = ["Listener"]
 
@@ -18,17 +22,16 @@ class Listener:
 
     Args:
         app: the application.
-        host: address to bind to.
-        port: shared by all replicas of a node (``SO_REUSEPORT``): the kernel spreads the connections.
+        serving: address and port, TLS, limits. The port is shared by all replicas of a node (``SO_REUSEPORT``): the
+            kernel spreads the connections.
+
+    Raises:
+        ConfigError: the certificate cannot be used.
     """
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
-        # Left to guess, uvicorn takes an object with an async __call__ for another interface and answers 500.
-        config = uvicorn.Config(
-            app, interface="asgi3", lifespan="off", ws="none", access_log=False, log_level="warning", backlog=BACKLOG
-        )
-        self._server = uvicorn.Server(config)
-        self._host, self._port = host, port
+    def __init__(self, app: App, serving: ServingConfig) -> None:
+        self._server = _Server(app, serving)
+        self._host, self._port = serving.host, serving.port
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -58,6 +61,42 @@ class Listener:
         if self._task is not None:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, with connections that have limits, and a limit on the time of a TLS handshake."""
+
+    def __init__(self, app: App, serving: ServingConfig) -> None:
+        # Left to guess, uvicorn takes an object with an async __call__ for another interface and answers 500. Headers
+        # that a proxy would set are not believed: nothing here asks where a request came from.
+        config = uvicorn.Config(
+            app,
+            interface="asgi3",
+            lifespan="off",
+            ws="none",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=serving.keep_alive_timeout_s,
+        )
+        super().__init__(config)
+        self._serving = serving
+        self._tls = new_tls_context(serving)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        timeout_s = None if self._tls is None else self._serving.header_timeout_s
+        self.servers = [
+            await loop.create_server(
+                self._new_connection, sock=each, ssl=self._tls, ssl_handshake_timeout=timeout_s, backlog=BACKLOG
+            )
+            for each in sockets or ()
+        ]
+        self.started = True
+
+    def _new_connection(self) -> Connection:
+        return Connection(self.config, self.server_state, self._serving)
 
 
 def _shared_socket(host: str, port: int) -> socket.socket:

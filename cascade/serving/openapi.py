@@ -4,6 +4,7 @@ from typing import Any
 
 import cascade
 from cascade.config import CascadeConfig, RowsConfig
+from cascade.serving.guard import is_health_path
 from cascade.serving.oip import INPUT, OUTPUTS
 from cascade.serving.routes import ROUTES, Route
 from cascade.serving.wire import JSON_TYPE, NPY_TYPE, RAW_TYPE
@@ -14,10 +15,14 @@ Schema = dict[str, Any]
 
 ERRORS = {
     400: "The body is not what it must be.",
+    401: "No key that is known.",
+    403: "The key does not allow this.",
     404: "No such path, model or version.",
     405: "The path has other methods.",
+    408: "The request came too slowly.",
     413: "More bytes or rows than a request may have.",
     415: "A content type or encoding that is not read.",
+    431: "The header is too large.",
     500: "A stage failed on these rows.",
     503: "The queue is full; Retry-After says when to come back.",
     504: "No answer in time.",
@@ -26,6 +31,7 @@ _TYPES = {"INT64": "integer", "FP64": "number", "BYTES": "string", "BOOL": "bool
 _TEXT: Schema = {"type": "string"}
 _WHOLE: Schema = {"type": "integer"}
 _BINARY: Schema = {"type": "string", "format": "binary"}
+_BEARER = {"type": "http", "scheme": "bearer"}
 _PARAMETERS: Schema = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
 
 
@@ -35,19 +41,20 @@ def openapi_document(config: CascadeConfig) -> dict[str, Any]:
     Args:
         config: of the cascade: its name, its rows and its limits stand in the document.
     """
+    keyed = config.serving.keys_file is not None or config.serving.keys_env is not None
     paths: dict[str, Any] = {}
     for route in ROUTES:
         path = route.path.replace("{name}", config.name)
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route, keyed=keyed)
     return {
         "openapi": "3.1.0",
         "info": {"title": config.name, "version": cascade.__version__, "description": "A served prediction cascade."},
         "paths": paths,
-        "components": {"schemas": _schemas(config)},
+        "components": {"schemas": _schemas(config)} | ({"securitySchemes": {"key": _BEARER}} if keyed else {}),
     }
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(route: Route, *, keyed: bool) -> dict[str, Any]:
     versioned = "{version}" in route.path
     parameters = [_parameter("version", "path", _TEXT, "Version of the policy.")] if versioned else []
     asks = route.method == "POST"
@@ -61,6 +68,9 @@ def _operation(route: Route) -> dict[str, Any]:
             **{str(status): _error(ERRORS[status]) for status in ERRORS if asks or (versioned and status == 404)},
         },
     }
+    if keyed and not is_health_path(route.path):
+        operation["security"] = [{"key": []}]
+        operation["responses"]["401"] = _error(ERRORS[401])
     if asks:
         operation["requestBody"] = {"required": True, "content": _BODIES[route.operation]}
     return operation

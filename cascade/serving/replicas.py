@@ -17,6 +17,7 @@ from cascade.rows import check_rows
 from cascade.serving.batcher import Batcher
 from cascade.serving.captured_response import captured_response
 from cascade.serving.grpc_listener import GrpcListener
+from cascade.serving.guard import Guard, GuardedApp
 from cascade.serving.hop import Hop
 from cascade.serving.http import HttpApp
 from cascade.serving.listener import Listener
@@ -108,12 +109,13 @@ class Gateway:
         self._stages = [stage.name for stage in config.stages]
         self._policy = check_policy(Policy.from_json(policy_json), self._stages)
         self._batcher = _new_batcher(config, folder, 0, following)
-        self._app = HttpApp(self)
+        guard = Guard.from_config(config.serving)
+        self._app = GuardedApp(HttpApp(self), guard)
         self._listeners: list[Listener | GrpcListener] = []
         if config.serving.listener == "own":
-            self._listeners.append(Listener(self._app, config.serving.host, config.serving.port))
+            self._listeners.append(Listener(self._app, config.serving))
         if config.serving.grpc_port is not None:
-            self._listeners.append(GrpcListener(self, config.serving.host, config.serving.grpc_port))
+            self._listeners.append(GrpcListener(self, guard, config.serving.grpc_port))
         for listener in self._listeners:
             await listener.start()
 

@@ -56,6 +56,19 @@ def test_paths_start_at_the_folder_of_the_config(folder, monkeypatch, tmp_path_f
     assert load(folder, WHOLE + "policy: /elsewhere/p.json\n").policy == Path("/elsewhere/p.json")
 
 
+def test_keys_and_certificates_start_at_the_folder_too_and_need_not_exist(folder):
+    serving = load(folder, WHOLE + "serving: {keys_file: k, tls_certificate: c.pem, tls_key: /p/key.pem}\n").serving
+    assert (serving.keys_file, serving.tls_certificate) == (folder / "k", folder / "c.pem")
+    assert serving.tls_key == Path("/p/key.pem")
+
+
+def test_problems_of_serving_are_told_with_their_place(folder):
+    text = refusal(folder, WHOLE + 'serving: {keys_env: "A KEY", max_connections: 0}\n')
+    assert "serving.keys_env" in text
+    assert "serving.max_connections" in text
+    assert "tls_certificate and tls_key go together" in refusal(folder, WHOLE + "serving: {tls_key: key.pem}\n")
+
+
 def test_a_relative_path_to_the_config_works_too(folder, monkeypatch):
     load(folder)
     monkeypatch.chdir(folder)

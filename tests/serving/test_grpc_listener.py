@@ -6,6 +6,7 @@ import socket
 import grpc
 import numpy as np
 import pytest
+import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_service import POLICY, ConstantService, LocalService
@@ -13,34 +14,57 @@ from serving_process import free_port
 
 from cascade.serving.errors import DeadlineExceeded, Overloaded
 from cascade.serving.grpc_listener import GrpcListener
+from cascade.serving.guard import Guard
+from cascade.serving.keys import KeyRing
 from cascade.serving.oip_messages import SERVICE, new_message, parse_message
 
 ROWS = [[0, 5], [3, 5], [6, 5]]
 RAW_ROWS = np.array(ROWS, "<i8").tobytes()
 
 
-def call(service, *calls, **options):
-    """Asks a listener; returns for each call the message, or the code and the sentence of its error."""
+OPEN = Guard()
+KEY = "the-key-0123456789"
+
+
+def call(service, *calls, guard=OPEN, metadata=None, authority=None, **options):
+    """Asks a listener; returns for each call the message, or the code and the sentence of its error.
+
+    Args:
+        service: behind it.
+        calls: (method, bytes of the message).
+        guard: before it.
+        metadata: of each call.
+        authority: certificate that the listener's must lead to; ``None`` for no TLS.
+        options: of each call.
+    """
 
     async def ask(channel, method, content):
         try:
-            answer = await channel.unary_unary(f"/{SERVICE}/{method}")(content, timeout=20, **options)
+            answer = await channel.unary_unary(f"/{SERVICE}/{method}")(
+                content, timeout=20, metadata=metadata, **options
+            )
             return parse_message(f"{method}Response", answer)
         except grpc.aio.AioRpcError as error:
             return error.code().name, error.details()
 
     async def main():
-        listener = GrpcListener(service, "127.0.0.1", port := free_port())
+        listener = GrpcListener(service, guard, port := free_port())
         await listener.start()
         assert listener.alive
         try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            async with new_channel(f"127.0.0.1:{port}", authority) as channel:
                 return await asyncio.gather(*(ask(channel, *each) for each in calls))
         finally:
             await listener.stop()
             assert not listener.alive
 
     return asyncio.run(main())
+
+
+def new_channel(address, authority):
+    if authority is None:
+        return grpc.aio.insecure_channel(address)
+    return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(authority))
 
 
 def infer(raw=(RAW_ROWS,), contents=None, tensor=None, **request):
@@ -209,6 +233,49 @@ def test_texts_come_either_way(config):
     assert (bad[0], "UTF-8" in bad[1]) == ("INVALID_ARGUMENT", True)
 
 
+@pytest.mark.parametrize(
+    ("metadata", "code"),
+    [
+        (None, "UNAUTHENTICATED"),
+        ([("authorization", "Bearer another-key-0123")], "UNAUTHENTICATED"),
+        ([("authorization", f"Bearer {KEY}"), ("authorization", "Bearer x")], "UNAUTHENTICATED"),
+        ([("authorization", f"Bearer {KEY}")], None),
+    ],
+)
+def test_a_call_needs_a_key_and_asking_for_health_none(config, monkeypatch, metadata, code):
+    monkeypatch.setenv("CASCADE_TEST_KEYS", KEY)
+    answer, bad, live, ready = call(
+        ConstantService(config),
+        infer(),
+        ("ModelInfer", b"\xff"),
+        ask_metadata("ServerLive"),
+        ask_metadata("ServerReady"),
+        guard=Guard(KeyRing("CASCADE_TEST_KEYS")),
+        metadata=metadata,
+    )
+    assert (live.live, ready.ready) == (True, True)
+    assert bad[0] == (code or "INVALID_ARGUMENT")
+    if code is None:
+        assert answer.model_name == "fake"
+    else:
+        assert answer[0] == code
+        assert KEY not in answer[1]
+
+
+def test_a_certificate_closes_the_port_to_what_is_not_tls(config, tmp_path):
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "certificate.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    (tmp_path / "key.pem").chmod(0o600)
+    files = {"tls_certificate": tmp_path / "certificate.pem", "tls_key": tmp_path / "key.pem"}
+    service = ConstantService(config.model_copy(update={"serving": config.serving.model_copy(update=files)}))
+    (answer,) = call(service, infer(), authority=authority.cert_pem.bytes())
+    assert answer.model_name == "fake"
+    assert call(service, infer())[0][0] == "UNAVAILABLE"
+    assert call(service, infer(), authority=trustme.CA().cert_pem.bytes())[0][0] == "UNAVAILABLE"
+
+
 @settings(max_examples=5, deadline=None)
 @given(st.lists(st.binary(max_size=80), min_size=40, max_size=40))
 def test_no_message_is_an_internal_error(config, contents):
@@ -219,7 +286,7 @@ def test_no_message_is_an_internal_error(config, contents):
 def test_a_taken_port_is_an_error(config):
     async def main():
         with lonely_socket() as taken, pytest.raises(OSError, match="cannot listen"):
-            await GrpcListener(ConstantService(config), "127.0.0.1", taken.getsockname()[1]).start()
+            await GrpcListener(ConstantService(config), OPEN, taken.getsockname()[1]).start()
 
     asyncio.run(main())
 

@@ -354,7 +354,7 @@ BODIES = mostly(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     BODIES.map(lambda content: json.dumps(content).encode()) | st.binary(max_size=60),
     st.binary(max_size=20) | st.just(RAW_ROWS),

@@ -91,5 +91,13 @@ def test_rows_that_do_not_fit_the_description_are_refused(config, document):
         assert response.status_code in (400, 413)
 
 
+def test_keys_are_described_where_they_are_needed(config):
+    serving = config.serving.model_copy(update={"keys_env": "KEYS"})
+    document = openapi_document(config.model_copy(update={"serving": serving}))
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    free = {path for path, methods in document["paths"].items() for each in methods.values() if "security" not in each}
+    assert free == {"/health", "/v2/health/live", "/v2/health/ready"}
+
+
 def test_every_status_of_an_error_is_described():
     assert {error.status for error in RequestError.__subclasses__()} | {400} == ERRORS.keys()

@@ -1,0 +1,148 @@
+"""Who may ask what: bearer keys in front of an ASGI application."""
+
+import ipaddress
+from collections.abc import Awaitable
+from pathlib import Path
+
+from cascade.config import ServingConfig
+from cascade.errors import ConfigError
+from cascade.serving.asgi import App, Message, Receive, Send
+from cascade.serving.errors import Forbidden, Unauthorized
+from cascade.serving.keys import KeyRing
+from cascade.serving.refusal import refuse
+
+__all__ = ["Guard", "GuardedApp", "check_exposure", "is_health_path"]
+
+ADMIN_PATHS = frozenset({"/policy"})
+"""Asked with another method than GET, they change what is served."""
+
+
+class Guard:
+    """Knows the keys, and what each kind of them allows.
+
+    An admin key allows everything. A key allows what is not for admins. Where no keys are configured, everybody may ask
+    what is not for admins; where no admin keys are configured, nobody may ask what is.
+
+    Args:
+        keys: of those who ask for predictions; ``None`` lets everybody ask.
+        admin_keys: of those who change what is served; ``None`` lets nobody.
+    """
+
+    def __init__(self, keys: KeyRing | None = None, admin_keys: KeyRing | None = None) -> None:
+        self._keys = keys
+        self._admin_keys = admin_keys
+
+    @classmethod
+    def from_config(cls, serving: ServingConfig) -> "Guard":
+        """Reads the keys that a configuration names.
+
+        Raises:
+            ConfigError: they cannot be used.
+        """
+        return cls(
+            _key_ring(serving.keys_env, serving.keys_file),
+            _key_ring(serving.admin_keys_env, serving.admin_keys_file),
+        )
+
+    def allowed(self, authorization: str | None, admin: bool = False) -> bool:
+        """Whether a request may be answered.
+
+        Args:
+            authorization: "Bearer KEY", as in the header, or in the metadata of gRPC; ``None`` if there is none.
+            admin: whether it is asked to change what is served.
+        """
+        try:
+            self.check(authorization, admin)
+        except (Unauthorized, Forbidden):
+            return False
+        return True
+
+    def check(self, authorization: str | None, admin: bool = False) -> None:
+        """Like :meth:`allowed`, but says why not.
+
+        Raises:
+            Unauthorized: no key, or one that is not known.
+            Forbidden: it is for admins, and the key is not an admin's, or no admin keys are configured.
+        """
+        if not admin and self._keys is None:
+            return
+        if admin and self._admin_keys is None:
+            raise Forbidden(
+                "this changes what is served, and no admin keys are configured; set serving.admin_keys_file"
+            )
+        key = _bearer_key(authorization)
+        # Both are always looked at.
+        is_admin = self._admin_keys is not None and self._admin_keys.holds(key)
+        is_known = self._keys is not None and self._keys.holds(key)
+        if is_admin or (is_known and not admin):
+            return
+        if is_known:
+            raise Forbidden("this changes what is served, and needs an admin key")
+        raise Unauthorized(f'send "Authorization: Bearer {"ADMIN_KEY" if admin else "KEY"}" with a key that is known')
+
+
+class GuardedApp:
+    """ASGI application that asks a guard before it passes a request on; health checks need no key.
+
+    Args:
+        app: what is guarded.
+        guard: who is asked.
+    """
+
+    def __init__(self, app: App, guard: Guard) -> None:
+        self._app = app
+        self._guard = guard
+
+    def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
+        """Passes one request on, or refuses it."""
+        if scope["type"] == "http" and not is_health_path(scope["path"]):
+            try:
+                self._guard.check(_authorization(scope), _is_for_admins(scope))
+            except (Unauthorized, Forbidden) as error:
+                return refuse(send, error)
+        return self._app(scope, receive, send)
+
+
+def is_health_path(path: str) -> bool:
+    """Whether a path only tells that the server lives."""
+    return path == "/health" or path.startswith("/v2/health/")
+
+
+def check_exposure(serving: ServingConfig) -> None:
+    """Refuses to serve the network without keys, unless the configuration says so.
+
+    Raises:
+        ConfigError: the address is not loopback, there are no keys, and ``open_to_network`` is not set.
+    """
+    has_keys = serving.keys_env is not None or serving.keys_file is not None
+    if not (has_keys or serving.open_to_network or _is_loopback(serving.host)):
+        raise ConfigError(
+            f"serving.host is {serving.host!r}, which others can reach, and there are no keys; set serving.keys_file "
+            "or serving.keys_env, or say serving.open_to_network: true if everybody there may ask"
+        )
+
+
+def _key_ring(variable: str | None, file: Path | None) -> KeyRing | None:
+    return None if variable is None and file is None else KeyRing(variable, file)
+
+
+def _is_for_admins(scope: Message) -> bool:
+    return scope["path"].rstrip("/") in ADMIN_PATHS and scope["method"] != "GET"
+
+
+def _authorization(scope: Message) -> str | None:
+    found = [value for name, value in scope["headers"] if name == b"authorization"]
+    # Of two, a proxy might have checked the other one.
+    return found[0].decode("latin-1") if len(found) == 1 else None
+
+
+def _bearer_key(authorization: str | None) -> bytes:
+    scheme, _, key = (authorization or "").partition(" ")
+    return key.strip().encode("utf-8") if scheme.lower() == "bearer" else b""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

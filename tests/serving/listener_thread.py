@@ -1,0 +1,34 @@
+"""A listener in a thread of its own, for tests that speak to it over sockets."""
+
+import asyncio
+import contextlib
+import threading
+
+import uvloop
+from serving_process import free_port
+
+from cascade.serving.listener import Listener
+
+
+@contextlib.contextmanager
+def listening(app, serving, new_loop=uvloop.new_event_loop):
+    """Yields the port of a listener, which is stopped at the end.
+
+    Args:
+        app: the ASGI application.
+        serving: the configuration; its port is replaced by a free one.
+        new_loop: makes the event loop.
+    """
+    serving = serving.model_copy(update={"port": free_port()})
+    listener, loop = Listener(app, serving), new_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(listener.start(), loop).result(20)
+        yield serving.port
+        asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(20)
+        assert not listener.alive
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -1,0 +1,400 @@
+"""The listener against clients that are slow, rude or broken, on raw sockets; behind it a small application."""
+
+import asyncio
+import contextlib
+import json
+import random
+import re
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import uvloop
+from listener_thread import listening
+
+from cascade.config import ServingConfig
+
+GOOD = b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 3\r\n\r\nabc"
+LIMITS = {
+    "max_connections": 40,
+    "max_header_bytes": 4096,
+    "header_timeout_s": 0.4,
+    "body_timeout_s": 0.6,
+    "keep_alive_timeout_s": 1,
+}
+
+
+async def echo(scope, receive, send):
+    """Answers with path and body; waits on /slow, does not read on /early, has much to say on /big."""
+    body, more = b"", scope["path"] != "/early"
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.8)
+    answer = json.dumps({"path": scope["path"], "body": body.decode("latin-1")}).encode()
+    if scope["path"] == "/big":
+        answer = b"x" * 8_000_000
+    headers = [(b"content-length", str(len(answer)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
+
+
+@pytest.fixture(scope="module", params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def port(request):
+    with listening(echo, ServingConfig(**LIMITS), request.param) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def connected(port, *parts):
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        for part in parts:
+            client.sendall(part)
+        yield client
+
+
+def rest(client):
+    """What the server sends until it closes; a reset ends it too."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := client.recv(1 << 16):
+            received += part
+    return received
+
+
+def ask(port, *parts):
+    """What the server answers to bytes, until it closes the connection."""
+    with connected(port, *parts) as client:
+        return rest(client)
+
+
+def statuses(received):
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", received)]
+
+
+def error_of(received):
+    header, _, body = received.partition(b"\r\n\r\n")
+    assert b"connection: close" in header
+    assert b"content-type: application/json" in header
+    content = json.loads(body)
+    assert set(content) == {"error"}
+    return content["error"]
+
+
+def post(path="/predict", *headers, body=b""):
+    lines = [f"POST {path} HTTP/1.1".encode(), b"host: here", *headers, b"", body]
+    return b"\r\n".join(lines)
+
+
+CLOSE = b"connection: close"
+
+
+def test_a_good_request_is_answered_and_the_connection_kept_for_a_while(port):
+    start = time.monotonic()
+    received = ask(port, GOOD)
+    assert statuses(received) == [200]
+    assert b'"body": "abc"' in received
+    assert b"server:" not in received
+    assert 0.8 < time.monotonic() - start < 3
+
+
+@pytest.mark.parametrize("begun", [b"", b"\r\n", b"POST", b"POST /predict HTTP/1.1\r\nhost: here\r\nx-a: "])
+def test_a_header_that_does_not_come_ends_the_connection(port, begun):
+    start = time.monotonic()
+    received = ask(port, begun)
+    assert time.monotonic() - start < 1.5
+    assert (statuses(received) == [408]) == begun.startswith(b"POST")
+    if received:
+        assert error_of(received) == "the header of the request did not arrive within 0.4 s"
+
+
+def drip(client, data, every_s=0.05):
+    """Sends byte for byte until the server has enough."""
+    with contextlib.suppress(OSError):
+        for byte in data:
+            client.send(bytes([byte]))
+            time.sleep(every_s)
+
+
+@pytest.mark.parametrize(
+    ("start_of_request", "status"),
+    [(b"", 408), (b"POST /predict HTTP/1.1\r\ncontent-length: 100\r\n\r\n", 408)],
+    ids=["header", "body"],
+)
+def test_dripping_does_not_help(port, start_of_request, status):
+    with connected(port, start_of_request) as client:
+        start = time.monotonic()
+        threading.Thread(target=drip, args=(client, GOOD * 2), daemon=True).start()
+        assert statuses(rest(client)) in ([status], [])
+        assert time.monotonic() - start < 2
+
+
+def test_stray_line_ends_between_requests_do_not_keep_a_connection(port):
+    with connected(port, GOOD) as client:
+        time.sleep(0.2)
+        start = time.monotonic()
+        drip(client, b"\r\n" * 40)
+        assert time.monotonic() - start < 2
+        assert statuses(rest(client)) in ([200], [])
+
+
+def test_a_body_that_does_not_come_is_a_408(port):
+    received = ask(port, post("/predict", b"content-length: 9", body=b"abc"))
+    assert statuses(received) == [408]
+    assert error_of(received) == "the body of the request did not arrive within 0.6 s"
+
+
+def test_a_slow_answer_is_not_taken_for_a_slow_request(port):
+    """Also the second request's body, which is not read meanwhile, may wait."""
+    received = ask(port, post("/slow") + post("/slow", CLOSE, b"content-length: 2", body=b"b"), b"c")
+    assert statuses(received) == [200, 200]
+    assert b'"body": "bc"' in received
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"GET / HTTP/1.1\r\nx-long: ", b"a" * 100_000],
+        [b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\n\r\n"],
+        [b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 101 + b"\r\n"],
+        [b"GET / HTTP/1.1\r\n", *[b"x: %s\r\n" % (b"a" * 100)] * 60],
+    ],
+    ids=["endless field", "long path", "many fields", "many bytes"],
+)
+def test_a_header_flood_is_refused(port, parts):
+    with connected(port) as client:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            for part in parts:
+                client.sendall(part)
+                time.sleep(0.005)
+        received = rest(client)
+    assert statuses(received) in ([431], [])
+    if len(parts) == 1:
+        assert "header" in error_of(received)
+
+
+def test_a_header_just_short_enough_passes(port):
+    assert statuses(ask(port, post("/predict", CLOSE, b"x: " + b"a" * 3900))) == [200]
+    assert statuses(ask(port, post("/predict", CLOSE, *[b"a: b"] * 97))) == [200]
+
+
+CHUNKED = b"transfer-encoding: chunked"
+
+
+@pytest.mark.parametrize("endless", [b"5;" + b"x" * 50_000, b"0\r\nx: " + b"a" * 50_000], ids=["extension", "trailer"])
+def test_what_is_endless_around_chunks_is_refused(port, endless):
+    with connected(port, post("/predict", CHUNKED)) as client:
+        time.sleep(0.05)
+        client.sendall(endless)
+        received = rest(client)
+    assert statuses(received) in ([431], [])
+
+
+def test_trailers_are_not_taken_for_headers():
+    seen = []
+
+    async def app(scope, receive, send):
+        await echo(scope, receive, send)
+        seen.extend(name for name, _ in scope["headers"])
+
+    with listening(app, ServingConfig(**LIMITS)) as port:
+        body = b"3\r\nabc\r\n0\r\nauthorization: Bearer x\r\n\r\n"
+        assert statuses(ask(port, post("/predict", CHUNKED, CLOSE, body=body))) == [200]
+    assert seen == [b"host", b"transfer-encoding", b"connection"]
+
+
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: here\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (b"content-length: 4", CHUNKED),
+        (CHUNKED, b"content-length: 4"),
+        (b"content-length: 4", b"content-length: 5"),
+        (b"content-length: 4", b"content-length: 4"),
+        (b"content-length: 4, 5",),
+        (b"content-length: +4",),
+        (b"content-length: -1",),
+        (b"content-length: 0x4",),
+        (b"content-length: 99999999999999999999999",),
+        (b"content-length : 4",),
+        (b"transfer-encoding: identity",),
+        (b"transfer-encoding: chunked, identity",),
+        (b"transfer-encoding: xchunked",),
+        (b"transfer-encoding : chunked",),
+        (b"x: a\r\n transfer-encoding: chunked",),
+        (b"x: a\ntransfer-encoding: chunked",),
+        (b"x: a\0b",),
+        (b"x\0: b",),
+    ],
+)
+def test_a_request_whose_length_can_be_read_in_two_ways_is_refused(port, headers):
+    received = ask(port, post("/predict", *headers, body=b"0\r\n\r\n" + SMUGGLED))
+    assert b"smuggled" not in received
+    assert statuses(received) == [400]
+    assert error_of(received) == "this is not HTTP/1.1"
+
+
+@pytest.mark.parametrize("chunks", [b"zz\r\nabc\r\n0\r\n\r\n", b"-1\r\n", b"1\nab\n0\n\n", b"3\r\nabcd\r\n0\r\n\r\n"])
+def test_broken_chunks_are_refused(port, chunks):
+    received = ask(port, post("/predict", CHUNKED, body=chunks + SMUGGLED))
+    assert b"smuggled" not in received
+    assert statuses(received) == [400]
+
+
+def test_pipelined_requests_are_answered_in_their_order(port):
+    requests = [post(f"/{number}") for number in range(20)]
+    received = ask(port, b"".join(requests) + post("/last", CLOSE))
+    assert re.findall(rb'"path": "/(\w+)"', received) == [*(b"%d" % n for n in range(20)), b"last"]
+
+
+def test_rubbish_after_a_request_does_not_cost_its_answer_nor_is_an_error_taken_for_it(port):
+    received = ask(port, post("/slow") + b"rubbish\r\n\r\n")
+    assert statuses(received) == [200]
+    assert b'"path": "/slow"' in received
+
+
+def test_rubbish_after_an_early_answer_is_no_second_answer(port):
+    with connected(port, post("/early", CHUNKED)) as client:
+        assert statuses(client.recv(1 << 16)) == [200]
+        client.sendall(b"rubbish\r\n")
+        assert rest(client) == b""
+
+
+def test_too_many_requests_sent_ahead_end_the_connection(port):
+    received = ask(port, post("/slow") + post("/") * 150)
+    assert len(statuses(received)) <= 101
+    assert set(statuses(received)) <= {200}
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+def test_an_upgrade_is_answered_as_plain_http_or_refused_where_its_body_would_be_lost(port, protocol):
+    upgrade = (b"upgrade: " + protocol, b"connection: upgrade")
+    received = ask(port, post("/predict", *upgrade))
+    assert statuses(received) == [200]
+    received = ask(port, post("/predict", *upgrade, b"content-length: 3", body=b"abc"))
+    assert statuses(received) == [400]
+    assert "leave the header Upgrade out" in error_of(received)
+
+
+def test_a_client_that_closes_its_half_leaves_nothing_behind(port):
+    before = open_files()
+    for request in (b"", b"POST /pre", GOOD, post("/slow"), post("/predict", b"content-length: 9")):
+        with connected(port, request) as client:
+            client.shutdown(socket.SHUT_WR)
+            assert statuses(rest(client)) in ([], [200])
+    assert_back_to(before, port)
+
+
+def test_a_client_that_does_not_take_its_answers_is_cut_off(port):
+    before = open_files()
+    with connected(port, post("/big") * 3) as client:
+        time.sleep(1)
+        assert open_files() == before + 1, "the server should have closed its end, and only the test's is open"
+        assert len(rest(client)) < 8_000_000
+
+
+def test_beyond_the_most_connections_only_health_is_answered(port):
+    health = b"GET /health HTTP/1.1\r\nhost: here\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(LIMITS["max_connections"]):
+            client = stack.enter_context(connected(port, GOOD))
+            assert statuses(client.recv(1000)) == [200]
+        received = ask(port, GOOD)
+        assert statuses(received) == [503]
+        assert b"retry-after: 1" in received
+        assert "40 connections" in error_of(received)
+        assert statuses(ask(port, health)) == [200]
+        for _ in range(16):
+            stack.enter_context(connected(port))
+        time.sleep(0.1)
+        assert statuses(ask(port, health)) in ([503], [])
+    time.sleep(0.1)
+    assert statuses(ask(port, post("/predict", CLOSE))) == [200]
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def assert_back_to(before, port):
+    """A good request is answered, and soon no more files are open than before."""
+    assert statuses(ask(port, post("/predict", CLOSE))) == [200]
+    for _ in range(100):
+        if open_files() <= before:
+            return
+        time.sleep(0.05)
+    assert open_files() <= before
+
+
+TOKENS = [
+    b"GET",
+    b"POST",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b" ",
+    b"  ",
+    b"/",
+    b"/predict",
+    b"*",
+    b"http://[",
+    b"%zz",
+    b"\xff\xfe",
+    b"HTTP/1.1",
+    b"HTTP/1.0",
+    b"HTTP/9.9",
+    b"HTTP/",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\0",
+    b":",
+    b"host: a",
+    b"content-length: ",
+    b"transfer-encoding: chunked",
+    b"expect: 100-continue",
+    b"connection: upgrade\r\nupgrade: websocket",
+    b"-1",
+    b"18446744073709551616",
+    b"CONNECT a:1",
+    b"\x16\x03\x01\x02\x00\x01",
+    b"a" * 5000,
+]
+
+
+def malformed(generator):
+    """Bytes that are hardly ever a request."""
+    kind = generator.random()
+    if kind < 0.3:
+        return generator.randbytes(generator.randrange(1, 200))
+    if kind < 0.7:
+        return b"".join(generator.choices(TOKENS, k=generator.randrange(1, 12)))
+    damaged = bytearray(GOOD)
+    for _ in range(generator.randrange(1, 6)):
+        damaged[generator.randrange(len(damaged))] = generator.randrange(256)
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("requests", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_malformed_requests_get_a_4xx_or_a_closed_connection(port, requests):
+    generator = random.Random(requests)
+    before = open_files()
+    for number in range(requests):
+        sent = malformed(generator)
+        with connected(port) as client:
+            with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                client.sendall(sent)
+                client.shutdown(socket.SHUT_WR)
+            received = rest(client)
+        assert all(status in (100, 200) or 400 <= status < 500 for status in statuses(received)), (
+            number,
+            sent,
+            received,
+        )
+        assert received.startswith(b"HTTP/1.1 ") or not received, (number, sent, received)
+    assert_back_to(before, port)
