@@ -237,7 +237,7 @@ async def _health_only(app: App, serving: ServingConfig, scope: Message, receive
     if is_health_path(scope["path"]):
         await app(scope, receive, send)
     else:
-        await refuse(send, _too_many_connections(serving))
+        await refuse(send, _too_many_connections(serving), close=True)
 
 
 def _too_many_connections(serving: ServingConfig) -> Overloaded:

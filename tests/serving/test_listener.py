@@ -262,9 +262,9 @@ def test_rubbish_after_a_request_does_not_cost_its_answer_nor_is_an_error_taken_
 
 def test_rubbish_after_an_early_answer_is_no_second_answer(port):
     with connected(port, post("/early", CHUNKED)) as client:
-        assert statuses(client.recv(1 << 16)) == [200]
+        received = client.recv(1 << 16)
         client.sendall(b"rubbish\r\n")
-        assert rest(client) == b""
+        assert statuses(received + rest(client)) == [200]
 
 
 def test_too_many_requests_sent_ahead_end_the_connection(port):
