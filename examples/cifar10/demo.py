@@ -8,7 +8,9 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +69,8 @@ def main() -> None:
     console.rule(f"4. Serving {SERVED_ROWS:,} held-out images over HTTP")
     served = test.rows[held_out[:SERVED_ROWS]], test.labels[held_out[:SERVED_ROWS]]
     workload = Workload.from_rows(*served, ROWS_PER_REQUEST)
-    cascade = _serve_and_measure(config, policy, workload)
-    biggest = _serve_and_measure(*_last_stage_alone(config, policy), workload)
+    cascade = _measure_in_own_process(config, policy, workload)
+    biggest = _measure_in_own_process(*_last_stage_alone(config, policy), workload)
 
     console.rule("5. Result")
     header, rows = _comparison(config, cascade, biggest)
@@ -97,6 +99,12 @@ def _last_stage_alone(config: CascadeConfig, policy: Policy) -> tuple[CascadeCon
     serving = config.serving.model_copy(update={"segments": None})
     alone = config.model_copy(update={"stages": (stage,), "serving": serving, "name": f"{config.name}-biggest"})
     return alone, Policy((stage.name,), policy.routers[-1:], np.zeros(0), policy.cost[-1:], policy.cost_unit)
+
+
+def _measure_in_own_process(config: CascadeConfig, policy: Policy, workload: Workload) -> Measurement:
+    """Ray is not made to be started twice in one process."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(_serve_and_measure, config, policy, workload).result()
 
 
 def _serve_and_measure(config: CascadeConfig, policy: Policy, workload: Workload) -> Measurement:
