@@ -76,7 +76,7 @@ class Load:
 def ask_once(url, first):
     """How one request ends."""
     try:
-        response = httpx.post(f"{url}/predict", json={"rows": make_rows(first, 20).tolist()}, timeout=60)
+        response = httpx.post(f"{url}/predict", json={"rows": make_rows(first, 300).tolist()}, timeout=60)
     except httpx.TransportError:
         return "lost"
     if response.status_code != 200:
@@ -112,7 +112,7 @@ def test_a_killed_replica_of_a_later_stage_costs_no_request(served):
     url, name = served
     outcomes = kill_one_under_load(url, name, "segment-big")
     assert outcomes.keys() == {"right"}, outcomes
-    assert outcomes["right"] > 50
+    assert outcomes["right"] > 10
 
 
 def test_a_killed_gateway_breaks_its_own_connections_only(served):
@@ -121,7 +121,7 @@ def test_a_killed_gateway_breaks_its_own_connections_only(served):
     assert outcomes.keys() <= {"right", "lost"}, outcomes
     # A client's next connection may still meet the dying listener.
     assert outcomes["lost"] <= 3 * CLIENTS
-    assert outcomes["right"] > 50
+    assert outcomes["right"] > 10
     assert {ask_once(url, [first, first + 1]) for first in range(40)} == {"right"}
 
 

@@ -1,5 +1,8 @@
 """Behind Ray Serve's own proxy, with calls by gRPC: the same application, arrays beyond gRPC's limit, late rows."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import httpx
 import pytest
 from serving_process import serving_process
@@ -24,8 +27,9 @@ def client(tmp_path_factory):
             yield client
 
 
-def predict(client, first, milliseconds=0):
-    return client.post("/predict", content=make_rows(first, milliseconds, WIDTH).tobytes(), headers=RAW)
+def predict(client, first, milliseconds=0, timeout=60):
+    rows = make_rows(first, milliseconds, WIDTH)
+    return client.post("/predict", content=rows.tobytes(), headers=RAW, timeout=timeout)
 
 
 def test_a_sub_array_beyond_the_limit_of_grpc_reaches_the_next_segment(client):
@@ -33,6 +37,17 @@ def test_a_sub_array_beyond_the_limit_of_grpc_reaches_the_next_segment(client):
     assert answer["answer"] == [1, 3, 1, 3, 1, 3, 1, 3, 0]
     assert answer["stage"] == ["big"] * 8 + ["small"]
     assert answer["degraded"] == [False] * 9
+
+
+def test_rows_of_a_client_that_hung_up_are_not_run_by_the_next_segment(client):
+    with ThreadPoolExecutor(1) as thread:
+        busy = thread.submit(predict, client, [1], 2500)
+        time.sleep(0.5)
+        with pytest.raises(httpx.ReadTimeout):
+            predict(client, [1], 20_000, timeout=0.7)
+        # It would come after those 20 s, and be late.
+        assert predict(client, [3]).json()["degraded"] == [False]
+        assert busy.result().json()["degraded"] == [False]
 
 
 def test_late_rows_get_the_answer_so_far(client):
