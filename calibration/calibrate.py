@@ -6,17 +6,17 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from cascade.calibration.bound import certified_bound
-from cascade.calibration.certification import Certified, split_rows
-from cascade.calibration.certifier import Certifier
+from cascade.calibration.certificates.bound import certified_bound
+from cascade.calibration.certificates.certification import Certified, split_rows
+from cascade.calibration.certificates.certifier import Certifier
+from cascade.calibration.certificates.goal import Goal
+from cascade.calibration.certificates.refusal import refuse_budget, refuse_certified, refuse_empirical
 from cascade.calibration.evaluation import evaluate
-from cascade.calibration.goal import Goal
+from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.policy import Policy
-from cascade.calibration.refusal import refuse_budget, refuse_certified, refuse_empirical
-from cascade.calibration.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
-from cascade.calibration.search import best_thresholds
+from cascade.calibration.search.best_thresholds import best_thresholds
 from cascade.errors import InfeasibleTarget
 from cascade.routers import Router
 
@@ -43,8 +43,8 @@ def calibrate(
 
     One target is given, or ``max_cost`` and one other. A certified policy keeps its targets, all of them, on the rows
     to come with probability at least 1 - delta over the draw of the table's rows, which must be independent draws from
-    the same traffic (``cascade.calibration.certification``). Without a guarantee the policy is the best one on the
-    table itself; it misses its target on other rows about half of the time, and its certificate says
+    the same traffic (``cascade.calibration.certificates.certification``). Without a guarantee the policy is the best
+    one on the table itself; it misses its target on other rows about half of the time, and its certificate says
     ``"guarantee": "none"``.
 
     Args:

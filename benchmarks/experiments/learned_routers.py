@@ -21,11 +21,11 @@ import typer
 from rich.progress import track
 
 from cascade.calibration import ScoreTable
-from cascade.calibration.goal import Goal
-from cascade.calibration.grid import Grid
-from cascade.calibration.router_fitting import RouterChoice, fit_routers
+from cascade.calibration.certificates.goal import Goal
+from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.routing_problem import RoutingProblem, table_evidence
-from cascade.calibration.search import Target
+from cascade.calibration.search.best_thresholds import Target
+from cascade.calibration.search.grid import Grid
 from cascade.cli.console import console
 from cascade.errors import CascadeError, InputError
 from cascade.machine import describe_machine

@@ -22,12 +22,12 @@ from populations import FAMILIES, Population, problem, synthetic
 from rich.progress import track
 
 from cascade.calibration import ScoreTable
-from cascade.calibration.certification import Certified, certify, split_rows
-from cascade.calibration.certifier import Certifier
-from cascade.calibration.goal import Goal
-from cascade.calibration.grid import Grid
+from cascade.calibration.certificates.certification import Certified, certify, split_rows
+from cascade.calibration.certificates.certifier import Certifier
+from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.search import best_thresholds
+from cascade.calibration.search.best_thresholds import best_thresholds
+from cascade.calibration.search.grid import Grid
 from cascade.cli.console import console
 from cascade.errors import CascadeError
 from cascade.machine import describe_machine

@@ -23,9 +23,9 @@ from populations import COSTS, FAMILIES, Population, problem, synthetic
 from rich.progress import Progress
 
 from cascade.calibration import ScoreTable
-from cascade.calibration.certification import split_rows
-from cascade.calibration.certifier import Certifier
-from cascade.calibration.goal import Goal
+from cascade.calibration.certificates.certification import split_rows
+from cascade.calibration.certificates.certifier import Certifier
+from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.cli.console import console
 from cascade.errors import CascadeError

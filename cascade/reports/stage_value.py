@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.search import Target, best_thresholds
+from cascade.calibration.search.best_thresholds import Target, best_thresholds
 
 __all__ = ["StageValues", "stage_values", "without_stage"]
 
