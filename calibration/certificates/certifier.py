@@ -22,7 +22,8 @@ class Certifier:
     holds with its own probability, not all of them together.
 
     Attributes:
-        search: rows that propose thresholds (and that routers were fitted on).
+        search: rows that propose thresholds (and that routers were fitted on), best with smoothed gains
+            (:func:`~cascade.calibration.certificates.smoothing.smoothed`).
         test: rows that had no part in that.
     """
 

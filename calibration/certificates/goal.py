@@ -80,7 +80,7 @@ class Goal:
     def easiest(self, problem: RoutingProblem) -> float:
         """The value of the target that every cascade reaches."""
         if self.name == "max_cost":
-            return float(problem.cost[:, -1].max())
+            return problem.highest_cost
         return 1.0 if self.name == "max_accuracy_drop" else 0.0
 
     def search_target(self, problem: RoutingProblem) -> Target:
@@ -99,7 +99,7 @@ class Goal:
             delta: level of the test.
         """
         if self.name == "max_cost":
-            return CostPromise(self.value, float(problem.cost[:, -1].max()), delta)
+            return CostPromise(self.value, problem.highest_cost, delta)
         if self.name == "max_accuracy_drop":
             return DropPromise(self.value, delta)
         return GainPromise(self.value)

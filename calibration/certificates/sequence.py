@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from cascade.calibration.certificates.smoothing import smoothed_gain
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.frontier import OperatingPoint
 from cascade.calibration.search.grid import Grid
@@ -14,16 +13,15 @@ LARGEST_GRID = 200_000
 
 
 def propose(problem: RoutingProblem) -> list[OperatingPoint]:
-    """The frontier of a problem with smoothed gains.
+    """The frontier of a problem, on one grid.
 
     Args:
-        problem: n rows that will not test what is proposed, K stages.
+        problem: n rows that will not test what is proposed, K stages; with smoothed gains.
 
     Returns:
-        At most 200 points by rising cost and gain; these are what is expected, of smoothed gains.
+        At most 200 points by rising cost and gain.
     """
-    smooth = RoutingProblem(problem.confidence, smoothed_gain(problem.confidence, problem.gain), problem.cost)
-    grid = Grid.of(smooth, LARGEST_GRID)
+    grid = Grid.of(problem, LARGEST_GRID)
     points = grid.frontier()
     if len(points) > LONGEST:
         points = points[np.linspace(0, len(points) - 1, LONGEST).round().astype(int)]

@@ -7,9 +7,16 @@ model being right: it only proposes.
 
 import numpy as np
 
-__all__ = ["smoothed_gain"]
+from cascade.calibration.routing_problem import RoutingProblem
+
+__all__ = ["smoothed", "smoothed_gain"]
 
 DEGREE = 2
+
+
+def smoothed(problem: RoutingProblem) -> RoutingProblem:
+    """The problem with smoothed gains."""
+    return RoutingProblem(problem.confidence, smoothed_gain(problem.confidence, problem.gain), problem.cost)
 
 
 def smoothed_gain(confidence: np.ndarray, gain: np.ndarray) -> np.ndarray:

@@ -75,11 +75,16 @@ def order_policy(
 
     Raises:
         ValueError: there are too many stages.
-        PolicyError: the policy is of other stages.
+        PolicyError: the policy is of other stages, or lets rows skip some of them.
         InfeasibleTarget: the last stage alone misses the deadline, or there is only one row.
     """
     if tuple(map(str, table.stage)) != policy.stages:
         raise PolicyError(f"the policy is for stages {list(policy.stages)}, the score table has {table.stage.tolist()}")
+    if policy.skips:
+        raise PolicyError(
+            "the stages of a policy that lets rows skip some of them (skip_below) cannot be ordered; "
+            "calibrate one without, or keep the order"
+        )
     if len(table) < 2:
         raise InfeasibleTarget("one row cannot both choose an order and judge it; more rows are needed")
     agreement = table.label is None
@@ -106,6 +111,7 @@ def order_policy(
         stages=tuple(policy.stages[k] for k in columns),
         routers=tuple(policy.routers[k] for k in columns),
         thresholds=policy.thresholds[columns[:-1]],
+        skip_below=np.zeros(len(columns) - 1),
         cost=policy.cost[columns],
         certificate={"guarantee": "none", "ordered_from": policy.version},
     )
