@@ -95,6 +95,7 @@ def calibrate(
         "table_sha256": table.digest,
         "model_sha256": {} if table.model is None else dict(zip(names, map(str, table.model), strict=True)),
         "observed": _observed(table, policy),
+        **({} if routers is None else {"routers": [list(choice) for choice in routers]}),
         **facts,
     }
     return replace(policy, certificate=certificate)

@@ -69,6 +69,13 @@ class Replay:
         return np.asarray(self.asked.sum(axis=0))
 
     @property
+    def skipping(self) -> np.ndarray:
+        """(K,) int, rows that went from each stage straight to the last one, past others."""
+        skips = np.zeros(self.table.stages, dtype=np.int64)
+        skips[:-2] = (self.asked[:, :-2] & ~self.asked[:, 1:-1] & self.asked[:, -1:]).sum(axis=0)
+        return skips
+
+    @property
     def answered_gain(self) -> np.ndarray:
         """(K,) float in [0, 1], mean gain of the rows that each stage answered; NaN where it answered none."""
         gained = self.gain[np.arange(len(self.table)), self.stage]
