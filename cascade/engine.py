@@ -14,19 +14,23 @@ __all__ = ["PENDING", "Answers", "Segment"]
 PENDING = -1
 """Stage of a row that no stage so far was sure of."""
 
+SKIP_COLUMNS = 3
+"""Of the evidence, where a policy lets rows skip."""
+
 
 @dataclass(frozen=True, eq=False)
 class Answers:
     """What a cascade, or a part of it, says about n rows.
 
     Attributes:
-        answer: (n,) int64, the class; of a pending row, that of the last stage that looked at it, -1 if none has.
+        answer: (n,) int64, the class; of a pending row, that of the last stage that looked at it.
         stage: (n,) int64, index of the stage that answered, or ``PENDING``.
         confidence: (n,) float64 in [0, 1], calibrated, of the last stage that looked at the row.
         cost: (n,) float64, cost of all stages that looked at the row.
         evidence: (p, W) float64 of the p pending rows, in their order, to be handed to the segment that goes on with
-            them: where the policy lets rows skip, a column that is 1 for those that do; where it has heads, what the
-            s stages so far said, 5 s columns. ``None`` where the policy has neither.
+            them: where the policy lets rows skip, 1 for those that do, and answer and confidence of the last stage
+            that looked at the row; where it has heads, what the s stages so far said, 5 s columns. ``None`` where the
+            policy has neither.
     """
 
     answer: np.ndarray
@@ -79,10 +83,10 @@ class _Pending:
     @classmethod
     def of(cls, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None) -> "_Pending":
         """All rows of a batch, with what earlier segments handed on."""
-        skip_columns = int(policy.skips)
-        given = np.zeros((len(rows), skip_columns)) if earlier is None else earlier
+        columns = SKIP_COLUMNS if policy.skips else 0
+        given = np.zeros((len(rows), columns)) if earlier is None else earlier
         skips = given[:, 0] > 0 if policy.skips else None
-        return cls(rows, np.arange(len(rows)), skips, given[:, skip_columns:] if policy.needs_evidence else None)
+        return cls(rows, np.arange(len(rows)), skips, given[:, columns:] if policy.needs_evidence else None)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -108,10 +112,13 @@ class _Pending:
             said = everywhere
         return replace(self, evidence=np.concatenate([self.evidence, said], axis=1))
 
-    def handed_on(self) -> np.ndarray | None:
-        """(m, W) float64: what the next segment has to know of the rows."""
-        parts = [self.skips[:, None].astype(np.float64)] if self.skips is not None else []
-        parts += [self.evidence] if self.evidence is not None else []
+    def handed_on(self, answers: Answers) -> np.ndarray | None:
+        """(m, W) float64: what the next segment has to know of the rows, and of the answers so far."""
+        parts = [] if self.evidence is None else [self.evidence]
+        if self.skips is not None:
+            # A segment that a row skips has to tell, like any other, the last word on it, should no later one answer.
+            word = answers.take(self.places)
+            parts.insert(0, np.stack([self.skips, word.answer, word.confidence], axis=1).astype(np.float64))
         return np.concatenate(parts, axis=1) if parts else None
 
 
@@ -143,12 +150,14 @@ class Segment:
             cascade's last stage never is, and where rows skip stages and the cascade's last one is not here.
         """
         answers = Answers.empty(len(rows))
+        if policy.skips and earlier is not None:
+            answers.answer[:], answers.confidence[:] = earlier[:, 1], earlier[:, 2]
         pending = _Pending.of(rows, policy, earlier)
         for k, stage in enumerate(self.stages, self.first):
             if not len(pending):
                 break
             pending = self._ask(k, stage, pending, policy, answers)
-        return replace(answers, evidence=pending.handed_on())
+        return replace(answers, evidence=pending.handed_on(answers))
 
     def _ask(self, k: int, stage: Stage, pending: _Pending, policy: Policy, answers: Answers) -> _Pending:
         """Sends the rows that do not skip stage k through it; returns all that are not answered then."""
