@@ -7,7 +7,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from cascade.backends.images import ImageInput
 
-__all__ = ["BackendConfig", "CustomConfig", "OnnxConfig", "SklearnConfig", "TorchConfig"]
+__all__ = [
+    "BackendConfig",
+    "CombinationRule",
+    "CustomConfig",
+    "EnsembleConfig",
+    "OnnxConfig",
+    "SklearnConfig",
+    "TorchConfig",
+]
 
 
 def _existing_file(path: Path, info: ValidationInfo) -> Path:
@@ -98,4 +106,24 @@ class CustomConfig(_Config):
     arguments: dict[str, Any] = {}
 
 
-BackendConfig = Annotated[TorchConfig | SklearnConfig | OnnxConfig | CustomConfig, Field(discriminator="type")]
+MemberConfig = Annotated[TorchConfig | SklearnConfig | OnnxConfig | CustomConfig, Field(discriminator="type")]
+
+CombinationRule = Literal["votes", "mean"]
+
+
+class EnsembleConfig(_Config):
+    """Several models as one.
+
+    Attributes:
+        members: their descriptions; ensembles do not nest.
+        rule: "votes" answers with the majority, sure by the share that agrees; "mean" averages class probabilities.
+    """
+
+    type: Literal["ensemble"]
+    members: list[MemberConfig] = Field(min_length=2)
+    rule: CombinationRule = "votes"
+
+
+BackendConfig = Annotated[
+    TorchConfig | SklearnConfig | OnnxConfig | CustomConfig | EnsembleConfig, Field(discriminator="type")
+]

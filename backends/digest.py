@@ -3,8 +3,9 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
-from cascade.backends.config import BackendConfig
+from cascade.backends.config import BackendConfig, EnsembleConfig
 
 __all__ = ["model_digest"]
 
@@ -23,10 +24,17 @@ def model_digest(config: BackendConfig) -> str:
     Returns:
         64 hexadecimal digits.
     """
+    if isinstance(config, EnsembleConfig):
+        members = [model_digest(member) for member in config.members]
+        return _digest({"type": config.type, "rule": config.rule, "members": members})
     values = {
         name: _file_digest(value) if isinstance(value, Path) else value
         for name, value in config.model_dump(exclude=WITHOUT_EFFECT).items()
     }
+    return _digest(values)
+
+
+def _digest(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

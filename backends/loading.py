@@ -1,7 +1,7 @@
 """From a backend's description to the backend."""
 
 from cascade.backends.backend import Backend
-from cascade.backends.config import BackendConfig, CustomConfig, OnnxConfig, SklearnConfig
+from cascade.backends.config import BackendConfig, CustomConfig, EnsembleConfig, OnnxConfig, SklearnConfig
 
 __all__ = ["load_backend"]
 
@@ -25,6 +25,10 @@ def load_backend(config: BackendConfig) -> Backend:
         from cascade.backends.custom_backend import CustomBackend
 
         return CustomBackend(config)
+    if isinstance(config, EnsembleConfig):
+        from cascade.backends.ensemble_backend import EnsembleBackend
+
+        return EnsembleBackend([load_backend(member) for member in config.members], config.rule)
     from cascade.backends.torch_backend import TorchBackend
 
     return TorchBackend(config)

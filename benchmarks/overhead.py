@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from cascade.backends.backend import Backend
 from cascade.benchmarks.workload import Batch, Workload
 from cascade.cascade import Cascade
+from cascade.prediction import Prediction
 
 __all__ = ["EngineTimes", "engine_overhead", "measure_engine"]
 
@@ -78,39 +80,44 @@ class _Clock:
 
 
 @dataclass
+class _Noted:
+    """A model that notes the arrays it is given."""
+
+    model: Backend
+    seen: list[np.ndarray] = field(default_factory=list)
+
+    def predict(self, rows: np.ndarray) -> Prediction:
+        self.seen.append(rows)
+        return self.model.predict(rows)
+
+
 class _Race:
     """Cascade and stages, chunk by chunk."""
 
-    cascade: Cascade
-    rows: int = 0
-    whole: _Clock = field(default_factory=_Clock)
-    parts: _Clock = field(default_factory=_Clock)
-    alone: list[_Clock] = field(default_factory=list)
-    reached: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-
-    def __post_init__(self) -> None:
-        self.alone = [_Clock() for _ in self.cascade.stages]
-        self.reached = np.zeros(len(self.cascade.stages), dtype=np.int64)
+    def __init__(self, cascade: Cascade) -> None:
+        self.noted = [_Noted(stage.backend) for stage in cascade.stages]
+        stages = [replace(stage, backend=noted) for stage, noted in zip(cascade.stages, self.noted)]
+        self.observed = Cascade(stages, cascade.policy, cascade.rows)
+        self.stages = cascade.stages
+        self.rows = 0
+        self.reached = np.zeros(len(self.stages), dtype=np.int64)
+        self.whole, self.parts = _Clock(), _Clock()
+        self.alone = [_Clock() for _ in self.stages]
 
     def run(self, chunk: Sequence[Batch]) -> None:
-        answering = [self._run_cascade(batch.rows) for batch in chunk]
-        for k, (stage, clock) in enumerate(zip(self.cascade.stages, self.alone)):
+        for batch in chunk:
+            self.whole.time(partial(self.observed.predict, batch.rows))
+            self.rows += len(batch.rows)
+        for k, (stage, clock, noted) in enumerate(zip(self.stages, self.alone, self.noted)):
             for batch in chunk:
                 clock.time(partial(stage.predict, batch.rows))
-            for batch, answered in zip(chunk, answering):
-                reached = np.ascontiguousarray(batch.rows[answered >= k])
-                if len(reached):
-                    self.parts.time(partial(stage.predict, reached))
-
-    def _run_cascade(self, rows: np.ndarray) -> np.ndarray:
-        """Returns (n,) int, the stage that answered each row."""
-        answering: np.ndarray = self.whole.time(partial(self.cascade.predict, rows)).stage
-        self.reached += (answering[:, None] >= np.arange(len(self.reached))).sum(axis=0)
-        self.rows += len(rows)
-        return answering
+            for rows in noted.seen:
+                self.parts.time(partial(stage.predict, rows))
+                self.reached[k] += len(rows)
+            noted.seen.clear()
 
     def times(self) -> EngineTimes:
-        names = [stage.name for stage in self.cascade.stages]
+        names = [stage.name for stage in self.stages]
         whole = self.whole.seconds / self.rows * 1e3
         alone = [clock.seconds / self.rows * 1e3 for clock in self.alone]
         share = (self.reached / self.rows).tolist()

@@ -1,15 +1,15 @@
 """Calibrators, threshold search, evaluation: everything that is done offline, on arrays alone."""
 
 from cascade.calibration.calibrate import Guarantee, calibrate
-from cascade.calibration.calibrator_fitting import fit_calibrator
 from cascade.calibration.calibrators import CALIBRATORS, Identity, Isotonic, Platt, Temperature
-from cascade.calibration.choose_cascade import choose_cascade
+from cascade.calibration.choice.choose_cascade import choose_cascade
+from cascade.calibration.choice.idk_order import optimal_order
 from cascade.calibration.evaluation import Evaluation, evaluate
-from cascade.calibration.frontier import OperatingPoint, frontier
-from cascade.calibration.head_fitting import HEADS
-from cascade.calibration.idk_order import optimal_order
+from cascade.calibration.fitting.calibrator_fitting import fit_calibrator
+from cascade.calibration.fitting.head_fitting import HEADS
 from cascade.calibration.policy import Policy
 from cascade.calibration.score_table import ScoreTable
+from cascade.calibration.search.frontier import OperatingPoint, frontier
 from cascade.errors import InfeasibleTarget
 
 __all__ = [

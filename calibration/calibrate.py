@@ -6,17 +6,19 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from cascade.calibration.bound import certified_bound
-from cascade.calibration.certification import Certified, split_rows
-from cascade.calibration.certifier import Certifier
+from cascade.calibration.certificates.bound import certified_bound
+from cascade.calibration.certificates.certification import Certified, split_rows
+from cascade.calibration.certificates.certifier import Certifier
+from cascade.calibration.certificates.goal import Goal
+from cascade.calibration.certificates.refusal import refuse_budget, refuse_certified, refuse_empirical
+from cascade.calibration.certificates.smoothing import smoothed
 from cascade.calibration.evaluation import evaluate
-from cascade.calibration.goal import Goal
+from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.policy import Policy
-from cascade.calibration.refusal import refuse_budget, refuse_certified, refuse_empirical
-from cascade.calibration.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
-from cascade.calibration.search import best_thresholds
+from cascade.calibration.search.best_thresholds import best_thresholds
+from cascade.calibration.search.lower_thresholds import best_lower_thresholds
 from cascade.errors import InfeasibleTarget
 from cascade.routers import Router
 
@@ -24,7 +26,8 @@ __all__ = ["Guarantee", "RouterChoice", "calibrate"]
 
 Guarantee = Literal["certified", "none"]
 
-Routers = tuple[Router, ...]
+Found = tuple[tuple[Router, ...], np.ndarray, np.ndarray, dict[str, Any]]
+"""Routers, thresholds, lower thresholds, and entries of the certificate."""
 
 
 def calibrate(
@@ -38,13 +41,14 @@ def calibrate(
     guarantee: Guarantee = "certified",
     seed: int = 0,
     routers: Sequence[RouterChoice] | None = None,
+    skip: bool = False,
 ) -> Policy:
     """Finds the operating point for a target.
 
     One target is given, or ``max_cost`` and one other. A certified policy keeps its targets, all of them, on the rows
     to come with probability at least 1 - delta over the draw of the table's rows, which must be independent draws from
-    the same traffic (``cascade.calibration.certification``). Without a guarantee the policy is the best one on the
-    table itself; it misses its target on other rows about half of the time, and its certificate says
+    the same traffic (``cascade.calibration.certificates.certification``). Without a guarantee the policy is the best
+    one on the table itself; it misses its target on other rows about half of the time, and its certificate says
     ``"guarantee": "none"``.
 
     Args:
@@ -59,6 +63,7 @@ def calibrate(
         seed: of the split of the rows into those that search and those that test a certified policy.
         routers: (score or head, calibrator) for each stage, names of ``SCORES`` or ``HEADS`` and of ``CALIBRATORS``;
             by default the table's confidences count as they are.
+        skip: also look for lower thresholds, so that rows which are hopeless for the middle stages skip them.
 
     Raises:
         ValueError: no target or too many, or an argument out of its range.
@@ -77,12 +82,12 @@ def calibrate(
     if guarantee not in get_args(Guarantee):
         raise ValueError(f"guarantee must be one of {', '.join(get_args(Guarantee))}; got {guarantee!r}")
     if guarantee == "none":
-        fitted, thresholds, facts = _empirical(table, goal, routers)
+        fitted, thresholds, lowest, facts = _empirical(table, goal, routers, skip)
     else:
-        fitted, thresholds, facts = _certified(table, goal, routers, delta, seed)
+        fitted, thresholds, lowest, facts = _certified(table, goal, routers, skip, delta, seed)
     names = tuple(map(str, table.stage))
     cost = table.cost if table.cost.ndim == 1 else table.cost.mean(axis=0)
-    policy = Policy(names, fitted, thresholds, cost, table.cost_unit)
+    policy = Policy(names, fitted, thresholds, cost, table.cost_unit, skip_below=lowest)
     certificate = {
         "guarantee": guarantee,
         "target": goal.targets,
@@ -90,28 +95,29 @@ def calibrate(
         "table_sha256": table.digest,
         "model_sha256": {} if table.model is None else dict(zip(names, map(str, table.model), strict=True)),
         "observed": _observed(table, policy),
+        **({} if routers is None else {"routers": [list(choice) for choice in routers]}),
         **facts,
     }
     return replace(policy, certificate=certificate)
 
 
-def _empirical(
-    table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None
-) -> tuple[Routers, np.ndarray, dict[str, Any]]:
+def _empirical(table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None, skip: bool) -> Found:
     fitted = fit_routers(table, choices, goal)
     problem = RoutingProblem.from_table(table, fitted, goal.gains_agreement(table))
+    lowest = _lower_thresholds(problem, goal, skip)
+    problem = problem.skipping(lowest)
     thresholds = best_thresholds(problem, goal.search_target(problem))
     if thresholds is None:
         raise refuse_empirical(goal, problem, table.cost_unit)
     cost = problem.value(thresholds)[1]
     if goal.budget and cost > goal.budget.value:
         raise refuse_budget(goal, cost, table.cost_unit)
-    return fitted, thresholds, {}
+    return fitted, thresholds, lowest, {}
 
 
 def _certified(
-    table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None, delta: float, seed: int
-) -> tuple[Routers, np.ndarray, dict[str, Any]]:
+    table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None, skip: bool, delta: float, seed: int
+) -> Found:
     agreement = goal.gains_agreement(table)
     gain = table.agrees if agreement else table.correct  # refuses a table without labels, however short
     if len(gain) < 2:
@@ -119,14 +125,26 @@ def _certified(
     search_rows, test_rows = split_rows(len(table), seed)
     search = table.take(search_rows)
     fitted = fit_routers(search, choices, goal)
-    certifier = Certifier(
-        RoutingProblem.from_table(search, fitted, agreement),
-        RoutingProblem.from_table(table.take(test_rows), fitted, agreement),
-    )
+    smooth = smoothed(RoutingProblem.from_table(search, fitted, agreement))
+    lowest = _lower_thresholds(smooth, goal, skip)
+    test = RoutingProblem.from_table(table.take(test_rows), fitted, agreement)
+    certifier = Certifier(smooth.skipping(lowest), test.skipping(lowest))
     found = certifier.certify(goal, delta)
     if found is None:
         raise refuse_certified(goal, certifier, delta, table)
-    return fitted, found.thresholds, {"delta": delta, "seed": seed, "tests": _tests(goal, certifier, found, delta)}
+    return (
+        fitted,
+        found.thresholds,
+        lowest,
+        {"delta": delta, "seed": seed, "tests": _tests(goal, certifier, found, delta)},
+    )
+
+
+def _lower_thresholds(problem: RoutingProblem, goal: Goal, skip: bool) -> np.ndarray:
+    """(K - 1,), chosen before the thresholds; zeros where rows are not to skip."""
+    if not skip:
+        return np.zeros(problem.confidence.shape[1])
+    return best_lower_thresholds(problem, goal.search_target(problem))
 
 
 def _tests(goal: Goal, certifier: Certifier, found: Certified, delta: float) -> list[dict[str, Any]]:

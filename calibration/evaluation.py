@@ -9,7 +9,7 @@ from cascade.calibration.policy import Policy
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.calibration.score_table import ScoreTable
 from cascade.errors import PolicyError
-from cascade.routers import answering_stage
+from cascade.routers import asked_stages
 
 __all__ = ["Evaluation", "evaluate", "proportion_interval"]
 
@@ -71,8 +71,9 @@ def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95) -> Evaluati
     if tuple(map(str, table.stage)) != policy.stages:
         raise PolicyError(f"the policy is for stages {list(policy.stages)}, the score table has {table.stage.tolist()}")
     n = len(table)
-    stage = answering_stage(calibrated_confidence(table, policy.routers), policy.thresholds)
-    cost = np.take_along_axis(table.cumulative_cost, stage[:, None], axis=1)[:, 0]
+    asked = asked_stages(calibrated_confidence(table, policy.routers), policy.thresholds, policy.skip_below)
+    stage = table.stages - 1 - asked[:, ::-1].argmax(axis=1)
+    cost = np.where(asked, table.cost, 0.0).sum(axis=1)
     agreed = int(np.take_along_axis(table.agrees, stage[:, None], axis=1).sum())
     counts = np.bincount(stage, minlength=table.stages)
     right = None if table.label is None else int(np.take_along_axis(table.correct, stage[:, None], axis=1).sum())

@@ -33,6 +33,8 @@ class Policy:
         cost: (K,) float >= 0, mean cost of each stage on a row; zeros if none is given.
         cost_unit: unit of ``cost``.
         certificate: why the policy may be trusted: target, guarantee, sample size, digest of the data.
+        skip_below: (K - 1,) float in [0, 1], lower thresholds; rows below that a stage does not answer skip the stages
+            between it and the last one. Zeros, by which no row skips, if none are given.
     """
 
     stages: tuple[str, ...]
@@ -41,11 +43,14 @@ class Policy:
     cost: np.ndarray = field(default_factory=lambda: np.zeros(0))
     cost_unit: str = "ms"
     certificate: Mapping[str, Any] = field(default_factory=dict)
+    skip_below: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "thresholds", np.asarray(self.thresholds, dtype=np.float64))
         cost = np.asarray(self.cost, dtype=np.float64)
         object.__setattr__(self, "cost", cost if cost.size else np.zeros(len(self.stages)))
+        skip_below = np.asarray(self.skip_below, dtype=np.float64)
+        object.__setattr__(self, "skip_below", skip_below if skip_below.size else np.zeros(len(self.thresholds)))
         problem = _problem(self)
         if problem:
             raise PolicyError(problem)
@@ -58,8 +63,8 @@ class Policy:
 
     def __repr__(self) -> str:
         pairs = ", ".join(
-            f"{name} {'never' if threshold > 1 else f'>= {threshold:.4g}'}"
-            for name, threshold in zip(self.stages, self.thresholds, strict=False)
+            f"{name} {'never' if threshold > 1 else f'>= {threshold:.4g}'}{f' (skip < {low:.4g})' if low else ''}"
+            for name, threshold, low in zip(self.stages, self.thresholds, self.skip_below, strict=False)
         )
         return f"Policy({self.version}: {', '.join(filter(None, [pairs, self.stages[-1]]))})"
 
@@ -84,6 +89,11 @@ class Policy:
         """Whether a head looks at class probabilities."""
         return any(router.head is not None and router.head.needs_probabilities for router in self.routers)
 
+    @property
+    def skips(self) -> bool:
+        """Whether rows may skip stages."""
+        return bool(self.skip_below.any())
+
     def threshold(self, stage: int) -> float | None:
         """Threshold of a stage (from 0); ``None`` for the last one, which answers everything."""
         return float(self.thresholds[stage]) if stage < len(self.thresholds) else None
@@ -98,6 +108,7 @@ class Policy:
                 "threshold": self.threshold(k),
                 "cost": float(self.cost[k]),
                 **({} if router.head is None else {"head": head_to_dict(router.head)}),
+                **({"skip_below": float(self.skip_below[k])} if self.skip_below[k : k + 1].any() else {}),
             }
             for k, (name, router) in enumerate(zip(self.stages, self.routers, strict=True))
         ]
@@ -167,6 +178,14 @@ class Policy:
         thresholds = [
             _number(index, entry, "threshold", NEVER, problems) for index, entry in enumerate(values["stages"][:-1])
         ]
+        skip_below = [
+            _number(index, entry, "skip_below", 1.0, problems)
+            if isinstance(entry, Mapping) and "skip_below" in entry
+            else 0.0
+            for index, entry in enumerate(values["stages"][:-1])
+        ]
+        if isinstance(values["stages"][-1], Mapping) and "skip_below" in values["stages"][-1]:
+            problems.append("the last stage cannot have 'skip_below': there is nowhere to skip to")
         largest = sys.float_info.max
         cost = [_number(index, entry, "cost", largest, problems) for index, entry in enumerate(values["stages"])]
         certificate, cost_unit = values.get("certificate", {}), values.get("cost_unit", "ms")
@@ -187,6 +206,7 @@ class Policy:
             np.array(cost),
             cost_unit,
             certificate,
+            np.array(skip_below),
         )
 
 
@@ -202,6 +222,9 @@ def _problem(policy: Policy) -> str | None:
         return f"a policy of {stages} stages needs {stages} costs of at least 0; got {policy.cost.tolist()}"
     if not np.all((policy.thresholds >= 0) & (policy.thresholds <= NEVER)):
         return f"thresholds must be in [0, 1] (or {NEVER!r} for never); got {policy.thresholds.tolist()}"
+    low = policy.skip_below
+    if low.shape != (stages - 1,) or not np.all((low >= 0) & (low <= 1)):
+        return f"a policy of {stages} stages needs {stages - 1} values of skip_below in [0, 1]; got {low.tolist()}"
     for name, router, k in zip(policy.stages, policy.routers, range(stages), strict=True):
         if router.head is not None and not router.head.fits(k):
             return f"the head of stage {name!r} is made for another place; {k} stages come before it"

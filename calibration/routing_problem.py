@@ -7,7 +7,7 @@ import numpy as np
 from cascade.calibration.calibrators import Temperature
 from cascade.calibration.score_table import ScoreTable
 from cascade.errors import ScoreTableError
-from cascade.routers import EVIDENCE_COLUMNS, Router, answering_stage, new_evidence
+from cascade.routers import EVIDENCE_COLUMNS, Router, answering_stage, new_evidence, skipping
 
 __all__ = ["RoutingProblem", "calibrated_confidence", "table_evidence"]
 
@@ -68,11 +68,13 @@ class RoutingProblem:
         confidence: (n, K - 1) calibrated confidence of all stages but the last.
         gain: (n, K) float, what is gained where a stage answers a row: 1 if right (or in agreement), else 0.
         cost: (n, K) float, cost of a row answered at a stage, all earlier ones included.
+        skipped_cost: highest cost of a row of the problem without skipping, where this is one with (0 otherwise).
     """
 
     confidence: np.ndarray
     gain: np.ndarray
     cost: np.ndarray
+    skipped_cost: float = 0.0
 
     @classmethod
     def from_table(cls, table: ScoreTable, routers: tuple[Router, ...], agreement: bool) -> "RoutingProblem":
@@ -89,6 +91,31 @@ class RoutingProblem:
 
     def __len__(self) -> int:
         return len(self.confidence)
+
+    def skipping(self, skip_below: np.ndarray) -> "RoutingProblem":
+        """The problem where rows below lower thresholds go straight to the last stage.
+
+        Such a row, if the stage does not answer it, gains what the last stage gains, at the cost of the stages that
+        looked at it and of the last one, whatever the thresholds between are: the same search, on other numbers.
+
+        Args:
+            skip_below: (K - 1,) in [0, 1]; zeros change nothing.
+        """
+        if not skip_below.any():
+            return self
+        gain, cost = self.gain.copy(), self.cost.copy()
+        last_cost = self.cost[:, -1] - self.cost[:, -2]
+        # Backwards: where a row skips, it never comes to a later stage that it would skip from.
+        for k in reversed(range(len(skip_below))):
+            skips = skipping(self.confidence[:, k], skip_below[k])
+            gain[skips, k + 1 :] = self.gain[skips, -1:]
+            cost[skips, k + 1 :] = (self.cost[skips, k] + last_cost[skips])[:, None]
+        return RoutingProblem(self.confidence, gain, cost, self.highest_cost)
+
+    @property
+    def highest_cost(self) -> float:
+        """Cost of the dearest row if it runs through all stages, which rows to come may do even where these skip."""
+        return max(float(self.cost[:, -1].max()), self.skipped_cost)
 
     def value(self, thresholds: np.ndarray) -> tuple[float, float]:
         """Mean gain and mean cost of a row under some thresholds (K - 1,)."""

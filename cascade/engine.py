@@ -6,14 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cascade.calibration.policy import Policy
-from cascade.prediction import Prediction
-from cascade.routers import accepted
+from cascade.routers import EVIDENCE_COLUMNS, accepted, skipping
 from cascade.stage import Stage
 
 __all__ = ["PENDING", "Answers", "Segment"]
 
 PENDING = -1
 """Stage of a row that no stage so far was sure of."""
+
+SKIP_COLUMNS = 3
+"""Of the evidence, where a policy lets rows skip."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +27,10 @@ class Answers:
         stage: (n,) int64, index of the stage that answered, or ``PENDING``.
         confidence: (n,) float64 in [0, 1], calibrated, of the last stage that looked at the row.
         cost: (n,) float64, cost of all stages that looked at the row.
-        evidence: (p, 5 s) float64 of the p pending rows, in their order: what the s stages so far said, to be handed
-            to the segment that goes on with them; ``None`` where the policy has no heads that look at it.
+        evidence: (p, W) float64 of the p pending rows, in their order, to be handed to the segment that goes on with
+            them: where the policy lets rows skip, 1 for those that do, and answer and confidence of the last stage
+            that looked at the row; where it has heads, what the s stages so far said, 5 s columns. ``None`` where the
+            policy has neither.
         degraded: (n,) bool, the rows whose stage was not sure of them, and is taken at its word because no later one
             answered; ``None`` if there are none.
     """
@@ -64,6 +68,64 @@ class Answers:
         self.cost[rows] += later.cost
 
 
+@dataclass(frozen=True, eq=False)
+class _Pending:
+    """Rows that no stage so far answered.
+
+    Attributes:
+        rows: (m, ...), contiguous.
+        places: (m,) int, where they were in the batch.
+        skips: (m,) bool, those that go straight to the last stage; ``None`` where the policy lets none.
+        evidence: (m, 5 s) of the s stages so far; ``None`` where the policy has no heads.
+    """
+
+    rows: np.ndarray
+    places: np.ndarray
+    skips: np.ndarray | None
+    evidence: np.ndarray | None
+
+    @classmethod
+    def of(cls, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None) -> "_Pending":
+        """All rows of a batch, with what earlier segments handed on."""
+        columns = SKIP_COLUMNS if policy.skips else 0
+        given = np.zeros((len(rows), columns)) if earlier is None else earlier
+        skips = given[:, 0] > 0 if policy.skips else None
+        return cls(rows, np.arange(len(rows)), skips, given[:, columns:] if policy.needs_evidence else None)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def take(self, which: np.ndarray) -> "_Pending":
+        """Some of the rows: (m,) bool."""
+        if which.all():
+            return self
+        skips = None if self.skips is None else self.skips[which]
+        evidence = None if self.evidence is None else self.evidence[which]
+        return _Pending(self.rows[which], self.places[which], skips, evidence)
+
+    def with_evidence(self, said: np.ndarray, asked: np.ndarray) -> "_Pending":
+        """Notes what one more stage said of some rows: (l, 5), (m,) bool.
+
+        Of the others it is taken to say what the last stage that looked at them said.
+        """
+        if self.evidence is None:
+            return self
+        if not asked.all():
+            everywhere = self.evidence[:, -len(EVIDENCE_COLUMNS) :].copy()
+            everywhere[asked] = said
+            said = everywhere
+        return replace(self, evidence=np.concatenate([self.evidence, said], axis=1))
+
+    def handed_on(self, answers: Answers) -> np.ndarray | None:
+        """(m, W) float64: what the next segment has to know of the rows, and of the answers so far."""
+        parts = [] if self.evidence is None else [self.evidence]
+        if self.skips is not None:
+            # A segment that a row skips has to tell, like any other, the last word on it, should no later one answer.
+            word = answers.take(self.places)
+            parts.insert(0, np.stack([self.skips, word.answer, word.confidence], axis=1).astype(np.float64))
+        return np.concatenate(parts, axis=1) if parts else None
+
+
 class Segment:
     """Consecutive stages that run in one process.
 
@@ -79,50 +141,48 @@ class Segment:
     def run(self, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None = None) -> Answers:
         """Sends a batch through the stages.
 
-        Every stage gets the rows that the ones before it were unsure of, as one contiguous array.
+        Every stage gets the rows that come to it as one contiguous array.
 
         Args:
             rows: (n, ...), n >= 0.
             policy: of the whole cascade.
-            earlier: (n, 5 s), the evidence of the s stages of earlier segments, as they left it; only looked at where
-                the policy has heads.
+            earlier: (n, W), the evidence as earlier segments left it; only looked at where the policy has heads, or
+                lets rows skip.
 
         Returns:
             n answers in the order of the rows; pending where the segment's last stage was unsure, which the
-            cascade's last stage never is.
+            cascade's last stage never is, and where rows skip stages and the cascade's last one is not here.
         """
         answers = Answers.empty(len(rows))
-        open_rows = np.arange(len(rows))
-        evidence = None
-        if policy.needs_evidence:
-            evidence = np.empty((len(rows), 0)) if earlier is None else earlier
+        if policy.skips and earlier is not None:
+            answers.answer[:], answers.confidence[:] = earlier[:, 1], earlier[:, 2]
+        pending = _Pending.of(rows, policy, earlier)
         for k, stage in enumerate(self.stages, self.first):
-            if not len(open_rows):
+            if not len(pending):
                 break
-            prediction = stage.predict(rows)
-            if evidence is not None:
-                said = stage.evidence(prediction, policy.needs_probabilities)
-                evidence = np.concatenate([evidence, said], axis=1)
-            confidence = stage.confidence(prediction, policy.routers[k], evidence)
-            sure = self._note(k, prediction, confidence, policy, open_rows, answers)
-            if sure.any():
-                rows, open_rows = rows[~sure], open_rows[~sure]
-                evidence = None if evidence is None else evidence[~sure]
-        return replace(answers, evidence=evidence)
+            pending = self._ask(k, stage, pending, policy, answers)
+        return replace(answers, evidence=pending.handed_on(answers))
 
-    def _note(
-        self,
-        k: int,
-        prediction: Prediction,
-        confidence: np.ndarray,
-        policy: Policy,
-        places: np.ndarray,
-        answers: Answers,
-    ) -> np.ndarray:
-        """Writes one stage's answers to their places; returns (m,) bool, the rows it is sure of."""
+    def _ask(self, k: int, stage: Stage, pending: _Pending, policy: Policy, answers: Answers) -> _Pending:
+        """Sends the rows that do not skip stage k through it; returns all that are not answered then."""
         threshold = policy.threshold(k)
-        sure = np.ones(len(places), dtype=bool) if threshold is None else accepted(confidence, threshold)
+        asked = np.ones(len(pending), dtype=bool)
+        if pending.skips is not None and threshold is not None:
+            asked = ~pending.skips
+        if not asked.any():
+            return pending.with_evidence(np.zeros((0, len(EVIDENCE_COLUMNS))), asked)
+        here = pending.take(asked)
+        prediction = stage.predict(here.rows)
+        if pending.evidence is not None:
+            pending = pending.with_evidence(stage.evidence(prediction, policy.needs_probabilities), asked)
+            here = pending.take(asked)
+        confidence = stage.confidence(prediction, policy.routers[k], here.evidence)
+        sure = np.ones(len(here), dtype=bool) if threshold is None else accepted(confidence, threshold)
         cost = policy.cost[k] if prediction.cost is None else prediction.cost
-        said = Answers(prediction.answer, np.where(sure, k, PENDING), confidence, np.broadcast_to(cost, len(places)))
-        answers.put(places, said)
-        return sure
+        said = Answers(prediction.answer, np.where(sure, k, PENDING), confidence, np.broadcast_to(cost, len(here)))
+        answers.put(here.places, said)
+        if pending.skips is not None and threshold is not None:
+            pending.skips[asked] = skipping(confidence, policy.skip_below[k])
+        unsure = np.ones(len(pending), dtype=bool)
+        unsure[asked] = ~sure
+        return pending.take(unsure)

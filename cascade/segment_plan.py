@@ -10,7 +10,7 @@ import numpy as np
 from cascade.calibration import Policy, ScoreTable
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.errors import ScoreTableError
-from cascade.routers import answering_stage
+from cascade.routers import asked_stages
 
 __all__ = ["SegmentPlan", "StageLoad", "best_segments", "mean_answer_ms", "plan_segments", "share_replicas"]
 
@@ -23,9 +23,9 @@ class StageLoad:
 
     Attributes:
         stage: K names.
-        reach: (K,) in [0, 1], share of all rows that reach the stage; 1 for the first, and never more than the one
-            before.
-        cost_ms: (K,) >= 0, milliseconds of a row that reaches the stage.
+        reach: (K,) in [0, 1], share of all rows that come to the stage or skip it; 1 for the first, and never more
+            than the one before.
+        cost_ms: (K,) >= 0, mean milliseconds of these rows, at the stage.
     """
 
     stage: tuple[str, ...]
@@ -45,12 +45,13 @@ class StageLoad:
             raise ScoreTableError(
                 f"a plan needs costs in ms; the table's are in {table.cost_unit}; use 'cascade collect --cost time'"
             )
-        stage = answering_stage(calibrated_confidence(table, policy.routers), policy.thresholds)
-        reached = stage[:, None] >= np.arange(table.stages)
-        cost = np.broadcast_to(table.cost, reached.shape)
+        asked = asked_stages(calibrated_confidence(table, policy.routers), policy.thresholds, policy.skip_below)
+        # A row that skips a stage comes by it all the same.
+        reached = np.logical_or.accumulate(asked[:, ::-1], axis=1)[:, ::-1]
+        cost = np.broadcast_to(table.cost, asked.shape)
         rows = reached.sum(axis=0)
         # Dynamic stages have a cost a row, and the rows that reach a stage are not like the others.
-        there = np.where(reached, cost, 0).sum(axis=0) / np.maximum(rows, 1)
+        there = np.where(asked, cost, 0).sum(axis=0) / np.maximum(rows, 1)
         return cls(policy.stages, rows / len(table), np.where(rows > 0, there, cost.mean(axis=0)))
 
     @property

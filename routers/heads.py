@@ -1,8 +1,8 @@
 """Heads: IDK rules that look at several numbers a row, of this stage and of the stages before it.
 
 Where a score is one number of a stage's probabilities, a head maps the :mod:`evidence <cascade.routers.evidence>` of
-all stages so far to one confidence. Applying one is a few lines of NumPy; ``cascade.calibration.head_fitting`` fits
-them.
+all stages so far to one confidence. Applying one is a few lines of NumPy;
+``cascade.calibration.fitting.head_fitting`` fits them.
 """
 
 import math

@@ -1,12 +1,12 @@
-"""The routing kernel: the one place where a row is found sure enough.
+"""The routing kernel: the one place where a row is found sure enough, or hopeless.
 
-Offline evaluation, the in-process engine and the served application all decide by :func:`accepted`, so a replay
-of logged confidences gives the served decisions bit for bit.
+Offline evaluation, the in-process engine and the served application all decide by :func:`accepted` and
+:func:`skipping`, so a replay of logged confidences gives the served decisions bit for bit.
 """
 
 import numpy as np
 
-__all__ = ["ALWAYS", "NEVER", "accepted", "answering_stage"]
+__all__ = ["ALWAYS", "NEVER", "accepted", "answering_stage", "asked_stages", "skipping"]
 
 ALWAYS = 0.0
 """Threshold that every row reaches."""
@@ -29,6 +29,19 @@ def accepted(confidence: np.ndarray, threshold: float) -> np.ndarray:
     return np.asarray(np.asarray(confidence, dtype=np.float64) >= threshold)
 
 
+def skipping(confidence: np.ndarray, skip_below: float) -> np.ndarray:
+    """Which rows go straight to the last stage, of those that a stage does not answer.
+
+    Args:
+        confidence: (n,) calibrated confidence in [0, 1]; NaN never skips.
+        skip_below: in [0, 1]; at 0 no row skips.
+
+    Returns:
+        (n,) bool.
+    """
+    return np.asarray(np.asarray(confidence, dtype=np.float64) < skip_below)
+
+
 def answering_stage(confidence: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Which stage answers each row of a table of confidences.
 
@@ -43,3 +56,26 @@ def answering_stage(confidence: np.ndarray, thresholds: np.ndarray) -> np.ndarra
     for k in reversed(range(len(thresholds))):
         stage[accepted(confidence[:, k], thresholds[k])] = k
     return stage
+
+
+def asked_stages(confidence: np.ndarray, thresholds: np.ndarray, skip_below: np.ndarray) -> np.ndarray:
+    """Which stages look at each row of a table of confidences; the last of them answers it.
+
+    Args:
+        confidence: (n, K) or (n, K - 1); the last stage's confidence is not looked at.
+        thresholds: (K - 1,); a stage answers the rows that reach its own.
+        skip_below: (K - 1,); the rows below it that a stage does not answer go straight to the last stage.
+
+    Returns:
+        (n, K) bool.
+    """
+    asked = np.zeros((len(confidence), len(thresholds) + 1), dtype=bool)
+    coming = np.ones(len(confidence), dtype=bool)
+    for k, (threshold, lowest) in enumerate(zip(thresholds, skip_below, strict=True)):
+        asked[:, k] = coming
+        unsure = coming & ~accepted(confidence[:, k], threshold)
+        skips = unsure & skipping(confidence[:, k], lowest)
+        asked[:, -1] |= skips
+        coming = unsure & ~skips
+    asked[:, -1] |= coming
+    return asked

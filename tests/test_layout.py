@@ -121,6 +121,10 @@ ALLOWED = {
 }
 FORBIDDEN = {
     "cascade.calibration": {"torch", "ray", "cascade.backends"},
+    "cascade.calibration.search": {f"cascade.calibration.{name}" for name in ("certificates", "fitting", "choice")},
+    "cascade.calibration.certificates": {"cascade.calibration.fitting", "cascade.calibration.choice"},
+    "cascade.calibration.fitting": {"cascade.calibration.choice"},
+    "cascade.calibration.choice": {"cascade.calibration.fitting", "cascade.calibration.calibrate"},
     "cascade.routers": {"torch", "ray", "sklearn"},
     "cascade.backends": {"ray", "cascade.calibration", "cascade.serving", "cascade.cli", "cascade.reports"},
     "cascade.reports": {"torch", "ray", "cascade.backends", "cascade.serving", "cascade.cli"},

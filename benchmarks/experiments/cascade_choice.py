@@ -25,8 +25,8 @@ import typer
 from rich.progress import track
 
 from cascade.calibration import ScoreTable, choose_cascade, evaluate
-from cascade.calibration.cascade_choice import CascadeChoice, ChosenCascade
-from cascade.calibration.verdicts import verdicts
+from cascade.calibration.choice.cascade_choice import CascadeChoice, ChosenCascade
+from cascade.calibration.choice.verdicts import verdicts
 from cascade.cli.console import console
 from cascade.machine import describe_machine
 

@@ -21,11 +21,12 @@ import typer
 from rich.progress import track
 
 from cascade.calibration import ScoreTable
-from cascade.calibration.goal import Goal
-from cascade.calibration.grid import Grid
-from cascade.calibration.router_fitting import RouterChoice, fit_routers
+from cascade.calibration.certificates.goal import Goal
+from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.routing_problem import RoutingProblem, table_evidence
-from cascade.calibration.search import Target
+from cascade.calibration.search.best_thresholds import Target
+from cascade.calibration.search.grid import Grid
+from cascade.calibration.search.lower_thresholds import best_lower_thresholds
 from cascade.cli.console import console
 from cascade.errors import CascadeError, InputError
 from cascade.machine import describe_machine
@@ -51,7 +52,7 @@ class Rule:
     Attributes:
         first: score or head of the first stage, and calibrator.
         later: those of all later ones.
-        two_sided: rows below a second, lower threshold of the first stage go to the last one at once.
+        two_sided: rows below a second, lower threshold of a stage go to the last one at once.
     """
 
     first: RouterChoice
@@ -163,26 +164,18 @@ def halves(table: ScoreTable, repeats: int, seed: int) -> Iterator[Pair]:
 # One rule on one pair of tables
 
 
-def with_shortcut(problem: RoutingProblem, lowest: float) -> RoutingProblem:
-    """Rows that the first stage gives less than ``lowest`` skip all middle stages.
-
-    Such a row, if the first stage does not answer it, is answered by the last one at the cost of these two, whatever
-    the middle stages' thresholds are: the same search, on other numbers.
-    """
-    skips = problem.confidence[:, 0] < lowest
-    gain, cost = problem.gain.copy(), problem.cost.copy()
-    gain[skips, 1:] = gain[skips, -1:]
-    cost[skips, 1:] = (cost[:, 0] + cost[:, -1] - cost[:, -2])[skips, None]
-    return RoutingProblem(problem.confidence, gain, cost)
+def target_of(problem: RoutingProblem, drop: float) -> Target:
+    """The last stage's accuracy less a drop; the most accuracy where no thresholds of a grid have as much."""
+    most = float(Grid.of(problem, COMBINATIONS).gain.max())
+    return Target(least_gain=min(float(problem.gain[:, -1].mean()) - drop, most))
 
 
-def cheapest(problem: RoutingProblem, drop: float, combinations: int) -> tuple[float, np.ndarray]:
-    """(cost, thresholds) at the last stage's accuracy less a drop; at the most accuracy where none has as much."""
-    grid = Grid.of(problem, combinations)
-    gain, cost = grid.gain.ravel(), grid.cost.ravel()
-    least = min(float(problem.gain[:, -1].mean()) - drop, float(gain.max()))
-    best = int(Target(least_gain=least).rank(gain, cost)[0])
-    return float(cost[best]), grid.thresholds(best)
+def cheapest(problem: RoutingProblem, target: Target) -> np.ndarray:
+    """Thresholds, of a grid, that reach a target."""
+    grid = Grid.of(problem, COMBINATIONS)
+    place = target.best(grid.gain.ravel(), grid.cost.ravel())
+    assert place is not None  # noqa: S101
+    return grid.thresholds(place)
 
 
 def curve(rule: Rule, first: ScoreTable, second: ScoreTable) -> np.ndarray:
@@ -192,13 +185,12 @@ def curve(rule: Rule, first: ScoreTable, second: ScoreTable) -> np.ndarray:
         if routers is None or (rule.first[0] == "cost_aware" and drop > 0):
             routers = fit_routers(first, rule.choices(first.stages), Goal.of(max_accuracy_drop=max(drop, 0.0)))
         fitted, judged = (RoutingProblem.from_table(table, routers, agreement=False) for table in (first, second))
+        target = target_of(fitted, drop)
         if rule.two_sided:
-            levels = [0.0, *np.quantile(fitted.confidence[:, 0], np.linspace(0.02, 0.6, 12))]
-            tried = [cheapest(with_shortcut(fitted, level), drop, COMBINATIONS // 10) for level in levels]
-            place = int(np.argmin([cost for cost, _ in tried]))
-            thresholds, judged = tried[place][1], with_shortcut(judged, levels[place])
-        else:
-            thresholds = cheapest(fitted, drop, COMBINATIONS)[1]
+            lowest = best_lower_thresholds(fitted, target)
+            fitted, judged = fitted.skipping(lowest), judged.skipping(lowest)
+            target = target_of(fitted, drop)
+        thresholds = cheapest(fitted, target)
         gain, cost = judged.value(thresholds)
         alone = np.broadcast_to(second.cost, second.prediction.shape)[:, -1].mean()
         found.append((100 * (gain - second.correct[:, -1].mean()), cost / alone))

@@ -27,9 +27,9 @@ from synthetic_tables import FAMILIES, synthetic_table
 
 from cascade.calibration import InfeasibleTarget, ScoreTable, calibrate
 from cascade.calibration.calibrators import Identity
-from cascade.calibration.grid import Grid
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.search import Target, best_thresholds
+from cascade.calibration.search.best_thresholds import Target, best_thresholds
+from cascade.calibration.search.grid import Grid
 from cascade.machine import describe_machine
 from cascade.routers import NEVER, Router
 

@@ -22,12 +22,13 @@ from populations import FAMILIES, Population, problem, synthetic
 from rich.progress import track
 
 from cascade.calibration import ScoreTable
-from cascade.calibration.certification import Certified, certify, split_rows
-from cascade.calibration.certifier import Certifier
-from cascade.calibration.goal import Goal
-from cascade.calibration.grid import Grid
+from cascade.calibration.certificates.certification import Certified, certify, split_rows
+from cascade.calibration.certificates.certifier import Certifier
+from cascade.calibration.certificates.goal import Goal
+from cascade.calibration.certificates.smoothing import smoothed
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.search import best_thresholds
+from cascade.calibration.search.best_thresholds import best_thresholds
+from cascade.calibration.search.grid import Grid
 from cascade.cli.console import console
 from cascade.errors import CascadeError
 from cascade.machine import describe_machine
@@ -58,7 +59,7 @@ def schemes(population: Population) -> dict[str, Scheme]:
 
     def ours(table: ScoreTable, seed: int) -> Certified | None:
         search, test = split_rows(len(table), seed)
-        return Certifier(problem(table.take(search)), problem(table.take(test))).certify(goal, DELTA)
+        return Certifier(smoothed(problem(table.take(search))), problem(table.take(test))).certify(goal, DELTA)
 
     def plain(table: ScoreTable, seed: int) -> Certified | None:
         search, test = np.array_split(np.random.default_rng(seed).permutation(len(table)), 2)

@@ -23,9 +23,10 @@ from populations import COSTS, FAMILIES, Population, problem, synthetic
 from rich.progress import Progress
 
 from cascade.calibration import ScoreTable
-from cascade.calibration.certification import split_rows
-from cascade.calibration.certifier import Certifier
-from cascade.calibration.goal import Goal
+from cascade.calibration.certificates.certification import split_rows
+from cascade.calibration.certificates.certifier import Certifier
+from cascade.calibration.certificates.goal import Goal
+from cascade.calibration.certificates.smoothing import smoothed
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.cli.console import console
 from cascade.errors import CascadeError
@@ -69,7 +70,7 @@ def simulate(population: Population, rows: int, samples: range) -> Counter[tuple
         table = population.sample(rows, rng)
         search, test = split_rows(rows, sample)
         certifiers = {
-            agreement: Certifier(problem(table.take(search), agreement), problem(table.take(test), agreement))
+            agreement: Certifier(smoothed(problem(table.take(search), agreement)), problem(table.take(test), agreement))
             for agreement in (False, True)
         }
         for (number, goal), delta in itertools.product(enumerate(asked), DELTAS):

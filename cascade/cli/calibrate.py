@@ -31,6 +31,9 @@ def calibrate(
             "[default: the config's, or the table's confidences as they are]"
         ),
     ] = None,
+    skip: Annotated[
+        bool, typer.Option("--skip", help="Let rows that are hopeless for the middle stages skip them.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Policy to write [default: the config's, or policy.json].")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -56,6 +59,7 @@ def calibrate(
             guarantee=cast(Guarantee, guarantee),
             seed=seed,
             routers=choices,
+            skip=skip,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
@@ -75,6 +79,7 @@ def _summary(policy: dict[str, Any]) -> dict[str, Any]:
     certificate = policy["certificate"]
     return {
         "thresholds": {stage["name"]: stage["threshold"] for stage in policy["stages"][:-1]},
+        "skip_below": {s["name"]: s["skip_below"] for s in policy["stages"] if "skip_below" in s} or None,
         "guarantee": certificate["guarantee"],
         "delta": certificate.get("delta"),
         "bounds": {test["target"]: test["bound"] for test in certificate.get("tests", [])} or None,

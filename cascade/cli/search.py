@@ -14,8 +14,8 @@ from cascade.cli.console import JsonOption, console
 
 if TYPE_CHECKING:
     from cascade.calibration import Policy, ScoreTable
-    from cascade.calibration.cascade_choice import CascadeChoice, ChosenCascade
-    from cascade.calibration.policy_order import PolicyOrder
+    from cascade.calibration.choice.cascade_choice import CascadeChoice, ChosenCascade
+    from cascade.calibration.choice.policy_order import PolicyOrder
 
 __all__ = ["search"]
 
@@ -42,7 +42,7 @@ def search(
 ) -> None:
     """Find the models and the order that reach a target at the lowest cost, judged on held-out rows."""
     from cascade.calibration import Policy, ScoreTable, choose_cascade
-    from cascade.calibration.policy_order import order_policy
+    from cascade.calibration.choice.policy_order import order_policy
 
     targets = (target_accuracy, max_accuracy_drop, target_agreement, max_cost)
     if policy_path is not None and targets != (None,) * 4:
@@ -85,7 +85,7 @@ def _write(table: "ScoreTable", policy: "Policy", out: Path | None, out_scores: 
 
 
 def _print_choice(choice: "CascadeChoice", as_json: bool) -> None:
-    from cascade.calibration.verdicts import verdicts
+    from cascade.calibration.choice.verdicts import verdicts
 
     sentences = verdicts(choice)
     if as_json:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from cascade.calibration import InfeasibleTarget, Policy, ScoreTable, calibrate, frontier
+from cascade.calibration import CALIBRATORS, HEADS, InfeasibleTarget, Policy, ScoreTable, calibrate, frontier
 from cascade.calibration.calibrators import calibrator_to_dict
+from cascade.calibration.fitting.router_fitting import RouterChoice
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.errors import PolicyError
 from cascade.reports.frontier_points import FrontierPoint, point_of
+from cascade.routers import SCORES
 
 __all__ = ["CertifiedFrontier", "certified_frontier", "ladder"]
 
@@ -50,28 +52,25 @@ def certified_frontier(
 
     Args:
         calibration: rows that certify.
-        policy: tells the scores and the kinds of calibrators; they are fitted anew.
+        policy: tells the scores or heads and the kinds of calibrators; they are fitted anew. The points have no lower
+            thresholds, even if the policy has some.
         table: rows of the report.
         delta: risk of each point, in (0, 1); by default the policy's own, else 0.05.
 
     Raises:
-        PolicyError: the policy is of other stages, has heads, or takes some confidences as given and computes others.
+        PolicyError: the policy is of other stages, does not tell how its heads were fitted, or takes some confidences
+            as given and computes others.
         ValueError: delta is out of its range.
     """
     for rows in (calibration, table):
         if tuple(rows.stage.tolist()) != policy.stages:
             raise PolicyError(f"the policy is for stages {list(policy.stages)}, the table has {rows.stage.tolist()}")
-    if policy.needs_evidence:
-        raise PolicyError("points cannot be certified for a policy with heads; leave the calibration table out")
     risk = delta if delta is not None else _number(policy.certificate.get("delta"), DELTA)
     if not 0 < risk < 1:
         raise ValueError(f"delta must be in (0, 1); got {risk!r}")
+    choices = _router_choices(policy)
     calibration, table = _as_routed(calibration, policy), _as_routed(table, policy)
     name = _target_name(policy, calibration)
-    choices = [
-        (router.score or "maximum_probability", str(calibrator_to_dict(router.calibrator)["type"]))
-        for router in policy.routers
-    ]
     seed = policy.certificate.get("seed")
     options: dict[str, Any] = {
         "delta": risk,
@@ -131,6 +130,28 @@ def _targets(calibration: ScoreTable, policy: Policy, name: str, options: dict[s
     return [] if hardest is None else ladder(name, hardest, easiest)
 
 
+def _router_choices(policy: Policy) -> list[RouterChoice]:
+    """What the routers are to be fitted like; how a head was is only known from the certificate."""
+    recorded = policy.certificate.get("routers")
+    if policy.needs_evidence:
+        names, kinds = [*SCORES, *HEADS], [*CALIBRATORS]
+        if not (
+            isinstance(recorded, list)
+            and len(recorded) == len(policy.stages)
+            and all(isinstance(pair, list) and len(pair) == 2 for pair in recorded)
+            and all(name in names and kind in kinds for name, kind in recorded)
+        ):
+            raise PolicyError(
+                "the certificate does not tell how the heads of the policy were fitted ('routers'), so points cannot "
+                "be certified; calibrate again, or leave the calibration table out"
+            )
+        return [(name, kind) for name, kind in recorded]
+    return [
+        (router.score or "maximum_probability", str(calibrator_to_dict(router.calibrator)["type"]))
+        for router in policy.routers
+    ]
+
+
 def _target_name(policy: Policy, calibration: ScoreTable) -> str:
     given = policy.certificate.get("target")
     usable = ("target_agreement", "max_cost") if calibration.label is None else TARGETS
@@ -140,7 +161,7 @@ def _target_name(policy: Policy, calibration: ScoreTable) -> str:
 
 def _as_routed(table: ScoreTable, policy: Policy) -> ScoreTable:
     """A table without class probabilities, where the policy takes the confidences as they are given."""
-    given = [router.score is None for router in policy.routers]
+    given = [router.score is None and router.head is None for router in policy.routers]
     if table.scores is None or not any(given):
         return table
     if not all(given):

@@ -39,7 +39,7 @@ def value_table(replay: Replay) -> ReportTable | None:
     """What the policy's accuracy costs without each stage; ``None`` where there is but one."""
     if replay.table.stages == 1:
         return None
-    values = stage_values(replay.problem(), replay.policy.thresholds)
+    values = stage_values(replay.problem(), replay.chosen_gain, float(replay.cost.mean()))
     rows = [("none", number(values.cost), "", "")]
     for name, cost, pays in zip(replay.policy.stages, values.cost_without, values.pays, strict=True):
         if np.isnan(cost):

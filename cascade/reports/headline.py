@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cascade.calibration import Policy
 from cascade.calibration.evaluation import Interval, proportion_interval
 from cascade.reports.replay import Replay
 from cascade.reports.report_table import ReportTable
@@ -71,7 +72,7 @@ def stage_table(replay: Replay) -> ReportTable:
     rows = [
         (
             name,
-            _threshold(replay.policy.threshold(k)),
+            _threshold(replay.policy, k),
             f"{router.score or 'confidence'}, {type(router.calibrator).__name__.lower()}".replace("_", " "),
             number(float(replay.single_cost[k])),
             count(int(replay.reached[k])),
@@ -152,10 +153,13 @@ def _exact(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else cell(value)
 
 
-def _threshold(threshold: float | None) -> str:
+def _threshold(policy: Policy, stage: int) -> str:
+    threshold = policy.threshold(stage)
     if threshold is None:
         return "everything"
-    return "never" if threshold > 1 else f"≥ {threshold:.4f}"
+    lowest = policy.skip_below[stage]
+    skips = f"; < {lowest:.4f} to {policy.stages[-1]}" if lowest else ""
+    return ("never" if threshold > 1 else f"≥ {threshold:.4f}") + skips
 
 
 def _shares(interval: Interval) -> str:

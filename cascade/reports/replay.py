@@ -10,7 +10,7 @@ from cascade.calibration.routing_problem import RoutingProblem, calibrated_confi
 from cascade.reports.frontier_points import FrontierPoint, frontier_points
 from cascade.reports.reliability import Reliability, reliability
 from cascade.reports.risk_coverage import RiskCoverage, risk_coverage
-from cascade.routers import Router, answering_stage
+from cascade.routers import Router, asked_stages
 
 __all__ = ["Replay"]
 
@@ -24,7 +24,7 @@ class Replay:
         policy: the operating point.
         evaluation: means over the rows, with intervals.
         confidence: (n, K) calibrated confidence in [0, 1].
-        stage: (n,) int, the stage that answers each row.
+        asked: (n, K) bool, the stages that look at each row.
         gain: (n, K) bool, whether each stage's answer is right; without labels, whether it is the last stage's.
     """
 
@@ -32,7 +32,7 @@ class Replay:
     policy: Policy
     evaluation: Evaluation
     confidence: np.ndarray
-    stage: np.ndarray
+    asked: np.ndarray
     gain: np.ndarray
 
     @classmethod
@@ -45,12 +45,18 @@ class Replay:
         evaluation = evaluate(table, policy)
         confidence = calibrated_confidence(table, policy.routers)
         gain = table.agrees if table.label is None else table.correct
-        return cls(table, policy, evaluation, confidence, answering_stage(confidence, policy.thresholds), gain)
+        asked = asked_stages(confidence, policy.thresholds, policy.skip_below)
+        return cls(table, policy, evaluation, confidence, asked, gain)
 
     @property
     def gain_name(self) -> str:
         """What ``gain`` is: "accuracy" or "agreement"."""
         return "agreement" if self.table.label is None else "accuracy"
+
+    @property
+    def stage(self) -> np.ndarray:
+        """(n,) int, the stage that answers each row: the last one that looks at it."""
+        return np.asarray(self.table.stages - 1 - self.asked[:, ::-1].argmax(axis=1))
 
     @property
     def answered(self) -> np.ndarray:
@@ -59,8 +65,15 @@ class Replay:
 
     @property
     def reached(self) -> np.ndarray:
-        """(K,) int, rows that came to each stage: all, less those answered before it."""
-        return np.asarray(len(self.table) - np.concatenate([[0], np.cumsum(self.answered)[:-1]]))
+        """(K,) int, rows that came to each stage."""
+        return np.asarray(self.asked.sum(axis=0))
+
+    @property
+    def skipping(self) -> np.ndarray:
+        """(K,) int, rows that went from each stage straight to the last one, past others."""
+        skips = np.zeros(self.table.stages, dtype=np.int64)
+        skips[:-2] = (self.asked[:, :-2] & ~self.asked[:, 1:-1] & self.asked[:, -1:]).sum(axis=0)
+        return skips
 
     @property
     def answered_gain(self) -> np.ndarray:
@@ -88,8 +101,8 @@ class Replay:
 
     @property
     def cost(self) -> np.ndarray:
-        """(n,) float, cost of each row: all stages that it reached."""
-        return np.asarray(np.take_along_axis(self.table.cumulative_cost, self.stage[:, None], axis=1)[:, 0])
+        """(n,) float, cost of each row: all stages that looked at it."""
+        return np.asarray(np.where(self.asked, self.table.cost, 0.0).sum(axis=1))
 
     @property
     def cost_ratio(self) -> float | None:

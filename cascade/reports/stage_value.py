@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.search import Target, best_thresholds
+from cascade.calibration.search.best_thresholds import Target, best_thresholds
 
 __all__ = ["StageValues", "stage_values", "without_stage"]
 
@@ -34,18 +34,18 @@ class StageValues:
         return ~(self.cost_without <= self.cost * (1 + 1e-9))
 
 
-def stage_values(problem: RoutingProblem, thresholds: np.ndarray) -> StageValues:
-    """Leaves out one stage after the other and searches again for the gain of some thresholds.
+def stage_values(problem: RoutingProblem, gain: float, known_cost: float) -> StageValues:
+    """Leaves out one stage after the other and searches again for the gain of a policy.
 
     All searches are on the problem's rows, the one with all stages as well, so that they can be compared.
 
     Args:
         problem: n rows, K >= 2 stages.
-        thresholds: (K - 1,), whose mean gain has to be reached.
+        gain: mean gain of the policy on these rows, in [0, 1], which has to be reached.
+        known_cost: its mean cost of a row.
     """
-    gain, own_cost = problem.value(thresholds)
     # On a coarse grid the search may miss the thresholds that are known already.
-    cost = np.fmin(_least_cost(problem, gain), own_cost)
+    cost = np.fmin(_least_cost(problem, gain), known_cost)
     stages = problem.gain.shape[1]
     return StageValues(
         gain, float(cost), np.array([_least_cost(without_stage(problem, stage), gain) for stage in range(stages)])

@@ -2,6 +2,7 @@
 
 import asyncio
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,13 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.backends import fake_backend
+from cascade.backends.fake_backend import FakeBackend
 from cascade.benchmarks import overhead
 from cascade.benchmarks.benchmark import Benchmark
 from cascade.benchmarks.in_process_target import InProcessTarget, LastStageTarget
 from cascade.benchmarks.load import ClosedLoop
 from cascade.benchmarks.overhead import CHUNK_BATCHES, measure_engine
 from cascade.benchmarks.workload import Workload
+from cascade.calibration import Policy
+from cascade.cascade import Cascade
 from cascade.errors import RowsError
+from cascade.stage import Stage
 
 STAGES = ("small", "big")
 # The cheap stage answers half of the rows: a row costs 1 + 0.5 * 10 units, the big one alone 10.
@@ -110,15 +115,15 @@ def test_an_engine_that_costs_nothing_has_an_overhead_of_one(clock, fake_cascade
     assert seen.biggest_ratio == pytest.approx(1e4 / seen.ms_per_row)
 
 
-def test_time_of_the_engine_is_overhead(clock, fake_cascade, labelled_rows):
+def test_time_of_the_engine_is_overhead(clock, fake_cascade, labelled_rows, monkeypatch):
     cascade = fake_cascade(0.5, (1.0, 10.0))
-    inner = cascade.predict
+    inner = Cascade.predict
 
-    def predict(rows):
+    def predict(self, rows):
         clock[0] += 0.6 * len(rows)  # a tenth of the models' 6 seconds a row
-        return inner(rows)
+        return inner(self, rows)
 
-    cascade.predict = predict
+    monkeypatch.setattr(Cascade, "predict", predict)
     seen = measure_engine(cascade, Workload.from_rows(*labelled_rows, 64), 1e4)
     assert seen.overhead == pytest.approx(1.1)
     assert seen.engine_only == pytest.approx(1.1)
@@ -181,3 +186,14 @@ def test_the_last_stage_alone_is_measured_by_turns(fake_cascade, labelled_rows, 
     (repeat, *_) = asyncio.run(benchmark.run_in_process(fake_cascade(0.5)))
     assert turns == [InProcessTarget] * 3
     assert not {"biggest_alone", "against_biggest"} & set(repeat)
+
+
+def test_rows_that_skip_a_stage_do_not_count_as_having_reached_it(clock, fake_cascade, labelled_rows):
+    small, big = fake_cascade(0.5, (1.0, 10.0)).stages
+    middle = Stage("middle", FakeBackend(big.backend.probabilities, 3.0))
+    names = ("small", "middle", "big")
+    policy = replace(Policy.from_thresholds(names, np.array([0.8, 1.0])), skip_below=np.array([0.5, 0.0]))
+    seen = measure_engine(Cascade([small, middle, big], policy), Workload.from_rows(*labelled_rows, 8), seconds=1e4)
+    assert seen.reached_share["middle"] == 0.0
+    assert 0 < seen.reached_share["big"] < 1
+    assert seen.overhead == pytest.approx(1.0)

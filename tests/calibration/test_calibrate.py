@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cascade.calibration import InfeasibleTarget, Policy, ScoreTable, calibrate, evaluate
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.search import Target, best_thresholds
+from cascade.calibration.search.best_thresholds import Target, best_thresholds
 from cascade.errors import ScoreTableError
 from cascade.routers import NEVER
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,19 +12,21 @@ from scipy.stats import binomtest, norm
 
 from cascade.calibration import Identity, Platt, Policy, ScoreTable, Temperature, evaluate
 from cascade.calibration.evaluation import proportion_interval
+from cascade.calibration.routing_problem import RoutingProblem
 from cascade.errors import PolicyError, ScoreTableError
 from cascade.routers import NEVER, Router
 
 
-def by_hand(table, confidence, thresholds):
+def by_hand(table, confidence, thresholds, skip_below):
     """Stage, cost, rightness and agreement of each row, one after the other."""
     rows = []
     for i in range(len(table)):
-        cost = 0.0
-        for k in range(table.stages):
+        cost, k, last = 0.0, 0, table.stages - 1
+        while True:
             cost += float(table.cost[k] if table.cost.ndim == 1 else table.cost[i, k])
-            if k == table.stages - 1 or confidence[i, k] >= thresholds[k]:
+            if k == last or confidence[i, k] >= thresholds[k]:
                 break
+            k = last if confidence[i, k] < skip_below[k] else k + 1
         answer = int(table.prediction[i, k])
         right = None if table.label is None else answer == table.label[i]
         rows.append((k, cost, right, answer == table.prediction[i, -1]))
@@ -42,20 +45,26 @@ def cases(draw):
         "row_cost": draw(st.booleans()),
     }
     levels = st.sampled_from([0.0, 0.2, 0.5, 0.8, 1.0, NEVER])
-    return options, np.array(draw(st.lists(levels, min_size=stages - 1, max_size=stages - 1)))
+    lowest = st.sampled_from([0.0, 0.3, 0.7])
+    thresholds, skip_below = (
+        np.array(draw(st.lists(each, min_size=stages - 1, max_size=stages - 1))) for each in (levels, lowest)
+    )
+    return options, thresholds, skip_below
 
 
 @given(cases())
 def test_evaluation_equals_a_plain_loop(make_table, case):
-    options, thresholds = case
+    options, thresholds, skip_below = case
     table = make_table(**options)
-    policy = Policy.from_thresholds(tuple(table.stage.tolist()), thresholds)
-    seen, rows = evaluate(table, policy), by_hand(table, table.confidence, thresholds)
+    policy = replace(Policy.from_thresholds(tuple(table.stage.tolist()), thresholds), skip_below=skip_below)
+    seen, rows = evaluate(table, policy), by_hand(table, table.confidence, thresholds, skip_below)
     n = len(rows)
     assert seen.rows == n
     assert seen.stage_share == pytest.approx([sum(row[0] == k for row in rows) / n for k in range(table.stages)])
     assert seen.mean_cost == pytest.approx(sum(row[1] for row in rows) / n)
     assert seen.agreement == pytest.approx(sum(row[3] for row in rows) / n)
+    problem = RoutingProblem.from_table(table, policy.routers, agreement=True).skipping(skip_below)
+    assert problem.value(thresholds) == pytest.approx((seen.agreement, seen.mean_cost))
     if table.label is None:
         assert (seen.accuracy, seen.accuracy_interval, seen.last_stage_accuracy) == (None, None, None)
     else:
@@ -108,7 +117,7 @@ def test_proportions_have_clopper_and_pearsons_interval(trials, data, level):
 def test_intervals_of_the_evaluation_are_those_of_its_counts(make_table):
     table = make_table(80, 3, seed=4, row_cost=True)
     policy = Policy.from_thresholds(("stage0", "stage1", "stage2"), np.array([0.8, 0.7]))
-    seen, rows = evaluate(table, policy, level=0.8), by_hand(table, table.confidence, policy.thresholds)
+    seen, rows = evaluate(table, policy, level=0.8), by_hand(table, table.confidence, policy.thresholds, np.zeros(2))
 
     def reference(count):
         return tuple(binomtest(int(count), 80).proportion_ci(0.8, method="exact"))

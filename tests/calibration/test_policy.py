@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,7 +53,9 @@ def policies(draw):
         for k in range(stages)
     ]
     cost = draw(st.lists(st.floats(0, 1e9), min_size=stages, max_size=stages))
-    return Policy(tuple(f"s{k}" for k in range(stages)), tuple(routers), np.array(thresholds), np.array(cost))
+    lowest = draw(st.lists(st.just(0.0) | st.floats(0, 1), min_size=stages - 1, max_size=stages - 1))
+    names = tuple(f"s{k}" for k in range(stages))
+    return Policy(names, tuple(routers), np.array(thresholds), np.array(cost), skip_below=np.array(lowest))
 
 
 @given(policies())
@@ -260,3 +263,27 @@ def test_a_policy_without_heads_is_written_as_before_there_were_any():
     assert example().needs_evidence
     assert not example().needs_probabilities
     assert all("head" not in stage for stage in policy.to_dict()["stages"])
+
+
+def test_lower_thresholds_are_an_optional_key_of_a_stage():
+    plain = example()
+    assert "skip_below" not in plain.to_json()
+    assert not plain.skips
+    two_sided = replace(plain, skip_below=np.array([0.25, 0.0, 0.0]))
+    assert [stage.get("skip_below") for stage in two_sided.to_dict()["stages"]] == [0.25, None, None, None]
+    assert two_sided.skips
+    assert two_sided.version != plain.version
+    assert "a >= 0.3 (skip < 0.25), b >= 1, c never, d" in repr(two_sided)
+    with pytest.raises(PolicyError, match=r"3 values of skip_below in \[0, 1\]"):
+        replace(plain, skip_below=np.array([0.25, 1.5, 0.0]))
+
+
+@pytest.mark.parametrize(
+    ("stage", "value", "problem"),
+    [(0, -0.1, r"stages\[0\].skip_below must be a number"), (1, "x", r"stages\[1\]"), (3, 0.5, "nowhere to skip to")],
+)
+def test_bad_lower_thresholds_in_a_file_are_refused(stage, value, problem):
+    values = example().to_dict()
+    values["stages"][stage]["skip_below"] = value
+    with pytest.raises(PolicyError, match=problem):
+        Policy.from_dict(values)

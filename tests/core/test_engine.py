@@ -1,5 +1,8 @@
 """The engine: equal to a row-by-row cascade, and to the replay of a score table bit for bit."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +17,7 @@ from cascade.config import RowsConfig
 from cascade.engine import PENDING, Answers, Segment
 from cascade.errors import PolicyError, RowsError
 from cascade.prediction import Prediction
-from cascade.routers import NEVER, Router, answering_stage
+from cascade.routers import NEVER, Router, answering_stage, asked_stages
 from cascade.stage import Stage
 
 CALIBRATORS = [Identity(), Temperature(1.7), Platt(1.3, -0.2), Isotonic((0.1, 0.6, 0.9), (0.2, 0.5, 0.95))]
@@ -63,21 +66,26 @@ def cascades(draw):
     levels = st.sampled_from([0.0, 0.4, 0.5, 0.7, 1.0, NEVER])
     thresholds = np.array(draw(st.lists(levels, min_size=stages - 1, max_size=stages - 1)))
     names = tuple(f"s{k}" for k in range(stages))
-    policy = Policy(names, (Router(None, Identity()),) * stages, thresholds, np.arange(1.0, stages + 1))
+    lowest = np.array(draw(st.lists(st.sampled_from([0.0, 0.45, 0.6, 1.0]), min_size=stages - 1, max_size=stages - 1)))
+    routers = (Router(None, Identity()),) * stages
+    policy = Policy(names, routers, thresholds, np.arange(1.0, stages + 1), skip_below=lowest)
     rows = np.stack([random.integers(0, 20, n), np.arange(n)], axis=1)
     return [Stage(name, backend) for name, backend in zip(names, backends, strict=True)], policy, rows
 
 
 def row_by_row(stages, policy, rows):
-    """(answer, stage, confidence, cost) of each row, one at a time."""
+    """(answer, stage, confidence, cost, stages that looked at it) of each row, one at a time."""
+    last = len(stages) - 1
     for line, _ in rows.tolist():
-        cost = 0.0
-        for k, stage in enumerate(stages):
-            found = stage.backend.table[line]
-            cost += policy.cost[k] if stage.backend.cost is None else stage.backend.cost[line]
-            if k == len(stages) - 1 or found.max() >= policy.thresholds[k]:
-                yield int(found.argmax()), k, float(min(found.max(), 1.0)), cost
+        cost, k, asked = 0.0, 0, []
+        while True:
+            found = stages[k].backend.table[line]
+            asked.append(k)
+            cost += policy.cost[k] if stages[k].backend.cost is None else stages[k].backend.cost[line]
+            if k == last or found.max() >= policy.thresholds[k]:
+                yield int(found.argmax()), k, float(min(found.max(), 1.0)), cost, asked
                 break
+            k = last if found.max() < policy.skip_below[k] else k + 1
 
 
 @given(cascades())
@@ -94,11 +102,12 @@ def test_a_batch_equals_its_rows_one_by_one(case):
 
 
 @given(cascades())
-def test_later_stages_get_one_contiguous_array_of_exactly_the_unsure_rows(case):
+def test_later_stages_get_one_contiguous_array_of_exactly_its_rows(case):
     stages, policy, rows = case
-    answers = Segment(stages).run(rows, policy)
+    Segment(stages).run(rows, policy)
+    asked = [row[4] for row in row_by_row(stages, policy, rows)]
     for k, stage in enumerate(stages):
-        reached = rows[answers.stage >= k]
+        reached = rows[[k in each for each in asked]]
         if not len(reached):
             assert stage.backend.seen == []
             continue
@@ -107,19 +116,51 @@ def test_later_stages_get_one_contiguous_array_of_exactly_the_unsure_rows(case):
         np.testing.assert_array_equal(seen, reached)
 
 
+def in_segments(stages, rows, policy, cuts):
+    """The answers of several segments, each of which gets what the ones before it left pending."""
+    answers, pending, evidence = Answers.empty(len(rows)), np.arange(len(rows)), None
+    for first, end in itertools.pairwise([0, *cuts, len(stages)]):
+        said = Segment(stages[first:end], first).run(rows[pending], policy, evidence)
+        assert ((said.stage < end) | (said.stage == PENDING)).all()
+        unasked = said.cost == 0
+        if policy.skips:  # rows that skip the segment keep the last word
+            np.testing.assert_array_equal(said.answer[unasked], answers.answer[pending][unasked])
+            np.testing.assert_array_equal(said.confidence[unasked], answers.confidence[pending][unasked])
+        answers.put(pending, said)
+        pending, evidence = pending[said.stage == PENDING], said.evidence
+        assert evidence is None or len(evidence) == len(pending)
+    return answers
+
+
 @given(cascades(), st.data())
-def test_two_segments_put_together_equal_one(case, data):
+def test_segments_put_together_equal_one(case, data):
     stages, policy, rows = case
-    cut = data.draw(st.integers(0, len(stages)))
-    whole = Segment(stages).run(rows, policy)
-    first = Segment(stages[:cut]).run(rows, policy)
-    pending = np.flatnonzero(first.stage == PENDING)
-    assert ((first.stage < cut) | (first.stage == PENDING)).all()
-    later = Segment(stages[cut:], first=cut).run(rows[pending], policy)
-    first.put(pending, later)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stages)), max_size=3)))
+    whole, parts = Segment(stages).run(rows, policy), in_segments(stages, rows, policy, cuts)
     for name in ("answer", "stage", "confidence"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(whole, name))
-    assert first.cost == pytest.approx(whole.cost)
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+    assert parts.cost == pytest.approx(whole.cost)
+
+
+@given(cascades())
+def test_the_replay_of_a_table_gives_the_engines_stages_and_costs(case):
+    stages, policy, rows = case
+    if not len(rows):
+        return
+    answers = Segment(stages).run(rows, policy)
+    lines = rows[:, 0].astype(int)
+    said = np.stack([stage.backend.table[lines] for stage in stages], axis=1)
+    cost = [
+        np.full(len(rows), policy.cost[k]) if stage.backend.cost is None else stage.backend.cost[lines]
+        for k, stage in enumerate(stages)
+    ]
+    table = ScoreTable(
+        said.argmax(axis=2), said.max(axis=2).clip(0, 1), np.stack(cost, axis=1), np.array(policy.stages), label=lines
+    )
+    seen = evaluate(table, policy)
+    assert seen.accuracy == (answers.answer == lines).mean()
+    assert seen.mean_cost == pytest.approx(answers.cost.mean())
+    np.testing.assert_array_equal(seen.stage_share, np.bincount(answers.stage, minlength=len(stages)) / len(rows))
 
 
 @pytest.mark.parametrize(("threshold", "stage", "cost"), [(0.0, 0, 1.0), (NEVER, 2, 7.0)])
@@ -245,7 +286,27 @@ def test_evidence_is_handed_from_segment_to_segment(cut):
     assert len(np.unique(whole.stage)) > 1
 
 
-def test_without_heads_no_evidence_is_kept():
+@pytest.mark.parametrize("cuts", [[], [1], [2], [1, 2], [1, 1, 2]])
+def test_heads_and_rows_that_skip_go_together(cuts):
+    stages, rows, label = labelled(200)
+    table = collect(stages, rows, label)
+    found = calibrate(table, max_accuracy_drop=0.05, routers=[("deferral", "identity")] * 3)
+    confidence = calibrated_confidence(table, found.routers)
+    policy = replace(found, thresholds=np.full(2, 0.9), skip_below=np.array([np.median(confidence[:, 0]), 0.0]))
+    answers = in_segments(stages, rows, policy, cuts)
+    asked = asked_stages(confidence, policy.thresholds, policy.skip_below)
+    assert 0 < (asked[:, 2] & ~asked[:, 1]).sum() < asked[:, 2].sum()
+    np.testing.assert_array_equal(answers.stage, 2 - asked[:, ::-1].argmax(axis=1))
+    went_through = answers.stage < 2
+    went_through |= asked.all(axis=1)
+    expected = confidence[np.arange(200), answers.stage]
+    np.testing.assert_array_equal(answers.confidence[went_through], expected[went_through])
+    # The last stage's head sees, in place of the stage that was skipped, what the one before it said.
+    assert np.isfinite(answers.confidence).all()
+    np.testing.assert_array_equal(answers.confidence, in_segments(stages, rows, policy, []).confidence)
+
+
+def test_without_heads_and_lower_thresholds_no_evidence_is_kept():
     stages, rows, _ = labelled(20)
     policy = Policy.from_thresholds(("a", "b", "c"), np.array([0.9, 0.9]))
     assert Segment(stages[:2]).run(rows, policy).evidence is None

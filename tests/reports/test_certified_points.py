@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.calibration import calibrate
+from cascade.calibration import Policy, calibrate, evaluate
 from cascade.errors import PolicyError
 from cascade.reports import Replay, certified_frontier, report_page
 from cascade.reports.certified_points import ladder
@@ -61,8 +61,21 @@ def test_a_ladder_never_asks_for_more_than_its_hardest(hardest, easiest, name):
     assert steps[0] <= hardest + 1e-12 if name == "target_accuracy" else steps[0] >= hardest - 1e-12
 
 
-def test_a_policy_with_heads_is_refused(make_table):
+def test_heads_are_fitted_anew_as_the_certificate_tells(make_table):
+    calibration, table = make_table(1500, 3, seed=1, classes=3), make_table(500, 3, seed=2, classes=3)
+    routers = [("margin", "platt"), ("deferral", "identity"), ("margin", "identity")]
+    policy = calibrate(calibration, max_accuracy_drop=0.1, routers=routers)
+    found = certified_frontier(calibration, Policy.from_json(policy.to_json()), table)
+    assert len(found.points) >= 2
+    again = calibrate(calibration, max_accuracy_drop=found.points[0].target, routers=routers)
+    np.testing.assert_array_equal(again.thresholds, found.points[0].thresholds)
+    assert found.points[0].cost == pytest.approx(evaluate(table, again).mean_cost)
+
+
+@pytest.mark.parametrize("routers", [None, "x", [["deferral", "identity"]], [["deferral", "identity"], [[], {}]]])
+def test_heads_of_which_the_certificate_tells_nothing_are_refused(make_table, routers):
     table = make_table(300, 2, classes=3)
     policy = calibrate(table, max_cost=5.0, routers=[("deferral", "identity")] * 2)
-    with pytest.raises(PolicyError, match="heads"):
-        certified_frontier(table, policy, table)
+    silent = dataclasses.replace(policy, certificate={**policy.certificate, "routers": routers})
+    with pytest.raises(PolicyError, match="how the heads"):
+        certified_frontier(table, silent, table)

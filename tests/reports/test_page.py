@@ -1,5 +1,6 @@
 """The page: whole, safe, alone, and the same every time."""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from cascade.calibration import Policy
 from cascade.errors import InputError, PolicyError
-from cascade.reports import ReportTable, report_page, write_report
+from cascade.reports import Replay, ReportTable, report_page, write_report
 from cascade.reports.text import MISSING
 
 VOID = {"meta", "br", "link", "img", "input", "hr", "source", "base"}
@@ -211,3 +212,18 @@ def test_what_cannot_be_reported_is_refused(make_replay, tmp_path):
     with pytest.raises(PolicyError, match="the score table has"):
         write_report(replay.table, Policy.from_thresholds(("a", "b"), np.array([0.5])), tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_skip_stages_are_told(make_replay):
+    plain = make_replay(n=300, stages=4, seed=3)
+    lowest = np.array([float(np.median(plain.table.confidence[:, 0])), 0.0, 0.0])
+    replay = Replay.of(plain.table, dataclasses.replace(plain.policy, skip_below=lowest))
+    skipped = int((plain.table.confidence[:, 0] < min(lowest[0], 0.8)).sum())
+    assert replay.skipping.tolist() == [skipped, 0, 0, 0]
+    assert replay.reached[1] == plain.reached[1] - skipped
+    assert replay.cost.mean() == pytest.approx(replay.evaluation.mean_cost)
+    assert replay.answered / 300 == pytest.approx(replay.evaluation.stage_share)
+    page = report_page(replay)
+    assert f"({skipped} of them straight to the last stage)" in page
+    assert f"; &lt; {lowest[0]:.4f} to stage3" in page
+    assert "straight to the last stage" not in report_page(plain)

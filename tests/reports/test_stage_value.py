@@ -22,7 +22,7 @@ def least_cost(problem, gain):
 def test_costs_without_each_stage_equal_brute_force(make_replay, stages, seed):
     replay = make_replay(n=40, stages=stages, levels=8, seed=seed)
     problem = replay.problem()
-    values = stage_values(problem, replay.policy.thresholds)
+    values = stage_values(problem, *problem.value(replay.policy.thresholds))
     assert values.gain == pytest.approx(replay.chosen_gain)
     assert values.cost == pytest.approx(least_cost(problem, values.gain))
     for stage in range(stages):
@@ -35,10 +35,10 @@ def test_a_stage_that_is_never_sure_does_not_pay_and_the_only_good_one_does():
     confidence = np.array([[0.1, 0.9]] * 4)
     gain = np.array([[0, 1, 1]] * 4, dtype=float)
     problem = RoutingProblem(confidence, gain, np.cumsum(np.full((4, 3), 2.0), axis=1))
-    values = stage_values(problem, np.array([NEVER, 0.5]))
+    values = stage_values(problem, *problem.value(np.array([NEVER, 0.5])))
     assert (values.cost, values.cost_without.tolist()) == (4.0, [2.0, 6 - 2.0, 4.0])
     assert values.pays.tolist() == [False, False, False]
     useless_first = RoutingProblem(confidence[:, :1], gain[:, :2], problem.cost[:, :2])
-    values = stage_values(useless_first, np.array([NEVER]))
+    values = stage_values(useless_first, *useless_first.value(np.array([NEVER])))
     assert values.pays.tolist() == [False, True]
     assert np.isnan(values.cost_without[1])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cascade.routers import ALWAYS, NEVER, accepted, answering_stage
+from cascade.routers import ALWAYS, NEVER, accepted, answering_stage, asked_stages, skipping
 
 UNIT = st.floats(0, 1)
 
@@ -51,3 +51,27 @@ def test_the_answering_stage_is_the_first_that_accepts(data, stages, n):
         expected.append(stage)
     assert answering_stage(confidence, thresholds).tolist() == expected
     assert answering_stage(confidence[:, :-1], thresholds).tolist() == expected
+
+
+@given(st.data(), st.integers(1, 5), st.integers(0, 12))
+def test_the_asked_stages_are_those_of_a_plain_walk(data, stages, n):
+    few = st.sampled_from([0.0, 0.25, 0.5, 1.0])
+    confidence = data.draw(arrays(np.float64, (n, stages), elements=few | st.just(np.nan)))
+    thresholds = data.draw(arrays(np.float64, stages - 1, elements=st.sampled_from([0.0, 0.25, 0.5, 1.0, NEVER])))
+    lowest = data.draw(arrays(np.float64, stages - 1, elements=few))
+    asked = np.zeros((n, stages), dtype=bool)
+    for row, seen in zip(confidence.tolist(), asked, strict=True):
+        k = 0
+        while True:
+            seen[k] = True
+            if k == stages - 1 or row[k] >= thresholds[k]:
+                break
+            k = stages - 1 if row[k] < lowest[k] else k + 1
+    np.testing.assert_array_equal(asked_stages(confidence, thresholds, lowest), asked)
+    plain = asked_stages(confidence, thresholds, np.zeros(stages - 1))
+    np.testing.assert_array_equal(plain, answering_stage(confidence, thresholds)[:, None] >= np.arange(stages))
+
+
+def test_at_0_no_row_skips_and_nan_never_does():
+    assert not skipping(np.array([0.0, 0.5, np.nan]), 0.0).any()
+    assert skipping(np.array([0.0, 0.5, 1.0, np.nan]), 1.0).tolist() == [True, True, False, False]

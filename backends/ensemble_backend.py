@@ -1,0 +1,58 @@
+"""Several models as one: they vote, and how many of them agree tells how sure they are."""
+
+import numpy as np
+
+from cascade.backends.backend import Backend
+from cascade.backends.config import CombinationRule
+from cascade.errors import ConfigError
+from cascade.prediction import Prediction
+
+__all__ = ["EnsembleBackend"]
+
+
+class EnsembleBackend:
+    """Members that all look at every row.
+
+    By "votes" the answer is that of most members, of the earliest where as many are for another, and the confidence
+    is the share of the members that give it: Kolawole, Dennis, Talwalkar, Smith, "Agreement-Based Cascading for
+    Efficient Inference", TMLR 2025, https://arxiv.org/abs/2407.02348. By "mean" the class probabilities are the mean
+    of the members'.
+
+    Args:
+        members: at least one, of the same classes.
+        rule: how they are combined.
+    """
+
+    def __init__(self, members: list[Backend], rule: CombinationRule = "votes") -> None:
+        self.members = members
+        self.rule = rule
+
+    def predict(self, rows: np.ndarray) -> Prediction:
+        """Asks every member: (n, ...) -> n answers; they cost what the members say, if all do.
+
+        Raises:
+            ConfigError: the rule is "mean", and the members do not all give probabilities of the same classes.
+            RowsError: a member broke its contract.
+        """
+        said = [m.predict(rows).check(len(rows), f"member {k} of an ensemble") for k, m in enumerate(self.members)]
+        costs = [each.cost for each in said if each.cost is not None]
+        cost = np.sum(costs, axis=0) if len(costs) == len(said) else None
+        if self.rule == "votes":
+            answer, share = _vote(np.stack([each.answer for each in said], axis=1))
+            return Prediction(answer, confidence=share, cost=cost)
+        probabilities = [each.probabilities for each in said if each.probabilities is not None]
+        if len(probabilities) < len(said) or len({each.shape for each in probabilities}) > 1:
+            raise ConfigError(
+                "an ensemble takes the mean of its members' class probabilities, and not all of them give "
+                "probabilities of the same classes; let them vote (rule: votes)"
+            )
+        mean = np.asarray(np.mean(np.stack(probabilities), axis=0, dtype=np.float64))
+        return Prediction(mean.argmax(axis=1), mean, cost=cost)
+
+
+def _vote(answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The answer of most members and its share: (n, M) int -> (n,) int64, (n,) float64 in [1 / M, 1]."""
+    votes = (answers[:, :, None] == answers[:, None, :]).sum(axis=2)
+    first = votes.argmax(axis=1)
+    rows = np.arange(len(answers))
+    return answers[rows, first].astype(np.int64), votes[rows, first] / answers.shape[1]

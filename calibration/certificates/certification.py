@@ -1,0 +1,78 @@
+"""Certification: thresholds whose promises hold with a stated probability.
+
+One part of the rows proposes a sequence of thresholds, from the surest to the most daring; the rest tests them one by
+one, each at the full level delta, and stops at the first that fails. Fixed-sequence testing: broken thresholds are
+certified only if the test of the *first* broken ones in the sequence errs, which happens with probability at most delta
+(Maurer, Hothorn, Lehmacher 1995; for risk control Angelopoulos et al., "Learn then Test", Ann. Appl. Stat. 2025,
+section 3.2, https://arxiv.org/abs/2110.01052). Several promises at once need no split of delta: thresholds pass where
+the test of every promise does, and to certify broken ones the test of one broken promise must err (intersection-union
+test, Berger, "Multiparameter hypothesis testing and acceptance sampling", Technometrics 24, 1982). The rows must be
+independent draws from the traffic to come; the probability is over the draw of all of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.calibration.certificates.promises import Promise
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.routers import answering_stage
+
+__all__ = ["Certified", "certify", "split_rows"]
+
+SEARCH_SHARE = 0.15
+
+
+@dataclass(frozen=True, eq=False)
+class Certified:
+    """The last thresholds in a sequence that passed.
+
+    Attributes:
+        thresholds: (K - 1,).
+        stage: (n,) int, the stage that answers each of the tested rows.
+        p_values: of the test of each promise.
+    """
+
+    thresholds: np.ndarray
+    stage: np.ndarray
+    p_values: tuple[float, ...]
+
+
+def split_rows(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splits rows at random into those that search and those that test.
+
+    Args:
+        rows: n, at least 2.
+        seed: of the split.
+
+    Returns:
+        Two arrays of indices, each with at least one.
+    """
+    order = np.random.default_rng(seed).permutation(rows)
+    cut = max(1, round(SEARCH_SHARE * rows))
+    return order[:cut], order[cut:]
+
+
+def certify(
+    promises: Sequence[Promise], problem: RoutingProblem, sequence: Sequence[np.ndarray], delta: float
+) -> Certified | None:
+    """Tests thresholds in their order, up to the first that fails.
+
+    Args:
+        promises: all of which they must keep.
+        problem: rows that had no part in the choice of the sequence.
+        sequence: thresholds (K - 1,), surest first.
+        delta: in (0, 1).
+
+    Returns:
+        The last that passed; ``None`` if the first one failed.
+    """
+    passed = None
+    for thresholds in sequence:
+        stage = answering_stage(problem.confidence, thresholds)
+        p_values = tuple(promise.p_value(promise.outcome(problem, stage)) for promise in promises)
+        if not all(p_value <= delta for p_value in p_values):  # also where one is NaN
+            break
+        passed = Certified(thresholds, stage, p_values)
+    return passed

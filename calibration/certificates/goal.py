@@ -1,0 +1,139 @@
+"""A goal: what a calibration is asked to reach, and what that means for the search and for the test."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cascade.calibration.certificates.promises import CostPromise, DropPromise, GainPromise, Promise
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.score_table import ScoreTable
+from cascade.calibration.search.best_thresholds import Target
+from cascade.calibration.search.frontier import OperatingPoint
+from cascade.routers import answering_stage
+
+__all__ = ["Goal"]
+
+# Standard errors of the difference between the mean cost on the rows that propose and on those that test: a betting
+# test then passes nearly always. With 2 it failed more often, with 3 tight budgets leave little to propose.
+CLEAR_MARGIN = 2.5
+
+QUANTITIES = {
+    "target_accuracy": "accuracy",
+    "max_accuracy_drop": "accuracy drop",
+    "target_agreement": "agreement",
+    "max_cost": "mean cost",
+}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The target of :func:`~cascade.calibration.calibrate.calibrate`, or two: one of gain and a budget.
+
+    Attributes:
+        name: "target_accuracy", "max_accuracy_drop", "target_agreement" or "max_cost".
+        value: of the target.
+        budget: a second one, "max_cost"; only beside a target of gain.
+    """
+
+    name: str
+    value: float
+    budget: "Goal | None" = None
+
+    @classmethod
+    def of(cls, **targets: float | None) -> "Goal":
+        """The goal that is given.
+
+        Raises:
+            ValueError: none is given, or several beside ``max_cost``, or one is out of its range.
+        """
+        given = {name: value for name, value in targets.items() if value is not None}
+        gains = [cls(name, float(value)) for name, value in given.items() if name != "max_cost"]
+        budget = cls("max_cost", float(given["max_cost"])) if "max_cost" in given else None
+        if not given or len(gains) > 1:
+            raise ValueError(f"give one of {', '.join(targets)}, or max_cost and one other; got {given or 'none'}")
+        if budget and not (np.isfinite(budget.value) and budget.value > 0):
+            raise ValueError(f"max_cost must be a positive number; got {budget.value!r}")
+        for goal in gains:
+            if not 0 <= goal.value <= 1:
+                raise ValueError(f"{goal.name} must be in [0, 1]; got {goal.value!r}")
+        first, *second = [*gains, *([budget] if budget else [])]
+        return replace(first, budget=second[0] if second else None)
+
+    @property
+    def parts(self) -> "list[Goal]":
+        """The one or two targets, each alone."""
+        return [replace(self, budget=None), *([self.budget] if self.budget else [])]
+
+    @property
+    def targets(self) -> dict[str, float]:
+        """Name and value of each target."""
+        return {part.name: part.value for part in self.parts}
+
+    def gains_agreement(self, table: ScoreTable) -> bool:
+        """Whether agreement with the last stage counts as the gain, not accuracy."""
+        return self.name == "target_agreement" or (self.name == "max_cost" and table.label is None)
+
+    @property
+    def quantity(self) -> str:
+        """What the target is about, for messages."""
+        return QUANTITIES[self.name]
+
+    def easiest(self, problem: RoutingProblem) -> float:
+        """The value of the target that every cascade reaches."""
+        if self.name == "max_cost":
+            return problem.highest_cost
+        return 1.0 if self.name == "max_accuracy_drop" else 0.0
+
+    def search_target(self, problem: RoutingProblem) -> Target:
+        """The target on the rows of a problem; of two, that of gain, since the cheapest is what a budget asks for."""
+        if self.name == "max_cost":
+            return Target(most_cost=self.value)
+        if self.name == "max_accuracy_drop":
+            return Target(least_gain=float(problem.gain[:, -1].mean()) - self.value)
+        return Target(least_gain=self.value)
+
+    def promise(self, problem: RoutingProblem, delta: float) -> Promise:
+        """The promise of the (first) target about the rows to come.
+
+        Args:
+            problem: tells the highest cost of a row.
+            delta: level of the test.
+        """
+        if self.name == "max_cost":
+            return CostPromise(self.value, problem.highest_cost, delta)
+        if self.name == "max_accuracy_drop":
+            return DropPromise(self.value, delta)
+        return GainPromise(self.value)
+
+    def promises(self, problem: RoutingProblem, delta: float) -> list[Promise]:
+        """The promise of each target."""
+        return [part.promise(problem, delta) for part in self.parts]
+
+    def order(
+        self, proposals: Sequence[OperatingPoint], problem: RoutingProblem, tested_rows: int
+    ) -> list[OperatingPoint]:
+        """The order in which proposals are tested, the surest first.
+
+        A cost is kept most surely by the cheapest, a gain by those that gain most, and both by those that gain most
+        among those within the budget by a clear margin; from there on they get cheaper.
+
+        Args:
+            proposals: by rising cost and gain.
+            problem: the rows that proposed them.
+            tested_rows: number of rows that will test.
+        """
+        if self.name == "max_cost":
+            return list(proposals)
+        most = len(proposals)
+        if self.budget is not None:
+            within = [_clearly_within(self.budget.value, each, problem, tested_rows) for each in proposals]
+            most = max(1, int(np.count_nonzero(within)))
+        return list(proposals[:most])[::-1]
+
+
+def _clearly_within(budget: float, proposal: OperatingPoint, problem: RoutingProblem, tested_rows: int) -> bool:
+    stage = answering_stage(problem.confidence, proposal.thresholds)
+    cost = np.take_along_axis(problem.cost, stage[:, None], axis=1)
+    error = cost.std() * (1 / tested_rows + 1 / len(problem)) ** 0.5
+    return bool(budget - proposal.cost >= CLEAR_MARGIN * error)

@@ -1,0 +1,104 @@
+"""Why a target cannot be had, what can be had instead, and what it would take."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from cascade.calibration.certificates.bound import certified_bound
+from cascade.calibration.certificates.certifier import Certifier
+from cascade.calibration.certificates.goal import Goal
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.score_table import ScoreTable
+from cascade.calibration.search.best_thresholds import Target, best_thresholds
+from cascade.errors import InfeasibleTarget
+from cascade.routers import NEVER, answering_stage
+
+__all__ = ["refuse_budget", "refuse_certified", "refuse_empirical"]
+
+BUDGETS = 100
+
+
+def refuse_empirical(goal: Goal, problem: RoutingProblem, cost_unit: str) -> InfeasibleTarget:
+    """The refusal of a target that no thresholds reach on the rows themselves."""
+    if goal.name == "max_cost":
+        nearest = float(problem.cost[:, 0].mean())
+        return InfeasibleTarget(
+            f"no policy costs at most {goal.value:g} {cost_unit} a row: "
+            f"the first stage alone costs {nearest:.6g} {cost_unit}",
+            nearest,
+        )
+    best = best_thresholds(problem, Target(most_cost=np.inf))
+    gain = problem.value(np.full(problem.confidence.shape[1], NEVER) if best is None else best)[0]
+    drop = goal.name == "max_accuracy_drop"
+    nearest = float(problem.gain[:, -1].mean()) - gain if drop else gain
+    return InfeasibleTarget(
+        f"no policy reaches {goal.quantity} {goal.value:.6g} on these {len(problem.confidence)} rows; "
+        f"the nearest reachable is {nearest:.6g}",
+        nearest,
+    )
+
+
+def refuse_budget(goal: Goal, cost: float, cost_unit: str) -> InfeasibleTarget:
+    """The refusal of a budget within which a target of gain cannot be reached.
+
+    Args:
+        goal: both targets.
+        cost: the least mean cost, or the least bound of it, with which the target of gain is reached.
+        cost_unit: of the table.
+    """
+    most = goal.targets["max_cost"]
+    return InfeasibleTarget(
+        f"no policy reaches {goal.quantity} {goal.value:.6g} at a mean cost of at most {most:g} {cost_unit}; "
+        f"the nearest budget that can be kept is {cost:.6g} {cost_unit}",
+        cost,
+    )
+
+
+def refuse_certified(goal: Goal, certifier: Certifier, delta: float, table: ScoreTable) -> InfeasibleTarget:
+    """The refusal of a goal that the surest thresholds do not bear out at level delta.
+
+    Args:
+        goal: that was asked for; of two targets, the first is refused if it fails alone, else the budget beside it.
+        certifier: that refused.
+        delta: level of the tests.
+        table: all rows.
+    """
+    first, *budget = goal.parts
+    if budget and certifier.certify(first, delta):
+        return refuse_budget(goal, _nearest_budget(first, budget[0], certifier, delta), table.cost_unit)
+    stage = answering_stage(certifier.test.confidence, certifier.sequence(first)[0])
+    nearest = certified_bound(first, certifier.test, stage, delta)
+    unit = f" {table.cost_unit}" if first.name == "max_cost" else ""
+    more = _more_rows(first, certifier.test, stage, delta, len(table))
+    wanted = (
+        "more rows of the same kind would not change that"
+        if more is None
+        else f"it would take about {more:,} more rows like these"
+    )
+    return InfeasibleTarget(
+        f"{first.quantity} {first.value:.6g}{unit} cannot be certified with probability {1 - delta:g} from "
+        f"{len(table)} rows; the nearest that can be is {nearest:.6g}{unit}, and {wanted}",
+        nearest,
+    )
+
+
+def _nearest_budget(first: Goal, budget: Goal, certifier: Certifier, delta: float) -> float:
+    """The first of rising budgets that is certified: where the sequence begins depends on it, so any may fail."""
+    highest = budget.easiest(certifier.test)
+    budgets = map(float, np.geomspace(budget.value, highest, BUDGETS))
+    both = (replace(first, budget=replace(budget, value=value)) for value in budgets)
+    return next((goal.targets["max_cost"] for goal in both if certifier.certify(goal, delta)), highest)
+
+
+def _more_rows(goal: Goal, problem: RoutingProblem, stage: np.ndarray, delta: float, rows: int) -> int | None:
+    """Rows beyond those at hand until the observed mean would do, by the normal approximation."""
+    from scipy.stats import norm
+
+    promise = goal.promise(problem, delta)
+    outcome = promise.outcome(problem, stage)
+    margin = promise.margin(float(outcome.mean()))
+    if margin <= 0:
+        return None
+    tested = float(norm.ppf(1 - delta) ** 2 * outcome.var() / margin**2)
+    return max(math.ceil(rows * (tested / len(outcome) - 1)), 1)

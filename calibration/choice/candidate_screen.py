@@ -1,0 +1,132 @@
+"""A quick look at many cascades: what each can reach on a coarse grid of its thresholds.
+
+All cascades that differ in the last stage only are looked at together. The rows of which the earlier stages are
+unsure depend on the earlier thresholds alone, so one histogram a model over the bins of the earlier confidences,
+summed up along its axes, gives the gain and the cost of every model as the last stage at every cell of the grid.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cascade.calibration.choice.model_pool import ModelPool
+from cascade.calibration.search.best_thresholds import Target
+
+__all__ = ["CandidateScreen", "Stages", "Standing"]
+
+Stages = tuple[int, ...]
+"""Models of a pool, in the order in which a cascade asks them."""
+
+Standing = tuple[float, float]
+"""(by how much the target is missed, what is to be made small: cost, or gain negated); the smaller the better."""
+
+CELLS = 4096
+ROUNDING = 1e-9  # means of the same rows, summed in another order, differ by less
+
+
+class CandidateScreen:
+    """Standings of cascades, each computed once.
+
+    Args:
+        pool: n rows, M models.
+        target: what a cascade has to reach.
+        deadline: most that a row may cost at worst; longer cascades have no standing.
+
+    Attributes:
+        standings: of all cascades looked at so far.
+    """
+
+    def __init__(self, pool: ModelPool, target: Target, deadline: float | None = None) -> None:
+        self.pool = pool
+        self.target = target
+        self.deadline = np.inf if deadline is None else deadline
+        self.standings: dict[Stages, Standing] = {}
+        one = np.ones((len(pool), 1))
+        self._weights = np.concatenate([pool.gain, pool.cost + pool.hop_cost, one], axis=1)
+        self._bins: dict[tuple[int, int], tuple[np.ndarray, int]] = {}
+        self._expanded: set[Stages] = set()
+
+    def fits(self, stages: Sequence[int]) -> bool:
+        """Whether a cascade keeps the deadline."""
+        return self.pool.longest(stages) <= self.deadline
+
+    def expand(self, prefix: Stages) -> None:
+        """Finds the standings of all cascades that begin with some stages and have one more."""
+        if prefix in self._expanded:
+            return
+        self._expanded.add(prefix)
+        last = [m for m in range(self.pool.models) if m not in prefix and self.fits((*prefix, m))]
+        if last:
+            gain, cost = self._grid(prefix)
+            for m in last:
+                self.standings[(*prefix, m)] = self._standing(gain[:, m], cost[:, m])
+
+    def standing(self, stages: Stages) -> Standing | None:
+        """Of one cascade; ``None`` if it misses the deadline."""
+        self.expand(stages[:-1])
+        return self.standings.get(stages)
+
+    def ranked(self) -> list[Stages]:
+        """All cascades looked at so far, best first; of equally good ones the shortest."""
+        return sorted(self.standings, key=lambda stages: (self.standings[stages], len(stages), stages))
+
+    def _standing(self, gain: np.ndarray, cost: np.ndarray) -> Standing:
+        if self.target.least_gain is not None:
+            missed, value = np.maximum(self.target.least_gain - gain, 0.0), cost
+        else:
+            missed, value = np.maximum(cost / (self.target.most_cost or np.inf) - 1, 0.0), -gain
+        least = float(missed.min())
+        if least > ROUNDING:
+            return least, float(value[missed <= least + ROUNDING].min())
+        return 0.0, float(value[missed <= ROUNDING].min())
+
+    def _grid(self, prefix: Stages) -> tuple[np.ndarray, np.ndarray]:
+        """Mean gain and cost, (cells, M) each, of the prefix with each model as its last stage.
+
+        Only cells where a row reaches the last stage: in the others the cascade is a shorter one.
+        """
+        depth, models = len(prefix), self.pool.models
+        unsure = self._unsure_sums(prefix)
+        shape = unsure.shape[:-1]
+        gain, cost = np.zeros(shape), np.zeros(shape)
+        for k, model in enumerate(prefix):
+            # The last candidate of a stage leaves all rows unsure, as if the stage were not there.
+            reached = unsure[(slice(None),) * k + (-1,) * (depth - k)]
+            left = unsure[(slice(None),) * (k + 1) + (-1,) * (depth - k - 1)]
+            answered = reached[..., None, model] - left[..., model]
+            gain += answered.reshape(answered.shape + (1,) * (depth - k - 1))
+            paid = reached[..., models + model]
+            cost += paid.reshape(paid.shape + (1,) * (depth - k))
+        n, reached = len(self.pool), unsure[..., -1] > 0
+        gains = (gain[..., None] + unsure[..., :models]) / n
+        costs = (cost[..., None] + unsure[..., models:-1]) / n - self.pool.hop_cost
+        return gains[reached].reshape(-1, models), costs[reached].reshape(-1, models)
+
+    def _unsure_sums(self, prefix: Stages) -> np.ndarray:
+        """Sums of all weights over the rows below candidate i_0 of the first stage, i_1 of the second, ..."""
+        if not prefix:
+            return np.asarray(self._weights.sum(axis=0))
+        bins, shape = zip(*(self._binned(model, len(prefix)) for model in prefix), strict=True)
+        flat, cells = np.ravel_multi_index(bins, shape), int(np.prod(shape))
+        sums = np.stack([np.bincount(flat, weights=w, minlength=cells) for w in self._weights.T], axis=-1)
+        sums = sums.reshape(*shape, -1)
+        for axis in range(len(shape)):
+            # Whole slices at a time: np.cumsum walks along short strided lines, which takes five times as long.
+            line = np.moveaxis(sums, axis, 0)
+            for i in range(1, len(line)):
+                line[i] += line[i - 1]
+        return sums
+
+    def _binned(self, model: int, depth: int) -> tuple[np.ndarray, int]:
+        """(n,) bins of a model's confidence for a grid of some axes, and the number of bins."""
+        key = (model, depth)
+        if key not in self._bins:
+            column = self.pool.confidence[:, model]
+            most = max(2, int(CELLS ** (1 / depth) + ROUNDING))
+            distinct = np.unique(column)
+            if len(distinct) >= most:
+                # Quantiles of all rows, so that each step moves about as many of them.
+                distinct = np.unique(np.quantile(column, np.linspace(0, 1, most - 1), method="nearest"))
+            # One candidate more, which no row reaches.
+            self._bins[key] = np.searchsorted(distinct, column, "right"), len(distinct) + 1
+        return self._bins[key]

@@ -1,0 +1,110 @@
+"""The judge: what cascades give on rows that did not choose them, compared row by row."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.calibration.choice.bootstrap import bootstrap_means, percentile_interval
+from cascade.calibration.choice.candidate_screen import Stages
+from cascade.calibration.choice.cascade_choice import Alternative, ChosenCascade, Comparison
+from cascade.calibration.choice.model_pool import ModelPool
+from cascade.calibration.evaluation import proportion_interval
+from cascade.calibration.search.best_thresholds import Target
+from cascade.routers import answering_stage
+
+__all__ = ["Candidate", "CascadeJudge", "replay"]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A cascade with its thresholds, and what it gives on the rows that chose them.
+
+    Attributes:
+        stages: models of the pool; each of them answers a row.
+        thresholds: (K - 1,).
+        gain: mean.
+        cost: mean.
+    """
+
+    stages: Stages
+    thresholds: np.ndarray
+    gain: float
+    cost: float
+
+
+def replay(pool: ModelPool, stages: Stages, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Answering stage, gain and cost of each row: three arrays (n,)."""
+    problem = pool.problem(stages)
+    stage = answering_stage(problem.confidence, thresholds)
+    gain = np.take_along_axis(problem.gain, stage[:, None], axis=1)[:, 0]
+    cost = np.take_along_axis(problem.cost, stage[:, None], axis=1)[:, 0]
+    return stage, gain, cost
+
+
+class CascadeJudge:
+    """Replays candidates on held-out rows; all are compared on the same resamples.
+
+    Args:
+        pool: the held-out rows.
+        names: M names of the models.
+        target: on these rows.
+        candidates: that are judged, each of other stages.
+        level: of the intervals, in (0, 1).
+        seed: of the resamples.
+    """
+
+    def __init__(
+        self,
+        pool: ModelPool,
+        names: tuple[str, ...],
+        target: Target,
+        candidates: list[Candidate],
+        level: float,
+        seed: int,
+    ) -> None:
+        self.pool, self.names, self.target, self.level = pool, names, target, level
+        self._place = {candidate.stages: i for i, candidate in enumerate(candidates)}
+        self._candidates = candidates
+        replayed = [replay(pool, candidate.stages, candidate.thresholds) for candidate in candidates]
+        self._stage = [stage for stage, _, _ in replayed]
+        gain = np.stack([gain for _, gain, _ in replayed], axis=1)
+        cost = np.stack([cost for _, _, cost in replayed], axis=1)
+        self._gain, self._cost = gain.mean(axis=0), cost.mean(axis=0)
+        self._gain_draws, self._cost_draws = np.split(bootstrap_means(np.hstack([gain, cost]), seed=seed), 2, axis=1)
+
+    def cascade(self, stages: Stages) -> ChosenCascade:
+        """The figures of one of the candidates."""
+        i = self._place[stages]
+        candidate, n = self._candidates[i], len(self._stage[i])
+        gain, cost = float(self._gain[i]), float(self._cost[i])
+        return ChosenCascade(
+            stages=tuple(self.names[m] for m in stages),
+            thresholds=candidate.thresholds,
+            gain=gain,
+            gain_interval=proportion_interval(round(gain * n), n, self.level),
+            mean_cost=cost,
+            mean_cost_interval=percentile_interval(self._cost_draws[:, i], self.level),
+            stage_share=np.bincount(self._stage[i], minlength=len(stages)) / n,
+            worst_cost=self.pool.longest(stages),
+            reaches_target=bool(len(self.target.rank(np.array([gain]), np.array([cost])))),
+            chosen_gain=candidate.gain,
+            chosen_cost=candidate.cost,
+        )
+
+    def alternative(self, best: Stages, other: Stages) -> Alternative:
+        """One candidate, and what the best one is worth against it."""
+        i, j = self._place[best], self._place[other]
+        saving = _saving(self._cost_draws[:, i], self._cost_draws[:, j])
+        difference = self._gain_draws[:, i] - self._gain_draws[:, j]
+        comparison = Comparison(
+            cost_saving=float(_saving(self._cost[i], self._cost[j])),
+            cost_saving_interval=percentile_interval(saving, self.level),
+            gain_difference=float(self._gain[i] - self._gain[j]),
+            gain_difference_interval=percentile_interval(difference, self.level),
+        )
+        return Alternative(self.cascade(other), comparison)
+
+
+def _saving(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """1 - first / second; 0 where the second costs nothing."""
+    return np.where(second > 0, 1 - first / np.where(second > 0, second, 1.0), 0.0)

@@ -1,0 +1,125 @@
+"""The best order of the stages of a policy, each with the calibrator and the threshold it has."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cascade.calibration.choice.cascade_choice import Alternative, ChosenCascade
+from cascade.calibration.choice.cascade_judge import Candidate, CascadeJudge
+from cascade.calibration.choice.idk_order import optimal_order
+from cascade.calibration.choice.model_pool import ModelPool
+from cascade.calibration.policy import Policy
+from cascade.calibration.routing_problem import calibrated_confidence
+from cascade.calibration.score_table import ScoreTable
+from cascade.calibration.search.best_thresholds import Target
+from cascade.errors import InfeasibleTarget, PolicyError
+from cascade.routers import accepted
+
+__all__ = ["PolicyOrder", "order_policy"]
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyOrder:
+    """A policy whose stages were chosen and ordered anew, judged on rows that had no part in it.
+
+    Attributes:
+        policy: the new one; its last stage is that of the given one.
+        gain: what is gained: "accuracy", or "agreement" where there are no labels.
+        best: figures of the new one.
+        given: figures of the given one, and what the new one is worth against it.
+        choosing_rows: number of rows that chose the order.
+        judging_rows: number of rows that the figures come from.
+    """
+
+    policy: Policy
+    gain: str
+    best: ChosenCascade
+    given: Alternative
+    choosing_rows: int
+    judging_rows: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "policy": self.policy.to_dict(),
+            "gain": self.gain,
+            "best": self.best.to_dict(),
+            "given": self.given.to_dict(),
+            "choosing_rows": self.choosing_rows,
+            "judging_rows": self.judging_rows,
+        }
+
+
+def order_policy(
+    table: ScoreTable,
+    policy: Policy,
+    *,
+    hop_cost: float = 0.0,
+    deadline: float | None = None,
+    seed: int = 0,
+    level: float = 0.95,
+) -> PolicyOrder:
+    """Chooses and orders the stages of a policy for the least mean cost (:func:`optimal_order`).
+
+    Thresholds stay as they are, so a stage is sure of the same rows at every place. The order decides which of
+    several sure stages answers, so the accuracy may change a little.
+
+    Args:
+        table: n rows, the stages of the policy in its order.
+        policy: K stages.
+        hop_cost: cost of every stage after the first that a row reaches.
+        deadline: most that a row may cost if it runs through all stages, each at its highest cost in the table.
+        seed: of the split of the rows into those that choose and those that judge, and of the resamples.
+        level: of the intervals, in (0, 1).
+
+    Raises:
+        ValueError: there are too many stages.
+        PolicyError: the policy is of other stages, or lets rows skip some of them.
+        InfeasibleTarget: the last stage alone misses the deadline, or there is only one row.
+    """
+    if tuple(map(str, table.stage)) != policy.stages:
+        raise PolicyError(f"the policy is for stages {list(policy.stages)}, the score table has {table.stage.tolist()}")
+    if policy.skips:
+        raise PolicyError(
+            "the stages of a policy that lets rows skip some of them (skip_below) cannot be ordered; "
+            "calibrate one without, or keep the order"
+        )
+    if len(table) < 2:
+        raise InfeasibleTarget("one row cannot both choose an order and judge it; more rows are needed")
+    agreement = table.label is None
+    pool = ModelPool.of(table, agreement, hop_cost, calibrated_confidence(table, policy.routers))
+    choosing, judging = pool.halves(seed)
+    sure = [accepted(choosing.confidence[:, k], threshold) for k, threshold in enumerate(policy.thresholds)]
+    found = optimal_order(
+        np.stack(sure, axis=1) if sure else np.zeros((len(choosing), 0), dtype=bool),
+        choosing.cost,
+        hop_cost=hop_cost,
+        deadline=deadline,
+        worst_cost=pool.worst_cost,
+    )
+    given = tuple(range(pool.models))
+    candidates = [
+        Candidate(stages, thresholds, *choosing.problem(stages).value(thresholds))
+        for stages in dict.fromkeys([found.order, given])
+        for thresholds in [policy.thresholds[list(stages[:-1])]]
+    ]
+    judge = CascadeJudge(judging, policy.stages, Target(most_cost=np.inf), candidates, level, seed)
+    columns = list(found.order)
+    ordered = replace(
+        policy,
+        stages=tuple(policy.stages[k] for k in columns),
+        routers=tuple(policy.routers[k] for k in columns),
+        thresholds=policy.thresholds[columns[:-1]],
+        skip_below=np.zeros(len(columns) - 1),
+        cost=policy.cost[columns],
+        certificate={"guarantee": "none", "ordered_from": policy.version},
+    )
+    return PolicyOrder(
+        policy=ordered,
+        gain="agreement" if agreement else "accuracy",
+        best=judge.cascade(found.order),
+        given=judge.alternative(found.order, given),
+        choosing_rows=len(choosing),
+        judging_rows=len(judging),
+    )

@@ -1,0 +1,1 @@
+"""Fitting of calibrators, heads and whole routers to a score table."""

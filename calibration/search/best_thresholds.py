@@ -1,0 +1,283 @@
+"""The threshold search: the cheapest thresholds that gain enough, or the best within a budget."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.search.candidates import useful_candidates
+from cascade.calibration.search.convex_frontier import edge_at, price_between
+from cascade.calibration.search.grid import LARGEST_GRID, Grid
+from cascade.calibration.search.three_stages import ThreeStages
+from cascade.calibration.search.zoom import zoomed
+from cascade.routers import NEVER, accepted, answering_stage
+
+__all__ = ["Target", "best_thresholds"]
+
+STARTS = 8  # points of a coarse grid that are looked at closer
+PAIR_STARTS = 2  # of them, how many have their thresholds moved in pairs, which takes longer
+PAIR_GRID = 300_000
+ROUNDS = 20
+NARROWINGS = 3
+ROUNDING = 1e-9  # means of the same rows, summed in another order, differ by less
+
+Candidates = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the thresholds have to reach; the other quantity is made as good as possible.
+
+    Attributes:
+        least_gain: mean gain in [0, 1] that must be reached at the lowest cost, or
+        most_cost: mean cost that must be kept at the highest gain.
+    """
+
+    least_gain: float | None = None
+    most_cost: float | None = None
+
+    def rank(self, gain: np.ndarray, cost: np.ndarray) -> np.ndarray:
+        """Indices of the points that reach the target, best first.
+
+        Args:
+            gain: (m,).
+            cost: (m,).
+        """
+        reached, main, second = self._keys(gain, cost)
+        found = np.flatnonzero(reached)
+        return np.asarray(found[np.lexsort((second[found], main[found]))])
+
+    def best(self, gain: np.ndarray, cost: np.ndarray) -> int | None:
+        """Index of the best point that reaches the target, if any does; arguments as of :meth:`rank`."""
+        reached, main, second = self._keys(gain, cost)
+        if not reached.any():
+            return None
+        equal = np.flatnonzero(reached & (main == main[reached].min()))
+        return int(equal[np.argmin(second[equal])])
+
+    def _keys(self, gain: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Which points reach the target, and by what they are ranked, lowest first."""
+        if self.gain_limit is not None:
+            return gain >= self.gain_limit, cost, -gain
+        return cost <= (self.cost_limit or 0.0), -gain, cost
+
+    @property
+    def gain_limit(self) -> float | None:
+        """The least gain, but for rounding."""
+        return None if self.least_gain is None else self.least_gain - ROUNDING
+
+    @property
+    def cost_limit(self) -> float | None:
+        """The highest cost, but for rounding."""
+        return None if self.most_cost is None else self.most_cost * (1 + ROUNDING)
+
+    def within(self, rows: int, of: int, gain: float, cost: float) -> "Target":
+        """The same target on some of the rows.
+
+        Args:
+            rows: how many they are, at least 1.
+            of: how many there are in all.
+            gain: total gain of the other rows.
+            cost: total cost of the other rows.
+        """
+        if self.least_gain is not None:
+            return Target(least_gain=(self.least_gain * of - gain) / rows)
+        return Target(most_cost=max(((self.most_cost or 0.0) * of - cost) / rows, 0.0))
+
+
+def best_thresholds(problem: RoutingProblem, target: Target, largest: int = LARGEST_GRID) -> np.ndarray | None:
+    """Searches thresholds on the empirical means.
+
+    Only thresholds that can be of use are looked at
+    (:func:`~cascade.calibration.search.candidates.useful_candidates`). Where all their combinations fit a grid, the
+    best one is taken. Three stages are first narrowed down to the thresholds that the convex frontier does not rule
+    out, which usually makes them fit at any number of rows. More stages start from the best points of a coarse grid;
+    then every two neighbouring thresholds are set together to their optimum, until none moves.
+
+    Args:
+        problem: n rows, K stages.
+        target: what must be reached.
+        largest: bound on the number of combinations in a grid.
+
+    Returns:
+        (K - 1,) thresholds, or ``None`` if none that reach the target were found.
+    """
+    candidates = useful_candidates(problem)
+    if len(candidates) < 2 or np.prod([len(c) for c in candidates], dtype=float) <= largest:
+        return _best_on_grid(problem, target, candidates, largest)
+    if len(candidates) == 2:
+        return _best_of_three(problem, target, candidates, largest)
+    return _best_of_many(problem, target, candidates, largest)
+
+
+def _best_on_grid(problem: RoutingProblem, target: Target, candidates: Candidates, largest: int) -> np.ndarray | None:
+    grid = Grid.of(problem, largest, candidates)
+    index = target.best(grid.gain.ravel(), grid.cost.ravel())
+    return None if index is None else grid.thresholds(index)
+
+
+def _best_of_three(problem: RoutingProblem, target: Target, candidates: Candidates, largest: int) -> np.ndarray | None:
+    """The best of three stages whose combinations are too many for a grid, bounded by a Lagrangian.
+
+    Whatever reaches the target and is not worse than what is found already is, at any price of gain, worth at least
+    :func:`_least_worth`. So a threshold that cannot be worth that with its best partner is dropped, and what is left
+    goes on a grid. At the price of the frontier near the target the least is left. If it is still too much, the best
+    of a thinned grid is found and raises the bound.
+    """
+    stages = ThreeStages(problem, candidates)
+    low, high = edge_at(stages, least_gain=target.gain_limit, most_cost=target.cost_limit)
+    corner = high if target.least_gain is not None else low
+    best = np.array([c[i] for c, i in zip(candidates, corner.place, strict=True)])
+    if not _reached(problem, target, best):
+        # The whole frontier lies below the target: this corner is its nearest end.
+        return None
+    if low == high:
+        return best
+    price = price_between(low, high)
+    worth = stages.worth_of_first(price), stages.worth_of_second(price)
+    for _ in range(NARROWINGS):
+        best = _refine(problem, target, best)
+        narrow = _narrowed(candidates, worth, _least_worth(problem, target, price, best))
+        found = _best_on_grid(problem, target, narrow, largest)
+        best = _best(problem, target, [best] if found is None else [best, found])
+        if np.prod([len(c) for c in narrow], dtype=float) <= largest:
+            break
+    return best
+
+
+def _least_worth(problem: RoutingProblem, target: Target, price: float, found: np.ndarray) -> float:
+    """What thresholds are worth, at a price, that reach the target and are not worse than those found."""
+    gain, cost = problem.value(found)
+    gain = gain if target.gain_limit is None else target.gain_limit
+    cost = cost if target.cost_limit is None else target.cost_limit
+    return price * gain - cost - ROUNDING * (price + cost)
+
+
+def _narrowed(candidates: Candidates, worth: Candidates, least: float) -> Candidates:
+    """Those that can be worth enough, with the other threshold at its best for them; and the ends."""
+    kept = []
+    for values, worths in zip(candidates, worth, strict=True):
+        enough = worths >= least
+        enough[[0, -1]] = True
+        kept.append(values[enough])
+    return tuple(kept)
+
+
+def _best_of_many(problem: RoutingProblem, target: Target, candidates: Candidates, largest: int) -> np.ndarray | None:
+    grid = Grid.of(problem, largest, candidates)
+    ranked = target.rank(grid.gain.ravel(), grid.cost.ravel())
+    if len(ranked):
+        starts = [_zoom(problem, target, candidates, grid, grid.thresholds(index)) for index in _spread(ranked)]
+    elif target.least_gain is not None:
+        # A gain that no cell of a coarse grid has may still be reached between the cells.
+        highest = _best_of_many(problem, Target(most_cost=np.inf), candidates, largest)
+        starts = [] if highest is None or not _reached(problem, target, highest) else [highest]
+    else:
+        starts = []
+    if not starts:
+        return None
+    order = target.rank(*np.array([problem.value(start) for start in starts]).T)
+    return _best(problem, target, [_refine_pairs(problem, target, starts[i]) for i in order[:PAIR_STARTS]])
+
+
+def _zoom(
+    problem: RoutingProblem, target: Target, candidates: Candidates, grid: Grid, thresholds: np.ndarray
+) -> np.ndarray:
+    for finer, index in zoomed(problem, candidates, grid, thresholds, target.best):
+        thresholds = finer.thresholds(index)
+    return _refine(problem, target, thresholds)
+
+
+def _reached(problem: RoutingProblem, target: Target, thresholds: np.ndarray) -> bool:
+    gain, cost = problem.value(thresholds)
+    return target.best(np.array([gain]), np.array([cost])) is not None
+
+
+def _refine_pairs(problem: RoutingProblem, target: Target, thresholds: np.ndarray) -> np.ndarray:
+    """Two neighbouring thresholds at a time at their optimum, the others fixed, until none moves."""
+    value = problem.value(thresholds)
+    for _ in range(ROUNDS):
+        before = value
+        for k in range(len(thresholds) - 1):
+            thresholds = _pair_at_its_best(problem, target, thresholds, k)
+        value = problem.value(thresholds)
+        if np.allclose(before, value, rtol=ROUNDING, atol=0.0):
+            break
+    return thresholds
+
+
+def _pair_at_its_best(problem: RoutingProblem, target: Target, thresholds: np.ndarray, k: int) -> np.ndarray:
+    """Thresholds k and k + 1 decide between three stages for a row that reaches them: k, k + 1, and what follows."""
+    stage = answering_stage(problem.confidence[:, :k], thresholds[:k])
+    reaching = stage == k
+    rows = np.flatnonzero(reaching)
+    if not len(rows):
+        return thresholds
+    gone = np.flatnonzero(~reaching)
+    later = answering_stage(problem.confidence[rows, k + 2 :], thresholds[k + 2 :]) + k + 2
+    choice = np.stack([np.full(len(rows), k), np.full(len(rows), k + 1), later], axis=1)
+    part = RoutingProblem(
+        problem.confidence[rows, k : k + 2], problem.gain[rows[:, None], choice], problem.cost[rows[:, None], choice]
+    )
+    gain, cost = problem.gain[gone, stage[gone]].sum(), problem.cost[gone, stage[gone]].sum()
+    pair = best_thresholds(part, target.within(len(rows), len(stage), gain, cost), PAIR_GRID)
+    if pair is None:
+        return thresholds
+    moved = thresholds.copy()
+    moved[k : k + 2] = pair
+    return _best(problem, target, [thresholds, moved])
+
+
+def _spread(ranked: np.ndarray) -> np.ndarray:
+    """The best points, and some from further down, where another optimum may begin."""
+    places = np.unique(np.geomspace(1, len(ranked), STARTS).astype(int)) - 1
+    return np.asarray(ranked[places])
+
+
+def _refine(problem: RoutingProblem, target: Target, thresholds: np.ndarray) -> np.ndarray:
+    for _ in range(ROUNDS):
+        before = thresholds.copy()
+        for k in range(len(thresholds)):
+            values, gain, cost = _along(problem, thresholds, k)
+            index = target.best(gain, cost)
+            if index is not None:
+                thresholds[k] = values[index]
+        if np.array_equal(before, thresholds):
+            break
+    return thresholds
+
+
+def _along(problem: RoutingProblem, thresholds: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean gain and cost for every value of threshold k, the others fixed: O(n log n).
+
+    Returns:
+        (values, gain, cost), an entry for each distinct confidence that reaches stage k, for the present value and
+        for ``NEVER``.
+    """
+    n = len(problem.confidence)
+    reached = np.ones(n, dtype=bool)
+    for earlier in range(k):
+        reached &= ~accepted(problem.confidence[:, earlier], thresholds[earlier])
+    later = answering_stage(problem.confidence[:, k + 1 :], thresholds[k + 1 :]) + k + 1
+    stage = np.where(reached, later, answering_stage(problem.confidence[:, :k], thresholds[:k]))[:, None]
+    order = np.flatnonzero(reached)
+    order = order[np.argsort(-problem.confidence[order, k], kind="stable")]
+    values = problem.confidence[order, k]
+    last_of_ties = np.append(values[1:] != values[:-1], True)[: len(values)]
+    totals = []
+    for weight in (problem.gain, problem.cost):
+        otherwise = np.take_along_axis(weight, stage, axis=1)[:, 0]
+        change = np.cumsum(weight[order, k] - otherwise[order])
+        totals.append(np.append(change[last_of_ties], 0.0) + otherwise.sum())
+    now = problem.value(thresholds)
+    return (
+        np.concatenate([values[last_of_ties], [NEVER, thresholds[k]]]),
+        np.append(totals[0] / n, now[0]),
+        np.append(totals[1] / n, now[1]),
+    )
+
+
+def _best(problem: RoutingProblem, target: Target, found: list[np.ndarray]) -> np.ndarray:
+    """The best of several thresholds; the first of them reach the target."""
+    index = target.best(*np.array([problem.value(thresholds) for thresholds in found]).T)
+    return found[index or 0]

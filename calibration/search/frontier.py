@@ -1,0 +1,111 @@
+"""The frontier: operating points that no other one beats in both accuracy and cost."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.search.candidates import thinned, useful_candidates
+from cascade.calibration.search.convex_frontier import convex_frontier
+from cascade.calibration.search.grid import LARGEST_GRID, Grid, undominated
+from cascade.calibration.search.three_stages import ThreeStages
+
+__all__ = ["OperatingPoint", "frontier"]
+
+PRICES = 40
+PIECES = (12, 40)  # of the frontier, in each round
+PIECE_GRID = 200_000
+ROUNDING = 1e-12  # gains of the same rows, summed in another order, differ by less
+
+
+@dataclass(frozen=True, eq=False)
+class OperatingPoint:
+    """Thresholds and what they give on the table they were found on.
+
+    Attributes:
+        thresholds: (K - 1,).
+        gain: mean accuracy (or agreement with the last stage), in [0, 1].
+        cost: mean cost of a row.
+    """
+
+    thresholds: np.ndarray
+    gain: float
+    cost: float
+
+
+def frontier(problem: RoutingProblem, most_points: int = 200, largest: int = LARGEST_GRID) -> list[OperatingPoint]:
+    """The frontier, cheapest first.
+
+    Exact for two stages, and wherever the combinations of all thresholds of use fit a grid. Beyond that, points of a
+    coarse grid are joined by exact corners of the convex frontier (three stages), or by points of ever finer grids
+    around the best ones (more stages).
+
+    Args:
+        problem: n rows, K stages.
+        most_points: evenly spaced points are kept where there are more; both ends always are.
+        largest: bound on the number of combinations in a grid.
+    """
+    candidates = useful_candidates(problem)
+    grid = Grid.of(problem, largest, candidates)
+    if all(len(c) == len(all_of) for c, all_of in zip(grid.candidates, candidates, strict=True)):
+        return list(_points(grid, thinned(grid.frontier(), most_points)))
+    points = list(_points(grid, grid.frontier()))
+    if len(candidates) == 2:
+        points = _undominated([*points, *_corners(problem, candidates)])
+    else:
+        points = _closer(problem, candidates, grid, points)
+    return [points[i] for i in thinned(np.arange(len(points)), most_points)]
+
+
+def _points(grid: Grid, places: np.ndarray) -> Iterator[OperatingPoint]:
+    """The operating points at some flat indices of a grid."""
+    gain, cost = grid.gain.ravel(), grid.cost.ravel()
+    for i in places:
+        yield OperatingPoint(grid.thresholds(i), float(gain[i]), float(cost[i]))
+
+
+def _undominated(points: list[OperatingPoint]) -> list[OperatingPoint]:
+    gain, cost = np.array([(point.gain, point.cost) for point in points]).T
+    return [points[i] for i in undominated(gain, cost)]
+
+
+def _corners(problem: RoutingProblem, candidates: tuple[np.ndarray, ...]) -> Iterator[OperatingPoint]:
+    for corner in convex_frontier(ThreeStages(problem, candidates), PRICES):
+        thresholds = np.array([c[i] for c, i in zip(candidates, corner.place, strict=True)])
+        yield OperatingPoint(thresholds, corner.gain, corner.cost)
+
+
+def _closer(
+    problem: RoutingProblem, candidates: tuple[np.ndarray, ...], coarse: Grid, points: list[OperatingPoint]
+) -> list[OperatingPoint]:
+    """A frontier with points of finer grids, each over the thresholds that a short piece of the frontier uses."""
+    apart = [len(all_of) / len(few) for all_of, few in zip(candidates, coarse.candidates, strict=True)]
+    for pieces in PIECES:
+        found, spans = list(points), []
+        for piece in np.array_split(np.arange(len(points)), pieces):
+            if not len(piece):
+                continue
+            used = np.array([points[i].thresholds for i in piece]).T
+            windows = tuple(_window(c, t, int(step) + 1) for c, t, step in zip(candidates, used, apart, strict=True))
+            grid = Grid.of(problem, PIECE_GRID, windows)
+            found += _points(grid, _beating(grid, points))
+            spans.append([len(all_of) / len(few) for all_of, few in zip(windows, grid.candidates, strict=True)])
+        points, apart = _undominated(found), np.mean(spans, axis=0).tolist()
+    return points
+
+
+def _window(candidates: np.ndarray, used: np.ndarray, margin: int) -> np.ndarray:
+    """The candidates from a little below the lowest to a little above the highest one used, and the ends of all."""
+    low, high = np.searchsorted(candidates, [used.min(), used.max()])
+    inside = np.arange(max(low - margin, 0), min(high + margin + 1, len(candidates)))
+    return np.asarray(candidates[np.unique([0, *inside, len(candidates) - 1])])
+
+
+def _beating(grid: Grid, points: list[OperatingPoint]) -> np.ndarray:
+    """Flat indices of a grid's undominated points that gain more than any point of a frontier of no higher cost."""
+    gains, costs = np.array([(point.gain, point.cost) for point in points]).T
+    gain, cost = grid.gain.ravel(), grid.cost.ravel()
+    known = np.concatenate([[-np.inf], gains])[np.searchsorted(costs, cost, "right")]
+    better = np.flatnonzero(gain > known + ROUNDING)
+    return np.asarray(better[undominated(gain[better], cost[better])])

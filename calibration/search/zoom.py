@@ -1,0 +1,58 @@
+"""From a point on a coarse grid to the best one near it: ever finer grids around the best point so far."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.search.candidates import thinned
+from cascade.calibration.search.grid import Grid
+
+__all__ = ["zoomed"]
+
+CELLS = 100_000
+ZOOM = 4
+MOST_GRIDS = 20
+
+Choose = Callable[[np.ndarray, np.ndarray], int | None]
+"""From gains (m,) and costs (m,) to the index of the best point, ``None`` if none will do."""
+
+
+def zoomed(
+    problem: RoutingProblem, candidates: tuple[np.ndarray, ...], coarse: Grid, start: np.ndarray, choose: Choose
+) -> Iterator[tuple[Grid, int]]:
+    """Grids around a start, each narrower than the one before, until every candidate near the best point is on one.
+
+    All thresholds move together, so this leaves a point that no single threshold can leave.
+
+    Args:
+        problem: n rows, K stages.
+        candidates: K - 1 arrays of rising thresholds, each from the lowest confidence to ``NEVER``.
+        coarse: the grid that the start is from.
+        start: (K - 1,) thresholds.
+        choose: says which point of a grid is the best.
+
+    Yields:
+        A grid, and the flat index of its best point.
+    """
+    each = max(5, int(CELLS ** (1 / len(candidates))) - 3)  # the best point and the ends may come on top
+    reach = [1 + len(all_of) // len(few) for all_of, few in zip(candidates, coarse.candidates, strict=True)]
+    thresholds, best = start, None
+    for _ in range(MOST_GRIDS):
+        window = tuple(_window(c, t, r, each) for c, t, r in zip(candidates, thresholds, reach, strict=True))
+        grid = Grid.of(problem, 2 * CELLS, window)
+        index = choose(grid.gain.ravel(), grid.cost.ravel())
+        if index is None:
+            return
+        yield grid, index
+        thresholds, found = grid.thresholds(index), (grid.gain.flat[index], grid.cost.flat[index])
+        if all(r <= each // 2 for r in reach) and best is not None and np.allclose(found, best, rtol=1e-12):
+            return
+        best, reach = found, [max(r // ZOOM, each // 2) for r in reach]
+
+
+def _window(candidates: np.ndarray, threshold: float, reach: int, most: int) -> np.ndarray:
+    """About ``most`` candidates around one, itself and both ends of all among them."""
+    place = int(np.searchsorted(candidates, threshold))
+    near = np.arange(max(place - reach, 0), min(place + reach + 1, len(candidates)))
+    return np.asarray(candidates[np.unique([0, place, len(candidates) - 1, *thinned(near, most)])])
