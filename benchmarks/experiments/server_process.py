@@ -1,5 +1,6 @@
 """A server in a process of its own: started, waited for, and stopped with everything that it started."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -63,6 +64,23 @@ class ServerProcess:
     ) -> None:
         self._stop()
 
+    def family(self) -> list[psutil.Process]:
+        """The process and all its descendants that live."""
+        try:
+            whole = psutil.Process(self._process.pid)
+            return [whole, *whole.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def processor_s(self) -> float:
+        """Processor time that the process and its descendants have used."""
+        total = 0.0
+        for process in self.family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
     def post(self, body: bytes, headers: dict[str, str]) -> bytes:
         """One request; the answer's body.
 
@@ -92,10 +110,7 @@ class ServerProcess:
 
     def _stop(self) -> None:
         """Asks the process to end; ends by their ids what is left of it and of its descendants."""
-        try:
-            family = psutil.Process(self._process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            family = []
+        family = self.family()[1:]
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
         try:
