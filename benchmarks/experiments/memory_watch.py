@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -46,13 +47,13 @@ class MemoryWatch:
         begin = time.monotonic()
         while not self._ended.wait(INTERVAL_S):
             self.seconds.append(time.monotonic() - begin)
-            self.bytes.append(server_memory(self.server))
+            self.bytes.append(server_memory(self.server.family()))
 
 
-def server_memory(server: ServerProcess) -> int:
-    """Resident bytes of all processes of a server."""
+def server_memory(processes: Iterable[psutil.Process]) -> int:
+    """Resident bytes of processes; of those that have ended, none."""
     total = 0
-    for process in server.family():
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             total += process.memory_info().rss
     return total

@@ -38,16 +38,25 @@ class ServerProcess:
         url: of ``/predict``.
         probe: (body, headers) of a request that is answered with 200 once the server is ready.
         log: file for its output.
+        ray_address: of the cluster that it joins; by default it starts a Ray of its own.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], url: str, probe: tuple[bytes, dict[str, str]], log: Path
+        self,
+        name: str,
+        command: Sequence[str],
+        url: str,
+        probe: tuple[bytes, dict[str, str]],
+        log: Path,
+        ray_address: str | None = None,
     ) -> None:
         self.name, self.command, self.url, self.probe, self.log = name, list(command), url, probe, log
+        self.ray_address = ray_address
 
     def __enter__(self) -> Self:
-        # A Ray of its own, even where a cluster is set.
         environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        if self.ray_address is not None:
+            environment["RAY_ADDRESS"] = self.ray_address
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 self.command, stdout=log, stderr=log, env=environment, start_new_session=True
@@ -109,16 +118,23 @@ class ServerProcess:
         return self.log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARACTERS:]
 
     def _stop(self) -> None:
-        """Asks the process to end; ends by their ids what is left of it and of its descendants."""
-        family = self.family()[1:]
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        _, alive = psutil.wait_procs(family, timeout=3)
-        for process in alive:
-            process.kill()  # psutil makes sure that the id is still the same process
-        psutil.wait_procs(alive, timeout=5)
+        end_processes(self._process)
+
+
+def end_processes(process: "subprocess.Popen[bytes]") -> None:
+    """Asks a process to end; ends by their ids what is left of it and of its descendants."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    _, alive = psutil.wait_procs(family, timeout=3)
+    for one in alive:
+        one.kill()  # psutil makes sure that the id is still the same process
+    psutil.wait_procs(alive, timeout=5)

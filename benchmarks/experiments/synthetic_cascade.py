@@ -22,7 +22,11 @@ def calibrated_rounds(stage_s: Sequence[float] = STAGE_S) -> list[int]:
 
 
 def write_cascade(
-    folder: Path, rounds: Sequence[int], module: str = "busy_stage", serving: dict[str, Any] | None = None
+    folder: Path,
+    rounds: Sequence[int],
+    module: str = "busy_stage",
+    serving: dict[str, Any] | None = None,
+    deployment: dict[str, dict[str, Any]] | None = None,
 ) -> Path:
     """Writes config, policy and the stages' module.
 
@@ -31,6 +35,7 @@ def write_cascade(
         rounds: work a row of both stages.
         module: of the experiments' folder, with ``BusyStage`` or a class of that name that does more.
         serving: keys of the configuration.
+        deployment: keys of Ray Serve's deployments, by stage name.
 
     Returns:
         The path of the configuration.
@@ -47,6 +52,7 @@ def write_cascade(
             "name": name,
             "backend": {"type": "custom", "object": f"{module}:BusyStage", "arguments": arguments[index]},
             "router": {"calibrator": "identity"},
+            "deployment": (deployment or {}).get(name, {}),
         }
         for index, name in enumerate(busy_stage.STAGES)
     ]
