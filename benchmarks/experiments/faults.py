@@ -1,4 +1,4 @@
-"""Faults under load: what becomes of every request while parts of a served cascade are killed, hang, raise or are abused.
+"""Faults under load: what becomes of every request while parts of a cascade are killed, hang, raise or are abused.
 
     python benchmarks/experiments/faults.py                              # all on one node
     python benchmarks/experiments/faults.py --fault kill_segment --fault hang
@@ -149,7 +149,7 @@ async def slow_loris(scene: Scene) -> None:
             if not writer.is_closing():
                 writer.write(b"a")
         await asyncio.sleep(1)
-    scene.seen["cut_by_server"] = sum(reader.at_eof() for reader, _ in opened)
+    scene.seen["cut_by_server"] = sum(await asyncio.gather(*(_ended(reader) for reader, _ in opened)))
     for _, writer in opened:
         writer.transport.abort()
 
@@ -213,6 +213,8 @@ FAULTS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "kill_node": kill_node,
 }
 TWO_NODES = {"kill_node"}
+HARMLESS = {"raise_error", "disconnect", "slow_loris", "malformed"}
+"""Faults of single requests or clients, which must not touch the requests of others."""
 
 
 async def _send_marked(scene: Scene, mark: bytes, rows: int) -> None:
@@ -225,6 +227,17 @@ async def _send_marked(scene: Scene, mark: bytes, rows: int) -> None:
     seen.update(load.account.errors)
     seen.update(load.account.unanswered)
     seen["answered"] += load.account.right + load.account.degraded
+
+
+async def _ended(reader: asyncio.StreamReader) -> bool:
+    """Whether the server has closed the connection."""
+    try:
+        await asyncio.wait_for(reader.read(), 0.5)
+    except asyncio.TimeoutError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 async def _status(port: int, request: bytes) -> str:
@@ -271,11 +284,14 @@ async def run_fault(scene: Scene, fault: Callable[[Scene], Awaitable[None]]) -> 
 def verdict(name: str, seen: dict[str, Any]) -> dict[str, bool]:
     """What was sought."""
     cut = seen["unanswered"].get("cut", 0) if name == "kill_gateway" else 0
+    flood = seen["fault"].get("flood", {}).get("errors", {})
+    lost = sum(seen["unanswered"].values()) + flood.get("timeout", 0) + flood.get("connection", 0)
     return {
         "no_wrong_answer": seen["wrong"] == 0,
-        "all_answered": sum(seen["unanswered"].values()) == cut,
+        "all_answered": lost == cut,
         "errors_are_clear": not seen["unclear"],
         "recovered": seen["recovered_s"] is not None,
+        "others_unharmed": name not in HARMLESS or seen["right"] == seen["sent"],
     }
 
 
