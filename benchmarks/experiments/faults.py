@@ -112,7 +112,10 @@ async def kill_node(scene: Scene) -> None:
     """A whole node dies, with one of two replicas of the last stage on it."""
     if scene.nodes is None:
         raise CascadeError("two nodes are needed")
-    scene.nodes.kill_second()
+    killed = [name for name in scene.nodes.kill_second() if "ServeReplica" in name]
+    if not killed:
+        raise CascadeError("no replica ran on the second node")
+    scene.seen["replicas_killed"] = len(killed)
     await asyncio.sleep(40)
 
 
@@ -322,8 +325,8 @@ def main(
             rows = busy_stage.new_rows(1000)
             command = [sys.executable, "-m", "cascade", "serve", str(config), "--port", str(port)]
             url = f"http://127.0.0.1:{port}/predict"
-            address = nodes.address if nodes else None
-            server = ServerProcess("gateway", command, url, request_body(rows[:1]), folder / "log", address)
+            joined = nodes.environment if nodes else None
+            server = ServerProcess("gateway", command, url, request_body(rows[:1]), folder / "log", joined)
             running.enter_context(server)
             for name in names:
                 seen = asyncio.run(run_fault(Scene(server, port, rows, scale, nodes), FAULTS[name]))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -25,17 +26,27 @@ class RayNodes:
 
     Args:
         folder: for logs.
+
+    Attributes:
+        environment: variables with which a process joins this cluster.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.address = f"127.0.0.1:{free_port()}"
+        self._port = free_port()
+        # Ray guards its ports with a token; all nodes and clients need the same.
+        self.environment = {
+            "RAY_ADDRESS": f"127.0.0.1:{self._port}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
         self._nodes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         try:
-            self._start("--head", f"--port={self.address.rpartition(':')[2]}", "--include-dashboard=false")
-            self._start(f"--address={self.address}")
+            self._start("--head", f"--port={self._port}", "--include-dashboard=false")
+            self._start(f"--address={self.environment['RAY_ADDRESS']}")
         except BaseException:
             self._stop()
             raise
@@ -55,13 +66,20 @@ class RayNodes:
                 found += [process, *process.children(recursive=True)]
         return found
 
-    def kill_second(self) -> None:
-        """Ends the second node and all that runs on it, as if its machine had lost power."""
+    def kill_second(self) -> list[str]:
+        """Ends the second node and all that runs on it, as if its machine had lost power.
+
+        Returns:
+            The names of the processes.
+        """
         node = psutil.Process(self._nodes[1].pid)
+        names = []
         for process in [node, *node.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
+                names.append(" ".join([process.name(), *process.cmdline()[:1]]))
                 process.kill()
         self._nodes[1].wait()
+        return names
 
     def _start(self, *options: str) -> None:
         """Starts a node, and waits until it has said so."""
@@ -70,7 +88,9 @@ class RayNodes:
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1"),
             *("--num-cpus=2", f"--object-store-memory={OBJECT_STORE_BYTES}", "--disable-usage-stats", *options),
         ]
-        environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
+        # "ray start" refuses to start a node where an address is set.
+        environment = os.environ | {name: value for name, value in self.environment.items() if name != "RAY_ADDRESS"}
+        environment.pop("RAY_ADDRESS", None)
         with (self._folder / name).open("wb") as log:
             node = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
         self._nodes.append(node)

@@ -38,7 +38,7 @@ class ServerProcess:
         url: of ``/predict``.
         probe: (body, headers) of a request that is answered with 200 once the server is ready.
         log: file for its output.
-        ray_address: of the cluster that it joins; by default it starts a Ray of its own.
+        environment: further variables; without RAY_ADDRESS among them it starts a Ray of its own.
     """
 
     def __init__(
@@ -48,18 +48,16 @@ class ServerProcess:
         url: str,
         probe: tuple[bytes, dict[str, str]],
         log: Path,
-        ray_address: str | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.name, self.command, self.url, self.probe, self.log = name, list(command), url, probe, log
-        self.ray_address = ray_address
+        self.environment = environment or {}
 
     def __enter__(self) -> Self:
-        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-        if self.ray_address is not None:
-            environment["RAY_ADDRESS"] = self.ray_address
+        inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                self.command, stdout=log, stderr=log, env=environment, start_new_session=True
+                self.command, stdout=log, stderr=log, env=inherited | self.environment, start_new_session=True
             )
         try:
             self._wait_until_ready()
