@@ -41,9 +41,10 @@ bench: .venv/installed-dev  ## the times of benchmarks/results, measured again (
 	$(BIN)/python benchmarks/experiments/search_scaling.py
 	$(BIN)/python benchmarks/experiments/cascade_choice.py
 
-# Peers in environments of their own, in a folder that git ignores; a peer that cannot be installed is not measured.
+# Peers have environments of their own: their pins are not ours.
 .venv/peer-%: .venv/bin/python
-	$(PYTHON) -m venv $@ && $@/bin/python -m pip install --quiet --disable-pip-version-check $(PEER_$*) numpy orjson
+	$(PYTHON) -m venv $@ && $@/bin/python -m pip install --quiet --disable-pip-version-check $(PEER_$*) numpy orjson \
+	    || { rm -rf $@; exit 1; }
 PEER_mosec := "mosec==0.9.*"
 PEER_litserve := "litserve==0.2.*"
 
