@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-slow check audit format bench simulate clean
+.PHONY: help demo test test-slow check audit format bench bench-serving simulate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,22 @@ bench: .venv/installed-dev  ## the times of benchmarks/results, measured again (
 	    --out benchmarks/results/http_one_row_light.json
 	$(BIN)/python benchmarks/experiments/search_scaling.py
 	$(BIN)/python benchmarks/experiments/cascade_choice.py
+
+# Peers have environments of their own: their pins are not ours.
+.venv/peer-%: .venv/bin/python
+	$(PYTHON) -m venv $@ && $@/bin/python -m pip install --quiet --disable-pip-version-check $(PEER_$*) numpy orjson \
+	    || { rm -rf $@; exit 1; }
+PEER_mosec := "mosec==0.9.*"
+PEER_litserve := "litserve==0.2.*"
+
+bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve  ## serving: peers, ideal, latency, open loop, faults (about 50 minutes; needs wrk)
+	$(BIN)/python benchmarks/experiments/against_peers.py \
+	    --mosec-python .venv/peer-mosec/bin/python --litserve-python .venv/peer-litserve/bin/python
+	$(BIN)/python benchmarks/experiments/added_latency.py
+	$(BIN)/python benchmarks/experiments/ideal_share.py
+	$(BIN)/python benchmarks/experiments/poisson.py
+	$(BIN)/python benchmarks/experiments/faults.py
+	$(BIN)/python benchmarks/experiments/faults.py --fault kill_node --out benchmarks/results/faults_two_nodes.json
 
 simulate: .venv/installed-dev  ## the simulations of benchmarks/results again (about an hour)
 	$(BIN)/python benchmarks/experiments/validity.py

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cascade.benchmarks.in_process_target import InProcessTarget, LastStageTarget
-from cascade.benchmarks.load import ClosedLoop
+from cascade.benchmarks.load import Load
 from cascade.benchmarks.overhead import measure_engine
 from cascade.benchmarks.target import Target
 from cascade.benchmarks.workload import Workload
@@ -25,7 +25,7 @@ class Benchmark:
         repeats: at least 1.
     """
 
-    loop: ClosedLoop
+    loop: Load
     workload: Workload
     stages: tuple[str, ...]
     repeats: int

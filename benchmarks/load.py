@@ -1,19 +1,45 @@
-"""The load: a closed loop of workers."""
+"""The load: a closed loop of workers, or an open loop of arrivals."""
 
 import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
 
 from cascade.benchmarks.errors import RequestFailed, TargetError
 from cascade.benchmarks.measurement import Measurement, Tally
 from cascade.benchmarks.target import Target
 from cascade.benchmarks.workload import Batch, Workload
 
-__all__ = ["ClosedLoop"]
+__all__ = ["ClosedLoop", "Load", "OpenLoop"]
 
 FAILURE_PAUSE_S = 0.01
 """A worker rests this long after a failure: a refused connection would else be tried 10,000 times a second."""
+
+ARRIVALS_SEED = 0
+NOT_SENT = "not sent"
+
+
+class Load(Protocol):
+    """How requests are sent."""
+
+    @property
+    def seconds(self) -> float:
+        """How long requests are sent in the counted part."""
+
+    async def run(self, target: Target, workload: Workload, stages: tuple[str, ...]) -> Measurement:
+        """Loads an open target; the numbers are of the counted part.
+
+        Args:
+            target: open.
+            workload: sent in order, from its first batch on.
+            stages: names of the cascade's stages.
+
+        Raises:
+            TargetError: no request at all was answered, or one was answered with nonsense.
+        """
 
 
 @dataclass(frozen=True)
@@ -51,10 +77,7 @@ class ClosedLoop:
             await self._load(target, workload.endless(), Tally(stages), self.warmup_seconds, None)
         tally = Tally(stages)
         seconds = await self._load(target, workload.endless(), tally, self.seconds, self.max_requests)
-        if not tally.latency_s:
-            seen = "; ".join(f"{count} x {status}: {tally.messages[status]}" for status, count in tally.errors.items())
-            raise TargetError(f"no request was answered ({seen or 'none was sent'})")
-        return tally.measurement(seconds)
+        return _measurement(tally, seconds)
 
     async def _load(
         self, target: Target, batches: Iterator[Batch], tally: Tally, seconds: float, most: int | None
@@ -87,3 +110,105 @@ class ClosedLoop:
                 await asyncio.sleep(FAILURE_PAUSE_S)
             else:
                 tally.add(batch, reply, time.perf_counter() - begin)
+
+
+@dataclass(frozen=True)
+class OpenLoop:
+    """Requests that arrive at random moments of a given rate, whatever becomes of the earlier ones: a Poisson process.
+
+    The latency of a request counts from the moment when it was due, so a target (or this process) that stands still
+    for a second is charged with every request that was due in that second; a closed loop would charge it with one a
+    worker ("coordinated omission"; Schroeder, Wierman, Harchol-Balter, "Open Versus Closed: A Cautionary Tale", NSDI
+    2006, https://www.usenix.org/conference/nsdi-06/open-versus-closed-cautionary-tale).
+
+    Attributes:
+        rate_per_s: mean arrivals a second, above 0.
+        seconds: how long requests arrive, above 0; what was sent by then is waited for and counted.
+        warmup_seconds: arrivals of the same rate before it, not counted; 0 for none.
+        most_under_way: a request that is due while so many wait for their answers is not sent, and counts as failed
+            with the status "not sent".
+    """
+
+    rate_per_s: float
+    seconds: float
+    warmup_seconds: float = 0.0
+    most_under_way: int = 10_000
+
+    async def run(self, target: Target, workload: Workload, stages: tuple[str, ...]) -> Measurement:
+        """Loads an open target.
+
+        Args:
+            target: open; it may hold requests back to keep to its number of connections, they wait on their own time.
+            workload: sent in order, from its first batch on.
+            stages: names of the cascade's stages.
+
+        Raises:
+            TargetError: no request at all was answered, or one was answered with nonsense.
+        """
+        random = np.random.default_rng(ARRIVALS_SEED)
+        if self.warmup_seconds:
+            warmup = arrivals(self.rate_per_s, self.warmup_seconds, random)
+            await self._load(target, workload.endless(), Tally(stages), warmup)
+        tally = Tally(stages)
+        due = arrivals(self.rate_per_s, self.seconds, random)
+        return _measurement(tally, await self._load(target, workload.endless(), tally, due))
+
+    async def _load(self, target: Target, batches: Iterator[Batch], tally: Tally, due: np.ndarray) -> float:
+        """Returns the seconds from the start to the last answer."""
+        begin = time.perf_counter()
+        under_way: set[asyncio.Task[None]] = set()
+        nonsense: list[BaseException] = []
+
+        def end(task: "asyncio.Task[None]") -> None:
+            under_way.discard(task)
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                nonsense.append(error)
+
+        try:
+            for moment in (begin + due).tolist():
+                await asyncio.sleep(max(moment - time.perf_counter(), 0.0))
+                if nonsense:
+                    break
+                if len(under_way) >= self.most_under_way:
+                    tally.fail(NOT_SENT, f"{self.most_under_way} requests were waiting for their answers")
+                    continue
+                task = asyncio.create_task(_send(target, next(batches), tally, moment))
+                under_way.add(task)
+                task.add_done_callback(end)
+            if not nonsense:
+                await asyncio.gather(*under_way)
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+        if nonsense:
+            raise nonsense[0]
+        return time.perf_counter() - begin
+
+
+def arrivals(rate_per_s: float, seconds: float, random: np.random.Generator) -> np.ndarray:
+    """(n,) seconds in [0, ``seconds``), ascending: a Poisson process; at least one.
+
+    Given their number, the moments of a Poisson process are uniform and independent.
+    """
+    count = max(random.poisson(rate_per_s * seconds), 1)
+    return np.sort(random.uniform(0.0, seconds, count))
+
+
+async def _send(target: Target, batch: Batch, tally: Tally, begin: float) -> None:
+    """Sends one request and counts what becomes of it; its latency is from ``begin`` on."""
+    try:
+        reply = await target.send(batch.rows)
+    except RequestFailed as error:
+        tally.fail(error.status, error.message)
+    else:
+        tally.add(batch, reply, time.perf_counter() - begin)
+
+
+def _measurement(tally: Tally, seconds: float) -> Measurement:
+    """The numbers of a load that has ended; an error where nothing was answered."""
+    if not tally.latency_s:
+        seen = "; ".join(f"{count} x {status}: {tally.messages[status]}" for status, count in tally.errors.items())
+        raise TargetError(f"no request was answered ({seen or 'none was sent'})")
+    return tally.measurement(seconds)

@@ -33,7 +33,11 @@ def plot_result(result: Result, path: Path | str) -> None:
     measured = result.measured
     figure.suptitle(
         f"{measured['config']}, {measured['target']}: {measured['rows_per_request']} rows a request, "
-        f"{measured['connections']} connections"
+        + (
+            f"{measured['rate_per_s']:g} requests/s"
+            if measured.get("rate_per_s")
+            else f"{measured['connections']} connections"
+        )
     )
     figure.savefig(path)
 

@@ -10,16 +10,14 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-import orjson
 import typer
 from rich.console import Console
 from server_process import ServerProcess, free_port
+from server_race import OURS, ServerRace, ratios
 from wrk import Wrk
 
 from cascade.benchmarks.http_target import request_body
@@ -44,7 +42,7 @@ def new_servers(
     cascade = [sys.executable, "-c", "from cascade.cli.main import main; main()"]
     guide = [sys.executable, str(Path(__file__).with_name("guide_cascade.py"))]
     common = [str(config), "--policy", str(policy)]
-    commands = {"gateway": [*cascade, "serve", *common, "--host", "127.0.0.1"], "guide": [*guide, *common]}
+    commands = {OURS: [*cascade, "serve", *common, "--host", "127.0.0.1"], "guide": [*guide, *common]}
     if tuned:
         commands["guide_tuned"] = [*guide, *common, "--tuned"]
     servers = []
@@ -55,23 +53,6 @@ def new_servers(
     return servers
 
 
-def answers(server: ServerProcess, bodies: Sequence[bytes], headers: dict[str, str]) -> list[tuple[int, str]]:
-    """(answer, stage) of each body's row."""
-    seen = [orjson.loads(server.post(body, headers)) for body in bodies]
-    return [(columns["answer"][0], columns["stage"][0]) for columns in seen]
-
-
-def compare(repeats: Sequence[dict[str, Any]], peer: str) -> list[dict[str, float]]:
-    """The gateway's throughput and p99 latency over the peer's, repeat by repeat."""
-    return [
-        {
-            "requests_per_s_ratio": repeat["gateway"]["requests_per_s"] / max(repeat[peer]["requests_per_s"], 1e-9),
-            "p99_ratio": repeat["gateway"]["latency_ms"]["p99"] / repeat[peer]["latency_ms"]["p99"],
-        }
-        for repeat in repeats
-    ]
-
-
 def main(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG")],
     policy_path: Annotated[Path | None, typer.Option("--policy")] = None,
@@ -79,7 +60,6 @@ def main(
     rows_file: RowsOption = None,
     connections: Annotated[int, typer.Option(min=1)] = 64,
     seconds: Annotated[int, typer.Option(min=1)] = 10,
-    warmup_seconds: Annotated[int, typer.Option(min=1)] = 3,
     repeats: Annotated[int, typer.Option(min=1)] = 5,
     bodies: Annotated[int, typer.Option(min=1, help="Different rows that are sent.")] = 1000,
     tuned: Annotated[bool, typer.Option(help="Also the guide's version in throughput mode, behind HAProxy.")] = False,
@@ -93,25 +73,13 @@ def main(
     chosen = np.random.default_rng(SEED).permutation(len(rows))[:bodies]
     parts = [request_body(rows[index : index + 1]) for index in chosen]
     contents, headers = [body for body, _ in parts], parts[0][1]
-    console = Console(stderr=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped then, too
-    numbers: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as name, ExitStack() as running:
-        wrk = Wrk(contents, headers, Path(name))
+    with tempfile.TemporaryDirectory() as name:
         servers = new_servers(config_path, policy_path, tuned, parts[0], Path(name))
-        for server in servers:
-            console.print(f"starting {server.name}")
-            running.enter_context(server)
-        said = {server.name: answers(server, contents[:PROBED_ROWS], headers) for server in servers}
-        for server in servers:
-            wrk.run(server.url, connections, warmup_seconds)
-        for repeat in range(repeats):
-            turns = servers if repeat % 2 == 0 else servers[::-1]
-            numbers.append({server.name: wrk.run(server.url, connections, seconds) for server in turns})
-            rates = ", ".join(f"{name} {seen['requests_per_s']:.0f}/s" for name, seen in numbers[-1].items())
-            console.print(f"repeat {repeat + 1} of {repeats}: {rates}")
-    peers = [server.name for server in servers if server.name != "gateway"]
-    ratios = {peer: compare(numbers, peer) for peer in peers}
+        wrk = Wrk(contents, headers, Path(name))
+        with ServerRace(servers, contents, headers, wrk, Console(stderr=True).print) as race:
+            same_answers = race.same_answers_share(PROBED_ROWS)
+            numbers = race.run(connections, seconds, repeats)
     result = {
         "schema_version": 1,
         "measured": {
@@ -122,12 +90,11 @@ def main(
             "connections": connections,
             "seconds": seconds,
             "data": dataset or (rows_file.name if rows_file else ""),
-            "same_answers_share": {
-                peer: float(np.mean([a == b for a, b in zip(said["gateway"], said[peer])])) for peer in peers
-            },
+            "same_answers_share": same_answers,
+            "not_measured": race.missing,
         },
         "machine": describe_machine(),
-        "gateway_against": {peer: spread(ratios[peer]) for peer in peers},
+        "gateway_against": ratios(numbers),
         "summary": spread(numbers),
         "repeats": numbers,
     }

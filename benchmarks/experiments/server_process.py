@@ -1,5 +1,6 @@
 """A server in a process of its own: started, waited for, and stopped with everything that it started."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -37,19 +38,26 @@ class ServerProcess:
         url: of ``/predict``.
         probe: (body, headers) of a request that is answered with 200 once the server is ready.
         log: file for its output.
+        environment: further variables; without RAY_ADDRESS among them it starts a Ray of its own.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], url: str, probe: tuple[bytes, dict[str, str]], log: Path
+        self,
+        name: str,
+        command: Sequence[str],
+        url: str,
+        probe: tuple[bytes, dict[str, str]],
+        log: Path,
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.name, self.command, self.url, self.probe, self.log = name, list(command), url, probe, log
+        self.environment = environment or {}
 
     def __enter__(self) -> Self:
-        # A Ray of its own, even where a cluster is set.
-        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                self.command, stdout=log, stderr=log, env=environment, start_new_session=True
+                self.command, stdout=log, stderr=log, env=inherited | self.environment, start_new_session=True
             )
         try:
             self._wait_until_ready()
@@ -62,6 +70,23 @@ class ServerProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop()
+
+    def family(self) -> list[psutil.Process]:
+        """The process and all its descendants that live."""
+        try:
+            whole = psutil.Process(self._process.pid)
+            return [whole, *whole.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def processor_s(self) -> float:
+        """Processor time that the process and its descendants have used."""
+        total = 0.0
+        for process in self.family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
 
     def post(self, body: bytes, headers: dict[str, str]) -> bytes:
         """One request; the answer's body.
@@ -91,19 +116,23 @@ class ServerProcess:
         return self.log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARACTERS:]
 
     def _stop(self) -> None:
-        """Asks the process to end; ends by their ids what is left of it and of its descendants."""
-        try:
-            family = psutil.Process(self._process.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            family = []
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-        try:
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        _, alive = psutil.wait_procs(family, timeout=3)
-        for process in alive:
-            process.kill()  # psutil makes sure that the id is still the same process
-        psutil.wait_procs(alive, timeout=5)
+        end_processes(self._process)
+
+
+def end_processes(process: "subprocess.Popen[bytes]") -> None:
+    """Asks a process to end; ends by their ids what is left of it and of its descendants."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    _, alive = psutil.wait_procs(family, timeout=3)
+    for one in alive:
+        one.kill()  # psutil makes sure that the id is still the same process
+    psutil.wait_procs(alive, timeout=5)

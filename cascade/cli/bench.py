@@ -13,6 +13,7 @@ from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
 
 if TYPE_CHECKING:
     from cascade.benchmarks.benchmark import Benchmark
+    from cascade.benchmarks.load import Load
     from cascade.cascade import Cascade
     from cascade.config import CascadeConfig
 
@@ -20,6 +21,7 @@ __all__ = ["bench"]
 
 TARGETS = ("in-process", "handle", "http")
 SERVED_CONNECTIONS = 8
+OPEN_LOOP_CONNECTIONS = 256  # few would make arrivals wait for each other
 
 
 def bench(
@@ -34,7 +36,14 @@ def bench(
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first rows only.")] = None,
     rows_per_request: Annotated[int, typer.Option(min=1, help="Rows a request.")] = 64,
     connections: Annotated[
-        int | None, typer.Option(min=1, help="Requests under way at a time [default: 8; in-process 1].")
+        int | None,
+        typer.Option(min=1, help="Requests under way at a time [default: 8, with --rate 256; in-process 1]."),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, help="Open loop: this many requests a second, at random moments [default: closed loop]."
+        ),
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.01, help="Length of a repeat.")] = 10.0,
     warmup_seconds: Annotated[float, typer.Option(min=0, help="Load before each repeat, not counted.")] = 2.0,
@@ -48,14 +57,14 @@ def bench(
     plot: Annotated[Path | None, typer.Option(help="Picture to write: .png, .svg or .pdf.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Load a cascade in a closed loop, and report speed, accuracy and cost; exit code 6 if an objective is missed."""
+    """Load a cascade, and report speed, accuracy and cost; exit code 6 if an objective is missed."""
     # Without the address, since a result file names no host.
     options = {name: _plain(value) for name, value in locals().items() if name not in ("as_json", "config_path", "url")}
     options |= {"policy": options.pop("policy_path"), "rows": options.pop("rows_file")}
-    _check_options(target, url, policy_path, biggest_alone, out, plot)
+    _check_options(target, url, policy_path, biggest_alone, rate, out, plot)
 
     from cascade.benchmarks.benchmark import Benchmark
-    from cascade.benchmarks.load import ClosedLoop
+    from cascade.benchmarks.load import ClosedLoop, OpenLoop
     from cascade.benchmarks.objectives import Objectives
     from cascade.benchmarks.plot import plot_result
     from cascade.benchmarks.result import Result
@@ -68,20 +77,25 @@ def bench(
     cascade = Cascade.load(config_path, policy_path) if target == "in-process" else None
     rows, label = load_rows(dataset, "test", rows_file)
     rows, label = check_rows(rows[:limit], config.rows), None if label is None else label[:limit]
-    connections = connections or (1 if cascade else SERVED_CONNECTIONS)
+    connections = connections or (1 if cascade else OPEN_LOOP_CONNECTIONS if rate else SERVED_CONNECTIONS)
+    if rate is None:
+        loop: Load = ClosedLoop(connections, seconds, warmup_seconds)
+    else:
+        loop = OpenLoop(rate, seconds, warmup_seconds)
     benchmark = Benchmark(
-        ClosedLoop(connections, seconds, warmup_seconds),
+        loop,
         Workload.from_rows(rows, label, rows_per_request),
         tuple(stage.name for stage in config.stages),
         repeats,
     )
-    numbers = _run(benchmark, config, cascade, target, url, biggest_alone, quiet=as_json)
+    numbers = _run(benchmark, config, cascade, target, url, connections, biggest_alone, quiet=as_json)
     measured = {
         "config": config.name,
         "policy_version": ", ".join(sorted({version for repeat in numbers for version in repeat["policy_versions"]})),
         "target": target,
         "rows_per_request": rows_per_request,
         "connections": connections,
+        "rate_per_s": rate,
         "data": dataset or (rows_file.name if rows_file else ""),
         "data_rows": len(rows),
         "cost_unit": cascade.policy.cost_unit if cascade else None,
@@ -96,7 +110,13 @@ def bench(
 
 
 def _check_options(
-    target: str, url: str | None, policy: Path | None, biggest_alone: bool, out: Path | None, plot: Path | None
+    target: str,
+    url: str | None,
+    policy: Path | None,
+    biggest_alone: bool,
+    rate: float | None,
+    out: Path | None,
+    plot: Path | None,
 ) -> None:
     """Refuses before a minute of measuring what would fail after it.
 
@@ -110,6 +130,8 @@ def _check_options(
     if target != "in-process" and (policy is not None or biggest_alone):
         name = "--policy" if policy is not None else "--biggest-alone"
         raise typer.BadParameter(f"{name} is for the target in-process; a served cascade has its own policy")
+    if biggest_alone and rate is not None:
+        raise typer.BadParameter("--biggest-alone compares throughputs, and --rate gives both the same")
     if target != "http" and url is not None:
         raise typer.BadParameter(f"--url is for the target http; got the target {target}")
     if url is not None and not url.startswith(("http://", "https://")):
@@ -127,6 +149,7 @@ def _run(
     cascade: "Cascade | None",
     target: str,
     url: str | None,
+    connections: int,
     biggest_alone: bool,
     quiet: bool,
 ) -> list[dict[str, Any]]:
@@ -145,7 +168,7 @@ def _run(
         if target == "handle":
             return asyncio.run(benchmark.run(HandleTarget(config.name, benchmark.stages), on_repeat))
         url = url or f"http://{config.serving.host}:{config.serving.port}"
-        return asyncio.run(benchmark.run(HttpTarget(url, benchmark.stages, benchmark.loop.connections), on_repeat))
+        return asyncio.run(benchmark.run(HttpTarget(url, benchmark.stages, connections), on_repeat))
 
 
 def _plain(value: Any) -> Any:

@@ -64,6 +64,7 @@ def test_json_file_and_picture_of_one_run(bench, folder, tmp_path):
         "target": "in-process",
         "rows_per_request": 16,
         "connections": 1,
+        "rate_per_s": None,
         "data": "rows.npz",
         "data_rows": 64,
         "cost_unit": "ms",
@@ -76,6 +77,15 @@ def test_json_file_and_picture_of_one_run(bench, folder, tmp_path):
     assert (seen.options["seconds"], seen.options["repeats"], seen.options["rows"]) == (0.05, 2, "rows.npz")
     for name in (str(folder), "secret_folder", str(tmp_path), socket.gethostname()):
         assert name not in out.read_text()
+
+
+def test_an_open_loop_sends_at_its_rate(bench, tmp_path):
+    result = bench("--rate", "200", "--seconds", "0.5", "--json", "--plot", tmp_path / "plot.svg")
+    assert result.code == 0, result.err
+    assert (result.json["measured"]["rate_per_s"], result.json["options"]["rate"]) == (200, 200)
+    for repeat in result.json["repeats"]:
+        assert 60 <= repeat["requests"] <= 140  # 100 are due, give or take four standard deviations
+        assert (repeat["failed"], repeat["accuracy"]) == (0, 1.0)
 
 
 def test_a_person_reads_medians_and_ranges(bench):
@@ -127,6 +137,8 @@ def test_reached_objectives_end_with_0(bench):
         (["--plot", "plot"], "in-process"),
         (["--out", "no/such/folder/out.json"], "in-process"),
         (["--seconds", "0"], "in-process"),
+        (["--rate", "0"], "in-process"),
+        (["--rate", "10", "--biggest-alone"], "in-process"),
         (["--repeats", "0"], "in-process"),
         (["--dataset", "cifar10"], "in-process"),
         (["--max-p99-ms", "fast"], "in-process"),

@@ -1,4 +1,4 @@
-"""The workload and the closed loop."""
+"""The workload, the closed loop and the open one."""
 
 import asyncio
 import itertools
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.benchmarks.errors import RequestFailed, TargetError
-from cascade.benchmarks.load import FAILURE_PAUSE_S, ClosedLoop
+from cascade.benchmarks.load import FAILURE_PAUSE_S, ClosedLoop, OpenLoop, arrivals
 from cascade.benchmarks.workload import Workload
 
 LONG = 30.0  # a deadline that a test never sees
@@ -153,3 +153,104 @@ def test_nonsense_ends_the_load_and_what_was_under_way(function_target, workload
     with pytest.raises(TargetError, match="nonsense"):
         load(function_target(behave), workload, connections=4)
     assert sorted(cancelled) == [0, 1, 3]
+
+
+def open_load(target, workload, rate, seconds, **options):
+    return asyncio.run(OpenLoop(rate, seconds, **options).run(target, workload, ("small", "big")))
+
+
+@given(st.floats(0.01, 500), st.floats(0.001, 4), st.integers(0, 2**32))
+def test_arrivals_come_in_order_and_in_time(rate, seconds, seed):
+    due = arrivals(rate, seconds, np.random.default_rng(seed))
+    assert len(due) >= 1
+    assert (np.diff(due) >= 0).all()
+    assert (due >= 0).all()
+    assert (due < seconds).all()
+
+
+def test_arrivals_are_a_poisson_process():
+    rate, seconds = 1000.0, 200.0
+    due = arrivals(rate, seconds, np.random.default_rng(0))
+    gaps = np.diff(due)
+    # Exponential: mean and standard deviation are equal, and a share 1 / e of the gaps is above the mean.
+    assert gaps.mean() == pytest.approx(1 / rate, rel=0.02)
+    assert gaps.std() == pytest.approx(1 / rate, rel=0.02)
+    assert (gaps > 1 / rate).mean() == pytest.approx(np.exp(-1), abs=0.01)
+    # Counts in windows: variance and mean are equal, and one window tells nothing of the next.
+    counts = np.histogram(due, bins=np.arange(0, seconds + 0.1, 0.1))[0]
+    assert counts.var() / counts.mean() == pytest.approx(1, abs=0.1)
+    assert abs(np.corrcoef(counts[:-1], counts[1:])[0, 1]) < 0.1
+
+
+def test_an_open_loop_does_not_wait_for_answers(function_target, workload):
+    async def behave(index):
+        await asyncio.sleep(0.2)
+
+    target = function_target(behave)
+    seen = open_load(target, workload, rate=200, seconds=0.4)
+    assert (seen.requests, seen.failed) == (len(target.sent), 0)
+    assert 40 <= seen.requests <= 120
+    assert target.most_at_a_time > 15  # 40 are due while the first is under way
+    assert is_begin_of(target.sent, workload)
+
+
+def test_a_stall_is_charged_to_every_request_that_was_due_in_it(function_target, workload):
+    async def behave(index):
+        if index == 5:
+            time.sleep(0.4)  # the whole process stands still
+
+    seen = open_load(function_target(behave), workload, rate=500, seconds=0.8)
+    # A closed loop would have seen one slow request. Half of the requests were due in the stall; of these half
+    # waited longer than half of it.
+    assert seen.latency_ms["max"] >= 400
+    assert seen.latency_ms["p95"] > 250
+
+
+def test_an_open_loop_sends_no_more_than_may_be_under_way(function_target, workload):
+    async def behave(index):
+        await asyncio.sleep(0.3)
+
+    target = function_target(behave)
+    seen = open_load(target, workload, rate=300, seconds=0.2, most_under_way=7)
+    assert (seen.requests, target.most_at_a_time) == (7, 7)
+    assert seen.errors == {"not sent": seen.failed}
+    assert seen.failed > 10
+
+
+def test_an_open_loop_counts_failures_and_leaves_the_warm_up_out(function_target, workload):
+    async def behave(index):
+        await asyncio.sleep(0)
+        if index % 2 == 0:
+            raise RequestFailed("503", "busy")
+
+    target = function_target(behave)
+    seen = open_load(target, workload, rate=300, seconds=0.2, warmup_seconds=0.2)
+    assert seen.errors == {"503": seen.failed}
+    assert 20 < seen.requests + seen.failed < len(target.sent) - 20
+
+
+def test_nonsense_ends_an_open_loop_and_what_was_under_way(function_target, workload):
+    cancelled = []
+
+    async def behave(index):
+        if index == 2:
+            raise TargetError("nonsense")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(index)
+            raise
+
+    begin = time.perf_counter()
+    with pytest.raises(TargetError, match="nonsense"):
+        open_load(function_target(behave), workload, rate=200, seconds=LONG)
+    assert time.perf_counter() - begin < LONG / 2
+    assert {0, 1} <= set(cancelled)
+
+
+def test_an_open_loop_without_answers_says_what_was_seen(function_target, workload):
+    async def behave(index):
+        raise RequestFailed("503", "the queue is full")
+
+    with pytest.raises(TargetError, match=r"no request was answered \(\d+ x 503: the queue is full\)"):
+        open_load(function_target(behave), workload, rate=100, seconds=0.1)
