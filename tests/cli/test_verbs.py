@@ -1,5 +1,6 @@
 """The verbs: help, exit codes, JSON; nobody ever sees a traceback."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -165,6 +166,21 @@ def test_routers_are_chosen_on_the_command_line(run, table_path, tmp_path):
     seen = run("evaluate", "--scores", table_path, "--policy", out, "--json").json
     assert seen == json.loads(json.dumps(evaluate(ScoreTable.load(table_path), policy).to_dict()))
     assert run("report", "--scores", table_path, "--policy", out, "--out", tmp_path / "r.html").code == 0
+
+
+def test_rows_skip_where_that_is_asked_for(run, table_path, tmp_path):
+    table = ScoreTable.load(table_path)
+    # A middle stage that never helps: whoever may, skips it.
+    useless = table.prediction.copy()
+    useless[:, 1] = useless[:, 0]
+    dataclasses.replace(table, prediction=useless, scores=None).save(tmp_path / "s.npz")
+    arguments = ("calibrate", "--scores", tmp_path / "s.npz", "--max-accuracy-drop", 0.01, "--guarantee", "none")
+    plain = run(*arguments, "--out", tmp_path / "p.json", "--json").json
+    skipping = run(*arguments, "--skip", "--out", tmp_path / "q.json", "--json").json
+    assert plain["skip_below"] is None
+    assert list(skipping["skip_below"]) == [str(table.stage[0])]
+    assert skipping["mean_cost"] < plain["mean_cost"]
+    assert Policy.load(tmp_path / "q.json").skip_below[0] == skipping["skip_below"][str(table.stage[0])]
 
 
 @pytest.mark.parametrize("routers", ["loudness", "margin,margin", "deferral:temperature", "margin:", ""])
