@@ -233,6 +233,8 @@ FAULTS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "kill_node": kill_node,
 }
 TWO_NODES = {"kill_node"}
+CUT_CONNECTIONS = {"kill_gateway", "kill_node"}
+"""Faults that end gateways, and so the connections of clients."""
 HARMLESS = {"raise_error", "disconnect", "slow_loris", "malformed"}
 """Faults of single requests or clients, which must not touch the requests of others."""
 
@@ -303,7 +305,7 @@ async def run_fault(scene: Scene, fault: Callable[[Scene], Awaitable[None]]) -> 
 
 def verdict(name: str, seen: dict[str, Any]) -> dict[str, bool]:
     """What was sought."""
-    cut = seen["unanswered"].get("cut", 0) if name == "kill_gateway" else 0
+    cut = seen["unanswered"].get("cut", 0) if name in CUT_CONNECTIONS else 0
     flood = seen["fault"].get("flood", {}).get("errors", {})
     lost = sum(seen["unanswered"].values()) + flood.get("timeout", 0) + flood.get("connection", 0)
     return {
