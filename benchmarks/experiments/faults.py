@@ -44,10 +44,11 @@ from cascade.machine import describe_machine
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 STAGE_S = (2e-4, 2e-3)
 """Slow enough for a client on the same machine to send three times what the cascade can do."""
-SERVING = {"gateways": 2, "request_timeout_s": 3.0, "max_queue_rows": 256}
+SERVING: dict[str, Any] = {"gateways": 2, "request_timeout_s": 3.0, "max_queue_rows": 256}
 CLIENTS = 16
 BEFORE_S = 3.0
 SETTLE_S = 5.0
+START_TIMEOUT_S = 90.0
 LORIS_CONNECTIONS = 200
 MALFORMED = 10_000
 OVERLOAD = 3.0
@@ -77,14 +78,30 @@ class Scene:
         """Of the server, wherever they were started."""
         return [*self.server.family(), *(self.nodes.family() if self.nodes else [])]
 
-    def kill(self, replica: str) -> None:
-        """Sends SIGKILL to one replica of a deployment."""
+    def replicas(self, deployment: str = "") -> list[psutil.Process]:
+        """Replicas whose deployment's name begins so."""
+        found = []
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
-                if f"ServeReplica:synthetic:{replica}" in " ".join([process.name(), *process.cmdline()]):
-                    process.kill()
-                    return
-        raise CascadeError(f"no replica of {replica!r} runs")
+                if f"ServeReplica:synthetic:{deployment}" in " ".join(process.cmdline()[:1]):
+                    found.append(process)
+        return found
+
+    def wait_for_replicas(self, count: int) -> None:
+        """The first gateway answers before the last replica is there.
+
+        Raises:
+            CascadeError: they do not come.
+        """
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while len(self.replicas()) < count:
+            if time.monotonic() > deadline:
+                raise CascadeError(f"{len(self.replicas())} of {count} replicas run after {START_TIMEOUT_S:g} s")
+            time.sleep(0.5)
+
+    def kill(self, deployment: str) -> None:
+        """Sends SIGKILL to one replica of a deployment."""
+        self.replicas(deployment)[0].kill()
 
     def resources(self) -> dict[str, int]:
         """Processes, open file descriptors and resident bytes."""
@@ -216,6 +233,8 @@ FAULTS: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "kill_node": kill_node,
 }
 TWO_NODES = {"kill_node"}
+CUT_CONNECTIONS = {"kill_gateway", "kill_node"}
+"""Faults that end gateways, and so the connections of clients."""
 HARMLESS = {"raise_error", "disconnect", "slow_loris", "malformed"}
 """Faults of single requests or clients, which must not touch the requests of others."""
 
@@ -286,7 +305,7 @@ async def run_fault(scene: Scene, fault: Callable[[Scene], Awaitable[None]]) -> 
 
 def verdict(name: str, seen: dict[str, Any]) -> dict[str, bool]:
     """What was sought."""
-    cut = seen["unanswered"].get("cut", 0) if name == "kill_gateway" else 0
+    cut = seen["unanswered"].get("cut", 0) if name in CUT_CONNECTIONS else 0
     flood = seen["fault"].get("flood", {}).get("errors", {})
     lost = sum(seen["unanswered"].values()) + flood.get("timeout", 0) + flood.get("connection", 0)
     return {
@@ -329,7 +348,9 @@ def main(
             server = ServerProcess("gateway", command, url, request_body(rows[:1]), folder / "log", joined)
             running.enter_context(server)
             for name in names:
-                seen = asyncio.run(run_fault(Scene(server, port, rows, scale, nodes), FAULTS[name]))
+                scene = Scene(server, port, rows, scale, nodes)
+                scene.wait_for_replicas(SERVING["gateways"] + last.get("num_replicas", 1))
+                seen = asyncio.run(run_fault(scene, FAULTS[name]))
                 results[name] = seen | {"verdict": verdict(name, seen)}
                 say(f"{name}: {json.dumps({key: seen[key] for key in seen if key != 'before'}, sort_keys=True)}")
     result = {

@@ -1,6 +1,7 @@
 """Clients that know every right answer, and an account of what became of their requests."""
 
 import asyncio
+import itertools
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ CLIENT_TIMEOUT_S = 20.0
 PAUSE_S = 0.05
 """A client rests this long after a failure."""
 MOST_ROWS = 8
+REQUESTS_A_CONNECTION = 50
 
 
 @dataclass
@@ -115,7 +117,11 @@ class LabelledLoad:
 
     async def _client(self, random: np.random.Generator, until: asyncio.Event) -> None:
         connection: LeanConnection | None = None
-        while not until.is_set():
+        for turn in itertools.count(1):
+            if until.is_set():
+                break
+            if connection is not None and turn % REQUESTS_A_CONNECTION == 0:
+                connection.close()  # so that a gateway that came later gets its share
             rows = self.rows[random.integers(0, len(self.rows), random.integers(1, MOST_ROWS + 1))]
             connection = await self.ask(rows, connection)
             if connection is None:

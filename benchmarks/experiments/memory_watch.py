@@ -15,6 +15,8 @@ from typing_extensions import Self
 __all__ = ["MemoryWatch", "growth", "server_memory"]
 
 INTERVAL_S = 1.0
+LISTED_EVERY = 30
+"""Samples after which the processes are listed anew; that reads all of the machine's, and stops the client for it."""
 
 
 @dataclass
@@ -45,9 +47,12 @@ class MemoryWatch:
 
     def _sample(self) -> None:
         begin = time.monotonic()
+        processes: list[psutil.Process] = []
         while not self._ended.wait(INTERVAL_S):
+            if len(self.bytes) % LISTED_EVERY == 0:
+                processes = self.server.family()
             self.seconds.append(time.monotonic() - begin)
-            self.bytes.append(server_memory(self.server.family()))
+            self.bytes.append(server_memory(processes))
 
 
 def server_memory(processes: Iterable[psutil.Process]) -> int:

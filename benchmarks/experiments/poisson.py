@@ -84,9 +84,10 @@ def draw(result: dict[str, Any], path: Path) -> None:
     latency.set_ylim(bottom=0)
     latency.set_ylabel("latency, ms")
     latency.legend(fontsize="small")
-    memory.plot(result["memory"]["seconds"], np.array(result["memory"]["bytes"]) / 1e6)
+    megabytes = np.array(result["memory"]["bytes"]) / 1e6
+    memory.plot(result["memory"]["seconds"], megabytes)
     memory.axvline(result["measured"]["warmup_seconds"], linestyle=":", label="end of the warm-up")
-    memory.set_ylim(bottom=0)
+    memory.set_ylim(0, 1.2 * megabytes.max())
     memory.set_xlabel("seconds")
     memory.set_ylabel("memory of all processes, MB")
     memory.legend(fontsize="small")

@@ -73,10 +73,13 @@ class RayNodes:
             The names of the processes.
         """
         node = psutil.Process(self._nodes[1].pid)
+        processes = [node, *node.children(recursive=True)]
         names = []
-        for process in [node, *node.children(recursive=True)]:
+        for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
-                names.append(" ".join([process.name(), *process.cmdline()[:1]]))
+                names.append(" ".join(process.cmdline()[:1]))
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self._nodes[1].wait()
         return names
