@@ -28,7 +28,10 @@ def exception_classes():
     return sorted(found, key=lambda kind: kind.__name__)
 
 
-ARGUMENTS = {"InfeasibleTarget": ("no policy reaches accuracy 1", 0.75)}
+ARGUMENTS = {
+    "InfeasibleTarget": ("no policy reaches accuracy 1", 0.75),
+    "MethodNotAllowed": ("/predict is asked with POST, not GET", "POST"),
+}
 
 
 @pytest.mark.parametrize("kind", exception_classes())
