@@ -34,6 +34,23 @@ class Batch:
         evidence = [call.earlier[span] for call, span in spans if call.earlier is not None]
         return cls(pieces, _concatenated(rows), _concatenated(evidence) if evidence else None)
 
+    @classmethod
+    def merge(cls, batches: "Sequence[Batch]") -> "Batch":
+        """Batches of one version of the policy, at least one, as one."""
+        if len(batches) == 1:
+            return batches[0]
+        evidence = [batch.evidence for batch in batches if batch.evidence is not None]
+        return cls(
+            [piece for batch in batches for piece in batch.pieces],
+            _concatenated([batch.rows for batch in batches]),
+            _concatenated(evidence) if evidence else None,
+        )
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no caller waits any more."""
+        return all(piece.call.done.done() for piece in self.pieces)
+
     @property
     def policy(self) -> Policy:
         """Of all rows."""
@@ -48,6 +65,11 @@ class Batch:
     def bounds(self) -> np.ndarray:
         """(m + 1,) int: piece i has the rows from ``bounds[i]`` to ``bounds[i + 1]``."""
         return np.cumsum([0, *(len(piece.places) for piece in self.pieces)])
+
+    def give_up(self, error: Exception) -> None:
+        """No later stage answers these rows: their calls fall back, or end with the error."""
+        for piece in self.pieces:
+            piece.call.give_up(piece.places, error)
 
     def halves(self) -> "tuple[Batch, Batch]":
         """The first half of the pieces, and the others; there must be two at least."""

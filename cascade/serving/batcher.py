@@ -9,27 +9,22 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from cascade.calibration import Policy
-from cascade.engine import PENDING, Answers
-from cascade.errors import CascadeError
+from cascade.engine import Answers
 from cascade.serving.batch import Batch
 from cascade.serving.call import Call
-from cascade.serving.errors import DeadlineExceeded, Overloaded, StageFailed, Unavailable
+from cascade.serving.errors import DeadlineExceeded, StageFailed, request_error
+from cascade.serving.forwarder import Forward, Forwarder
 from cascade.serving.queue import RowQueue
 
 __all__ = ["Batcher"]
 
 Run = Callable[[np.ndarray, Policy, np.ndarray | None], Answers]
-Forward = Callable[[np.ndarray, Policy, np.ndarray | None, float], Awaitable[Answers]]
-
-# With a fallback, answers of later segments must be back a little before the caller's own deadline.
-RETURN_SHARE = 0.1
-MOST_RETURN_S = 0.05
 
 logger = logging.getLogger(__name__)
 
@@ -39,14 +34,15 @@ class Batcher:
 
     Args:
         run: scores a batch; called in a thread of its own, one batch at a time.
-        forward: takes the rows that ``run`` was unsure of, their policy, their evidence, and the seconds until nobody
-            waits for them any more; ``None`` for the last segment. What it leaves pending counts as late.
+        forward: takes the rows that ``run`` was unsure of, see :class:`Forwarder`; ``None`` for the last segment.
         max_batch_rows: most rows of a batch; a larger call is split.
         max_queue_rows: most rows waiting, beyond which a call is refused; and most rows that the next segment is asked
             about at a time, beyond which it counts as overloaded.
         fallback: index of the segment's last stage, whose word is taken for rows that no later segment answers in
             time; ``None`` if that is an error.
         partial: with a fallback, whether callers take answers in which rows that were not looked at are pending.
+        most_forwards: calls of ``forward`` under way at a time; rows wait for one of them to end, unless they are a
+            full batch.
     """
 
     def __init__(
@@ -57,19 +53,20 @@ class Batcher:
         max_queue_rows: int,
         fallback: int | None = None,
         partial: bool = False,
+        most_forwards: int = 2,
     ) -> None:
         self._run = run
-        self._forward = forward
+        self._forwarder = None
+        if forward is not None:
+            has_fallback = fallback is not None
+            self._forwarder = Forwarder(forward, most_forwards, max_batch_rows, max_queue_rows, has_fallback)
         self._max_batch_rows = max_batch_rows
-        self._max_queue_rows = max_queue_rows
         self._fallback = fallback
         self._partial = partial
         self._queue = RowQueue(max_queue_rows)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="segment")
         self._loop_task: asyncio.Task[None] | None = None
         self._running_since: float | None = None
-        self._forwards: set[asyncio.Task[None]] = set()
-        self._forwarded_rows = 0
 
     async def answer(
         self, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None = None, timeout_s: float = math.inf
@@ -130,7 +127,7 @@ class Batcher:
         except Exception as error:
             if len(batch.pieces) == 1:
                 logger.warning("a stage failed on %d rows", len(batch.rows), exc_info=error)
-                batch.pieces[0].call.fail(_request_error(error))
+                batch.pieces[0].call.fail(request_error(error))
                 return
             for half in batch.halves():
                 await self._run_batch(half)
@@ -146,84 +143,13 @@ class Batcher:
             piece.call.see(int(piece.places[0]), answers.take(slice(start, stop)))
             start = stop
         unsure = batch.unsure(answers)
-        if unsure is not None:
-            self._send_on(unsure)
-
-    def _send_on(self, batch: Batch) -> None:
-        """Asks the next segment, as long as one of the callers waits."""
-        if self._forwarded_rows + len(batch.rows) > self._max_queue_rows:
-            waiting = f"{self._forwarded_rows} rows wait for the next segment, {self._max_queue_rows} may"
-            _give_up(batch, Overloaded(f"{waiting}; try again later"))
+        if unsure is None:
             return
-        task = asyncio.get_running_loop().create_task(self._forward_batch(batch))
-        self._forwards.add(task)
-        task.add_done_callback(self._forwards.discard)
-        _cancel_when_all_are_done(task, batch)
-
-    async def _forward_batch(self, batch: Batch) -> None:
-        self._forwarded_rows += len(batch.rows)
-        try:
-            await self._ask_next(batch)
-        except asyncio.CancelledError:
-            # All callers are done; or the next segment's replica was cancelled, and they must not wait for it.
-            _give_up(batch, Unavailable("a later stage has stopped; try again later"))
-            raise
-        finally:
-            self._forwarded_rows -= len(batch.rows)
-
-    async def _ask_next(self, batch: Batch) -> None:
-        """Hands the next segment's answers back; if a stage fails there, asks for the halves, as in ``_run_batch``."""
-        try:
-            if self._forward is None:
-                raise StageFailed("the last stage was unsure, and there is no other")
-            answers = await self._forward(batch.rows, batch.policy, batch.evidence, self._remaining_s(batch))
-        except Exception as error:
-            failure = _request_error(error)
-            if isinstance(failure, StageFailed) and len(batch.pieces) > 1:
-                for half in batch.halves():
-                    await self._ask_next(half)
-            else:
-                _give_up(batch, failure)
-            return
-        bounds = batch.bounds
-        for i, piece in enumerate(batch.pieces):
-            said = answers.take(slice(bounds[i], bounds[i + 1]))
-            there = said.stage != PENDING
-            if not there.all():
-                piece.call.give_up(piece.places[~there], DeadlineExceeded("a later stage did not answer in time"))
-                said = said.take(there)
-            piece.call.put(piece.places[there], said)
-
-    def _remaining_s(self, batch: Batch) -> float:
-        remaining = batch.deadline - asyncio.get_running_loop().time()
-        return remaining if self._fallback is None else remaining - min(RETURN_SHARE * remaining, MOST_RETURN_S)
+        if self._forwarder is None:
+            unsure.give_up(StageFailed("the last stage was unsure, and there is no other"))
+        else:
+            self._forwarder.send(unsure)
 
 
 def _expire(call: Call, timeout_s: float) -> None:
     call.fail(DeadlineExceeded(f"no answer within {timeout_s:.3g} s"))
-
-
-def _cancel_when_all_are_done(task: "asyncio.Task[None]", batch: Batch) -> None:
-    waiting = len(batch.pieces)
-
-    def one_is_done(_: object) -> None:
-        nonlocal waiting
-        waiting -= 1
-        if not waiting:
-            task.cancel()
-
-    for piece in batch.pieces:
-        piece.call.done.add_done_callback(one_is_done)
-
-
-def _give_up(batch: Batch, error: Exception) -> None:
-    for piece in batch.pieces:
-        piece.call.give_up(piece.places, error)
-
-
-def _request_error(error: Exception) -> CascadeError:
-    if isinstance(error, CascadeError):
-        return error
-    failure = StageFailed(f"a stage failed on these rows: {type(error).__name__}")
-    failure.__cause__ = error
-    return failure

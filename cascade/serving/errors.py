@@ -21,6 +21,7 @@ __all__ = [
     "UnsupportedEncoding",
     "http_headers",
     "http_status",
+    "request_error",
 ]
 
 
@@ -154,3 +155,12 @@ def http_headers(error: CascadeError) -> list[tuple[bytes, bytes]]:
     """The headers that go with an error, as ASGI wants them."""
     headers = error.headers if isinstance(error, RequestError) else ()
     return [(name.encode(), value.encode()) for name, value in headers]
+
+
+def request_error(error: Exception) -> CascadeError:
+    """What the caller is told of an error in a stage; the error itself is the cause."""
+    if isinstance(error, CascadeError):
+        return error
+    failure = StageFailed(f"a stage failed on these rows: {type(error).__name__}")
+    failure.__cause__ = error
+    return failure

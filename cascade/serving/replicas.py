@@ -27,6 +27,11 @@ __all__ = ["Gateway", "SegmentReplica", "segment_name"]
 
 Handle = DeploymentHandle[Any]
 
+# Of the next segment: one runs, one waits.
+CALLS_A_REPLICA = 2
+# Of a segment that is scaled without a bound of its own.
+MOST_REPLICAS = 100
+
 # Longer than any batch; nobody waits for one that runs longer than twice the longest request.
 LEAST_STUCK_S = 60.0
 
@@ -48,7 +53,16 @@ def _new_batcher(config: CascadeConfig, folder: Path, index: int, following: Han
         serving.max_queue_rows,
         fallback=first + len(segment.stages) - 1 if serving.on_failure == "degrade" else None,
         partial=index > 0,
+        most_forwards=CALLS_A_REPLICA * _replicas(config, index + 1),
     )
+
+
+def _replicas(config: CascadeConfig, index: int) -> int:
+    """Most replicas that a segment may have; 1 if there is no such segment."""
+    asked = config.segments[index][0].deployment if index < len(config.segments) else {}
+    count = asked.get("num_replicas", 1)
+    scaled = asked.get("autoscaling_config") or {}
+    return count if isinstance(count, int) and not scaled else int(scaled.get("max_replicas", MOST_REPLICAS))
 
 
 def _check_not_stuck(batcher: Batcher, config: CascadeConfig) -> None:

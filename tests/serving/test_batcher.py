@@ -503,8 +503,7 @@ def test_every_call_ends_with_right_rows_or_an_error_and_nothing_is_left(calls, 
         found = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
         await asyncio.sleep(0.01)
         assert len(batcher._queue) == 0
-        assert not batcher._forwards
-        assert batcher._forwarded_rows == 0
+        assert batcher._forwarder is None or not len(batcher._forwarder)
         batcher.close()
         return found
 

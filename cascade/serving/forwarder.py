@@ -1,0 +1,142 @@
+"""The rows that a segment is unsure of, on their way to the next one."""
+
+import asyncio
+import functools
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+
+from cascade.calibration import Policy
+from cascade.engine import PENDING, Answers
+from cascade.serving.batch import Batch
+from cascade.serving.errors import DeadlineExceeded, Overloaded, StageFailed, Unavailable, request_error
+
+__all__ = ["Forward", "Forwarder"]
+
+Forward = Callable[[np.ndarray, Policy, np.ndarray | None, float], Awaitable[Answers]]
+
+# With a fallback, answers of later segments must be back a little before the caller's own deadline.
+RETURN_SHARE = 0.1
+MOST_RETURN_S = 0.05
+
+
+class Forwarder:
+    """Asks the next segment, a few calls at a time; what comes meanwhile goes together with the next call.
+
+    A call costs the same for one row as for many (``docs/decisions/0003-natural-batching.md``). So, like a batch, it
+    takes whatever waits when there is room for it, and nobody waits for rows that may not come. A full batch never
+    waits.
+
+    Args:
+        forward: takes rows, their policy, their evidence, and the seconds until nobody waits for them any more. What
+            it leaves pending counts as late.
+        most_calls: calls under way at a time, as long as less than a full batch waits.
+        max_batch_rows: rows of a full batch.
+        max_rows: most rows under way or waiting; more count as an overload of the next segment.
+        has_fallback: whether callers take the answer so far for rows that are not answered in time.
+    """
+
+    def __init__(
+        self, forward: Forward, most_calls: int, max_batch_rows: int, max_rows: int, has_fallback: bool
+    ) -> None:
+        self._forward = forward
+        self._most_calls = most_calls
+        self._max_batch_rows = max_batch_rows
+        self._max_rows = max_rows
+        self._has_fallback = has_fallback
+        self._waiting: deque[Batch] = deque()
+        self._waiting_rows = 0
+        self._calls: set[asyncio.Task[None]] = set()
+        self._called_rows = 0
+
+    def __len__(self) -> int:
+        """Rows under way or waiting."""
+        return self._waiting_rows + self._called_rows
+
+    def send(self, batch: Batch) -> None:
+        """Sends rows on, now or soon, and hands the answers to their callers."""
+        if len(self) + len(batch.rows) > self._max_rows:
+            waiting = f"{len(self)} rows wait for the next segment, {self._max_rows} may"
+            batch.give_up(Overloaded(f"{waiting}; try again later"))
+            return
+        self._waiting.append(batch)
+        self._waiting_rows += len(batch.rows)
+        self._start_calls()
+
+    def _start_calls(self) -> None:
+        while self._waiting and (len(self._calls) < self._most_calls or self._waiting_rows >= self._max_batch_rows):
+            batch = self._take()
+            if batch is None:
+                continue
+            task = asyncio.get_running_loop().create_task(self._call(batch))
+            self._calls.add(task)
+            self._called_rows += len(batch.rows)
+            task.add_done_callback(functools.partial(self._end_call, len(batch.rows)))
+            _cancel_when_all_are_done(task, batch)
+
+    def _take(self) -> Batch | None:
+        """What waits, of one version of the policy, up to a full batch; ``None`` if all its callers are gone."""
+        batches: list[Batch] = []
+        room = self._max_batch_rows
+        version = self._waiting[0].policy.version
+        while self._waiting and self._waiting[0].policy.version == version:
+            rows = len(self._waiting[0].rows)
+            if batches and rows > room:
+                break
+            batches.append(self._waiting.popleft())
+            self._waiting_rows -= rows
+            room -= rows
+        there = [batch for batch in batches if not batch.is_done]
+        return Batch.merge(there) if there else None
+
+    def _end_call(self, rows: int, task: "asyncio.Task[None]") -> None:
+        self._calls.discard(task)
+        self._called_rows -= rows
+        self._start_calls()
+
+    async def _call(self, batch: Batch) -> None:
+        try:
+            await self._ask(batch)
+        except asyncio.CancelledError:
+            # All callers are done; or the next segment's replica was cancelled, and they must not wait for it.
+            batch.give_up(Unavailable("a later stage has stopped; try again later"))
+            raise
+
+    async def _ask(self, batch: Batch) -> None:
+        """Hands the next segment's answers back; if a stage fails there, asks for the halves."""
+        try:
+            answers = await self._forward(batch.rows, batch.policy, batch.evidence, self._remaining_s(batch))
+        except Exception as error:
+            failure = request_error(error)
+            if isinstance(failure, StageFailed) and len(batch.pieces) > 1:
+                for half in batch.halves():
+                    await self._ask(half)
+            else:
+                batch.give_up(failure)
+            return
+        bounds = batch.bounds
+        for i, piece in enumerate(batch.pieces):
+            said = answers.take(slice(bounds[i], bounds[i + 1]))
+            there = said.stage != PENDING
+            if not there.all():
+                piece.call.give_up(piece.places[~there], DeadlineExceeded("a later stage did not answer in time"))
+                said = said.take(there)
+            piece.call.put(piece.places[there], said)
+
+    def _remaining_s(self, batch: Batch) -> float:
+        remaining = batch.deadline - asyncio.get_running_loop().time()
+        return remaining - min(RETURN_SHARE * remaining, MOST_RETURN_S) if self._has_fallback else remaining
+
+
+def _cancel_when_all_are_done(task: "asyncio.Task[None]", batch: Batch) -> None:
+    waiting = len(batch.pieces)
+
+    def one_is_done(_: object) -> None:
+        nonlocal waiting
+        waiting -= 1
+        if not waiting:
+            task.cancel()
+
+    for piece in batch.pieces:
+        piece.call.done.add_done_callback(one_is_done)
