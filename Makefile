@@ -29,7 +29,7 @@ check: .venv/installed-dev  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p cascade
 
-audit: .venv/installed-dev .venv/installed-audit  ## known vulnerabilities in what is installed (asks pypi.org)
+audit: .venv/installed-dev .venv/installed-audit  ## known vulnerabilities in what is installed (needs the network)
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > .venv/frozen.txt
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement .venv/frozen.txt
 
