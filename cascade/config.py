@@ -175,7 +175,7 @@ class ServingConfig(_Config):
     max_header_bytes: Annotated[int, Field(ge=1024)] = 16 * KIB
     header_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    keep_alive_timeout_s: Annotated[int, Field(ge=1)] = 5
+    keep_alive_timeout_s: Annotated[int, Field(ge=1)] = 75
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
