@@ -79,7 +79,7 @@ class Policy:
         """First 12 hexadecimal digits of the SHA-256 of the content."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
 
-    @property
+    @cached_property
     def needs_evidence(self) -> bool:
         """Whether a head looks at what the stages so far said."""
         return any(router.head is not None for router in self.routers)
@@ -89,7 +89,7 @@ class Policy:
         """Whether a head looks at class probabilities."""
         return any(router.head is not None and router.head.needs_probabilities for router in self.routers)
 
-    @property
+    @cached_property
     def skips(self) -> bool:
         """Whether rows may skip stages."""
         return bool(self.skip_below.any())

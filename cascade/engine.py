@@ -95,22 +95,26 @@ class _Pending:
     def __len__(self) -> int:
         return len(self.places)
 
-    def take(self, which: np.ndarray) -> "_Pending":
-        """Some of the rows: (m,) bool."""
-        if which.all():
+    def asked(self, threshold: float | None) -> np.ndarray | None:
+        """(m,) bool, the rows that a stage with this threshold looks at; ``None`` if it is all of them."""
+        return None if self.skips is None or threshold is None else ~self.skips
+
+    def take(self, which: np.ndarray | None) -> "_Pending":
+        """Some of the rows: (m,) bool, or all."""
+        if which is None or which.all():
             return self
         skips = None if self.skips is None else self.skips[which]
         evidence = None if self.evidence is None else self.evidence[which]
         return _Pending(self.rows[which], self.places[which], skips, evidence)
 
-    def with_evidence(self, said: np.ndarray, asked: np.ndarray) -> "_Pending":
-        """Notes what one more stage said of some rows: (l, 5), (m,) bool.
+    def with_evidence(self, said: np.ndarray, asked: np.ndarray | None) -> "_Pending":
+        """Notes what one more stage said of some rows: (l, 5), (m,) bool or all.
 
         Of the others it is taken to say what the last stage that looked at them said.
         """
         if self.evidence is None:
             return self
-        if not asked.all():
+        if asked is not None and not asked.all():
             everywhere = self.evidence[:, -len(EVIDENCE_COLUMNS) :].copy()
             everywhere[asked] = said
             said = everywhere
@@ -161,15 +165,14 @@ class Segment:
             if not len(pending):
                 break
             pending = self._ask(k, stage, pending, policy, answers)
-        return replace(answers, evidence=pending.handed_on(answers))
+        evidence = pending.handed_on(answers)
+        return answers if evidence is None else replace(answers, evidence=evidence)
 
     def _ask(self, k: int, stage: Stage, pending: _Pending, policy: Policy, answers: Answers) -> _Pending:
         """Sends the rows that do not skip stage k through it; returns all that are not answered then."""
         threshold = policy.threshold(k)
-        asked = np.ones(len(pending), dtype=bool)
-        if pending.skips is not None and threshold is not None:
-            asked = ~pending.skips
-        if not asked.any():
+        asked = pending.asked(threshold)
+        if asked is not None and not asked.any():
             return pending.with_evidence(np.zeros((0, len(EVIDENCE_COLUMNS))), asked)
         here = pending.take(asked)
         prediction = stage.predict(here.rows)
@@ -177,12 +180,13 @@ class Segment:
             pending = pending.with_evidence(stage.evidence(prediction, policy.needs_probabilities), asked)
             here = pending.take(asked)
         confidence = stage.confidence(prediction, policy.routers[k], here.evidence)
-        sure = np.ones(len(here), dtype=bool) if threshold is None else accepted(confidence, threshold)
-        cost = policy.cost[k] if prediction.cost is None else prediction.cost
-        said = Answers(prediction.answer, np.where(sure, k, PENDING), confidence, np.broadcast_to(cost, len(here)))
-        answers.put(here.places, said)
-        if pending.skips is not None and threshold is not None:
+        unsure = np.zeros(len(here), dtype=bool) if threshold is None else ~accepted(confidence, threshold)
+        cost = np.full(len(here), policy.cost[k]) if prediction.cost is None else prediction.cost
+        answers.put(here.places, Answers(prediction.answer, np.where(unsure, PENDING, k), confidence, cost))
+        if asked is None:
+            return pending.take(unsure)
+        if pending.skips is not None:
             pending.skips[asked] = skipping(confidence, policy.skip_below[k])
-        unsure = np.ones(len(pending), dtype=bool)
-        unsure[asked] = ~sure
-        return pending.take(unsure)
+        still = np.ones(len(pending), dtype=bool)
+        still[asked] = unsure
+        return pending.take(still)

@@ -28,10 +28,13 @@ def check_rows(rows: Any, expected: RowsConfig) -> np.ndarray:
     given = _array(rows)
     if given.shape[1:] != expected.shape or given.ndim != len(expected.shape) + 1:
         raise RowsError(f"rows must have the shape (n, {', '.join(map(str, expected.shape))}); got {given.shape}")
-    if not _fits(given, expected.numpy_dtype):
+    dtype = expected.numpy_dtype
+    if given.dtype == dtype and dtype.kind != "f":
+        return np.ascontiguousarray(given)
+    if not _fits(given, dtype):
         raise RowsError(f"rows must be {expected.dtype}; got {given.dtype}, whose values do not all fit")
     with np.errstate(over="ignore"):
-        wanted = np.ascontiguousarray(given, dtype=expected.numpy_dtype)
+        wanted = np.ascontiguousarray(given, dtype=dtype)
     if wanted.dtype.kind == "f" and not np.isfinite(wanted).all():
         row = _first_bad_row(wanted)
         raise RowsError(f"rows must be finite; row {row} holds NaN, infinity or a number too large for {wanted.dtype}")
@@ -52,7 +55,7 @@ def _array(rows: Any) -> np.ndarray:
 
 def _fits(given: np.ndarray, dtype: np.dtype[Any]) -> bool:
     """Whether values can become the dtype without loss of meaning: floats round, integers must be in range."""
-    if given.dtype == dtype or not given.size or dtype.kind == "f":
+    if not given.size or dtype.kind == "f":
         return True
     if given.dtype.kind == "f":
         return False

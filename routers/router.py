@@ -68,4 +68,4 @@ class Router:
         else:
             raise ValueError("a router needs probabilities and a score, or a confidence")
         # Sums of float32 probabilities may end a little above 1, and would then reach a threshold of "never".
-        return np.asarray(np.clip(self.calibrator.confidence(raw), 0.0, 1.0), dtype=np.float64)
+        return np.asarray(np.minimum(np.maximum(self.calibrator.confidence(raw), 0.0), 1.0), dtype=np.float64)

@@ -29,9 +29,8 @@ class Batch:
     @classmethod
     def join(cls, pieces: Sequence[Piece]) -> "Batch":
         """Pieces of neighbouring places; of one policy, so that all have evidence or none has."""
-        spans = [(piece.call, slice(piece.places[0], piece.places[-1] + 1)) for piece in pieces]
-        rows = [call.rows[span] for call, span in spans]
-        evidence = [call.earlier[span] for call, span in spans if call.earlier is not None]
+        rows = [_span(piece.call.rows, piece.places) for piece in pieces]
+        evidence = [_span(piece.call.earlier, piece.places) for piece in pieces if piece.call.earlier is not None]
         return cls(pieces, _concatenated(rows), _concatenated(evidence) if evidence else None)
 
     @classmethod
@@ -84,7 +83,7 @@ class Batch:
         bounds = self.bounds
         cuts = np.searchsorted(pending, bounds)
         pieces = [
-            Piece(self.pieces[i].call, self.pieces[i].places[pending[cuts[i] : cuts[i + 1]] - bounds[i]])
+            Piece(self.pieces[i].call, np.asarray(self.pieces[i].places)[pending[cuts[i] : cuts[i + 1]] - bounds[i]])
             for i in np.flatnonzero(np.diff(cuts)).tolist()
         ]
         return Batch(pieces, np.ascontiguousarray(self.rows[pending]), answers.evidence)
@@ -94,6 +93,11 @@ class Batch:
         span = slice(bounds[first], bounds[last])
         evidence = None if self.evidence is None else self.evidence[span]
         return Batch(self.pieces[first:last], self.rows[span], evidence)
+
+
+def _span(rows: np.ndarray, places: "np.ndarray | range") -> np.ndarray:
+    """Neighbouring rows; most calls go whole."""
+    return rows if len(places) == len(rows) else rows[places[0] : places[-1] + 1]
 
 
 def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -54,8 +54,8 @@ class Call:
         stop = start + len(said)
         self.seen = stop
         if len(said) == len(self.rows):  # most calls: all rows in one batch, nothing to gather
-            self._answers = said.take(slice(None))
-            self._close(int((said.stage != PENDING).sum()))
+            self._answers = said
+            self._close(int(np.count_nonzero(said.stage != PENDING)))
         else:
             self.put(np.arange(start, stop), said)
 
@@ -68,9 +68,9 @@ class Call:
         self._answers.put(places, said)
         if said.degraded is not None:
             self._mark(places[said.degraded])
-        self._close(int((said.stage != PENDING).sum()))
+        self._close(int(np.count_nonzero(said.stage != PENDING)))
 
-    def give_up(self, places: np.ndarray, error: Exception) -> None:
+    def give_up(self, places: "np.ndarray | range", error: Exception) -> None:
         """No later stage answers some rows that the segment has seen: falls back, or ends the call with the error."""
         if self.done.done():
             return
@@ -93,7 +93,7 @@ class Call:
         self.give_up(np.flatnonzero(self._answers.stage[: self.seen] == PENDING), error)
         self._finish()
 
-    def _mark(self, places: np.ndarray) -> None:
+    def _mark(self, places: "np.ndarray | range") -> None:
         if self._degraded is None:
             self._degraded = np.zeros(len(self.rows), dtype=bool)
         self._degraded[places] = True
@@ -115,8 +115,8 @@ class Piece:
 
     Attributes:
         call: whose rows they are.
-        places: (m,) int, ascending, in the call.
+        places: (m,) int, ascending, in the call; a range where they are neighbours.
     """
 
     call: Call
-    places: np.ndarray
+    places: "np.ndarray | range"

@@ -1,211 +1,321 @@
-"""One connection of a listener: uvicorn's protocol, with limits on what a client may send and how slowly."""
+"""One connection of a listener: HTTP/1.1, with limits on what a client may send and how slowly."""
 
 import asyncio
-import functools
 import socket
 import struct
+import urllib.parse
+from collections import deque
+from typing import Protocol
 
 import httptools
-from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from cascade.config import ServingConfig
-from cascade.serving.asgi import App, Message, Receive, Send
-from cascade.serving.errors import HeaderTooLarge, MalformedRequest, Overloaded, RequestError, RequestTooSlow
+from cascade.errors import CascadeError
+from cascade.serving.errors import BodyTooLarge, HeaderTooLarge, MalformedRequest, Overloaded, RequestTooSlow
 from cascade.serving.guard import is_health_path
-from cascade.serving.refusal import refusal_bytes, refuse
+from cascade.serving.reply import Reply, refusal
+from cascade.serving.request import Request
 
-__all__ = ["Connection"]
+__all__ = ["App", "Connection"]
 
 # What of a request arrives next. Plain numbers, since every request passes here several times.
 _NOTHING, _HEADER, _BODY = range(3)
 
 MAX_FIELDS = 100
 MAX_PIPELINED = 100
-_BODY_FIELDS = frozenset({b"content-length", b"transfer-encoding"})
 HEALTH_CONNECTIONS = 16
 """Taken beyond ``max_connections``, so that a full gateway does not look like a dead one."""
 
 
-class Connection(HttpToolsProtocol):
-    """Answers the requests of one connection.
+class App(Protocol):
+    """Answers requests."""
 
-    uvicorn bounds the time between two requests. Here are bounded: the time in which a header and a body arrive, the
-    length of a header and how many fields it has, how many requests are sent ahead, how many connections are open, and
-    the time in which an answer is taken. A client that breaks a bound, or sends what is not HTTP, gets an error where
-    it cannot be taken for the answer to an earlier request; the connection is closed.
+    def admit(self, request: Request) -> None:
+        """Looks at a request whose body has not come yet.
 
-    In the usual case, a request that arrives whole, no timer is started.
+        Raises:
+            CascadeError: it is refused.
+        """
+
+    async def answer(self, request: Request) -> Reply:
+        """Answers a whole request that was admitted; every error becomes a reply."""
+
+
+class Connection(asyncio.Protocol):
+    """Answers the requests of one connection, in their order.
+
+    A request is passed on when it is whole. Bounded are: the time in which a header and a body arrive, and between two
+    requests; the length of a header, how many fields it has, the length of a body; how many requests are sent ahead;
+    how many connections are open; and the time in which an answer is taken. A client that breaks a bound, or sends what
+    is not HTTP, gets an error after the answers to what it sent before; the connection is closed. When the client goes
+    away, nobody works on its request any more.
 
     Args:
-        config: uvicorn's.
-        server_state: uvicorn's, of the server; it holds all open connections.
+        app: answers the requests.
         serving: the limits.
+        connections: all open ones of the listener; this one is in it while it is open.
     """
 
-    def __init__(self, config: Config, server_state: ServerState, serving: ServingConfig) -> None:
-        super().__init__(config, server_state, {})
+    def __init__(self, app: App, serving: ServingConfig, connections: "set[Connection]") -> None:
+        self._app = app
         self._serving = serving
+        self._connections = connections
+        self._parser = httptools.HttpRequestParser(self)
+        self._is_surplus = False
+        # What arrives.
         self._phase = _NOTHING
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._fields = 0
+        self._parts: list[bytes] = []
+        self._body_bytes = 0
         # Bytes that arrived since the parser last delivered something: an endless header, chunk size or trailer.
         self._undelivered = 0
-        self._arrival_timer: asyncio.TimerHandle | None = None
-        self._departure_timer: asyncio.TimerHandle | None = None
+        self._request: Request | CascadeError | None = None
         self._deaf = False
-        self._is_surplus = False
+        # What waits and what is being answered.
+        self._waiting: deque[Request | CascadeError] = deque()
+        self._answering: asyncio.Task[None] | None = None
+        self._reads = True
+        # When the client is late.
+        self._since = 0.0
+        self._idle_s: float = serving.header_timeout_s
+        self._stalled_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Takes the connection, or refuses it where there are too many."""
-        super().connection_made(transport)
-        surplus = len(self.connections) - self._serving.max_connections
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self._connections.add(self)
+        self._since = self._loop.time()
+        surplus = len(self._connections) - self._serving.max_connections
+        self._is_surplus = surplus > 0
         if surplus > HEALTH_CONNECTIONS:
-            self._refuse(_too_many_connections(self._serving))
-            return
-        if surplus > 0:
-            self._is_surplus = True
-            self.app = functools.partial(_health_only, self.app, self._serving)
-        self._await_arrival()
+            self._refuse(self._too_many_connections())
+        self._go_on()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
         """Ends everything that waits for the connection."""
-        super().connection_lost(exc)
-        self._unset_keepalive_if_required()
-        self._stop_arrival_timer()
-        self._stop_departure_timer()
+        self._deaf = True
+        self._connections.discard(self)
+        self._waiting.clear()
+        if self._answering is not None:
+            self._answering.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Parses what came."""
         if self._deaf:
             return
-        self._unset_keepalive_if_required()
         self._undelivered += len(data)
         try:
-            self.parser.feed_data(data)
+            self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             # The request is answered as it is; what follows may be of another protocol.
-            self._close_after_answers()
+            self._deaf = True
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._refuse(cause if isinstance(cause, RequestError) else MalformedRequest("this is not HTTP/1.1"))
+            self._refuse(cause if isinstance(cause, CascadeError) else MalformedRequest("this is not HTTP/1.1"))
         else:
             if self._undelivered > self._serving.max_header_bytes:
                 self._refuse(self._header_too_large())
-            self._await_arrival()
+        self._go_on()
 
     def on_message_begin(self) -> None:
         """A request begins to arrive."""
         self._phase = _HEADER
-        self._stop_arrival_timer()
-        super().on_message_begin()
+        self._since = self._loop.time()
+        self._url = b""
+        self._headers = {}
+        self._fields = 0
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the target."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the header, or of a trailer, which nobody looks at."""
+        if self._phase is _HEADER:
+            self._fields += 1
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
     def on_headers_complete(self) -> None:
-        """Passes the request on."""
-        if len(self.headers) > MAX_FIELDS:
-            raise HeaderTooLarge(f"a request may have {MAX_FIELDS} header fields; {len(self.headers)} came")
-        most = self._serving.max_header_bytes
-        if self._undelivered > most and len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers) > most:
-            raise self._header_too_large()
-        if len(self.pipeline) >= MAX_PIPELINED:
-            raise HeaderTooLarge(f"at most {MAX_PIPELINED} requests may be sent ahead")
-        if self.parser.should_upgrade() and any(name in _BODY_FIELDS for name, _ in self.headers):
-            # The parser takes the body for the other protocol's.
-            raise MalformedRequest("only HTTP/1.1 is spoken here; leave the header Upgrade out")
-        super().on_headers_complete()
-        if self._is_surplus:
-            self.cycle.keep_alive = False
-        # Fields after the body would be added to those of a request that has been passed on.
-        self.headers = []
+        """The header is here."""
+        self._check_header()
+        headers = self._headers
+        request = Request(self._parser.get_method().decode("latin-1"), _path(self._url), headers)
+        self._request = request
+        expects = headers.get("expect", "").lower() == "100-continue"
+        try:
+            if self._is_surplus and not is_health_path(request.path):
+                raise self._too_many_connections()
+            self._app.admit(request)
+        except CascadeError as error:
+            if self._is_surplus or expects or isinstance(error, BodyTooLarge):
+                raise
+            self._request = error  # and its body is read, but not kept
+        if expects and self._answering is None and not self._waiting:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._phase = _BODY
+        self._since = self._loop.time()
+        self._parts = []
+        self._body_bytes = 0
         self._undelivered = 0
-        self._stop_arrival_timer()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._undelivered = 0
-        super().on_body(body)
+        self._body_bytes += len(body)
+        if self._body_bytes > self._serving.max_body_bytes:
+            raise BodyTooLarge(f"a body may have {self._serving.max_body_bytes} bytes; more came")
+        self._parts.append(body)
+        if not isinstance(self._request, Request):
+            self._parts.clear()
 
     def on_message_complete(self) -> None:
         """The request is here."""
         self._phase = _NOTHING
         self._undelivered = 0
-        self._stop_arrival_timer()
-        super().on_message_complete()
+        request = self._request
+        if request is None or self._deaf:
+            return
+        if isinstance(request, Request):
+            request.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts = []
+        self._waiting.append(request)
+        if self._is_surplus or not self._parser.should_keep_alive() or self._parser.get_http_version() == "1.0":
+            self._deaf = True
 
     def pause_writing(self) -> None:
         """The client does not take its answers."""
-        super().pause_writing()
-        self._await_departure()
+        self._stalled_since = self._loop.time()
+        self._watch()
 
     def resume_writing(self) -> None:
         """The client takes its answers again."""
-        super().resume_writing()
-        if not self.transport.is_closing():
-            self._stop_departure_timer()
+        if not self._transport.is_closing():
+            self._stalled_since = None
+            self._go_on()
 
-    def timeout_keep_alive_handler(self) -> None:
-        """No further request came."""
-        self._close()
+    def finish(self) -> None:
+        """Answers what has come, then closes."""
+        self._deaf = True
+        self._phase = _NOTHING
+        self._go_on()
 
-    def shutdown(self) -> None:
-        """The server stops: answers what has begun."""
-        super().shutdown()
-        if self.transport.is_closing():
-            self._close()
+    def abort(self) -> None:
+        """Closes at once."""
+        self._deaf = True
+        client: socket.socket | None = self._transport.get_extra_info("socket")
+        if client is not None:
+            # Without it the kernel goes on to offer what it has of the answers, for minutes.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
 
-    def _refuse(self, error: RequestError) -> None:
-        """Closes the connection, with an error where it cannot be taken for the answer to another request."""
-        if self.cycle is None or (self.cycle.response_complete and self._phase is not _BODY):
-            self.transport.write(refusal_bytes(error))
+    def _check_header(self) -> None:
+        if self._fields > MAX_FIELDS:
+            raise HeaderTooLarge(f"a request may have {MAX_FIELDS} header fields; {self._fields} came")
+        most = self._serving.max_header_bytes
+        if (
+            self._undelivered > most
+            and len(self._url) + sum(len(n) + len(v) + 4 for n, v in self._headers.items()) > most
+        ):
+            raise self._header_too_large()
+        if len(self._waiting) >= MAX_PIPELINED:
+            raise HeaderTooLarge(f"at most {MAX_PIPELINED} requests may be sent ahead")
+        if self._parser.should_upgrade() and not self._headers.keys().isdisjoint(
+            ("content-length", "transfer-encoding")
+        ):
+            # The parser takes the body for the other protocol's.
+            raise MalformedRequest("only HTTP/1.1 is spoken here; leave the header Upgrade out")
+
+    def _refuse(self, error: CascadeError) -> None:
+        """The last answer of this connection."""
+        if not self._deaf:
+            self._deaf = True
+            self._phase = _NOTHING
+            self._waiting.append(error)
+
+    def _go_on(self) -> None:
+        """Answers what waits, if nothing is being answered, and watches over what comes next."""
+        while self._waiting and self._answering is None and self._stalled_since is None:
+            request = self._waiting.popleft()
+            if isinstance(request, Request):
+                self._answering = self._loop.create_task(self._answer(request))
+            else:
+                self._write(refusal(request))
+        reads = not self._waiting
+        if reads is not self._reads:
+            self._let_read(reads)
+        if self._deaf and self._answering is None and not self._waiting and not self._transport.is_closing():
             self._close()
-        elif self.cycle.response_complete:
-            self._close()
-        elif self._phase is not _BODY:
-            self._close_after_answers()
-        elif self.pipeline or self.cycle.response_started:
-            self._abort()
+        self._watch()
+
+    async def _answer(self, request: Request) -> None:
+        try:
+            reply = await self._app.answer(request)
+        finally:
+            self._answering = None
+        self._write(reply, head_only=request.method == "HEAD")
+        self._go_on()
+
+    def _write(self, reply: Reply, head_only: bool = False) -> None:
+        self._transport.write(reply.encode(close=self._deaf and not self._waiting, head_only=head_only))
+        self._idle_s = self._serving.keep_alive_timeout_s
+        if self._phase is _NOTHING:
+            self._since = self._loop.time()
+
+    def _let_read(self, reads: bool) -> None:
+        """Reads on, or lets the client wait until its earlier requests are answered."""
+        self._reads = reads
+        if self._transport.is_closing():
+            return
+        if reads:
+            self._since = self._loop.time()
+            self._transport.resume_reading()
         else:
-            # The application waits for the rest of the body, and must not answer any more.
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-            self.transport.write(refusal_bytes(error))
-            self._close()
+            self._transport.pause_reading()
 
     def _close(self) -> None:
         self._deaf = True
-        self._stop_arrival_timer()
-        if self.transport.get_write_buffer_size() > 0:
-            self._await_departure()
-        self.transport.close()
+        if self._transport.get_write_buffer_size() > 0 and self._stalled_since is None:
+            self._stalled_since = self._loop.time()
+        self._transport.close()
 
-    def _abort(self) -> None:
-        self._deaf = True
-        # Without it the kernel goes on to offer what it has of the answers, for minutes.
-        client: socket.socket = self.transport.get_extra_info("socket")
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.transport.abort()
-
-    def _close_after_answers(self) -> None:
-        self._deaf = True
-        self._stop_arrival_timer()
-        self.cycle.keep_alive = False
-        if self.cycle.response_complete:
-            self._close()
-
-    def _await_arrival(self) -> None:
-        """Bounds the time for whatever must arrive next."""
-        if self._arrival_timer is not None or self._deaf:
-            return
+    def _deadline(self) -> float | None:
+        """When the client is late; ``None`` while it waits itself."""
+        serving = self._serving
+        if self._stalled_since is not None:
+            return self._stalled_since + serving.body_timeout_s
+        if not self._reads or self._transport.is_closing():
+            return None
         if self._phase is _BODY:
-            self._arrival_timer = self.loop.call_later(self._serving.body_timeout_s, self._arrives_late)
-        elif self._phase is _HEADER or self.cycle is None or self.cycle.response_complete:
-            self._arrival_timer = self.loop.call_later(self._serving.header_timeout_s, self._arrives_late)
+            return self._since + serving.body_timeout_s
+        if self._phase is _HEADER:
+            return self._since + serving.header_timeout_s
+        return self._since + self._idle_s if self._answering is None else None
 
-    def _arrives_late(self) -> None:
-        self._arrival_timer = None
-        if self.flow.read_paused:
-            # Not the client is slow: an earlier request is still being answered.
-            self._await_arrival()
+    def _watch(self) -> None:
+        """Makes sure that a timer ends not later than the deadline; where it ends earlier, it looks again."""
+        deadline = self._deadline()
+        if deadline is None or (self._timer is not None and self._timer_at <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_at(deadline, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        deadline = self._deadline()
+        if deadline is None or deadline > self._timer_at:
+            self._watch()
+        elif self._stalled_since is not None:
+            self.abort()
         elif self._phase is _NOTHING:
             self._close()
         else:
@@ -213,32 +323,20 @@ class Connection(HttpToolsProtocol):
             if self._phase is _HEADER:
                 part, limit_s = "header", self._serving.header_timeout_s
             self._refuse(RequestTooSlow(f"the {part} of the request did not arrive within {limit_s:g} s"))
-
-    def _stop_arrival_timer(self) -> None:
-        if self._arrival_timer is not None:
-            self._arrival_timer.cancel()
-            self._arrival_timer = None
-
-    def _await_departure(self) -> None:
-        """Bounds the time for whatever was written to leave."""
-        if self._departure_timer is None:
-            self._departure_timer = self.loop.call_later(self._serving.body_timeout_s, self._abort)
-
-    def _stop_departure_timer(self) -> None:
-        if self._departure_timer is not None:
-            self._departure_timer.cancel()
-            self._departure_timer = None
+            self._go_on()
 
     def _header_too_large(self) -> HeaderTooLarge:
         return HeaderTooLarge(f"the header of a request may have {self._serving.max_header_bytes} bytes")
 
-
-async def _health_only(app: App, serving: ServingConfig, scope: Message, receive: Receive, send: Send) -> None:
-    if is_health_path(scope["path"]):
-        await app(scope, receive, send)
-    else:
-        await refuse(send, _too_many_connections(serving), close=True)
+    def _too_many_connections(self) -> Overloaded:
+        return Overloaded(f"{self._serving.max_connections} connections are open already; try again later")
 
 
-def _too_many_connections(serving: ServingConfig) -> Overloaded:
-    return Overloaded(f"{serving.max_connections} connections are open already; try again later")
+def _path(target: bytes) -> str:
+    """The path of a request's target, decoded."""
+    if target[:1] != b"/" or b"?" in target or b"%" in target:
+        try:
+            target = httptools.parse_url(target).path or b""
+        except httptools.HttpParserInvalidURLError as error:
+            raise MalformedRequest("the target of the request is not a path") from error
+    return urllib.parse.unquote(target.decode("latin-1"))

@@ -96,7 +96,6 @@ class BodyTooLarge(RequestError):
     """More bytes, or more rows, than a request may have."""
 
     status = 413
-    headers = (("connection", "close"),)
 
 
 class UnsupportedBody(RequestError):
@@ -151,10 +150,9 @@ def http_status(error: CascadeError) -> int:
     return 400 if isinstance(error, RowsError) else 500
 
 
-def http_headers(error: CascadeError) -> list[tuple[bytes, bytes]]:
-    """The headers that go with an error, as ASGI wants them."""
-    headers = error.headers if isinstance(error, RequestError) else ()
-    return [(name.encode(), value.encode()) for name, value in headers]
+def http_headers(error: CascadeError) -> tuple[tuple[str, str], ...]:
+    """The headers that go with an error."""
+    return error.headers if isinstance(error, RequestError) else ()
 
 
 def request_error(error: Exception) -> CascadeError:

@@ -1,17 +1,15 @@
-"""Who may ask what: bearer keys in front of an ASGI application."""
+"""Who may ask what: bearer keys."""
 
 import ipaddress
-from collections.abc import Awaitable
 from pathlib import Path
 
 from cascade.config import ServingConfig
 from cascade.errors import ConfigError
-from cascade.serving.asgi import App, Message, Receive, Send
 from cascade.serving.errors import Forbidden, Unauthorized
 from cascade.serving.keys import KeyRing
-from cascade.serving.refusal import refuse
+from cascade.serving.request import Request
 
-__all__ = ["Guard", "GuardedApp", "check_exposure", "is_health_path"]
+__all__ = ["Guard", "check_exposure", "is_health_path"]
 
 ADMIN_PATHS = frozenset({"/policy"})
 """Asked with another method than GET, they change what is served."""
@@ -57,6 +55,18 @@ class Guard:
             return False
         return True
 
+    def admit(self, request: Request) -> None:
+        """Checks a request over HTTP; health checks need no key.
+
+        Of two keys at once, a proxy might have checked the other one: their values come joined, and are none.
+
+        Raises:
+            Unauthorized: no key, or one that is not known.
+            Forbidden: it is for admins, and the key is not an admin's, or no admin keys are configured.
+        """
+        if not is_health_path(request.path):
+            self.check(request.headers.get("authorization"), _is_for_admins(request))
+
     def check(self, authorization: str | None, admin: bool = False) -> None:
         """Like :meth:`allowed`, but says why not.
 
@@ -79,28 +89,6 @@ class Guard:
         if is_known:
             raise Forbidden("this changes what is served, and needs an admin key")
         raise Unauthorized(f'send "Authorization: Bearer {"ADMIN_KEY" if admin else "KEY"}" with a key that is known')
-
-
-class GuardedApp:
-    """ASGI application that asks a guard before it passes a request on; health checks need no key.
-
-    Args:
-        app: what is guarded.
-        guard: who is asked.
-    """
-
-    def __init__(self, app: App, guard: Guard) -> None:
-        self._app = app
-        self._guard = guard
-
-    def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
-        """Passes one request on, or refuses it."""
-        if scope["type"] == "http" and not is_health_path(scope["path"]):
-            try:
-                self._guard.check(_authorization(scope), _is_for_admins(scope))
-            except (Unauthorized, Forbidden) as error:
-                return refuse(send, error)
-        return self._app(scope, receive, send)
 
 
 def is_health_path(path: str) -> bool:
@@ -126,14 +114,8 @@ def _key_ring(variable: str | None, file: Path | None) -> KeyRing | None:
     return None if variable is None and file is None else KeyRing(variable, file)
 
 
-def _is_for_admins(scope: Message) -> bool:
-    return scope["path"].rstrip("/") in ADMIN_PATHS and scope["method"] != "GET"
-
-
-def _authorization(scope: Message) -> str | None:
-    found = [value for name, value in scope["headers"] if name == b"authorization"]
-    # Of two, a proxy might have checked the other one.
-    return found[0].decode("latin-1") if len(found) == 1 else None
+def _is_for_admins(request: Request) -> bool:
+    return request.path.rstrip("/") in ADMIN_PATHS and request.method != "GET"
 
 
 def _bearer_key(authorization: str | None) -> bytes:

@@ -2,8 +2,6 @@
 
 from collections import OrderedDict
 
-import numpy as np
-
 from cascade.serving.batch import Batch
 from cascade.serving.call import Call, Piece
 from cascade.serving.errors import Overloaded
@@ -71,7 +69,7 @@ class RowQueue:
                 self.discard(call)
                 continue
             size = min(room, len(call.rows) - call.taken)
-            pieces.append(Piece(call, np.arange(call.taken, call.taken + size)))
+            pieces.append(Piece(call, range(call.taken, call.taken + size)))
             self._rows -= size
             room -= size
             self._take_from(call, size)

@@ -15,12 +15,12 @@ from cascade.config import CascadeConfig
 from cascade.engine import Answers, Segment
 from cascade.rows import check_rows
 from cascade.serving.batcher import Batcher
-from cascade.serving.captured_response import captured_response
 from cascade.serving.grpc_listener import GrpcListener
-from cascade.serving.guard import Guard, GuardedApp
+from cascade.serving.guard import Guard
 from cascade.serving.hop import Hop
 from cascade.serving.http import HttpApp
 from cascade.serving.listener import Listener
+from cascade.serving.proxied import proxied_response
 from cascade.serving.wire import answer_columns
 
 __all__ = ["Gateway", "SegmentReplica", "segment_name"]
@@ -124,7 +124,7 @@ class Gateway:
         self._policy = check_policy(Policy.from_json(policy_json), self._stages)
         self._batcher = _new_batcher(config, folder, 0, following)
         guard = Guard.from_config(config.serving)
-        self._app = GuardedApp(HttpApp(self), guard)
+        self._app = HttpApp(self, guard)
         self._listeners: list[Listener | GrpcListener] = []
         if config.serving.listener == "own":
             self._listeners.append(Listener(self._app, config.serving))
@@ -135,7 +135,7 @@ class Gateway:
 
     async def __call__(self, request: Request) -> Response:
         """Answers a request that came through Ray Serve's proxy."""
-        return await captured_response(self._app, request)
+        return await proxied_response(self._app, self.config.serving, request)
 
     async def predict(self, rows: Any, timeout_s: float | None = None) -> dict[str, Any]:
         """Answers rows from inside the cluster.

@@ -1,6 +1,7 @@
 """What goes over the wire: bodies to rows, answers to bodies."""
 
 import contextlib
+import functools
 import io
 import math
 import re
@@ -107,8 +108,10 @@ def _from_raw(headers: Mapping[str, str], body: bytes, expected: RowsConfig) -> 
     if expected.dtype == "text":
         raise RowsError(f"texts cannot be sent as {RAW_TYPE}; send {JSON_TYPE}")
     dtype = _dtype(headers.get("x-dtype", expected.dtype))
-    row_bytes = math.prod(expected.shape) * dtype.itemsize
-    shape = _shape(headers["x-shape"]) if "x-shape" in headers else (len(body) // row_bytes, *expected.shape)
+    text = headers.get("x-shape")
+    shape = (
+        (len(body) // (math.prod(expected.shape) * dtype.itemsize), *expected.shape) if text is None else _shape(text)
+    )
     if math.prod(shape) * dtype.itemsize != len(body):
         raise RowsError(
             f"the body has {len(body)} bytes; shape {shape} of {dtype} needs {math.prod(shape) * dtype.itemsize}"
@@ -116,6 +119,8 @@ def _from_raw(headers: Mapping[str, str], body: bytes, expected: RowsConfig) -> 
     return np.frombuffer(body, dtype).reshape(shape)
 
 
+# A client says the same with every request.
+@functools.lru_cache(maxsize=64)
 def _dtype(text: str) -> np.dtype[Any]:
     # NumPy reads whole descriptions of tables here, and fails in many ways; names of numbers are short words.
     if DTYPE_NAME.fullmatch(text):
@@ -126,6 +131,7 @@ def _dtype(text: str) -> np.dtype[Any]:
     raise RowsError(f"X-Dtype must be a NumPy number type such as uint8; got {text[:80]!r}")
 
 
+@functools.lru_cache(maxsize=64)
 def _shape(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     if len(parts) > 32 or not all(part.strip().isdecimal() and len(part) < 12 for part in parts):

@@ -15,7 +15,7 @@ def listening(app, serving, new_loop=uvloop.new_event_loop):
     """Yields the port of a listener, which is stopped at the end.
 
     Args:
-        app: the ASGI application.
+        app: the application.
         serving: the configuration; its port is replaced by a free one.
         new_loop: makes the event loop.
     """

@@ -1,4 +1,4 @@
-"""Services without Ray, behind the real ASGI application."""
+"""Services without Ray, behind the real application."""
 
 import asyncio
 
@@ -8,8 +8,12 @@ import numpy as np
 from cascade.calibration import Policy
 from cascade.cascade import load_stages
 from cascade.engine import Segment
+from cascade.errors import CascadeError
 from cascade.serving.batcher import Batcher
+from cascade.serving.guard import Guard
 from cascade.serving.http import HttpApp
+from cascade.serving.reply import refusal
+from cascade.serving.request import Request
 from cascade.serving.wire import answer_columns
 
 POLICY = Policy.from_thresholds(("small", "big"), np.array([0.8]))
@@ -31,12 +35,35 @@ class LocalService:
         return POLICY.to_dict() | {"version": POLICY.version}
 
 
+async def respond(app, request):
+    """The reply to a whole request."""
+    try:
+        app.admit(request)
+    except CascadeError as error:
+        return refusal(error)
+    return await app.answer(request)
+
+
+class AppTransport(httpx.AsyncBaseTransport):
+    """Brings requests of httpx straight to an application."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def handle_async_request(self, request):
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        reply = await respond(self.app, Request(request.method, request.url.path, headers, await request.aread()))
+        headers = [("content-type", reply.kind), ("content-length", str(len(reply.body))), *reply.headers]
+        return httpx.Response(reply.status, headers=headers, content=reply.body)
+
+
 def ask(service, *requests):
     """Sends requests at the same time; returns the responses in their order."""
 
     async def main():
-        transport = httpx.ASGITransport(HttpApp(service))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(
+            transport=AppTransport(HttpApp(service, Guard())), base_url="http://test"
+        ) as client:
             return await asyncio.gather(*(client.request(**request) for request in requests))
 
     return asyncio.run(main())

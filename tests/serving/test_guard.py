@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from local_service import respond
 
 import cascade
 from cascade.config import ServingConfig
 from cascade.errors import ConfigError
-from cascade.serving.errors import Forbidden, Unauthorized
-from cascade.serving.guard import Guard, GuardedApp, check_exposure
+from cascade.serving.errors import Forbidden, RequestError, Unauthorized
+from cascade.serving.guard import Guard, check_exposure
 from cascade.serving.http import HttpApp
 from cascade.serving.keys import KeyRing
+from cascade.serving.request import Request
 
 KEY, ADMIN_KEY = "a-key-0123456789abc", "an-admin-key-0123456789"
 BEARERS = {"none": None, "wrong": "Bearer wrong", "key": f"Bearer {KEY}", "admin": f"Bearer {ADMIN_KEY}"}
@@ -62,34 +64,19 @@ def test_other_headers_are_no_key(rings, header):
     assert not Guard(rings[0]).allowed(header)
 
 
-async def app(scope, receive, send):
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"{}"})
-
-
-def ask(application, method="GET", path="/", headers=(), body=b""):
-    """(status, headers, body) of one ASGI request."""
-    sent = []
-
-    async def receive():
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {"type": "http", "method": method, "path": path, "headers": list(headers), "query_string": b""}
-    asyncio.run(application(scope, receive, send))
-    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
-    return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
-
-
-def bearer(name):
-    return [] if BEARERS[name] is None else [(b"authorization", BEARERS[name].encode())]
+def admitted(guard, method="GET", path="/", authorization=None):
+    """The status of a request that is not looked at further."""
+    headers = {} if authorization is None else {"authorization": authorization}
+    try:
+        guard.admit(Request(method, path, headers))
+    except RequestError as error:
+        return error.status
+    return 200
 
 
 @pytest.mark.parametrize("path", ["/health", "/v2/health/live", "/v2/health/ready"])
 def test_health_needs_no_key(rings, path):
-    assert ask(GuardedApp(app, Guard(*rings)), path=path)[0] == 200
+    assert admitted(Guard(*rings), path=path) == 200
 
 
 @pytest.mark.parametrize(
@@ -97,40 +84,32 @@ def test_health_needs_no_key(rings, path):
     ["/", "/predict", "/policy", "/healthy", "/health/", "/health/../predict", "//health", "/v2/health", ""],
 )
 def test_everything_else_does(rings, path):
-    guarded = GuardedApp(app, Guard(*rings))
-    status, headers, body = ask(guarded, path=path)
-    assert status == 401
-    assert headers[b"www-authenticate"] == b"Bearer"
-    assert set(json.loads(body)) == {"error"}
-    assert ask(guarded, path=path, headers=bearer("wrong"))[0] == 401
-    assert ask(guarded, path=path, headers=bearer("key"))[0] == 200
+    guard = Guard(*rings)
+    assert [admitted(guard, path=path, authorization=each) for each in BEARERS.values()] == [401, 401, 200, 200]
+
+
+def test_who_has_no_key_is_told_what_is_asked_for(rings, config):
+    reply = asyncio.run(respond(HttpApp(Counts(config), Guard(*rings)), Request("GET", "/policy", {})))
+    assert reply.status == 401
+    assert ("www-authenticate", "Bearer") in reply.headers
+    assert set(json.loads(reply.body)) == {"error"}
 
 
 def test_two_keys_at_once_are_none(rings):
-    assert ask(GuardedApp(app, Guard(*rings)), headers=bearer("key") + bearer("wrong"))[0] == 401
-    assert ask(GuardedApp(app, Guard(*rings)), headers=bearer("key") + bearer("key"))[0] == 401
+    for other in ("Bearer wrong", f"Bearer {KEY}"):
+        assert admitted(Guard(*rings), authorization=f"Bearer {KEY}, {other}") == 401
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/policy", "/policy/"])
 def test_the_policy_is_changed_by_admins_only(rings, method, path):
-    guarded = GuardedApp(app, Guard(*rings))
-    assert [ask(guarded, method, path, bearer(name))[0] for name in BEARERS] == [401, 401, 403, 200]
-    assert ask(GuardedApp(app, Guard()), method, path, bearer("admin"))[0] == 403
+    guard = Guard(*rings)
+    assert [admitted(guard, method, path, each) for each in BEARERS.values()] == [401, 401, 403, 200]
+    assert admitted(Guard(), method, path, BEARERS["admin"]) == 403
 
 
 def test_the_policy_may_be_read_without_keys():
-    assert ask(GuardedApp(app, Guard()), "GET", "/policy")[0] == 200
-
-
-def test_what_is_not_http_is_passed_on():
-    seen = []
-
-    async def other(scope, receive, send):
-        seen.append(scope["type"])
-
-    asyncio.run(GuardedApp(other, Guard())({"type": "lifespan"}, None, None))
-    assert seen == ["lifespan"]
+    assert admitted(Guard(), "GET", "/policy") == 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
@@ -230,7 +209,9 @@ INSIDE = (
 @settings(max_examples=600, deadline=None)
 @given(METHODS, PATHS, st.lists(st.tuples(NAMES, VALUES), max_size=4), BODIES)
 def test_no_request_is_an_internal_error_or_tells_of_the_inside(config, method, path, headers, body):
-    status, _, answer = ask(GuardedApp(HttpApp(Counts(config)), Guard()), method, path, headers, body)
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    reply = asyncio.run(respond(HttpApp(Counts(config), Guard()), Request(method, path, headers, body)))
+    status, answer = reply.status, reply.body
     assert status == 200 or 400 <= status < 500, answer
     if status != 200:
         content = json.loads(answer)

@@ -13,15 +13,18 @@ from listener_thread import listening
 
 from cascade.config import ServingConfig
 from cascade.errors import ConfigError
+from cascade.serving.reply import Reply
 from cascade.serving.tls import new_tls_context
 
 
-async def app(scope, receive, send):
-    """Says which scheme was spoken."""
-    body = scope["scheme"].encode()
-    headers = [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+class Greeting:
+    """Says hello."""
+
+    def admit(self, request):
+        pass
+
+    async def answer(self, request):
+        return Reply(b"hello")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def files(authority, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def port(files):
-    with listening(app, ServingConfig(**files, header_timeout_s=0.4)) as port:
+    with listening(Greeting(), ServingConfig(**files, header_timeout_s=0.4)) as port:
         yield port
 
 
@@ -58,7 +61,7 @@ def client_context(authority, certificate=None):
 
 def test_who_trusts_the_authority_is_answered(port, authority):
     response = httpx.get(f"https://localhost:{port}/", verify=client_context(authority))
-    assert (response.status_code, response.text) == (200, "https")
+    assert (response.status_code, response.text) == (200, "hello")
 
 
 def test_who_does_not_is_not(port):
@@ -92,9 +95,9 @@ def test_clients_need_a_certificate_where_the_configuration_says_so(files, autho
     asked = ServingConfig(**files, tls_client_ca=files["tls_key"].with_name("authority.pem"))
     certificate = authority.issue_cert("somebody@example.org")
     stranger = trustme.CA().issue_cert("somebody@example.org")
-    with listening(app, asked) as port:
+    with listening(Greeting(), asked) as port:
         url = f"https://localhost:{port}/"
-        assert httpx.get(url, verify=client_context(authority, certificate)).text == "https"
+        assert httpx.get(url, verify=client_context(authority, certificate)).text == "hello"
         for refused in (None, stranger):
             with pytest.raises(httpx.TransportError):
                 httpx.get(url, verify=client_context(authority, refused))
