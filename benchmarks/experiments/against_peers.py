@@ -3,9 +3,12 @@
     python benchmarks/experiments/against_peers.py --mosec-python mosec/bin/python --litserve-python litserve/bin/python
 
 All serve the same two stages of 20 and 200 microseconds of processor time a row on rows of 3 kB, of which each fifth is
-forwarded. Peers live in environments of their own: ``python -m venv mosec``, then ``mosec/bin/pip install
-"mosec==0.9.*" numpy orjson``, likewise ``"litserve==0.2.*"``; one that is not given is not measured. A peer may have
-several batch sizes, and the gateway is held against the best of them. Needs wrk, and the extra ``bench``.
+forwarded. The gateway is arranged as ``cascade plan`` has it for stages that cost less than a call to another process:
+both in every gateway, a gateway a processor. Beside it the arrangement with the second stage in a process of its own
+(``two_segments``), and mosec in both ways. Peers live in environments of their own: ``python -m venv mosec``, then
+``mosec/bin/pip install "mosec==0.9.*" numpy orjson``, likewise ``"litserve==0.2.*"``; one that is not given is not
+measured. A peer may have several batch sizes, and the gateway is held against the best of them. Needs wrk, and the
+extra ``bench``.
 """
 
 import json
@@ -22,7 +25,7 @@ import typer
 from rich.console import Console
 from server_process import ServerProcess, free_port
 from server_race import OURS, ServerRace, ratios
-from synthetic_cascade import STAGE_S, calibrated_rounds, write_cascade
+from synthetic_cascade import FUSED, PROCESSORS, STAGE_S, calibrated_rounds, write_cascade
 from wrk import Wrk
 
 from cascade.benchmarks.http_target import request_body
@@ -40,6 +43,7 @@ TARGETS = {"mosec": 1.0, "guide_tuned": 10.0, "guide": 50.0}
 
 def new_commands(
     config: Path,
+    two_segments: Path,
     rounds: Sequence[int],
     mosec: Path | None,
     mosec_batch: Sequence[str],
@@ -49,16 +53,28 @@ def new_commands(
     """By server name, its command without the port; variants of a peer have a name with a space."""
     rounds_text = ",".join(map(str, rounds))
     cascade = [sys.executable, "-c", "from cascade.cli.main import main; main()"]
-    commands = {OURS: [*cascade, "serve", str(config), "--host", "127.0.0.1"]}
+    commands = {
+        name: [*cascade, "serve", str(path), "--host", "127.0.0.1"]
+        for name, path in ((OURS, config), ("two_segments", two_segments))
+    }
     if mosec is not None:
         script = [str(mosec), str(HERE / "mosec_cascade.py"), "--rounds", rounds_text, "--address", "127.0.0.1"]
         commands |= {f"mosec {batch}": [*script, "--batch", batch] for batch in mosec_batch}
+        fused = [*script, "--fused", str(PROCESSORS)]
+        commands |= {f"mosec_fused {batch}": [*fused, "--batch", batch] for batch in mosec_batch}
     if litserve is not None:
         commands["litserve"] = [str(litserve), str(HERE / "litserve_cascade.py"), "--rounds", rounds_text]
     if guide:
         by_hand = [sys.executable, str(HERE / "guide_cascade.py"), str(config)]
         commands |= {"guide_tuned": [*by_hand, "--tuned"], "guide": by_hand}
     return commands
+
+
+def new_folder(parent: str, name: str) -> Path:
+    """A folder in another one."""
+    folder = Path(parent) / name
+    folder.mkdir()
+    return folder
 
 
 def new_servers(
@@ -89,7 +105,6 @@ def against_best(repeats: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def main(
     mosec_python: Annotated[Path | None, typer.Option(help="Python of an environment with mosec.")] = None,
     mosec_batch: Annotated[list[str], typer.Option(help="Rows a batch of both workers; may be repeated.")] = [  # noqa: B006
-        "8,8",
         "16,16",
         "32,32",
         "64,64",
@@ -110,8 +125,9 @@ def main(
     parts = [request_body(rows[index : index + 1]) for index in range(ROWS)]
     bodies, headers = [body for body, _ in parts], parts[0][1]
     with tempfile.TemporaryDirectory() as name:
-        config = write_cascade(Path(name), rounds)
-        commands = new_commands(config, rounds, mosec_python, mosec_batch, litserve_python, guide)
+        config = write_cascade(new_folder(name, "fused"), rounds, serving=FUSED)
+        two_segments = write_cascade(new_folder(name, "two_segments"), rounds)
+        commands = new_commands(config, two_segments, rounds, mosec_python, mosec_batch, litserve_python, guide)
         servers = new_servers(commands, parts[0], Path(name))
         with ServerRace(servers, bodies, headers, Wrk(bodies, headers, Path(name)), say) as race:
             same_answers = race.same_answers_share(PROBED_ROWS)

@@ -6,20 +6,27 @@ The ideal is a server that costs nothing. A row costs it W = sum_k r_k t_k proce
 that reach stage k, and t_k the processor time a row of stage k, measured in this process, in one thread, on rows that
 reach it, in batches of b_k rows. Of a segment whose batches hold B rows, b_k = B r_k / r_f, f being its first stage; B
 is ``max_batch_rows``, or all rows under way if that is less. P processors then answer at most P / W rows a second, and
-a segment s with P_s threads (``num_cpus`` of its first stage, else 1) at most P_s / W_s; the least of these is the
-ideal. The client shares the processors, and nothing is subtracted for it.
+a segment s with P_s threads (``num_cpus`` of its first stage, else 1, times its replicas) at most P_s / W_s; the least
+of these is the ideal. The client shares the processors, and nothing is subtracted for it.
+
+Processors that work at the same time share memory and caches, which slows each of them. ``together_share`` holds the
+server against an ideal whose stages were measured on all processors at once, one process each.
 
 ``processor_share`` leaves throughput aside: W over the processor time a row of all processes of the server.
 """
 
 import asyncio
+import contextlib
+import functools
 import json
+import multiprocessing
 import os
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,6 +70,51 @@ def stage_seconds(cascade: Cascade, k: int, rows: np.ndarray, batch: int, second
     return spent / done
 
 
+class AllProcessors:
+    """Measures stages in as many processes at once as there are processors.
+
+    Args:
+        config_path: of the cascade.
+        processors: their number P.
+    """
+
+    def __init__(self, config_path: Path, processors: int) -> None:
+        self.processors = processors
+        context = multiprocessing.get_context("spawn")
+        self._ready = context.Barrier(processors)
+        self._pool = ProcessPoolExecutor(processors, context, _load, (config_path, self._ready))
+
+    def stage_seconds(self, k: int, rows: np.ndarray, batch: int, seconds: float) -> float:
+        """Processor seconds a row of one stage, while all processors run it."""
+        asked = [self._pool.submit(_stage_rate, k, rows, batch, seconds) for _ in range(self.processors)]
+        return self.processors / sum(each.result() for each in asked)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        self._pool.shutdown()
+
+
+def _load(config_path: Path, ready: Any) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    global _cascade, _ready
+    _cascade, _ready = Cascade.load(config_path), ready
+
+
+def _stage_rate(k: int, rows: np.ndarray, batch: int, seconds: float) -> float:
+    """Rows a second by the clock, begun when all processes are there."""
+    predict = _cascade.stages[k].predict
+    places = np.resize(np.arange(len(rows)), -(-len(rows) // batch) * batch).reshape(-1, batch)
+    predict(rows[places[0]])
+    _ready.wait()
+    begin, calls = time.perf_counter(), 0
+    while calls < LEAST_CALLS or time.perf_counter() < begin + seconds:
+        predict(np.ascontiguousarray(rows[places[calls % len(places)]]))
+        calls += 1
+    return calls * batch / (time.perf_counter() - begin)
+
+
 def batch_sizes(config: CascadeConfig, reached: Sequence[float], under_way: int) -> list[int]:
     """b_k of each stage; see the top."""
     sizes, k = [], 0
@@ -78,7 +130,9 @@ def ideal_rows_per_s(config: CascadeConfig, reached: Sequence[float], row_s: Seq
     work = np.asarray(reached) * np.asarray(row_s)
     limits, k = [processors / work.sum()], 0
     for segment in config.segments:
-        threads = segment[0].deployment.get("ray_actor_options", {}).get("num_cpus", 1)
+        asked = segment[0].deployment
+        replicas = asked.get("num_replicas", 1) if k else config.serving.gateways
+        threads = asked.get("ray_actor_options", {}).get("num_cpus", 1) * replicas
         limits.append(max(1.0, min(threads, processors)) / work[k : k + len(segment)].sum())
         k += len(segment)
     return float(min(limits))
@@ -132,7 +186,11 @@ def main(
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "cascade", "serve", str(config_path), "--port", str(port)]
-        with ServerProcess("gateway", command, f"{url}/predict", request_body(rows[:1]), Path(name) / "log") as server:
+        all_processors = AllProcessors(config_path, processors)
+        with (
+            contextlib.closing(all_processors),
+            ServerProcess("gateway", command, f"{url}/predict", request_body(rows[:1]), Path(name) / "log") as server,
+        ):
             for size in rows_per_request:
                 connections = max(1, min(rows_under_way // size, 128))
                 sizes = batch_sizes(config, reached, connections * size)
@@ -140,10 +198,10 @@ def main(
                 served(server, url, workload, stages, ClosedLoop(connections, WARMUP_S))
                 numbers = []
                 for repeat in range(repeats):
-                    row_s = [
-                        stage_seconds(cascade, k, rows[answered >= k], sizes[k], seconds / len(stages))
-                        for k in range(len(stages))
-                    ]
+                    row_s, together_s = (
+                        [measured(k, rows[answered >= k], sizes[k], seconds / len(stages)) for k in range(len(stages))]
+                        for measured in (functools.partial(stage_seconds, cascade), all_processors.stage_seconds)
+                    )
                     seen = served(server, url, workload, stages, ClosedLoop(connections, seconds))
                     ideal = ideal_rows_per_s(config, reached, row_s, processors)
                     work = float(np.dot(reached, row_s))
@@ -151,10 +209,16 @@ def main(
                         "stage_processor_s_per_row": dict(zip(stages, row_s)),
                         "ideal_rows_per_s": ideal,
                         "ideal_share": seen["rows_per_s"] / ideal,
+                        "together_s_per_row": dict(zip(stages, together_s)),
+                        "together_share": seen["rows_per_s"]
+                        / ideal_rows_per_s(config, reached, together_s, processors),
                         "processor_share": work / seen["server_processor_s_per_row"],
                     }
                     numbers.append(seen)
-                    say(f"{size} rows a request, repeat {repeat + 1}: {seen['ideal_share']:.2f} of the ideal")
+                    say(
+                        f"{size} rows a request, repeat {repeat + 1}: {seen['ideal_share']:.2f} of the ideal, "
+                        f"{seen['together_share']:.2f} of that of all processors at once"
+                    )
                 results[str(size)] = {
                     "connections": connections,
                     "batch_rows": dict(zip(stages, sizes)),
@@ -162,6 +226,7 @@ def main(
                     "repeats": numbers,
                 }
     shares = {size: seen["summary"]["ideal_share"]["median"] for size, seen in results.items()}
+    together = {size: seen["summary"]["together_share"]["median"] for size, seen in results.items()}
     result = {
         "schema_version": 1,
         "measured": {
@@ -178,7 +243,7 @@ def main(
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    typer.echo(json.dumps({"ideal_share": shares}, sort_keys=True))
+    typer.echo(json.dumps({"ideal_share": shares, "together_share": together}, sort_keys=True))
 
 
 if __name__ == "__main__":

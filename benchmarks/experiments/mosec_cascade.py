@@ -4,7 +4,7 @@
 
 Rows pass through every stage of a mosec pipeline, so the second worker hands on, at no cost, what the first was sure
 of. It is meant to be a good version: raw bytes instead of JSON on the way in, no pickle between the workers, and only
-the rows that are forwarded travel on.
+the rows that are forwarded travel on. With ``--fused`` every worker has both stages, and nothing travels.
 """
 
 import argparse
@@ -23,6 +23,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=lambda text: [int(part) for part in text.split(",")], required=True)
     parser.add_argument("--batch", type=lambda text: [int(part) for part in text.split(",")], default=[64, 64])
+    parser.add_argument("--fused", type=int, default=0, help="Number of workers that have both stages.")
     return parser.parse_known_args()[0]
 
 
@@ -70,8 +71,37 @@ class Second(Worker):
         return data
 
 
-if __name__ == "__main__":
+class Both(Worker):
+    """Rows in, answers' bytes out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = busy_stage.TwoStages(options().rounds)
+
+    def deserialize(self, data: bytes) -> bytes:
+        return data
+
+    def forward(self, data: list[bytes]) -> list[bytes]:
+        rows = np.frombuffer(b"".join(data), np.uint8).reshape(len(data), -1)
+        return [orjson.dumps(busy_stage.columns(one)) for one in self.model.predict(rows)]
+
+    def serialize(self, data: bytes) -> bytes:
+        return data
+
+
+def main() -> None:
+    """Serves until it is stopped."""
     server = Server()
-    for worker, rows in zip((First, Second), options().batch):
-        server.append_worker(worker, max_batch_size=rows, max_wait_time=WAIT_MS, route="/predict")
+    asked = options()
+    if asked.fused:
+        server.append_worker(
+            Both, num=asked.fused, max_batch_size=asked.batch[0], max_wait_time=WAIT_MS, route="/predict"
+        )
+    else:
+        for worker, rows in zip((First, Second), asked.batch):
+            server.append_worker(worker, max_batch_size=rows, max_wait_time=WAIT_MS, route="/predict")
     server.run()
+
+
+if __name__ == "__main__":
+    main()

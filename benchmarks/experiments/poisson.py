@@ -22,7 +22,7 @@ from lean_http import LeanHttpTarget
 from memory_watch import MemoryWatch, growth
 from rich.console import Console
 from server_process import ServerProcess, free_port
-from synthetic_cascade import calibrated_rounds, write_cascade
+from synthetic_cascade import FUSED, calibrated_rounds, write_cascade
 
 from cascade.benchmarks.http_target import request_body
 from cascade.benchmarks.load import ClosedLoop, Load, OpenLoop
@@ -113,7 +113,7 @@ def main(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if config_path is None:
-            config_path = write_cascade(folder, calibrated_rounds())
+            config_path = write_cascade(folder, calibrated_rounds(), serving=FUSED)
             rows, label = busy_stage.new_rows(ROWS), None
         else:
             rows, label = load_rows(dataset, "test", rows_file)

@@ -1,5 +1,6 @@
 """The two busy stages as a cascade of this project: its configuration and policy, written into a folder."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from cascade.calibration import Policy
 
 STAGE_S = (20e-6, 200e-6)
 """Processor time a row of the first and of the second stage."""
+PROCESSORS = len(os.sched_getaffinity(0))
+FUSED: dict[str, Any] = {"segments": [list(busy_stage.STAGES)], "gateways": PROCESSORS}
+"""As ``cascade plan`` has it: both stages in every gateway, since they cost less than a call to another process."""
 
 
 def calibrated_rounds(stage_s: Sequence[float] = STAGE_S) -> list[int]:

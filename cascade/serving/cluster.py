@@ -19,6 +19,14 @@ __all__ = ["running_cascade"]
 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 
+# Models run in threads of their own, so replicas need no further threads to keep their event loop free, and a call
+# between them is spared two changes of thread.
+REPLICAS_ENVIRONMENT = {
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
+}
+
 
 @contextmanager
 def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iterator[Any]:
@@ -39,6 +47,8 @@ def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iter
         ConfigError: a port is taken, keys or certificate cannot be used, or the cluster cannot be joined.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # By default of 15 every other process of the machine would go before the replicas.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
     from ray import serve
 
@@ -91,7 +101,7 @@ def _check_port(host: str, port: int) -> None:
 def _ray_options(config: CascadeConfig, folder: Path, joined: bool) -> dict[str, Any]:
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))
     options: dict[str, Any] = {
-        "runtime_env": {"env_vars": {"PYTHONPATH": path}},
+        "runtime_env": {"env_vars": {"PYTHONPATH": path, **REPLICAS_ENVIRONMENT}},
         "logging_level": "warning",
         "log_to_driver": False,
     }

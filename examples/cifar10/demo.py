@@ -93,9 +93,8 @@ def _collect(config: CascadeConfig, test: datasets.Split) -> ScoreTable:
 
 
 def _last_stage_alone(config: CascadeConfig, policy: Policy) -> tuple[CascadeConfig, Policy]:
-    """A cascade of the biggest model only, which gets all processors of this machine."""
-    threads = {"ray_actor_options": {"num_cpus": os.cpu_count() or 1}}
-    stage = config.stages[-1].model_copy(update={"deployment": threads})
+    """A cascade of the biggest model only, in as many gateways."""
+    stage = config.stages[-1]
     serving = config.serving.model_copy(update={"segments": None})
     alone = config.model_copy(update={"stages": (stage,), "serving": serving, "name": f"{config.name}-biggest"})
     return alone, Policy((stage.name,), policy.routers[-1:], np.zeros(0), policy.cost[-1:], policy.cost_unit)
@@ -158,7 +157,7 @@ def _print_table(header: list[str], rows: list[list[str]]) -> None:
 def _note() -> str:
     return (
         f"{SERVED_ROWS:,} held-out images, {ROWS_PER_REQUEST} a request, {CONNECTIONS} connections, one pass; client, "
-        f"gateway and segments share the {os.cpu_count()} processors of one machine. Milliseconds a row are the wall "
+        f"{config.serving.gateways} gateways share the {os.cpu_count()} processors of one machine. Milliseconds a row are the wall "
         "clock divided by the rows."
     )
 
