@@ -13,6 +13,7 @@ from cascade.config import ServingConfig
 from cascade.errors import CascadeError
 from cascade.serving.errors import BodyTooLarge, HeaderTooLarge, MalformedRequest, Overloaded, RequestTooSlow
 from cascade.serving.guard import is_health_path
+from cascade.serving.known_heads import KnownHeads
 from cascade.serving.reply import Reply, refusal
 from cascade.serving.request import Request
 
@@ -54,12 +55,14 @@ class Connection(asyncio.Protocol):
         app: answers the requests.
         serving: the limits.
         connections: all open ones of the listener; this one is in it while it is open.
+        heads: what the listener's connections have parsed.
     """
 
-    def __init__(self, app: App, serving: ServingConfig, connections: "set[Connection]") -> None:
+    def __init__(self, app: App, serving: ServingConfig, connections: "set[Connection]", heads: KnownHeads) -> None:
         self._app = app
         self._serving = serving
         self._connections = connections
+        self._heads = heads
         self._parser = httptools.HttpRequestParser(self)
         self._is_surplus = False
         # What arrives.
@@ -72,6 +75,8 @@ class Connection(asyncio.Protocol):
         # Bytes that arrived since the parser last delivered something: an endless header, chunk size or trailer.
         self._undelivered = 0
         self._request: Request | CascadeError | None = None
+        # What came at once, if a request begins with it and has not ended yet.
+        self._begun: bytes | None = None
         self._deaf = False
         # What waits and what is being answered.
         self._waiting: deque[Request | CascadeError] = deque()
@@ -107,9 +112,27 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Parses what came."""
+        """Takes what came."""
         if self._deaf:
             return
+        begins = self._phase is _NOTHING and not self._is_surplus
+        request = self._heads.recall(data) if begins else None
+        if request is None:
+            self._begun = data if begins else None
+            self._parse(data)
+        else:
+            self._waiting.append(self._admitted(request))
+        self._go_on()
+
+    def _admitted(self, request: Request) -> Request | CascadeError:
+        """A request, or its refusal."""
+        try:
+            self._app.admit(request)
+        except CascadeError as error:
+            return error
+        return request
+
+    def _parse(self, data: bytes) -> None:
         self._undelivered += len(data)
         try:
             self._parser.feed_data(data)
@@ -122,7 +145,6 @@ class Connection(asyncio.Protocol):
         else:
             if self._undelivered > self._serving.max_header_bytes:
                 self._refuse(self._header_too_large())
-        self._go_on()
 
     def on_message_begin(self) -> None:
         """A request begins to arrive."""
@@ -148,16 +170,13 @@ class Connection(asyncio.Protocol):
         self._check_header()
         headers = self._headers
         request = Request(self._parser.get_method().decode("latin-1"), _path(self._url), headers)
-        self._request = request
+        if self._is_surplus and not is_health_path(request.path):
+            raise self._too_many_connections()
+        self._request = self._admitted(request)
         expects = headers.get("expect", "").lower() == "100-continue"
-        try:
-            if self._is_surplus and not is_health_path(request.path):
-                raise self._too_many_connections()
-            self._app.admit(request)
-        except CascadeError as error:
-            if self._is_surplus or expects or isinstance(error, BodyTooLarge):
-                raise
-            self._request = error  # and its body is read, but not kept
+        # The body of another request that is refused is read, but not kept.
+        if isinstance(self._request, CascadeError) and (expects or isinstance(self._request, BodyTooLarge)):
+            raise self._request
         if expects and self._answering is None and not self._waiting:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._phase = _BODY
@@ -189,6 +208,9 @@ class Connection(asyncio.Protocol):
         self._waiting.append(request)
         if self._is_surplus or not self._parser.should_keep_alive() or self._parser.get_http_version() == "1.0":
             self._deaf = True
+        elif self._begun is not None and isinstance(request, Request):
+            self._heads.learn(self._begun, request)
+        self._begun = None
 
     def pause_writing(self) -> None:
         """The client does not take its answers."""

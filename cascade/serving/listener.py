@@ -5,6 +5,7 @@ import socket
 
 from cascade.config import ServingConfig
 from cascade.serving.connection import App, Connection
+from cascade.serving.known_heads import KnownHeads
 from cascade.serving.tls import new_tls_context
 
 __all__ = ["Listener"]
@@ -30,6 +31,7 @@ class Listener:
         self._serving = serving
         self._tls = new_tls_context(serving)
         self._connections: set[Connection] = set()
+        self._heads = KnownHeads()
         self._server: asyncio.Server | None = None
 
     @property
@@ -44,7 +46,7 @@ class Listener:
             OSError: the address cannot be bound.
         """
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._app, self._serving, self._connections),
+            lambda: Connection(self._app, self._serving, self._connections, self._heads),
             sock=_shared_socket(self._serving.host, self._serving.port),
             ssl=self._tls,
             ssl_handshake_timeout=None if self._tls is None else self._serving.header_timeout_s,

@@ -454,3 +454,52 @@ def test_malformed_requests_get_a_4xx_or_a_closed_connection(port, requests):
         )
         assert received.startswith(b"HTTP/1.1 ") or not received, (number, sent, received)
     assert_back_to(before, port)
+
+
+def with_body(body, *headers):
+    return post("/predict", b"content-length: %d" % len(body), *headers, body=body)
+
+
+def test_requests_with_a_known_header_are_answered_like_the_first_one():
+    """In one piece, in many, several at once, with a refusal between them: the second time nothing may be different."""
+    pieces = [
+        [with_body(b"abc")],
+        [with_body(b"xyz")],
+        [with_body(b"xyz")[:-1], b"z"],
+        [with_body(b"abc") + with_body(b"def")],
+        [bytes([byte]) for byte in with_body(b"ghi")],
+        [b"\r\n" + with_body(b"abc")],
+        [b"\r\n" + with_body(b"jkl")],
+        [post("/closed", b"content-length: 3", body=b"abc")],
+        [post("/closed", b"content-length: 3", body=b"abc")],
+        [with_body(b"abcd")],
+        [post("/predict", CHUNKED, body=b"3\r\nabc\r\n0\r\n\r\n")],
+        [with_body(b"", CLOSE)],
+    ]
+    bodies = ["abc", "xyz", "xyz", "abc", "def", "ghi", "abc", "jkl", "abcd", "abc", ""]
+    echo = Echo()
+    with listening(echo, ServingConfig(max_body_bytes=1000)) as port:
+        for _ in range(2):
+            with connected(port) as client:
+                for each in pieces:
+                    for piece in each:
+                        client.sendall(piece)
+                        time.sleep(0.002)
+                received = rest(client)
+            assert statuses(received) == [200] * 8 + [403] * 2 + [200] * 3
+            assert [request.body.decode() for request in echo.seen] == bodies
+            echo.seen.clear()
+
+
+def test_a_key_that_is_withdrawn_does_not_outlive_in_a_known_header():
+    echo = Echo()
+    with listening(echo, ServingConfig()) as port, connected(port) as client:
+        for status in (200, 200, 403):
+            if status == 403:
+                echo.admit = refuse_everybody
+            client.sendall(with_body(b"abc"))
+            assert statuses(client.recv(1 << 16)) == [status]
+
+
+def refuse_everybody(request):
+    raise Forbidden("closed")
