@@ -1,5 +1,6 @@
 """Which stages share a process, and how many processes there are of each."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,15 @@ from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.errors import ScoreTableError
 from cascade.routers import asked_stages
 
-__all__ = ["SegmentPlan", "StageLoad", "best_segments", "mean_answer_ms", "plan_segments", "share_replicas"]
+__all__ = [
+    "SegmentPlan",
+    "StageLoad",
+    "best_segments",
+    "fewest_segments",
+    "mean_answer_ms",
+    "plan_segments",
+    "share_replicas",
+]
 
 Segments = tuple[tuple[int, ...], ...]
 
@@ -112,7 +121,11 @@ def plan_segments(
     replicas: int | None = None,
     utilisation: float = 0.7,
 ) -> SegmentPlan:
-    """Groups the stages for the quickest mean answer, then shares out replicas.
+    """Groups the stages and shares out replicas.
+
+    For a rate, the grouping is that of the quickest mean answer, and as many replicas as that takes. For a number of
+    processes, it is that of the most rows a second: the stages' own time is the same in every grouping, and hops only
+    add to it, so only those stages begin a segment that must.
 
     Args:
         load: of the stages.
@@ -121,10 +134,14 @@ def plan_segments(
         request_ms: of a gateway for reading and answering a request of one row.
         begins: K, whether the stage must begin a segment, as one with a GPU of its own does.
         rate: rows a second to plan for; then each segment gets as many replicas as it needs.
-        replicas: without a rate, how many there are in all; by default one a segment.
+        replicas: without a rate, how many there are in all, more where segments must begin; by default, the grouping
+            of the quickest answer with one a segment.
         utilisation: share of the time that a replica may be busy, in (0, 1]; the rest is for bursts.
     """
-    segments = best_segments(load, hop_ms, batch_rows, begins)
+    if replicas is None:
+        segments = best_segments(load, hop_ms, batch_rows, begins)
+    else:
+        segments = fewest_segments(len(load.stage), begins)
     segment_ms = np.array([load.per_row_ms[list(segment)].sum() for segment in segments])
     segment_ms += np.array([request_ms, *[hop_ms / batch_rows] * (len(segments) - 1)])
     if rate is None:
@@ -197,6 +214,18 @@ def best_segments(load: StageLoad, hop_ms: float, batch_rows: int, begins: Seque
         segments.insert(0, tuple(range(start, stop)))
         stop = start
     return tuple(segments)
+
+
+def fewest_segments(stages: int, begins: Sequence[bool] | None = None) -> Segments:
+    """The grouping that cuts only where a stage must begin a segment.
+
+    Args:
+        stages: their number K.
+        begins: K, whether the stage must begin a segment.
+    """
+    forced = [False] * stages if begins is None else list(begins)
+    bounds = [0, *(k for k in range(1, stages) if forced[k]), stages]
+    return tuple(tuple(range(start, stop)) for start, stop in itertools.pairwise(bounds))
 
 
 def share_replicas(load_ms: np.ndarray, replicas: int) -> np.ndarray:

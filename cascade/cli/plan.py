@@ -22,7 +22,9 @@ def plan(
     hop_ms: Annotated[float, typer.Option(min=0, help="Of one call from a process to the next.")] = 2.0,
     request_ms: Annotated[float, typer.Option(min=0, help="Of the gateway for one request.")] = 0.1,
     rate: Annotated[float | None, typer.Option(min=0, help="Rows a second to plan for.")] = None,
-    replicas: Annotated[int | None, typer.Option(min=1, help="Instead of a rate: processes in all.")] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Instead of a rate: processes in all, for the most rows a second.")
+    ] = None,
     utilisation: Annotated[float, typer.Option(min=0.05, max=1, help="Share of the time a process is busy.")] = 0.7,
     autoscale: Annotated[bool, typer.Option(help="Let Ray Serve change the number of later segments.")] = False,
     as_json: JsonOption = False,

@@ -70,6 +70,19 @@ def test_a_planned_rate_is_carried_by_no_replica_too_many(load, rate, utilisatio
     assert [name for segment in plan.segments for name in segment] == list(load.stage)
 
 
+@given(loads(6), st.integers(1, 8), st.integers(1, 64), st.data())
+def test_no_grouping_of_as_many_processes_answers_more_rows(load, replicas, batch_rows, data):
+    begins = data.draw(st.lists(st.booleans(), min_size=len(load.stage), max_size=len(load.stage)))
+    plan = plan_segments(load, 2.0, batch_rows, 0.1, begins, replicas=replicas)
+    assert sum(plan.replicas) == max(replicas, len(plan.segments))
+    for segments in all_segments(len(load.stage), begins):
+        if len(segments) <= sum(plan.replicas):
+            work = np.array([load.per_row_ms[list(segment)].sum() for segment in segments])
+            work += np.array([0.1, *[2.0 / batch_rows] * (len(segments) - 1)])
+            counts = share_replicas(work, sum(plan.replicas))
+            assert plan.rows_per_s >= 0.7 * 1000 / (work / counts).max() * (1 - 1e-9)
+
+
 def test_the_loads_are_those_of_the_replayed_policy(make_table):
     table = make_table(500, 3, seed=3, row_cost=True)
     policy = Policy.from_thresholds(("stage0", "stage1", "stage2"), np.array([0.7, 0.6]))
