@@ -1,0 +1,73 @@
+"""A place in a network where every row takes one of several alternatives."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+__all__ = ["Choice", "SkipChoice"]
+
+
+class Choice(nn.Module):
+    """One of the layers of a :class:`~cascade.backends.dynamic.choice_network.ChoiceNetwork`.
+
+    Alternatives are numbered by rising work; the last one is the whole layer. All of them map an input of one shape
+    to an output of one shape.
+
+    Attributes:
+        alternatives: their number A, at least 2.
+    """
+
+    alternatives: int
+
+    def run(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
+        """Computes one alternative: (n, c, h, w) -> (n, c', h', w')."""
+        raise NotImplementedError
+
+    def is_identity(self, alternative: int) -> bool:
+        """Whether an alternative returns its input, so that there is nothing to compute."""
+        raise NotImplementedError
+
+    def blend(self, x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Computes all alternatives of all rows and adds them up, for training and as a reference.
+
+        Args:
+            x: (n, c, h, w).
+            weights: (n, A); one-hot rows choose, and a gradient flows back to them.
+        """
+        parts = [self.run(alternative, x) for alternative in range(self.alternatives)]
+        scales: Sequence[torch.Tensor] = weights.to(x.dtype)[..., None, None, None].unbind(dim=1)
+        return torch.stack([scale * part for scale, part in zip(scales, parts, strict=True)]).sum(dim=0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Computes the last alternative."""
+        return self.run(self.alternatives - 1, x)
+
+
+class SkipChoice(Choice):
+    """A residual block that may be skipped: a skipped row takes the shortcut only.
+
+    Alternative 0 skips, alternative 1 runs the block.
+
+    Args:
+        block: with a ``shortcut``, which is ``nn.Identity`` where the shape stays; its output is not negative.
+    """
+
+    alternatives = 2
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def run(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
+        """Computes one alternative."""
+        if alternative:
+            return self.block(x)  # type: ignore[no-any-return]
+        if self.is_identity(0):
+            return x
+        return functional.relu(self.block.shortcut(x))  # type: ignore[operator]
+
+    def is_identity(self, alternative: int) -> bool:
+        """Whether an alternative returns its input."""
+        return alternative == 0 and isinstance(self.block.shortcut, nn.Identity)

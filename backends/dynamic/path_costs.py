@@ -1,0 +1,73 @@
+"""What a path costs, in floating-point operations."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from cascade.backends.dynamic.choice import Choice
+from cascade.backends.dynamic.choice_network import ChoiceNetwork
+from cascade.routers.gates import PathPolicy
+
+__all__ = ["PathCosts"]
+
+
+@dataclass(frozen=True)
+class PathCosts:
+    """Floating-point operations of a network and its path policy (a multiplication and an addition count as two).
+
+    Attributes:
+        fixed: of what every row runs: stem, head and the whole policy.
+        policy: the policy's part of it.
+        alternatives: (D, A) of each alternative.
+    """
+
+    fixed: float
+    policy: float
+    alternatives: torch.Tensor
+
+    @classmethod
+    def count(cls, network: ChoiceNetwork, policy: PathPolicy, image: torch.Tensor) -> "PathCosts":
+        """Counts them.
+
+        Args:
+            network: whose choices all have the same number of alternatives.
+            policy: of the network.
+            image: (1, 3, h, w), of the size that will be run.
+        """
+        with torch.inference_mode():
+            stem, x = _counted(network.stem, image)
+            policy_flops, state = _counted(policy.begin, image)
+            rows = []
+            for d, choice in enumerate(network.choices):
+                assert isinstance(choice, Choice)
+                step, (_, state) = _counted(policy.step, d, x, state)
+                policy_flops += step
+                rows.append([_counted(choice.run, a, x)[0] for a in range(choice.alternatives)])
+                x = choice(x)
+            head, _ = _counted(network.head, x)
+        return cls(stem + head + policy_flops, policy_flops, torch.tensor(rows, dtype=torch.float64))
+
+    @property
+    def dense(self) -> float:
+        """Of the whole network without a policy."""
+        return self.fixed - self.policy + float(self.alternatives[:, -1].sum())
+
+    def of(self, paths: torch.Tensor) -> torch.Tensor:
+        """Operations of each row.
+
+        Args:
+            paths: (n, D) int64.
+
+        Returns:
+            (n,) float64.
+        """
+        d = torch.arange(len(self.alternatives))
+        return self.fixed + self.alternatives[d, paths.cpu()].sum(dim=1)
+
+
+def _counted(function: Callable[..., torch.Tensor], *arguments: object) -> tuple[float, torch.Tensor]:
+    with FlopCounterMode(display=False) as counter:
+        result = function(*arguments)
+    return float(counter.get_total_flops()), result
