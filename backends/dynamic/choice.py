@@ -1,5 +1,6 @@
 """A place in a network where every row takes one of several alternatives."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional
 __all__ = ["Choice", "SkipChoice"]
 
 
-class Choice(nn.Module):
+class Choice(ABC):
     """One of the layers of a :class:`~cascade.backends.dynamic.choice_network.ChoiceNetwork`.
 
     Alternatives are numbered by rising work; the last one is the whole layer. All of them map an input of one shape
@@ -17,17 +18,19 @@ class Choice(nn.Module):
 
     Attributes:
         alternatives: their number A, at least 2.
+        channels: of the features that come to it.
     """
 
     alternatives: int
+    channels: int
 
+    @abstractmethod
     def run(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
         """Computes one alternative: (n, c, h, w) -> (n, c', h', w')."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_identity(self, alternative: int) -> bool:
         """Whether an alternative returns its input, so that there is nothing to compute."""
-        raise NotImplementedError
 
     def blend(self, x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Computes all alternatives of all rows and adds them up, for training and as a reference.
@@ -40,10 +43,6 @@ class Choice(nn.Module):
         scales: Sequence[torch.Tensor] = weights.to(x.dtype)[..., None, None, None].unbind(dim=1)
         return torch.stack([scale * part for scale, part in zip(scales, parts, strict=True)]).sum(dim=0)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Computes the last alternative."""
-        return self.run(self.alternatives - 1, x)
-
 
 class SkipChoice(Choice):
     """A residual block that may be skipped: a skipped row takes the shortcut only.
@@ -51,14 +50,15 @@ class SkipChoice(Choice):
     Alternative 0 skips, alternative 1 runs the block.
 
     Args:
-        block: with a ``shortcut``, which is ``nn.Identity`` where the shape stays; its output is not negative.
+        block: with a ``residual`` that begins with a convolution, and a ``shortcut``, which is ``nn.Identity`` where
+            the shape stays; no output of it is negative.
     """
 
     alternatives = 2
 
     def __init__(self, block: nn.Module) -> None:
-        super().__init__()
         self.block = block
+        self.channels = block.residual[0].in_channels  # type: ignore[index, union-attr, assignment]
 
     def run(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
         """Computes one alternative."""

@@ -1,74 +1,68 @@
-"""A network made of choices."""
+"""A network seen as a sequence of choices."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
 
 from cascade.backends.dynamic.choice import Choice, SkipChoice
-from cascade.backends.networks.resnet import CifarResNet
 
-__all__ = ["ChoiceNetwork", "SkippableResNet"]
+__all__ = ["ChoiceNetwork", "ResidualNetwork", "skippable"]
 
-Decide = Callable[[int, torch.Tensor], torch.Tensor]
+Layer = Callable[[torch.Tensor], torch.Tensor]
 
 
-class ChoiceNetwork(nn.Module):
-    """A stem, D choices and a head.
+@dataclass(frozen=True)
+class ChoiceNetwork:
+    """A stem, D choices and a head: a view of a network, which keeps the weights.
 
-    Called like any network it takes every choice's last alternative. A row's *path* is the alternative that it takes
-    at each choice.
+    A row's *path* is the alternative that it takes at each choice.
 
-    Args:
+    Attributes:
         stem: (n, 3, h, w) -> (n, c, h', w').
-        choices: D of them.
+        choices: D of them, all with as many alternatives.
         head: (n, c'', h'', w'') -> (n, C) logits.
     """
 
-    def __init__(self, stem: nn.Module, choices: Iterable[Choice], head: nn.Module) -> None:
-        super().__init__()
-        self.stem = stem
-        self.choices = nn.ModuleList(choices)
-        self.head = head
+    stem: Layer
+    choices: tuple[Choice, ...]
+    head: Layer
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Runs the whole network: (n, 3, h, w) -> (n, C) logits."""
-        x = self.stem(x)
-        for choice in self.choices:
-            x = choice(x)
-        logits: torch.Tensor = self.head(x)
-        return logits
-
-    def blend(self, x: torch.Tensor, decide: Decide) -> torch.Tensor:
+    def blend(self, images: torch.Tensor, decide: Callable[[int, torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """Runs all alternatives, each row's weighted: for training, and as the reference for what an executor skips.
 
         Args:
-            x: (n, 3, h, w).
+            images: (n, 3, h, w).
             decide: from the index d of a choice and the features that come to it, to (n, A) weights.
 
         Returns:
             (n, C) logits.
         """
-        x = self.stem(x)
+        x = self.stem(images)
         for d, choice in enumerate(self.choices):
-            x = choice.blend(x, decide(d, x))  # type: ignore[operator]
-        logits: torch.Tensor = self.head(x)
-        return logits
+            x = choice.blend(x, decide(d, x))
+        return self.head(x)
 
 
-class SkippableResNet(ChoiceNetwork):
-    """A residual network whose blocks are choices.
+class ResidualNetwork(Protocol):
+    """A stem, residual blocks and a head."""
+
+    stem: nn.Module
+    blocks: nn.Sequential
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """(n, c, h, w) of the last block -> (n, C) logits."""
+
+
+def skippable(network: ResidualNetwork, keep_first: bool = False) -> ChoiceNetwork:
+    """A residual network whose blocks may be skipped.
 
     Args:
-        depth: as of :class:`~cascade.backends.networks.resnet.CifarResNet`.
-        width: as there.
-        classes: C.
-        keep_first: the first block always runs, as in SkipNet; its choices are then one fewer than its blocks.
+        network: keeps the weights.
+        keep_first: the first block always runs, as in SkipNet; there is one choice less then.
     """
-
-    def __init__(self, depth: int = 32, width: int = 16, classes: int = 10, keep_first: bool = False) -> None:
-        network = CifarResNet(depth, width, classes=classes)
-        blocks = list(network.blocks)
-        stem: nn.Module = nn.Sequential(network.stem, blocks.pop(0)) if keep_first else network.stem
-        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), network.head)
-        super().__init__(stem, (SkipChoice(block) for block in blocks), head)
+    blocks = list(network.blocks)
+    stem: Layer = nn.Sequential(network.stem, blocks.pop(0)) if keep_first else network.stem
+    return ChoiceNetwork(stem, tuple(SkipChoice(block) for block in blocks), network.classify)

@@ -51,7 +51,7 @@ class Executor:
             for d, choice in enumerate(self.network.choices):
                 logits, state = self.policy.step(d, x, state)
                 path = self._chosen(logits)
-                x = _run(choice, x, path)  # type: ignore[arg-type]
+                x = _run(choice, x, path)
                 paths.append(path)
             return Outcome(self.network.head(x), torch.stack(paths, dim=1))
 
@@ -64,15 +64,23 @@ class Executor:
 
 
 def _run(choice: Choice, x: torch.Tensor, path: torch.Tensor) -> torch.Tensor:
-    """Runs one choice, each row by its own alternative."""
-    groups = [(path == alternative).nonzero()[:, 0] for alternative in range(choice.alternatives)]
+    """Runs one choice, each row by its own alternative; overwrites ``x`` where the shape stays."""
     result = None
-    for alternative, rows in enumerate(groups):
+    for alternative in range(choice.alternatives):
+        rows = (path == alternative).nonzero()[:, 0]
         if len(rows) == len(x):
             return choice.run(alternative, x)
-        if len(rows) and not choice.is_identity(alternative):
-            part = choice.run(alternative, x[rows])
-            if result is None:
-                result = x.clone() if part.shape[1:] == x.shape[1:] else part.new_empty((len(x), *part.shape[1:]))
-            result[rows] = part
+        if not len(rows) or choice.is_identity(alternative):
+            continue
+        part = choice.run(alternative, x[rows])
+        if result is None:
+            result = x if part.shape[1:] == x.shape[1:] else _like(part, len(x))
+        result.index_copy_(0, rows, part)
     return x if result is None else result
+
+
+def _like(part: torch.Tensor, rows: int) -> torch.Tensor:
+    """An empty tensor for more rows like these, channels-last as they are."""
+    return torch.empty(
+        (rows, *part.shape[1:]), dtype=part.dtype, device=part.device, memory_format=torch.channels_last
+    )

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cascade.backends.dynamic.choice import Choice
 from cascade.backends.dynamic.choice_network import ChoiceNetwork
 from cascade.routers.gates import PathPolicy
 
@@ -32,7 +31,7 @@ class PathCosts:
         """Counts them.
 
         Args:
-            network: whose choices all have the same number of alternatives.
+            network: in evaluation mode.
             policy: of the network.
             image: (1, 3, h, w), of the size that will be run.
         """
@@ -41,11 +40,10 @@ class PathCosts:
             policy_flops, state = _counted(policy.begin, image)
             rows = []
             for d, choice in enumerate(network.choices):
-                assert isinstance(choice, Choice)
                 step, (_, state) = _counted(policy.step, d, x, state)
                 policy_flops += step
                 rows.append([_counted(choice.run, a, x)[0] for a in range(choice.alternatives)])
-                x = choice(x)
+                x = choice.run(choice.alternatives - 1, x)
             head, _ = _counted(network.head, x)
         return cls(stem + head + policy_flops, policy_flops, torch.tensor(rows, dtype=torch.float64))
 

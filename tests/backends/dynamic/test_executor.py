@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from cascade.backends.dynamic.choice_network import SkippableResNet
+from cascade.backends.dynamic.choice_network import skippable
 from cascade.backends.dynamic.executor import Executor
 from cascade.backends.dynamic.path_costs import PathCosts
+from cascade.backends.networks.resnet import CifarResNet
 from cascade.routers.gates import ConvolutionalGates, OneShotPolicy, PathPolicy, RecurrentGate
 
 SIZE = 8
@@ -28,7 +29,7 @@ class FixedPaths(nn.Module):
 @pytest.fixture(scope="module")
 def network(settled):
     torch.manual_seed(0)
-    return settled(SkippableResNet(depth=14, width=4, classes=3), SIZE)
+    return skippable(settled(CifarResNet(depth=14, width=4, classes=3), SIZE))
 
 
 def masked(network, images, paths):
@@ -46,7 +47,7 @@ def test_every_path_of_a_small_network_gives_the_numbers_of_the_masked_reference
 
 
 def policies(network):
-    channels = [choice.block.residual[0].in_channels for choice in network.choices]
+    channels = [choice.channels for choice in network.choices]
     torch.manual_seed(2)
     return [
         RecurrentGate(channels, initial_bias=0.0),
