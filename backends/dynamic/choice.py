@@ -58,7 +58,7 @@ class SkipChoice(Choice):
 
     def __init__(self, block: nn.Module) -> None:
         self.block = block
-        self.channels = block.residual[0].in_channels  # type: ignore[index, union-attr, assignment]
+        self.channels = block.residual[0].in_channels  # type: ignore[index, union-attr]
 
     def run(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
         """Computes one alternative."""

@@ -81,6 +81,4 @@ def _run(choice: Choice, x: torch.Tensor, path: torch.Tensor) -> torch.Tensor:
 
 def _like(part: torch.Tensor, rows: int) -> torch.Tensor:
     """An empty tensor for more rows like these, channels-last as they are."""
-    return torch.empty(
-        (rows, *part.shape[1:]), dtype=part.dtype, device=part.device, memory_format=torch.channels_last
-    )
+    return torch.empty((rows, *part.shape[1:]), dtype=part.dtype, device=part.device, memory_format=torch.channels_last)

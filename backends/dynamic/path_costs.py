@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -10,6 +11,8 @@ from cascade.backends.dynamic.choice_network import ChoiceNetwork
 from cascade.routers.gates import PathPolicy
 
 __all__ = ["PathCosts"]
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class PathCosts:
         return self.fixed + self.alternatives[d, paths.cpu()].sum(dim=1)
 
 
-def _counted(function: Callable[..., torch.Tensor], *arguments: object) -> tuple[float, torch.Tensor]:
+def _counted(function: Callable[..., _Result], *arguments: object) -> tuple[float, _Result]:
     with FlopCounterMode(display=False) as counter:
         result = function(*arguments)
     return float(counter.get_total_flops()), result

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from cascade.routers.gates.path_policy import PathPolicy, against_zero
 
@@ -32,6 +33,7 @@ class ConvolutionalGates(PathPolicy):
     def begin(self, images: torch.Tensor) -> None:
         """Nothing: these gates have no memory."""
 
+    @override
     def step(self, d: int, features: torch.Tensor, state: None) -> tuple[torch.Tensor, None]:
         """Logits of skipping and running block ``d``."""
         return against_zero(self.gates[d](features)[:, 0]), None

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from cascade.routers.gates.path_policy import PathPolicy, against_zero
 
@@ -29,6 +30,7 @@ class OneShotPolicy(PathPolicy):
         logits: torch.Tensor = self.network(images)
         return logits
 
+    @override
     def step(self, d: int, features: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of skipping and running block ``d``."""
         return against_zero(state[:, d]), state

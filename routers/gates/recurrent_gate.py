@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from cascade.routers.gates.path_policy import PathPolicy, against_zero
 
@@ -40,6 +41,7 @@ class RecurrentGate(PathPolicy):
         zeros = self.output.weight.new_zeros(len(images), self.hidden)
         return zeros, zeros
 
+    @override
     def step(self, d: int, features: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Logits of skipping and running block ``d``."""
         projected = self.projections[str(features.shape[1])](features.mean(dim=(2, 3)))
