@@ -49,8 +49,13 @@ class ChoiceNetwork:
 class ResidualNetwork(Protocol):
     """A stem, residual blocks and a head."""
 
-    stem: nn.Module
-    blocks: nn.Sequential
+    @property
+    def stem(self) -> nn.Module:
+        """(n, 3, h, w) -> (n, c, h', w')."""
+
+    @property
+    def blocks(self) -> nn.Sequential:
+        """With a ``residual`` and a ``shortcut`` each."""
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
         """(n, c, h, w) of the last block -> (n, C) logits."""
