@@ -116,7 +116,7 @@ def test_all_code_is_in_a_package():
 
 BASE = {"cascade.errors", "cascade.prediction"}
 GATES = "cascade.routers.gates"
-"""The one package of the routers that may import torch; its gates are layers of networks, imported by backends alone."""
+"""The one package of the routers that may import torch: layers of networks, which backends alone import."""
 ALLOWED = {
     "cascade.routers": BASE | {"cascade.routers"},
     "cascade.calibration": BASE | {"cascade.routers", "cascade.calibration"},
