@@ -42,7 +42,8 @@ class PackedConvolution(nn.Module):
 
 def can_pack() -> bool:
     """Whether this build of PyTorch has oneDNN and the operators."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(available) and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
 
 
 def pack_convolutions(network: nn.Module) -> nn.Module:
