@@ -50,10 +50,11 @@ class DynamicBackend(TorchBackend):
         """Answers a batch: (n, ...) rows -> softmax of the logits, and the operations of each row's path.
 
         Raises:
-            RowsError: images of this size do not fit the network.
+            RowsError: images of this size do not fit the network, or a pixel is NaN or infinite.
         """
         with torch.inference_mode(), self._precision():
             images = self._tensor(rows)
+            _refuse_non_finite(rows)
             costs = self._path_costs(images[:1])
             outcome = self._executor.run(images)
             probabilities = torch.softmax(outcome.logits.float(), dim=1).cpu().numpy()
@@ -77,3 +78,12 @@ class DynamicBackend(TorchBackend):
                     f"images of {size} (channels, height, width) do not fit the network: {error}"
                 ) from error
         return self._costs[image.shape]
+
+
+def _refuse_non_finite(rows: np.ndarray) -> None:
+    """The ReLU of packed convolutions would make a 0 of a NaN, and an answer like any other of its row."""
+    if rows.dtype.kind != "f":
+        return
+    finite = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+    if not finite.all():
+        raise RowsError(f"row {int(np.argmin(finite))} holds a pixel that is NaN or infinite; leave such images out")
