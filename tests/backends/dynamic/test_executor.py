@@ -109,7 +109,9 @@ def test_random_paths_of_big_networks_give_the_numbers_of_the_masked_reference(s
     close(run(network, images, paths), reference)
     if can_pack():
         pack_convolutions(fold_norms(base.requires_grad_(False)))
-        torch.testing.assert_close(run(network, images, paths), reference, rtol=1e-3, atol=1e-3 * float(reference.std()))
+        torch.testing.assert_close(
+            run(network, images, paths), reference, rtol=1e-3, atol=1e-3 * float(reference.std())
+        )
 
 
 def policies(network):
