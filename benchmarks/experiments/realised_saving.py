@@ -246,8 +246,8 @@ def main(
                     result = race.run(batch, seconds, few, others) | {"network": name, "gate": gate}
                     found.append(result | {"policy_flops_share": race.costs.policy / race.costs.dense})
                     console.print(
-                        f"{name} {gate}{' few paths' if few else ''} batch {batch}: saved {result['saved_flops']:.3f} of "
-                        f"the operations, {result['saved_time']:.3f} of the time; realised "
+                        f"{name} {gate}{' few paths' if few else ''} batch {batch}: saved {result['saved_flops']:.3f} "
+                        f"of the operations, {result['saved_time']:.3f} of the time; realised "
                         + ", ".join(f"{way} {value['of_medians']:.3f}" for way, value in result["realised"].items())
                     )
     options = {"threads": threads, "seconds": seconds, "clock": "processor" if processor_time else "wall"}
