@@ -181,8 +181,8 @@ class Segment:
             here = pending.take(asked)
         confidence = stage.confidence(prediction, policy.routers[k], here.evidence)
         unsure = np.zeros(len(here), dtype=bool) if threshold is None else ~accepted(confidence, threshold)
-        cost = np.full(len(here), policy.cost[k]) if prediction.cost is None else prediction.cost
-        answers.put(here.places, Answers(prediction.answer, np.where(unsure, PENDING, k), confidence, cost))
+        stage_said = np.where(unsure, PENDING, k)
+        answers.put(here.places, Answers(prediction.answer, stage_said, confidence, policy.row_cost(k, prediction)))
         if asked is None:
             return pending.take(unsure)
         if pending.skips is not None:

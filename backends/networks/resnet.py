@@ -77,7 +77,10 @@ class CifarResNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Computes the layers."""
-        features: torch.Tensor = self.blocks(self.stem(x))
+        return self.classify(self.blocks(self.stem(x)))
+
+    def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """(n, c, h, w) features of the last block -> (n, C) logits."""
         logits: torch.Tensor = self.head(features.mean(dim=(2, 3)))
         return logits
 

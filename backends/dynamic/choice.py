@@ -1,0 +1,124 @@
+"""A place in a network where every row takes one of several alternatives."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cascade.backends.dynamic.feature_rows import add_rows, put_rows, runs, some_rows
+
+__all__ = ["Choice", "SkipChoice"]
+
+DENSE_SHARE = 0.93
+"""Share of the rows from which on a block is computed for all of them: docs/decisions/0012-paths.md."""
+
+RUN_BYTES = 2**18
+"""Size of a row's features from which on, on a processor, gathering it costs more than one more call of its block."""
+
+
+class Choice(ABC):
+    """One of the layers of a :class:`~cascade.backends.dynamic.choice_network.ChoiceNetwork`.
+
+    Alternatives are numbered by rising work; the last one is the whole layer. All of them map an input of one shape
+    to an output of one shape.
+
+    Attributes:
+        alternatives: their number A, at least 2.
+        channels: of the features that come to it.
+    """
+
+    alternatives: int
+    channels: int
+
+    @abstractmethod
+    def run(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
+        """Computes one alternative: (n, c, h, w) -> (n, c', h', w')."""
+
+    @abstractmethod
+    def is_identity(self, alternative: int) -> bool:
+        """Whether an alternative returns its input, so that there is nothing to compute."""
+
+    def route(self, x: torch.Tensor, rows: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Computes each row's own alternative, and nothing else.
+
+        Args:
+            x: (n, c, h, w), dense in memory; may be overwritten, and be part of the result.
+            rows: A int64 tensors on the device of ``x``: the rows of each alternative, every row in one of them.
+
+        Returns:
+            (n, c', h', w').
+        """
+        result = None
+        for alternative, mine in enumerate(rows):
+            if not len(mine) or self.is_identity(alternative):
+                continue
+            part = self.run(alternative, some_rows(x, mine))
+            if result is None:
+                result = x if part.shape[1:] == x.shape[1:] else part.new_empty((len(x), *part.shape[1:]))
+            put_rows(result, mine, part)
+        return x if result is None else result
+
+    def blend(self, x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Computes all alternatives of all rows and adds them up, for training and as a reference.
+
+        Args:
+            x: (n, c, h, w).
+            weights: (n, A); one-hot rows choose, and a gradient flows back to them.
+        """
+        parts = [self.run(alternative, x) for alternative in range(self.alternatives)]
+        scales: Sequence[torch.Tensor] = weights.to(x.dtype)[..., None, None, None].unbind(dim=1)
+        return torch.stack([scale * part for scale, part in zip(scales, parts, strict=True)]).sum(dim=0)
+
+
+class SkipChoice(Choice):
+    """A residual block that may be skipped: a skipped row takes the shortcut only.
+
+    Alternative 0 skips, alternative 1 runs the block.
+
+    Args:
+        block: with a ``residual`` that begins with a convolution, and a ``shortcut``, which is ``nn.Identity`` where
+            the shape stays; it computes the ReLU of their sum, and no feature that comes to it is negative.
+    """
+
+    alternatives = 2
+
+    def __init__(self, block: nn.Module) -> None:
+        self.block = block
+        self.channels = block.residual[0].in_channels  # type: ignore[index, union-attr]
+        self._keeps_shape = isinstance(block.shortcut, nn.Identity)
+
+    def run(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
+        """Computes one alternative."""
+        if alternative:
+            return self.block(x)  # type: ignore[no-any-return]
+        return x if self._keeps_shape else functional.relu(self._shortcut(x))
+
+    def is_identity(self, alternative: int) -> bool:
+        """Whether an alternative returns its input."""
+        return alternative == 0 and self._keeps_shape
+
+    def route(self, x: torch.Tensor, rows: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Adds the residuals of the rows that run to the shortcuts of all: no row has to be put back.
+
+        Small features are gathered; large ones are run where they are, neighbours together.
+        """
+        skipped, kept = rows
+        if len(kept) >= DENSE_SHARE * len(x):
+            residual = self._residual(x).index_fill_(0, skipped, 0)
+            return residual.add_(self._shortcut(x)).relu_()
+        result = self._shortcut(x)
+        if x.device.type == "cpu" and x[0].nbytes >= RUN_BYTES:
+            for run in runs(kept):
+                result[run].add_(self._residual(x[run]))
+                if self._keeps_shape:
+                    result[run].relu_()
+            return result if self._keeps_shape else result.relu_()
+        return add_rows(result, kept, self._residual(some_rows(x, kept))).relu_()
+
+    def _residual(self, x: torch.Tensor) -> torch.Tensor:
+        return self.block.residual(x)  # type: ignore[no-any-return, operator]
+
+    def _shortcut(self, x: torch.Tensor) -> torch.Tensor:
+        return self.block.shortcut(x)  # type: ignore[no-any-return, operator]

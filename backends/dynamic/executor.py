@@ -1,0 +1,116 @@
+"""Runs a batch in which every row has its own path, and computes nothing else."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cascade.backends.dynamic.choice import Choice
+from cascade.backends.dynamic.choice_network import ChoiceNetwork
+from cascade.routers.gates import PathPolicy
+
+__all__ = ["Executor", "Outcome"]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a batch came to.
+
+    Attributes:
+        logits: (n, C).
+        paths: (n, D) int64, the alternative that each row took at each choice; in the memory of the processor.
+    """
+
+    logits: torch.Tensor
+    paths: torch.Tensor
+
+
+class Executor:
+    """Runs a network along the paths that a policy chooses.
+
+    At each choice the rows of each alternative are gathered, run together, and put back
+    (:meth:`~cascade.backends.dynamic.choice.Choice.route`). An alternative that returns its input costs nothing; one
+    that all rows take is run without gathering.
+
+    Tensors are sized by the processor, so it has to know the paths. Those of a policy that decides everything at once
+    come from the device once, and the indices of all choices go there once; for gates inside the network the processor
+    waits at every choice.
+
+    Args:
+        network: in evaluation mode.
+        policy: in evaluation mode; its weights do not change any more.
+        price: what a choice's dearer alternatives must be worth, in units of the policy's logits: it is taken off
+            the logit of every alternative but the first. 0 is the policy as it was trained, above 0 is cheaper.
+    """
+
+    def __init__(self, network: ChoiceNetwork, policy: PathPolicy, price: float = 0.0) -> None:
+        self.network = network
+        self.policy = policy
+        self.price = price
+        self._scorer = policy.scorer()
+
+    def run(self, images: torch.Tensor) -> Outcome:
+        """Runs a batch: (n, 3, h, w), n >= 0."""
+        with torch.inference_mode():
+            x = self.network.stem(images)
+            if self.policy.looks_at_features:
+                x, paths = self._find(images, x)
+            else:
+                paths = self._chosen(self.policy.whole(images).float().cpu().numpy())
+                x = self._follow(x, paths)
+            return Outcome(self.network.head(x), torch.from_numpy(paths))
+
+    def _follow(self, x: torch.Tensor, paths: np.ndarray) -> torch.Tensor:
+        """Runs paths that are known: (n, c, h, w), (n, D)."""
+        choices = self.network.choices
+        for choice, (only, rows) in zip(choices, _routes(paths, choices, x.device), strict=True):
+            x = choice.route(x, rows) if only is None else _run(choice, only, x)
+        return x
+
+    def _find(self, images: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
+        """Asks for the next step of the paths at every choice, and takes it; returns features and paths."""
+        state = self._scorer.begin(images)
+        paths = np.empty((len(x), len(self.network.choices)), dtype=np.int64)
+        changed = True
+        for d, choice in enumerate(self.network.choices):
+            logits, state = self._scorer.step(d, x, state, changed)
+            paths[:, d] = self._chosen(logits)
+            ((only, rows),) = _routes(paths[:, d : d + 1], (choice,), x.device)
+            changed = only is None or not choice.is_identity(only)
+            x = choice.route(x, rows) if only is None else _run(choice, only, x)
+        return x, paths
+
+    def _chosen(self, logits: np.ndarray) -> np.ndarray:
+        """(..., A) -> (...) int64, the best alternative; of equal ones the dearest, and that where a logit is NaN."""
+        last = logits.shape[-1] - 1
+        if self.price:
+            logits = logits.copy()
+            logits[..., 1:] -= self.price
+        return np.asarray(last - logits[..., ::-1].argmax(axis=-1))
+
+
+def _routes(
+    paths: np.ndarray, choices: Sequence[Choice], device: torch.device
+) -> Iterator[tuple[int | None, Sequence[torch.Tensor]]]:
+    """Of each choice: the alternative that all rows take, or ``None`` and the rows of each alternative.
+
+    Args:
+        paths: (n, D) int64.
+        choices: D of them.
+        device: of the indices; they go there at once.
+    """
+    if len(paths) <= 1:
+        yield from ((int(only), ()) for only in (paths[0] if len(paths) else [0] * len(choices)))
+        return
+    order = torch.from_numpy(np.argsort(paths.T, axis=1, kind="stable")).to(device)
+    for d, choice in enumerate(choices):
+        counts = np.bincount(paths[:, d], minlength=choice.alternatives).tolist()
+        if max(counts) == len(paths):
+            yield counts.index(len(paths)), ()
+        else:
+            yield None, order[d].split_with_sizes(counts)
+
+
+def _run(choice: Choice, alternative: int, x: torch.Tensor) -> torch.Tensor:
+    return x if choice.is_identity(alternative) else choice.run(alternative, x)
