@@ -72,21 +72,22 @@ class Hop:
         run = self._run_by_reference if large else self._run_by_value
         try:
             answers: Answers = await _result(run.remote(rows, policy.to_json(), evidence, timeout_s))
-            return answers
         except CascadeError:
             raise
         except Exception:
             logger.warning("%s cannot be reached, asking it once more", self._name, exc_info=True)
+        else:
+            return answers
         remaining = deadline - loop.time()
         if remaining <= 0:
             raise DeadlineExceeded(f"no time is left to ask {self._name} again")
         try:
             answers = await _result(run.remote(rows, policy.to_json(), evidence, remaining))
-            return answers
         except CascadeError:
             raise
         except Exception as error:
             raise Unavailable(f"{self._name} cannot be reached; try again later") from error
+        return answers
 
 
 async def _result(response: Any) -> Any:
