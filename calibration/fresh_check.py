@@ -27,7 +27,7 @@ class Finding:
     """A claim of the policy, and what fresh rows say of it.
 
     Attributes:
-        claim: a target such as "target_accuracy", or "rate of rows forwarded by NAME".
+        claim: a target such as "target_accuracy", or "rows forwarded by NAME".
         claimed: the target's value, or the rate at calibration.
         observed: the same on the fresh rows.
         test: name of the test.
@@ -209,7 +209,7 @@ def _rate_findings(stages: tuple[str, ...], known: np.ndarray, seen: np.ndarray,
         p_value = _fisher(now, rows_seen, before, rows_known)
         extreme = min(_fisher(count, rows_seen, before, rows_known) for count in (0, rows_seen))
         verdict: Verdict = "broken" if p_value <= level else "too few rows" if extreme > level else "not refuted"
-        claim = f"rate of rows forwarded by {name}"
+        claim = f"rows forwarded by {name}"
         yield Finding(claim, before / rows_known, now / rows_seen, RATE_TEST, p_value, verdict)
 
 

@@ -10,6 +10,7 @@ from cascade.cli.check import check
 from cascade.cli.collect import collect
 from cascade.cli.data import data
 from cascade.cli.evaluate import evaluate
+from cascade.cli.explain import explain
 from cascade.cli.plan import plan
 from cascade.cli.report import report
 from cascade.cli.search import search
@@ -25,6 +26,7 @@ app.command()(collect)
 app.command()(calibrate)
 app.command()(search)
 app.command()(evaluate)
+app.command()(explain)
 app.command()(report)
 app.command()(plan)
 app.command()(serve)
