@@ -5,6 +5,7 @@ import sys
 import typer
 
 from cascade.cli.bench import bench
+from cascade.cli.build import build
 from cascade.cli.calibrate import calibrate
 from cascade.cli.check import check
 from cascade.cli.collect import collect
@@ -30,6 +31,7 @@ app.command()(explain)
 app.command()(report)
 app.command()(plan)
 app.command()(serve)
+app.command()(build)
 app.command()(bench)
 app.command()(train)
 app.command()(data)

@@ -38,7 +38,9 @@ LEAST_STUCK_S = 60.0
 
 
 def segment_name(config: CascadeConfig, index: int) -> str:
-    """Name of the deployment of segment ``index`` >= 1."""
+    """Name of the deployment of a segment; the first one is the gateway."""
+    if index == 0:
+        return "gateway"
     return "-".join(["segment", *(stage.name for stage in config.segments[index])])
 
 
