@@ -16,6 +16,7 @@ from cascade.cli.plan import plan
 from cascade.cli.report import report
 from cascade.cli.search import search
 from cascade.cli.serve import serve
+from cascade.cli.status import status
 from cascade.cli.train import train
 from cascade.errors import CascadeError, InputError
 
@@ -32,6 +33,7 @@ app.command()(report)
 app.command()(plan)
 app.command()(serve)
 app.command()(build)
+app.command()(status)
 app.command()(bench)
 app.command()(train)
 app.command()(data)

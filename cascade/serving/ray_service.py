@@ -34,7 +34,7 @@ POD_BYTES = 4 * GIB  # of Ray and the libraries, beside what an actor asks for
 HEAD_BYTES = 4 * GIB
 USER = 1000  # of the images rayproject/ray
 GRACE_S = 15
-RAYLET_HEALTHY = "wget --tries 1 -T 5 -q -O- http://localhost:52365/api/local_raylet_healthz | grep success"
+RAY_AGENT_PORT = 52365
 
 Manifest = dict[str, Any]
 
@@ -234,8 +234,9 @@ def _worker_group(group: _Group, serving: ServingConfig, image: str, secrets: _S
     volumes: list[Manifest] = []
     if group.name == "gateway":
         container["env"] += secrets.env
-        container["volumeMounts"] = secrets.mounts
         volumes = secrets.volumes
+        if volumes:
+            container["volumeMounts"] = secrets.mounts
     if serving.listener == "serve":
         container["ports"] = _ports(serving)  # and the operator asks Ray Serve's proxy whether it is ready
     elif group.listens:
@@ -244,7 +245,7 @@ def _worker_group(group: _Group, serving: ServingConfig, image: str, secrets: _S
     else:
         # In place of the operator's own, which waits for a proxy of Ray Serve.
         container["readinessProbe"] = {
-            "exec": {"command": ["bash", "-c", RAYLET_HEALTHY]},
+            "httpGet": {"path": "/api/local_raylet_healthz", "port": RAY_AGENT_PORT},
             "periodSeconds": 10,
             "timeoutSeconds": 6,
             "failureThreshold": 3,
