@@ -100,17 +100,17 @@ class FrontierPiece:
     gain: tuple[float, float]
 
 
+@dataclass(frozen=True)
 class _AskedRow:
     """A row that every stage was asked about, once.
 
-    Args:
+    Attributes:
         stages: K stages.
-        row: (1, ...).
+        predictions: K, of one row each.
     """
 
-    def __init__(self, stages: Sequence[Stage], row: np.ndarray) -> None:
-        self.stages = stages
-        self.predictions: list[Prediction] = [stage.predict(row) for stage in stages]
+    stages: Sequence[Stage]
+    predictions: Sequence[Prediction]
 
     def confidence(self, policy: Policy) -> np.ndarray:
         """(1, K) as the policy's routers give it when every stage is asked."""
@@ -154,7 +154,7 @@ def explain(
         ScoreTableError: the table is of other stages, or its scores are not enough for the first policy's routers.
     """
     names = [stage.name for stage in stages]
-    asked = _AskedRow(stages, row)
+    asked = _AskedRow(stages, [stage.predict(row) for stage in stages])
     explanations = [_explanation(asked, check_policy(policy, names)) for policy in policies]
     if table is None:
         return explanations, []

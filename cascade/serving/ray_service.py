@@ -116,7 +116,7 @@ def ray_service(config: CascadeConfig, arguments: ServeArguments, image: str, fo
     arguments = arguments.model_copy(update=changes)
     serving = serving.model_copy(update=changes)
     groups = _groups(config)
-    secrets = _Secrets(service_name(config.name), serving, folder, PurePosixPath(arguments.config).parent)
+    secrets = _Secrets.of(service_name(config.name), serving, folder, PurePosixPath(arguments.config).parent)
     spec: Manifest = {
         "serveConfigV2": yaml.safe_dump(_pinned(serve_config(config, arguments), groups), sort_keys=False),
         "rayClusterConfig": {
@@ -169,45 +169,61 @@ def _pinned(config: Manifest, groups: list[_Group]) -> Manifest:
     return config
 
 
+@dataclass(frozen=True)
 class _Secrets:
-    """Keys and certificates: variables and files that gateways get from Secrets.
+    """What gateways get from Secrets.
 
-    Args:
-        name: of the RayService, which the names of the Secrets begin with.
-        serving: names variables and files.
-        here: folder of the configuration.
-        there: the same in the image.
-
-    Raises:
-        ConfigError: a file lies beside the configuration, which a mounted Secret would hide.
+    Attributes:
+        env: variables with keys.
+        volumes: a Secret each.
+        mounts: where they are.
     """
 
-    def __init__(self, name: str, serving: ServingConfig, here: Path, there: PurePosixPath) -> None:
-        variables = filter(None, (serving.keys_env, serving.admin_keys_env))
-        self.env = [
-            {"name": each, "valueFrom": {"secretKeyRef": {"name": f"{name}-keys", "key": each}}}
-            for each in dict.fromkeys(variables)
+    env: list[Manifest]
+    volumes: list[Manifest]
+    mounts: list[Manifest]
+
+    @classmethod
+    def of(cls, name: str, serving: ServingConfig, here: Path, there: PurePosixPath) -> "_Secrets":
+        """Those for the variables and files that a configuration names.
+
+        Args:
+            name: of the RayService, which the names of the Secrets begin with.
+            serving: the configuration.
+            here: its folder.
+            there: the same in the image.
+
+        Raises:
+            ConfigError: a file lies beside the configuration, which a mounted Secret would hide.
+        """
+        variables = dict.fromkeys(filter(None, (serving.keys_env, serving.admin_keys_env)))
+        env = [
+            {"name": each, "valueFrom": {"secretKeyRef": {"name": f"{name}-keys", "key": each}}} for each in variables
         ]
-        self.volumes: list[Manifest] = []
-        self.mounts: list[Manifest] = []
-        keys = ("keys_file", "admin_keys_file", "tls_certificate", "tls_key", "tls_client_ca")
-        folders: dict[PurePosixPath, str] = {}
-        for key in keys:
-            file: Path | None = getattr(serving, key)
-            if file is None:
-                continue
-            place = there / file.relative_to(here).as_posix() if file.is_relative_to(here) else PurePosixPath(file)
-            if place.parent == there:
-                raise ConfigError(
-                    f"serving.{key} is {file.name!r}, beside the configuration; put it into a folder of its own, such "
-                    f"as secrets/{file.name}, which a Secret can be mounted at"
-                )
-            folders.setdefault(place.parent, key)
-        for number, place in enumerate(folders):
-            volume = f"secret-{number}"
-            secret = {"secretName": service_name(f"{name}-{place.name}"), "defaultMode": 0o440}
-            self.volumes.append({"name": volume, "secret": secret})
-            self.mounts.append({"name": volume, "mountPath": str(place), "readOnly": True})
+        volumes: list[Manifest] = []
+        mounts: list[Manifest] = []
+        for number, folder in enumerate(_secret_folders(serving, here, there)):
+            secret = {"secretName": service_name(f"{name}-{folder.name}"), "defaultMode": 0o440}
+            volumes.append({"name": f"secret-{number}", "secret": secret})
+            mounts.append({"name": f"secret-{number}", "mountPath": str(folder), "readOnly": True})
+        return cls(env, volumes, mounts)
+
+
+def _secret_folders(serving: ServingConfig, here: Path, there: PurePosixPath) -> list[PurePosixPath]:
+    """Folders of keys and certificates, in the image."""
+    folders: dict[PurePosixPath, None] = {}
+    for key in ("keys_file", "admin_keys_file", "tls_certificate", "tls_key", "tls_client_ca"):
+        file: Path | None = getattr(serving, key)
+        if file is None:
+            continue
+        place = there / file.relative_to(here).as_posix() if file.is_relative_to(here) else PurePosixPath(file)
+        if place.parent == there:
+            raise ConfigError(
+                f"serving.{key} is {file.name!r}, beside the configuration; put it into a folder of its own, such as "
+                f"secrets/{file.name}, which a Secret can be mounted at"
+            )
+        folders[place.parent] = None
+    return list(folders)
 
 
 def _ports(serving: ServingConfig) -> list[Manifest]:

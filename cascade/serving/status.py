@@ -123,11 +123,11 @@ def served_status(url: str, key: str | None = None, authority: Path | None = Non
     site = _Site(url, key, authority)
     status = CascadeStatus(site.url)
     code, content = site.get("/health")
-    if code != 200 or not isinstance(content, dict):
-        reason = content if code == 0 else f"/health was answered with {code}"
+    if code != 200 or not isinstance(content, dict) or "name" not in content:
+        reason = content if code == 0 else f"to /health it said {code}, {str(content)[:LONGEST_MESSAGE]!r}"
         status.problems.append(f"{site.url} does not answer as a cascade does: {reason}")
         return status
-    status.live, status.name = True, content.get("name")
+    status.live, status.name = True, str(content["name"])
     code, content = site.get("/v2/health/ready")
     status.ready = code == 200
     if not status.ready:

@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from serving_process import free_port
-from sleeping_cascade import make_rows, write_sleeping_cascade
+
+from cascade.calibration import Policy
 
 pytestmark = [
     pytest.mark.serve,
@@ -39,10 +41,46 @@ def cluster(tmp_path_factory):
             yield nodes
 
 
+CONFIG = """
+name: deployed
+rows: {shape: [1], dtype: int64}
+stages:
+  - name: small
+    backend: {type: custom, object: "deployed_model:Model", arguments: {sure: false}}
+    deployment: {ray_actor_options: {num_cpus: 0.5}}
+  - name: big
+    backend: {type: custom, object: "deployed_model:Model", arguments: {sure: true}}
+    deployment: {num_replicas: 2, ray_actor_options: {num_cpus: 0.5}}
+"""
+MODULE = '''
+"""A model beside the config: right only where replicas have the environment that a cascade wants."""
+
+import os
+
+import numpy as np
+
+from cascade.prediction import Prediction
+from cascade.serving.cluster import REPLICAS_ENVIRONMENT
+
+
+class Model:
+    def __init__(self, sure):
+        self.sure = sure
+
+    def predict(self, rows):
+        as_wanted = all(os.environ.get(name) == value for name, value in REPLICAS_ENVIRONMENT.items())
+        answer = rows[:, 0] % 4 if as_wanted else np.full(len(rows), 9)
+        return Prediction(answer, confidence=np.where((rows[:, 0] % 2 == 0) | self.sure, 0.9, 0.6))
+'''
+
+
 @pytest.fixture(scope="module")
 def config_path(tmp_path_factory):
-    serving = f"port: {free_port()}"
-    return write_sleeping_cascade(tmp_path_factory.mktemp("deployed"), "deployed", replicas=2, serving=serving)
+    folder = tmp_path_factory.mktemp("deployed")
+    (folder / "deployed_model.py").write_text(MODULE)
+    (folder / "config.yaml").write_text(f"{CONFIG}serving: {{port: {free_port()}}}\n")
+    Policy.from_thresholds(("small", "big"), np.array([0.8])).save(folder / "policy.json")
+    return folder / "config.yaml"
 
 
 def serve(cluster, *arguments):
@@ -78,7 +116,7 @@ def test_serve_deploy_takes_the_file_and_status_tells_how_it_is(run, cluster, co
     found = [(each["name"], each["status"], each["replicas"], each["wanted"]) for each in told["deployments"]]
     assert found == [("gateway", "HEALTHY", {"RUNNING": 1}, 1), ("segment-big", "HEALTHY", {"RUNNING": 2}, 2)]
     first = list(range(8))
-    answer = httpx.post(f"{told['url']}/predict", json={"rows": make_rows(first, 1).tolist()}, timeout=20).json()
+    answer = httpx.post(f"{told['url']}/predict", json={"rows": [[row] for row in first]}, timeout=20).json()
     assert answer["answer"] == [row % 4 for row in first]
     assert answer["stage"] == ["big" if row % 2 else "small" for row in first]
     assert told["policy_version"] == answer["policy_version"]

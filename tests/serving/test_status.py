@@ -118,8 +118,10 @@ def test_a_cascade_that_is_not_ready_or_not_there_exits_with_5(run, config):
     assert (result.code, result.json["live"], result.json["ready"]) == (5, True, False)
     gone = run("status", f"http://127.0.0.1:{free_port()}", "--json")
     assert (gone.code, gone.json["live"]) == (5, False)
-    with answering({"ok": True}, 404) as (url, _):
-        assert "404" in run("status", url).err
+    for other, code in (({"ok": True}, 404), ({"status": "ok"}, 200), ([], 200), (b"<html>", 302)):
+        with answering(other, code) as (url, _):
+            result = run("status", url)
+        assert (result.code, str(code) in result.err) == (5, True), result.err
 
 
 def test_a_configuration_tells_where_to_ask_and_which_policy_is_expected(run, config, config_path, tmp_path):
