@@ -90,7 +90,9 @@ class DropPromise:
     of independent Bernoulli variables, so its distribution is unimodal with a mode less than 1 from its mean (Darroch,
     "On the distribution of the number of successes in independent trials", Ann. Math. Statist. 35, 1964): below it
     P(T <= t) rises with q, and the p-value at an upper confidence bound of q, plus that bound's risk, is valid (Berger
-    and Boos, "P values maximized over a confidence set for the nuisance parameter", JASA 89, 1994).
+    and Boos, "P values maximized over a confidence set for the nuisance parameter", JASA 89, 1994). Where q may exceed
+    1/2, the p-value is Hoeffding's bound, which holds for every q ("Probability inequalities for sums of bounded random
+    variables", JASA 58, 1963, theorem 1).
 
     Attributes:
         most: in [0, 1]; in [-1, 1] for the mirrored test, to which all of this applies as well.
@@ -122,7 +124,9 @@ class DropPromise:
         n, total, changed = len(outcome), int(outcome.sum()), int(np.count_nonzero(outcome))
         share = float(betaincinv(changed + 1, n - changed, 1 - self.nuisance_risk)) if changed < n else 1.0
         share = max(share, abs(self.most))
-        if share > 0.5 or share == 0 or total > (n - 1) * self.most - 2:
+        if share > 0.5:
+            return min(1.0, self._bound(total / n, n) + self.nuisance_risk)
+        if share == 0 or total > (n - 1) * self.most - 2:
             return 1.0
         # Counts far from their mean together weigh less than the rounding, which is added as well.
         half = 10 * np.sqrt(n * share * (1 - share)) + 10
@@ -134,6 +138,13 @@ class DropPromise:
         below = np.where(worse < 0, 0.0, bdtr(np.clip(worse, 0, counts), counts, (1 + self.most / share) / 2))
         rest = max(0.0, 1.0 - float(weight.sum()))
         return min(1.0, float((weight * below).sum()) + rest + self.nuisance_risk)
+
+    def _bound(self, mean: float, n: int) -> float:
+        """Of the probability that the mean of n outcomes is no larger than this one."""
+        from scipy.special import rel_entr
+
+        seen, least = (1 + mean) / 2, (1 + self.most) / 2
+        return float(np.exp(-n * (rel_entr(seen, least) + rel_entr(1 - seen, 1 - least)))) if seen < least else 1.0
 
     def p_value_kept(self, outcome: np.ndarray) -> float:
         """E D <= most is E(-D) >= -most."""

@@ -72,6 +72,24 @@ def test_a_policy_that_clearly_keeps_its_promise_is_borne_out_and_counts_are_rig
     assert check.conclusion == "nothing contradicts the policy"
 
 
+def test_a_cascade_that_has_nothing_to_do_with_its_last_stage_any_more_is_noticed():
+    rng = np.random.default_rng(10)
+    policy = calibrate(draw(rng, 2000), max_accuracy_drop=0.01)
+    fresh = draw(rng, 200)
+    broken = fresh.prediction.copy()
+    broken[:, :2] = 7
+    sure = np.maximum(fresh.confidence, [1.0, 0.0, 0.0])
+    check = check_fresh(replace(fresh, prediction=broken, confidence=sure), policy)
+    assert check.broken[0].claim == "max_accuracy_drop"
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: next(iter(target)))
+def test_a_few_hundred_rows_are_not_too_few(target):
+    rng = np.random.default_rng(11)
+    check = check_fresh(draw(rng, 200), calibrate(draw(rng, 2000), **target))
+    assert "too few rows" not in {finding.verdict for finding in check.findings}
+
+
 def test_from_few_rows_nothing_is_concluded():
     rng = np.random.default_rng(4)
     policy = calibrate(draw(rng, 2000), max_accuracy_drop=0.03)

@@ -25,7 +25,9 @@ def test_a_broken_promise_of_gain_is_borne_out_with_probability_delta_at_most(me
     assert errors <= most_errors(LEVEL, SAMPLES)
 
 
-@pytest.mark.parametrize(("drop", "changed", "rows"), [(0.02, 0.05, 800), (0.0, 0.04, 800), (0.01, 0.4, 300)])
+@pytest.mark.parametrize(
+    ("drop", "changed", "rows"), [(0.02, 0.05, 800), (0.0, 0.04, 800), (0.01, 0.4, 300), (0.1, 0.5, 60), (0.1, 0.8, 60)]
+)
 def test_a_broken_promise_of_drop_is_borne_out_with_probability_delta_at_most(drop, changed, rows):
     rng = np.random.default_rng(2)
     shares = [(changed - drop) / 2, 1 - changed, (changed + drop) / 2]
@@ -58,7 +60,7 @@ def test_a_kept_promise_is_refuted_with_probability_delta_at_most():
     rng = np.random.default_rng(6)
     gains = (rng.random((SAMPLES, 300)) < 0.9).astype(float)
     assert sum(GainPromise(0.9).p_value_kept(outcome) <= LEVEL for outcome in gains) <= most_errors(LEVEL, SAMPLES)
-    for drop, changed in ((0.02, 0.05), (0.0, 0.04), (0.01, 0.4)):
+    for drop, changed in ((0.02, 0.05), (0.0, 0.04), (0.01, 0.4), (0.1, 0.5), (0.1, 0.8)):
         drops = rng.choice(
             [-1.0, 0.0, 1.0], p=[(changed - drop) / 2, 1 - changed, (changed + drop) / 2], size=(SAMPLES, 300)
         )
@@ -73,6 +75,7 @@ def test_promises_that_are_clearly_broken_are_refuted():
     rng = np.random.default_rng(7)
     assert GainPromise(0.9).p_value_kept((rng.random(2000) < 0.8).astype(float)) < 1e-6
     assert DropPromise(0.02).p_value_kept(rng.choice([-1.0, 0.0, 1.0], p=[0.02, 0.9, 0.08], size=2000)) < 0.01
+    assert DropPromise(0.02).p_value_kept(rng.choice([-1.0, 0.0, 1.0], p=[0.1, 0.2, 0.7], size=200)) < 0.01
     assert CostPromise(10.0, 37.0).p_value_kept(rng.choice([10.0, 20.0], size=2000)) < 1e-6
 
 
