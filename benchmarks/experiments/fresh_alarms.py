@@ -4,7 +4,8 @@
 
 For every synthetic family, target, and number of rows: policies are calibrated on independent samples, and each is
 checked on a fresh sample. From the same population an alarm is in vain, and its share must be at most delta but for
-three standard errors of the simulation. From a population in which the rows that the first stage gets wrong are twice
+three standard errors of the simulation (policies whose promise never held, at most a share delta, are counted as
+well, and their alarms are right). From a population in which the rows that the first stage gets wrong are twice
 as frequent, the share of alarms is the power of the check.
 """
 
