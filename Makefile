@@ -64,6 +64,7 @@ bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve  ## serv
 simulate: .venv/installed-dev  ## the simulations of benchmarks/results again (about an hour)
 	$(BIN)/python benchmarks/experiments/validity.py
 	$(BIN)/python benchmarks/experiments/tightness.py
+	$(BIN)/python benchmarks/experiments/fresh_alarms.py
 
 clean:  ## remove .venv and what the demo wrote
 	rm -rf .venv demo build dist *.egg-info

@@ -11,7 +11,7 @@ from cascade.backends.config import BackendConfig
 from cascade.errors import ConfigError
 from cascade.yaml_files import load_yaml_model
 
-__all__ = ["CascadeConfig", "RouterConfig", "RowsConfig", "ServingConfig", "StageConfig"]
+__all__ = ["CascadeConfig", "RouterConfig", "RowsConfig", "ServingConfig", "StageConfig", "VariableName"]
 
 KIB = 1 << 10
 MIB = 1 << 20

@@ -26,13 +26,17 @@ class RayNodes:
 
     Args:
         folder: for logs.
+        dashboard: whether the head has a dashboard, which "serve deploy" speaks to.
 
     Attributes:
         environment: variables with which a process joins this cluster.
+        dashboard_url: of the dashboard, where there is one.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, dashboard: bool = False) -> None:
         self._folder = folder
+        self._dashboard_port = free_port() if dashboard else None
+        self.dashboard_url = f"http://127.0.0.1:{self._dashboard_port}"
         self._port = free_port()
         # Ray guards its ports with a token; all nodes and clients need the same.
         self.environment = {
@@ -45,7 +49,7 @@ class RayNodes:
 
     def __enter__(self) -> Self:
         try:
-            self._start("--head", f"--port={self._port}", "--include-dashboard=false")
+            self._start("--head", f"--port={self._port}", *self._dashboard_options())
             self._start(f"--address={self.environment['RAY_ADDRESS']}")
         except BaseException:
             self._stop()
@@ -83,6 +87,13 @@ class RayNodes:
                 process.kill()
         self._nodes[1].wait()
         return names
+
+    def _dashboard_options(self) -> list[str]:
+        if self._dashboard_port is None:
+            return ["--include-dashboard=false"]
+        address = ["--dashboard-host=127.0.0.1", f"--dashboard-port={self._dashboard_port}"]
+        # Its agents have a port of their own, which the Ray of somebody else may use.
+        return ["--include-dashboard=true", *address, f"--dashboard-agent-listen-port={free_port()}"]
 
     def _start(self, *options: str) -> None:
         """Starts a node, and waits until it has said so."""

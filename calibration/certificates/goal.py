@@ -12,7 +12,7 @@ from cascade.calibration.search.best_thresholds import Target
 from cascade.calibration.search.frontier import OperatingPoint
 from cascade.routers import answering_stage
 
-__all__ = ["Goal"]
+__all__ = ["QUANTITIES", "Goal"]
 
 # Standard errors of the difference between the mean cost on the rows that propose and on those that test: a betting
 # test then passes nearly always. With 2 it failed more often, with 3 tight budgets leave little to propose.

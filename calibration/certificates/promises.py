@@ -1,10 +1,11 @@
 """Promises about a cascade, and tests of whether held-out rows bear them out.
 
-Each promise is a statement about means over the rows that will come. Its null hypothesis is that it is broken; a small
-p-value on rows that had no part in the choice of the thresholds is evidence that it holds.
+Each promise is a statement about means over the rows that will come. To certify it, the null hypothesis is that it is
+broken; a small p-value on rows that had no part in the choice of the thresholds is evidence that it holds. To watch
+over it later, the null hypothesis is that it is kept: the same test, mirrored.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +41,9 @@ class Promise(Protocol):
     def p_value(self, outcome: np.ndarray) -> float:
         """Of the hypothesis that the promise is broken; valid at every n: P(p_value <= delta) <= delta if it is."""
 
+    def p_value_kept(self, outcome: np.ndarray) -> float:
+        """Of the hypothesis that the promise is kept; as valid."""
+
 
 @dataclass(frozen=True)
 class GainPromise:
@@ -69,6 +73,12 @@ class GainPromise:
         gained = int(outcome.sum())
         return 1.0 if gained == 0 else float(bdtrc(gained - 1, len(outcome), self.least))
 
+    def p_value_kept(self, outcome: np.ndarray) -> float:
+        """P(at most as many gains) if the mean gain were ``least``."""
+        from scipy.special import bdtr
+
+        return float(bdtr(int(outcome.sum()), len(outcome), self.least))
+
 
 @dataclass(frozen=True)
 class DropPromise:
@@ -80,10 +90,12 @@ class DropPromise:
     of independent Bernoulli variables, so its distribution is unimodal with a mode less than 1 from its mean (Darroch,
     "On the distribution of the number of successes in independent trials", Ann. Math. Statist. 35, 1964): below it
     P(T <= t) rises with q, and the p-value at an upper confidence bound of q, plus that bound's risk, is valid (Berger
-    and Boos, "P values maximized over a confidence set for the nuisance parameter", JASA 89, 1994).
+    and Boos, "P values maximized over a confidence set for the nuisance parameter", JASA 89, 1994). Where q may exceed
+    1/2, the p-value is Hoeffding's bound, which holds for every q ("Probability inequalities for sums of bounded random
+    variables", JASA 58, 1963, theorem 1).
 
     Attributes:
-        most: in [0, 1].
+        most: in [0, 1]; in [-1, 1] for the mirrored test, to which all of this applies as well.
         delta: level that the test is tuned to; the p-value is valid at every level.
     """
 
@@ -111,8 +123,10 @@ class DropPromise:
 
         n, total, changed = len(outcome), int(outcome.sum()), int(np.count_nonzero(outcome))
         share = float(betaincinv(changed + 1, n - changed, 1 - self.nuisance_risk)) if changed < n else 1.0
-        share = max(share, self.most)
-        if share > 0.5 or share == 0 or total > (n - 1) * self.most - 2:
+        share = max(share, abs(self.most))
+        if share > 0.5:
+            return min(1.0, self._bound(total / n, n) + self.nuisance_risk)
+        if share == 0 or total > (n - 1) * self.most - 2:
             return 1.0
         # Counts far from their mean together weigh less than the rounding, which is added as well.
         half = 10 * np.sqrt(n * share * (1 - share)) + 10
@@ -124,6 +138,17 @@ class DropPromise:
         below = np.where(worse < 0, 0.0, bdtr(np.clip(worse, 0, counts), counts, (1 + self.most / share) / 2))
         rest = max(0.0, 1.0 - float(weight.sum()))
         return min(1.0, float((weight * below).sum()) + rest + self.nuisance_risk)
+
+    def _bound(self, mean: float, n: int) -> float:
+        """Of the probability that the mean of n outcomes is no larger than this one."""
+        from scipy.special import rel_entr
+
+        seen, least = (1 + mean) / 2, (1 + self.most) / 2
+        return float(np.exp(-n * (rel_entr(seen, least) + rel_entr(1 - seen, 1 - least)))) if seen < least else 1.0
+
+    def p_value_kept(self, outcome: np.ndarray) -> float:
+        """E D <= most is E(-D) >= -most."""
+        return replace(self, most=-self.most).p_value(-outcome)
 
 
 @dataclass(frozen=True)
@@ -166,3 +191,7 @@ class CostPromise:
         stake = np.minimum(np.sqrt(2 * np.log(1 / self.delta) / (before * len(scaled))), 0.75 / (1 - bound))
         wealth = np.cumsum(np.log1p(stake * (bound - scaled)))
         return float(min(1.0, np.exp(-wealth.max(initial=0.0))))
+
+    def p_value_kept(self, outcome: np.ndarray) -> float:
+        """A mean cost of at most ``most`` is one of at least ``highest - most`` below the highest."""
+        return replace(self, most=self.highest - self.most).p_value(self.highest - outcome)

@@ -1,15 +1,24 @@
-"""``cascade check``: whether config, models, policy and score table fit each other."""
+"""``cascade check``: whether config, models, policy, score table and the traffic of today fit each other."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
-from cascade.cli.console import JsonOption, print_result
+from cascade.cli.console import JsonOption, console, print_result
+from cascade.cli.inputs import DatasetOption, RowsOption, SplitOption, load_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
+    from cascade.calibration import ScoreTable
+    from cascade.calibration.fresh_check import FreshCheck
     from cascade.stage import Stage
 
 __all__ = ["check"]
@@ -19,15 +28,29 @@ def check(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
     policy_path: Annotated[Path | None, typer.Option("--policy", help="Policy [default: the config's].")] = None,
     scores: Annotated[Path | None, typer.Option(help="Score table to hold against the config.")] = None,
+    rows_file: RowsOption = None,
+    dataset: DatasetOption = None,
+    split: SplitOption = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Use the first of the fresh rows only.")] = None,
+    delta: Annotated[
+        float | None,
+        typer.Option(help="Risk of an alarm while all still holds, with fresh rows [default: the policy's, or 0.05]."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Load everything and push one row through all stages; nothing is written or served."""
+    """Load everything and push one row through all stages; with fresh rows, test what the policy promises."""
     import numpy as np
 
     from cascade.calibration import Policy, ScoreTable
+    from cascade.calibration.fresh_check import check_fresh
     from cascade.cascade import check_models, check_table, load_stages
     from cascade.config import CascadeConfig
+    from cascade.errors import CheckFailed
+    from cascade.rows import check_rows
 
+    with_rows = rows_file is not None or dataset is not None
+    if delta is not None and not (with_rows and 0 < delta < 1):
+        raise typer.BadParameter(f"--delta must be in (0, 1), and needs --rows or --dataset; got {delta!r}")
     config = CascadeConfig.load(config_path)
     names = [stage.name for stage in config.stages]
     stages = load_stages(config.stages, config_path.resolve().parent)
@@ -38,7 +61,8 @@ def check(
         _try(stage, row)
     result: dict[str, object] = {"config": str(config_path), "stages": names, "policy": None}
     path = policy_path or config.policy
-    if policy_path is not None or path.exists():
+    policy = None
+    if with_rows or policy_path is not None or path.exists():
         policy = check_models(Policy.load(path), config.stages)
         result["policy"] = policy.version
         result["guarantee"] = policy.certificate.get("guarantee", "none")
@@ -46,7 +70,20 @@ def check(
         table = ScoreTable.load(scores)
         check_table(table, config)
         result["score_table_rows"] = len(table)
-    print_result(result, as_json)
+    fresh = None
+    if with_rows and policy is not None:
+        rows, label = load_rows(dataset, split, rows_file)
+        label = None if label is None else label[:limit]
+        fresh = check_fresh(_collect(stages, check_rows(rows[:limit], config.rows), label, as_json), policy, delta)
+    if fresh is None:
+        print_result(result, as_json)
+    elif as_json:
+        print_result(result | {"fresh": fresh.to_dict()}, as_json)
+    else:
+        print_result(result, as_json)
+        _print_fresh(fresh)
+    if fresh is not None and fresh.broken:
+        raise CheckFailed(f"{', '.join(finding.claim for finding in fresh.broken)}: {fresh.conclusion}")
 
 
 def _try(stage: "Stage", row: "np.ndarray") -> None:
@@ -61,3 +98,34 @@ def _try(stage: "Stage", row: "np.ndarray") -> None:
             f"stage {stage.name!r} cannot answer a row of shape {row.shape[1:]} and type {row.dtype}: "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+def _collect(stages: "Sequence[Stage]", rows: "np.ndarray", label: "np.ndarray | None", quiet: bool) -> "ScoreTable":
+    from cascade.collect import collect
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=quiet) as bar:
+        tasks = {stage.name: bar.add_task(stage.name, total=len(rows)) for stage in stages}
+        return collect(stages, rows, label, on_rows=lambda name, done: bar.update(tasks[name], completed=done))
+
+
+def _print_fresh(fresh: "FreshCheck") -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("claim", "claimed", "observed", "p-value", "verdict"):
+        table.add_column(title, overflow="fold")
+    for finding in fresh.findings:
+        numbers = (f"{finding.claimed:.4g}", f"{finding.observed:.4g}", f"{finding.p_value:.3g}")
+        table.add_row(escape(finding.claim), *numbers, finding.verdict)
+    output, seen = Console(), fresh.evaluation
+    output.print(table)
+    accuracy = ""
+    if seen.accuracy is not None and seen.accuracy_interval is not None:
+        low, high = seen.accuracy_interval
+        accuracy = f" accuracy {seen.accuracy:.4f} (in {low:.4f} to {high:.4f});"
+    output.print(
+        f"{seen.rows:,} fresh rows;{accuracy} risk of an alarm while all still holds: {fresh.delta:.4g}",
+        highlight=False,
+    )
+    tests = [f"test: {test}" for test in dict.fromkeys(finding.test for finding in fresh.findings)]
+    for line in (*tests, *(f"not tested: {line}" for line in fresh.untested), fresh.conclusion):
+        output.print(f"- {escape(line)}", highlight=False)

@@ -1,5 +1,6 @@
 """What several verbs read: rows with labels, tables, configurations."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -10,7 +11,7 @@ from cascade.calibration.npz import load_arrays
 from cascade.cli.console import console
 from cascade.errors import DataError
 
-__all__ = ["DatasetOption", "RowsOption", "SplitOption", "load_rows"]
+__all__ = ["DatasetOption", "RowsOption", "SplitOption", "load_row", "load_rows"]
 
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Name of a data set (see 'cascade data').")]
 RowsOption = Annotated[Path | None, typer.Option("--rows", help="An .npz file with the arrays 'rows' and 'label'.")]
@@ -37,6 +38,24 @@ def load_rows(dataset: str | None, split: str, rows_file: Path | None) -> tuple[
 
     datasets.fetch(str(dataset), on_note=console.print)
     return datasets.load(str(dataset), cast(Literal["train", "test"], split))
+
+
+def load_row(path: Path) -> np.ndarray:
+    """Loads one row from a file of its own.
+
+    Returns:
+        (1, ...).
+
+    Raises:
+        DataError: it cannot be had.
+    """
+    try:
+        if path.suffix == ".npy":
+            return np.asarray(np.load(path, allow_pickle=False))[None]
+        row = np.asarray(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} must be an .npy file, or JSON, with one row: {error}") from error
+    return row.astype(object)[None] if row.dtype.kind == "U" else row[None]
 
 
 def _from_file(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

@@ -5,15 +5,18 @@ import sys
 import typer
 
 from cascade.cli.bench import bench
+from cascade.cli.build import build
 from cascade.cli.calibrate import calibrate
 from cascade.cli.check import check
 from cascade.cli.collect import collect
 from cascade.cli.data import data
 from cascade.cli.evaluate import evaluate
+from cascade.cli.explain import explain
 from cascade.cli.plan import plan
 from cascade.cli.report import report
 from cascade.cli.search import search
 from cascade.cli.serve import serve
+from cascade.cli.status import status
 from cascade.cli.train import train
 from cascade.errors import CascadeError, InputError
 
@@ -25,9 +28,12 @@ app.command()(collect)
 app.command()(calibrate)
 app.command()(search)
 app.command()(evaluate)
+app.command()(explain)
 app.command()(report)
 app.command()(plan)
 app.command()(serve)
+app.command()(build)
+app.command()(status)
 app.command()(bench)
 app.command()(train)
 app.command()(data)

@@ -8,12 +8,12 @@ from ray import serve
 
 from cascade.calibration import Policy
 from cascade.cascade import check_models
-from cascade.config import CascadeConfig, StageConfig
+from cascade.config import CascadeConfig, StageConfig, VariableName
 from cascade.errors import ConfigError
 from cascade.serving.guard import check_exposure
 from cascade.serving.replicas import Gateway, SegmentReplica, segment_name
 
-__all__ = ["ServeArguments", "build_app", "new_application"]
+__all__ = ["ServeArguments", "build_app", "deployment_options", "new_application"]
 
 # For ``num_replicas: auto``. A call is a whole batch: one runs, one waits, and the rest want another replica.
 # A burst is short, so replicas come soon; models load slowly, so they go late.
@@ -35,17 +35,23 @@ class ServeArguments(BaseModel):
     Attributes:
         config: path of the configuration.
         policy: path of the policy; by default the one that the configuration names.
+        host: instead of the configuration's.
+        keys_env: instead of the configuration's.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     config: str
     policy: str | None = None
+    host: str | None = None
+    keys_env: VariableName | None = None
 
 
 def build_app(arguments: ServeArguments) -> serve.Application:
     """The application, for ``serve run cascade.serving.application:build_app config=...``."""
     config = CascadeConfig.load(arguments.config)
+    asked = arguments.model_dump(include={"host", "keys_env"}, exclude_none=True)
+    config = config.model_copy(update={"serving": config.serving.model_copy(update=asked)})
     policy = Policy.load(arguments.policy or config.policy)
     return new_application(config, policy, Path(arguments.config).resolve().parent)
 
@@ -69,9 +75,9 @@ def new_application(config: CascadeConfig, policy: Policy, folder: Path) -> serv
         _check_gateways_are_counted(config.segments[0][0])
     following: Any = None
     for index in reversed(range(1, len(config.segments))):
-        deployment = _deployment(SegmentReplica, segment_name(config, index), 1, config.segments[index])
+        deployment = _deployment(SegmentReplica, config, index)
         following = deployment.bind(config, folder, index, following)
-    gateway = _deployment(Gateway, "gateway", config.serving.gateways, config.segments[0])
+    gateway = _deployment(Gateway, config, 0)
     application: serve.Application = gateway.bind(config, folder, policy.to_json(), following)
     return application
 
@@ -86,17 +92,33 @@ def _check_gateways_are_counted(stage: StageConfig) -> None:
         )
 
 
-def _deployment(replica: type, name: str, replicas: int, stages: tuple[StageConfig, ...]) -> serve.Deployment:
-    options: dict[str, Any] = {"max_ongoing_requests": MAX_ONGOING_REQUESTS, "num_replicas": replicas}
-    options |= stages[0].deployment
-    if "autoscaling_config" in options and "num_replicas" not in stages[0].deployment:
+def deployment_options(config: CascadeConfig, index: int) -> dict[str, Any]:
+    """Ray Serve's options for the deployment of a segment: ours, under those that its first stage gives.
+
+    Args:
+        config: of the cascade.
+        index: of the segment.
+    """
+    asked = config.segments[index][0].deployment
+    options: dict[str, Any] = {
+        "name": segment_name(config, index),
+        "num_replicas": 1 if index else config.serving.gateways,
+        "max_ongoing_requests": MAX_ONGOING_REQUESTS,
+    }
+    options |= asked
+    if "autoscaling_config" in options and "num_replicas" not in asked:
         del options["num_replicas"]
     if options.get("num_replicas") == "auto":
-        asked = options.get("autoscaling_config") or {}
-        if isinstance(asked, dict):
-            options["autoscaling_config"] = AUTOSCALING | asked
+        scaling = options.get("autoscaling_config") or {}
+        if isinstance(scaling, dict):
+            options["autoscaling_config"] = AUTOSCALING | scaling
+    return options
+
+
+def _deployment(replica: type, config: CascadeConfig, index: int) -> serve.Deployment:
     try:
-        deployment: serve.Deployment = serve.deployment(name=name, **options)(replica)
+        deployment: serve.Deployment = serve.deployment(**deployment_options(config, index))(replica)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"stage {stages[0].name!r}: Ray Serve refuses its 'deployment': {error}") from error
+        stage = config.segments[index][0].name
+        raise ConfigError(f"stage {stage!r}: Ray Serve refuses its 'deployment': {error}") from error
     return deployment

@@ -15,7 +15,7 @@ from cascade.errors import ConfigError
 from cascade.serving.guard import Guard
 from cascade.serving.tls import new_tls_context
 
-__all__ = ["running_cascade"]
+__all__ = ["REPLICAS_ENVIRONMENT", "running_cascade"]
 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 

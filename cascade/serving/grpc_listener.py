@@ -116,14 +116,14 @@ class GrpcListener:
         return new_message("ServerLiveResponse", live=True)
 
     async def _server_ready(self, *_: object) -> Any:
-        return new_message("ServerReadyResponse", ready=True)
+        return new_message("ServerReadyResponse", ready=self._service.is_ready)
 
     async def _server_metadata(self, *_: object) -> Any:
         return new_message("ServerMetadataResponse", **oip.server_metadata())
 
     async def _model_ready(self, request: Any, _: object) -> Any:
         oip.check_model(self._service, request.name, request.version or None)
-        return new_message("ModelReadyResponse", ready=True)
+        return new_message("ModelReadyResponse", ready=self._service.is_ready)
 
     async def _model_metadata(self, request: Any, _: object) -> Any:
         version = oip.check_model(self._service, request.name, request.version or None)

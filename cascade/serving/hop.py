@@ -39,6 +39,18 @@ class Hop:
         self._name = name
         self._run_by_value = handle.options(method_name="run", _by_reference=False)
         self._run_by_reference = handle.options(method_name="run", _by_reference=True)
+        self._probe = handle.options(method_name="probe")
+
+    async def probe(self) -> None:
+        """Returns when a replica of the next segment, and of each after it, has answered.
+
+        Raises:
+            Exception: whatever tells that there is none.
+        """
+        try:
+            await _result(self._probe.remote())
+        except Exception:  # one of several replicas may have died
+            await _result(self._probe.remote())
 
     async def ask(self, rows: np.ndarray, policy: Policy, evidence: np.ndarray | None, timeout_s: float) -> Answers:
         """Sends rows on.
@@ -59,25 +71,28 @@ class Hop:
         large = _bytes(rows) + (0 if evidence is None else evidence.nbytes) > BY_REFERENCE_BYTES
         run = self._run_by_reference if large else self._run_by_value
         try:
-            return await _result(run.remote(rows, policy.to_json(), evidence, timeout_s))
+            answers: Answers = await _result(run.remote(rows, policy.to_json(), evidence, timeout_s))
         except CascadeError:
             raise
         except Exception:
             logger.warning("%s cannot be reached, asking it once more", self._name, exc_info=True)
+        else:
+            return answers
         remaining = deadline - loop.time()
         if remaining <= 0:
             raise DeadlineExceeded(f"no time is left to ask {self._name} again")
         try:
-            return await _result(run.remote(rows, policy.to_json(), evidence, remaining))
+            answers = await _result(run.remote(rows, policy.to_json(), evidence, remaining))
         except CascadeError:
             raise
         except Exception as error:
             raise Unavailable(f"{self._name} cannot be reached; try again later") from error
+        return answers
 
 
-async def _result(response: Any) -> Answers:
+async def _result(response: Any) -> Any:
     try:
-        answers: Answers = await response
+        return await response
     except asyncio.CancelledError:
         response.cancel()
         raise
@@ -85,7 +100,6 @@ async def _result(response: Any) -> Answers:
         raise _of_the_stage(error) from error
     except BackPressureError as error:
         raise Overloaded("a later stage is overloaded; try again later") from error
-    return answers
 
 
 def _of_the_stage(error: RayTaskError) -> CascadeError:

@@ -113,7 +113,8 @@ class HttpApp:
         return Reply(orjson.dumps({"live": True}))
 
     async def _server_ready(self, *_: object) -> Reply:
-        return Reply(orjson.dumps({"ready": True}))
+        ready = self.service.is_ready
+        return Reply(orjson.dumps({"ready": ready}), status=_ready_status(ready))
 
     async def _model_metadata(self, *_: object, version: str | None = None) -> Reply:
         current = oip.check_model(self.service, self.service.config.name, version)
@@ -121,7 +122,8 @@ class HttpApp:
 
     async def _model_ready(self, *_: object, version: str | None = None) -> Reply:
         oip.check_model(self.service, self.service.config.name, version)
-        return Reply(orjson.dumps({"name": self.service.config.name, "ready": True}))
+        ready = self.service.is_ready
+        return Reply(orjson.dumps({"name": self.service.config.name, "ready": ready}), status=_ready_status(ready))
 
     async def _model_infer(self, request: Request, version: str | None = None) -> Reply:
         oip.check_model(self.service, self.service.config.name, version)
@@ -131,6 +133,11 @@ class HttpApp:
         if json_bytes is None:
             return Reply(reply)
         return Reply(reply, RAW_TYPE, headers=((HEADER_LENGTH, str(json_bytes)),))
+
+
+def _ready_status(ready: bool) -> int:
+    """Probes look at nothing else."""
+    return 200 if ready else 503
 
 
 def _timeout_s(headers: Mapping[str, str]) -> float | None:

@@ -71,6 +71,8 @@ def _operation(route: Route, *, keyed: bool) -> dict[str, Any]:
     if keyed and not is_health_path(route.path):
         operation["security"] = [{"key": []}]
         operation["responses"]["401"] = _error(ERRORS[401])
+    if route.operation in ("server_ready", "model_ready"):
+        operation["responses"]["503"] = {"description": "Not ready.", "content": _ANSWERS[route.operation]}
     if asks:
         operation["requestBody"] = {"required": True, "content": _BODIES[route.operation]}
     return operation

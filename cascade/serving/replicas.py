@@ -21,6 +21,7 @@ from cascade.serving.hop import Hop
 from cascade.serving.http import HttpApp
 from cascade.serving.listener import Listener
 from cascade.serving.proxied import proxied_response
+from cascade.serving.readiness import Readiness
 from cascade.serving.wire import answer_columns
 
 __all__ = ["Gateway", "SegmentReplica", "segment_name"]
@@ -37,18 +38,25 @@ LEAST_STUCK_S = 60.0
 
 
 def segment_name(config: CascadeConfig, index: int) -> str:
-    """Name of the deployment of segment ``index`` >= 1."""
+    """Name of the deployment of a segment; the first one is the gateway."""
+    if index == 0:
+        return "gateway"
     return "-".join(["segment", *(stage.name for stage in config.segments[index])])
 
 
-def _new_batcher(config: CascadeConfig, folder: Path, index: int, following: Handle | None) -> Batcher:
+def _new_hop(config: CascadeConfig, index: int, following: Handle | None) -> Hop | None:
+    """The way from segment ``index`` to the next one, if there is one."""
+    return None if following is None else Hop(following, segment_name(config, index + 1))
+
+
+def _new_batcher(config: CascadeConfig, folder: Path, index: int, hop: Hop | None) -> Batcher:
     """The batcher of segment ``index``, its models loaded."""
     serving = config.serving
     first = sum(len(segment) for segment in config.segments[:index])
     segment = Segment(load_stages(config.segments[index], folder), first)
     return Batcher(
         segment.run,
-        None if following is None else Hop(following, segment_name(config, index + 1)).ask,
+        None if hop is None else hop.ask,
         serving.max_batch_rows,
         serving.max_queue_rows,
         fallback=first + len(segment.stages) - 1 if serving.on_failure == "degrade" else None,
@@ -87,7 +95,8 @@ class SegmentReplica:
 
     def __init__(self, config: CascadeConfig, folder: Path, index: int, following: Handle | None = None) -> None:
         self._config = config
-        self._batcher = _new_batcher(config, folder, index, following)
+        self._hop = _new_hop(config, index, following)
+        self._batcher = _new_batcher(config, folder, index, self._hop)
 
     async def run(self, rows: np.ndarray, policy_json: str, earlier: np.ndarray | None, timeout_s: float) -> Answers:
         """Answers rows that the segments before were unsure of: (n, ...) -> n answers.
@@ -99,6 +108,11 @@ class SegmentReplica:
             timeout_s: seconds until nobody waits for the answers any more.
         """
         return await self._batcher.answer(rows, _parsed_policy(policy_json), earlier, timeout_s)
+
+    async def probe(self) -> None:
+        """Returns if this segment has loaded, and all after it have."""
+        if self._hop is not None:
+            await self._hop.probe()
 
     async def check_health(self) -> None:
         """Asked by Ray Serve now and then; raising makes it start the replica anew."""
@@ -122,7 +136,9 @@ class Gateway:
         self.config = config
         self._stages = [stage.name for stage in config.stages]
         self._policy = check_policy(Policy.from_json(policy_json), self._stages)
-        self._batcher = _new_batcher(config, folder, 0, following)
+        hop = _new_hop(config, 0, following)
+        self._batcher = _new_batcher(config, folder, 0, hop)
+        self._readiness = Readiness(None if hop is None else hop.probe)
         guard = Guard.from_config(config.serving)
         self._app = HttpApp(self, guard)
         self._listeners: list[Listener | GrpcListener] = []
@@ -132,6 +148,7 @@ class Gateway:
             self._listeners.append(GrpcListener(self, guard, config.serving.grpc_port))
         for listener in self._listeners:
             await listener.start()
+        self._readiness.start()
 
     async def __call__(self, request: Request) -> Response:
         """Answers a request that came through Ray Serve's proxy."""
@@ -164,6 +181,11 @@ class Gateway:
         )
         return answer_columns(answers, self._stages, self.config.classes) | {"policy_version": policy.version}
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the later segments can be reached and have loaded, as of a few seconds ago."""
+        return self._readiness.is_ready
+
     def describe_policy(self) -> dict[str, Any]:
         """The policy in force, with its version."""
         return self._policy.to_dict() | {"version": self._policy.version}
@@ -175,5 +197,7 @@ class Gateway:
         _check_not_stuck(self._batcher, self.config)
 
     async def __del__(self) -> None:
+        if hasattr(self, "_readiness"):
+            self._readiness.stop()
         for listener in getattr(self, "_listeners", ()):
             await listener.stop()

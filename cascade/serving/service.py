@@ -18,6 +18,10 @@ class Service(Protocol):
 
     config: CascadeConfig
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether every stage has loaded and can be reached; cheap, and a few seconds old at most."""
+
     async def answer_rows(self, rows: np.ndarray, timeout_s: float | None = None) -> dict[str, Any]:
         """Answers checked rows, as columns.
 

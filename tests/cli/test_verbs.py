@@ -18,7 +18,7 @@ VERBS = sorted(command.name or command.callback.__name__ for command in app.regi
 
 
 def test_all_verbs_are_there():
-    named = "bench calibrate check collect data evaluate plan report search serve train"
+    named = "bench build calibrate check collect data evaluate explain plan report search serve status train"
     assert set(named.split()) <= set(VERBS)
 
 

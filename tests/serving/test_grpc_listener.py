@@ -192,6 +192,14 @@ def test_the_shorter_time_to_wait_counts(config):
     assert sorted(asked) == [0.0015, pytest.approx(20, abs=5)]
 
 
+def test_what_is_not_ready_says_so(config):
+    class NotReady(ConstantService):
+        is_ready = False
+
+    server, model = call(NotReady(config), ask_metadata("ServerReady"), ask_metadata("ModelReady", name="fake"))
+    assert (server.ready, model.ready) == (False, False)
+
+
 def test_a_compressed_message_is_refused_and_not_expanded(config):
     service = ConstantService(config)
     fits, too_large = infer(), infer([b"\0" * (8 << 20)])  # the latter is 8 kB when compressed

@@ -59,3 +59,30 @@ def test_without_any_replica_of_a_later_stage_sure_rows_are_answered_and_the_oth
     assert ask_once(url, [0, 2, 4]) == "right"
     assert ask_once(url, [1, 2, 3]) == "right"
     wait_for_replicas(name, "segment-big", 2, victims)
+
+
+def wait_for_status(url, path, status):
+    """Waits until both gateways answer with a status; connections are spread over them."""
+    for _ in range(RECOVERY_S * 5):
+        if {httpx.get(url + path, timeout=10).status_code for _ in range(12)} == {status}:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{path} was not {status} in {RECOVERY_S} s")
+
+
+def test_it_is_ready_only_while_a_later_stage_can_be_reached_and_lives_all_the_time(served):
+    url, name = served
+    wait_for_status(url, "/v2/health/ready", 200)
+    victims = set()
+    deadline = time.monotonic() + RECOVERY_S
+    statuses = set()
+    while 503 not in statuses and time.monotonic() < deadline:
+        for pid in replica_pids(name, "segment-big"):  # those that come back as well
+            victims.add(pid)
+            os.kill(pid, signal.SIGKILL)
+        statuses.add(httpx.get(f"{url}/v2/health/ready", timeout=10).status_code)
+        assert httpx.get(f"{url}/v2/health/live", timeout=10).status_code == 200
+        time.sleep(0.1)
+    assert 503 in statuses
+    wait_for_replicas(name, "segment-big", 2, victims)
+    wait_for_status(url, "/v2/models/" + name + "/ready", 200)

@@ -25,7 +25,9 @@ def test_a_broken_promise_of_gain_is_borne_out_with_probability_delta_at_most(me
     assert errors <= most_errors(LEVEL, SAMPLES)
 
 
-@pytest.mark.parametrize(("drop", "changed", "rows"), [(0.02, 0.05, 800), (0.0, 0.04, 800), (0.01, 0.4, 300)])
+@pytest.mark.parametrize(
+    ("drop", "changed", "rows"), [(0.02, 0.05, 800), (0.0, 0.04, 800), (0.01, 0.4, 300), (0.1, 0.5, 60), (0.1, 0.8, 60)]
+)
 def test_a_broken_promise_of_drop_is_borne_out_with_probability_delta_at_most(drop, changed, rows):
     rng = np.random.default_rng(2)
     shares = [(changed - drop) / 2, 1 - changed, (changed + drop) / 2]
@@ -52,6 +54,41 @@ def test_a_broken_promise_of_cost_is_borne_out_with_probability_delta_at_most(ro
     costs = rng.choice([1.0, 7.0, 37.0], p=[0.6, 0.3, 0.1], size=(SAMPLES, rows))
     promise = CostPromise(0.6 + 2.1 + 3.7, 37.0, LEVEL)
     assert sum(promise.p_value(outcome) <= LEVEL for outcome in costs) <= most_errors(LEVEL, SAMPLES)
+
+
+def test_a_kept_promise_is_refuted_with_probability_delta_at_most():
+    rng = np.random.default_rng(6)
+    gains = (rng.random((SAMPLES, 300)) < 0.9).astype(float)
+    assert sum(GainPromise(0.9).p_value_kept(outcome) <= LEVEL for outcome in gains) <= most_errors(LEVEL, SAMPLES)
+    for drop, changed in ((0.02, 0.05), (0.0, 0.04), (0.01, 0.4), (0.1, 0.5), (0.1, 0.8)):
+        drops = rng.choice(
+            [-1.0, 0.0, 1.0], p=[(changed - drop) / 2, 1 - changed, (changed + drop) / 2], size=(SAMPLES, 300)
+        )
+        errors = sum(DropPromise(drop, LEVEL).p_value_kept(outcome) <= LEVEL for outcome in drops)
+        assert errors <= most_errors(LEVEL, SAMPLES)
+    costs = rng.choice([1.0, 7.0, 37.0], p=[0.6, 0.3, 0.1], size=(SAMPLES, 300))
+    promise = CostPromise(0.6 + 2.1 + 3.7, 37.0, LEVEL)
+    assert sum(promise.p_value_kept(outcome) <= LEVEL for outcome in costs) <= most_errors(LEVEL, SAMPLES)
+
+
+def test_promises_that_are_clearly_broken_are_refuted():
+    rng = np.random.default_rng(7)
+    assert GainPromise(0.9).p_value_kept((rng.random(2000) < 0.8).astype(float)) < 1e-6
+    assert DropPromise(0.02).p_value_kept(rng.choice([-1.0, 0.0, 1.0], p=[0.02, 0.9, 0.08], size=2000)) < 0.01
+    assert DropPromise(0.02).p_value_kept(rng.choice([-1.0, 0.0, 1.0], p=[0.1, 0.2, 0.7], size=200)) < 0.01
+    assert CostPromise(10.0, 37.0).p_value_kept(rng.choice([10.0, 20.0], size=2000)) < 1e-6
+
+
+def test_the_p_value_of_a_kept_drop_is_that_of_brute_force_at_its_worst_hypothesis():
+    outcome = np.array([1.0] * 14 + [-1.0] * 2 + [0.0] * 184)
+    promise = DropPromise(0.03)
+    rng = np.random.default_rng(8)
+    worst = 0.0
+    for changed in np.linspace(0.031, 0.16, 10):
+        shares = [(changed - 0.03) / 2, 1 - changed, (changed + 0.03) / 2]
+        counts = rng.multinomial(200, shares, size=40_000)
+        worst = max(worst, float((counts[:, 2] - counts[:, 0] >= outcome.sum()).mean()))
+    assert worst - 0.01 <= promise.p_value_kept(outcome) <= worst + promise.nuisance_risk + 0.01
 
 
 def test_promises_that_clearly_hold_are_borne_out():

@@ -1,0 +1,101 @@
+"""``cascade build``: files with which Ray Serve and KubeRay deploy a cascade."""
+
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from cascade.cli.console import JsonOption, print_result
+
+if TYPE_CHECKING:
+    from cascade.serving.application import ServeArguments
+
+__all__ = ["build"]
+
+IN_THE_IMAGE = PurePosixPath("/app")
+
+
+def build(
+    config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("deploy"),
+    policy_path: Annotated[Path | None, typer.Option("--policy", help="Policy [default: the config's].")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(help="Folder of the config on every node [default: where it is here; in the image, /app]."),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Container image for Kubernetes [default: NAME:VERSION OF THE POLICY].")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write serve.yaml, for 'serve deploy', and rayservice.yaml, for the KubeRay operator."""
+    from cascade.calibration import Policy
+    from cascade.config import CascadeConfig
+    from cascade.serving.application import new_application
+    from cascade.serving.ray_service import ray_service, service_name
+    from cascade.serving.serve_config import serve_config
+
+    if at is not None and not PurePosixPath(at).is_absolute():
+        raise typer.BadParameter(f"--at must begin with '/'; got {at!r}")
+    config = CascadeConfig.load(config_path)
+    policy = Policy.load(policy_path or config.policy)
+    here = config_path.resolve().parent
+    new_application(config, policy, here)  # refuses what could not be deployed
+    image = image or f"{service_name(config.name)}:{policy.version}"
+    in_the_image = _arguments(config_path, policy_path, here, PurePosixPath(at) if at else IN_THE_IMAGE)
+    on_the_nodes = _arguments(config_path, policy_path, here, PurePosixPath(at) if at else None)
+    manifest = ray_service(config, in_the_image, image, here)
+    out.mkdir(parents=True, exist_ok=True)
+    about = f"# Made by 'cascade build' from {config_path.name}, policy {policy.version}.\n"
+    _write(out / "serve.yaml", about, serve_config(config, on_the_nodes))
+    _write(out / "rayservice.yaml", about, manifest)
+    result = {
+        "serve_config": str(out / "serve.yaml"),
+        "ray_service": str(out / "rayservice.yaml"),
+        "image": image,
+        "policy_version": policy.version,
+        "secrets": _secrets(manifest),
+    }
+    print_result(result, as_json)
+
+
+def _arguments(
+    config_path: Path, policy_path: Path | None, here: Path, there: PurePosixPath | None
+) -> "ServeArguments":
+    """The application's arguments, for files that are elsewhere than here, or here (``None``)."""
+    from cascade.serving.application import ServeArguments
+
+    def place(path: Path) -> str:
+        whole = path.resolve()
+        if there is None:
+            return str(whole)
+        if not whole.is_relative_to(here):
+            raise typer.BadParameter(f"--policy must be in the folder of the config, which is copied; got {path}")
+        return str(there / whole.relative_to(here).as_posix())
+
+    return ServeArguments(config=place(config_path), policy=None if policy_path is None else place(policy_path))
+
+
+def _secrets(manifest: dict[str, Any]) -> list[str]:
+    """Names of the Secrets that must be there."""
+    pod = manifest["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]
+    variables = [
+        each["valueFrom"]["secretKeyRef"]["name"] for each in pod["containers"][0]["env"] if "valueFrom" in each
+    ]
+    return list(dict.fromkeys([*variables, *(volume["secret"]["secretName"] for volume in pod.get("volumes", ()))]))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as such."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def _write(path: Path, about: str, content: dict[str, Any]) -> None:
+    path.write_text(about + yaml.dump(content, Dumper=_Dumper, sort_keys=False), encoding="utf-8")

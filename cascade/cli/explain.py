@@ -1,0 +1,144 @@
+"""``cascade explain``: why one row got its answer, and what it would get at other operating points."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cascade.cli.console import JsonOption
+from cascade.cli.inputs import DatasetOption, RowsOption, SplitOption, load_row, load_rows
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cascade.explanation import Explanation, FrontierPiece
+
+__all__ = ["explain"]
+
+
+def explain(
+    config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
+    row_file: Annotated[
+        Path | None, typer.Option("--row", help="A file with one row: .npy, or JSON (nested lists, or a text).")
+    ] = None,
+    rows_file: RowsOption = None,
+    dataset: DatasetOption = None,
+    split: SplitOption = "test",
+    index: Annotated[int, typer.Option(min=0, help="Which row of --rows or --dataset, from 0.")] = 0,
+    policy_paths: Annotated[
+        list[Path] | None,
+        typer.Option("--policy", help="Policy [default: the config's]; further ones are compared with the first."),
+    ] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Score table: its frontier tells what other operating points would do.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask every stage about one row: answers, confidences, thresholds, costs, and who answers."""
+    from cascade.calibration import Policy, ScoreTable
+    from cascade.cascade import check_models, check_table, load_stages
+    from cascade.config import CascadeConfig
+    from cascade.explanation import explain as explain_row
+    from cascade.rows import check_rows
+
+    config = CascadeConfig.load(config_path)
+    policies = [check_models(Policy.load(path), config.stages) for path in policy_paths or [config.policy]]
+    table = None
+    if scores is not None:
+        table = ScoreTable.load(scores)
+        check_table(table, config)
+    row, label = _row(row_file, rows_file, dataset, split, index)
+    stages = load_stages(config.stages, config_path.resolve().parent)
+    ways, pieces = explain_row(stages, check_rows(row, config.rows), policies, table)
+    names = config.classes
+    if as_json:
+        others = [way.to_dict() for way in ways[1:]]
+        result = ways[0].to_dict() | {"label": label, "other_policies": others, "frontier": [vars(p) for p in pieces]}
+        typer.echo(json.dumps(result, sort_keys=True))
+        return
+    _print_way(ways[0], names, label)
+    _print_others(ways[1:], names)
+    gain = "agreement" if table is None or table.label is None else "accuracy"
+    _print_pieces(pieces, ways[0].cost_unit, gain, names)
+
+
+def _row(
+    row_file: Path | None, rows_file: Path | None, dataset: str | None, split: str, index: int
+) -> "tuple[np.ndarray, int | None]":
+    """(1, ...) and its label, if it is known."""
+    if row_file is not None:
+        if rows_file is not None or dataset is not None:
+            raise typer.BadParameter("give one of --row, --rows and --dataset")
+        return load_row(row_file), None
+    rows, label = load_rows(dataset, split, rows_file)
+    if index >= len(rows):
+        raise typer.BadParameter(f"--index must be below the number of rows, {len(rows)}; got {index}")
+    return rows[index : index + 1], None if label is None else int(label[index])
+
+
+def _class(answer: int, names: tuple[str, ...] | None) -> str:
+    return escape(names[answer]) if names is not None and 0 <= answer < len(names) else str(answer)
+
+
+def _threshold(value: float | None) -> str:
+    return "" if value is None else "never" if value > 1 else f"{value:.4f}"
+
+
+def _print_way(way: "Explanation", names: tuple[str, ...] | None, label: int | None) -> None:
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    titles = ("stage", "says", "raw", "calibrated", "threshold", "skip", "cost", "so far", "")
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for word in way.words:
+        verdict = "answers" if word.answers else "forwards" if word.asked else "not asked"
+        table.add_row(
+            escape(word.stage),
+            _class(word.answer, names),
+            f"{word.raw_confidence:.4f}",
+            f"{word.confidence:.4f}",
+            _threshold(word.threshold),
+            _threshold(word.skip_below),
+            f"{word.cost:.4g}",
+            "" if word.running_cost is None else f"{word.running_cost:.4g}",
+            verdict,
+        )
+    output = Console()
+    output.print(table)
+    word = way.last_word
+    truth = "" if label is None else f"; the label is {_class(label, names)}"
+    output.print(
+        f"{escape(word.stage)} answers {_class(word.answer, names)}, at a cost of {word.running_cost:.4g} "
+        f"{escape(way.cost_unit)}, under policy {way.policy_version}{truth}.",
+        highlight=False,
+    )
+
+
+def _print_others(ways: "list[Explanation]", names: tuple[str, ...] | None) -> None:
+    for way in ways:
+        word = way.last_word
+        Console().print(
+            f"- under policy {way.policy_version}: {escape(word.stage)} answers {_class(word.answer, names)} "
+            f"({word.confidence:.4f}), at {word.running_cost:.4g} {escape(way.cost_unit)}",
+            highlight=False,
+        )
+
+
+def _print_pieces(pieces: "list[FrontierPiece]", unit: str, gain: str, names: tuple[str, ...] | None) -> None:
+    if not pieces:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), title="Along the frontier of the score table", title_justify="left")
+    for title in (f"mean cost ({unit})", gain, "points", "who answers", "says", "cost"):
+        table.add_column(escape(title), overflow="fold")
+    for piece in pieces:
+        cells: tuple[Any, ...] = (_range(piece.mean_cost, ".4g"), _range(piece.gain, ".4f"), str(piece.points))
+        table.add_row(*cells, escape(piece.stage), _class(piece.answer, names), f"{piece.cost:.4g}")
+    Console().print(table)
+
+
+def _range(bounds: tuple[float, float], form: str) -> str:
+    low, high = (format(bound, form) for bound in bounds)
+    return low if low == high else f"{low} to {high}"

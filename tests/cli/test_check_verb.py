@@ -1,0 +1,71 @@
+"""``cascade check`` on fresh rows: exit codes, JSON, and what a person reads."""
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def calibrated(digits_folder, tmp_path_factory):
+    """(config, policy, fresh rows, the same rows spoilt): 500 rows calibrate, 400 others are fresh."""
+    from typer.testing import CliRunner
+
+    from cascade.cli.main import app
+
+    folder = tmp_path_factory.mktemp("check")
+    with np.load(digits_folder / "rows.npz") as file:
+        rows, label = file["rows"], file["label"]
+    np.savez(folder / "old.npz", rows=rows[:500], label=label[:500])
+    np.savez(folder / "fresh.npz", rows=rows[500:], label=label[500:])
+    np.savez(folder / "spoilt.npz", rows=rows[500:, ::-1], label=label[500:])
+    np.savez(folder / "unlabelled.npz", rows=rows[500:])
+    config, scores, policy = digits_folder / "config.yaml", folder / "s.npz", folder / "policy.json"
+    collected = ["collect", str(config), "--rows", str(folder / "old.npz"), "--out", str(scores), "--json"]
+    assert CliRunner().invoke(app, collected).exit_code == 0
+    made = ["calibrate", str(config), "--scores", str(scores), "--max-accuracy-drop", "0.1", "--out", str(policy)]
+    assert CliRunner().invoke(app, made).exit_code == 0
+    return config, policy, folder
+
+
+def test_fresh_rows_of_the_same_kind_pass(run, calibrated):
+    config, policy, folder = calibrated
+    arguments = ("check", config, "--policy", policy, "--rows", folder / "fresh.npz")
+    result = run(*arguments, "--json")
+    assert result.code == 0, result.err
+    fresh = result.json["fresh"]
+    assert (fresh["rows"], fresh["delta"], fresh["conclusion"]) == (400, 0.05, "nothing contradicts the policy")
+    claims = [finding["claim"] for finding in fresh["findings"]]
+    assert claims == ["max_accuracy_drop", "rows forwarded by pixels", "rows forwarded by middle"]
+    for_people = run(*arguments)
+    assert for_people.code == 0
+    assert "nothing contradicts the policy" in for_people.out
+    assert "exact paired trinomial" in for_people.out
+
+
+def test_spoilt_rows_exit_with_5_after_the_findings_were_printed(run, calibrated):
+    config, policy, folder = calibrated
+    result = run("check", config, "--policy", policy, "--rows", folder / "spoilt.npz", "--json")
+    assert result.code == 5
+    broken = [finding["claim"] for finding in result.json["fresh"]["findings"] if finding["verdict"] == "broken"]
+    assert broken
+    assert all(claim in result.err for claim in broken)
+    assert "calibrate again" in result.err
+
+
+def test_few_rows_and_missing_labels_are_told(run, calibrated):
+    config, policy, folder = calibrated
+    few = run("check", config, "--policy", policy, "--rows", folder / "fresh.npz", "--limit", 1, "--json")
+    assert (few.code, few.json["fresh"]["conclusion"]) == (0, "nothing can be concluded from so few rows")
+    blind = run("check", config, "--policy", policy, "--rows", folder / "unlabelled.npz", "--delta", 0.01, "--json")
+    assert (blind.code, blind.json["fresh"]["delta"]) == (0, 0.01)
+    assert blind.json["fresh"]["untested"] == ["max_accuracy_drop: the rows have no labels"]
+
+
+def test_what_cannot_be_checked_is_refused(run, calibrated, tmp_path):
+    config, policy, folder = calibrated
+    rows = ("--rows", folder / "fresh.npz")
+    assert run("check", config, "--policy", policy, *rows, "--delta", 1).code == 2
+    assert run("check", config, "--policy", policy, "--delta", 0.1).code == 2
+    assert run("check", config, "--policy", policy, *rows, "--dataset", "cifar10").code == 2
+    assert run("check", config, *rows).code == 3  # there is no policy beside this config
+    np.savez(tmp_path / "narrow.npz", rows=np.zeros((5, 63)))
+    assert run("check", config, "--policy", policy, "--rows", tmp_path / "narrow.npz").code == 3

@@ -1,0 +1,83 @@
+"""``cascade explain``: the way of a row, where it comes from, and the other operating points."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cascade.calibration import Policy
+from cascade.cascade import Cascade
+
+NAMES = ("pixels", "middle", "neighbours")
+
+
+@pytest.fixture(scope="module")
+def policies(digits_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("policies")
+    for name, threshold in (("sure", 1.0), ("daring", 0.0)):
+        Policy.from_thresholds(NAMES, np.full(2, threshold)).save(folder / f"{name}.json")
+    return folder
+
+
+def test_a_row_of_a_file_is_explained_as_the_cascade_answers_it(run, digits_folder, policies):
+    config, rows = digits_folder / "config.yaml", digits_folder / "rows.npz"
+    both = ("--policy", policies / "sure.json", "--policy", policies / "daring.json")
+    result = run("explain", config, "--rows", rows, "--index", 7, *both, "--json")
+    assert result.code == 0, result.err
+    told = result.json
+    with np.load(rows) as file:
+        row, label = file["rows"][7:8], int(file["label"][7])
+    answers = Cascade.load(config, policies / "sure.json").predict(row)
+    assert (told["answer"], told["stage"]) == (answers.answer[0], NAMES[answers.stage[0]])
+    assert told["confidence"] == answers.confidence[0]
+    assert told["label"] == label
+    assert [word["stage"] for word in told["stages"]] == list(NAMES)
+    assert told["other_policies"][0]["stage"] == "pixels"
+    assert told["frontier"] == []
+
+
+def test_a_row_in_a_file_of_its_own(run, digits_folder, policies, tmp_path):
+    config, policy = digits_folder / "config.yaml", ("--policy", policies / "sure.json")
+    with np.load(digits_folder / "rows.npz") as file:
+        row = file["rows"][7]
+    np.save(tmp_path / "row.npy", row)
+    (tmp_path / "row.json").write_text(json.dumps(row.tolist()))
+    of_rows = run("explain", config, "--rows", digits_folder / "rows.npz", "--index", 7, *policy, "--json").json
+    for name in ("row.npy", "row.json"):
+        told = run("explain", config, "--row", tmp_path / name, *policy, "--json").json
+        assert told == of_rows | {"label": None}
+
+
+def test_people_get_tables_with_the_frontier(run, digits_folder, policies, tmp_path):
+    config, rows, scores = digits_folder / "config.yaml", digits_folder / "rows.npz", tmp_path / "s.npz"
+    assert run("collect", config, "--rows", rows, "--limit", 200, "--out", scores).code == 0
+    policy = ("--policy", policies / "sure.json", "--policy", policies / "daring.json")
+    result = run("explain", config, "--rows", rows, *policy, "--scores", scores)
+    assert result.code == 0, result.err
+    for text in ("calibrated", "so far", "answers", "under policy", "Along the frontier", "the label is"):
+        assert text in result.out, text
+    assert {
+        p["stage"]
+        for p in run("explain", config, "--rows", rows, *policy, "--scores", scores, "--json").json["frontier"]
+    } <= set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ((), 2),
+        (("--rows", "rows.npz", "--row", "row.json"), 2),
+        (("--rows", "rows.npz", "--index", 900), 2),
+        (("--row", "none.npy"), 3),
+        (("--row", "config.yaml"), 3),
+        (("--row", "short.json"), 3),
+        (("--rows", "rows.npz", "--policy", "short.json"), 3),
+        (("--rows", "rows.npz", "--scores", "none.npz"), 3),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_explained_is_refused(run, digits_folder, policies, arguments, code):
+    (digits_folder / "short.json").write_text("[1, 2]")
+    files = [digits_folder / word if str(word).endswith(("npz", "json", "npy", "yaml")) else word for word in arguments]
+    policy = () if "--policy" in arguments else ("--policy", policies / "sure.json")
+    assert run("explain", digits_folder / "config.yaml", *files, *policy).code == code
