@@ -5,8 +5,9 @@ import signal
 import time
 import uuid
 
+import httpx
 import pytest
-from replica_load import CLIENTS, Load, ask_once, replica_pids, wait_for_replicas
+from replica_load import CLIENTS, WAIT_S, Load, ask_once, replica_pids, wait_for_replicas
 from serving_process import serving_process
 from sleeping_cascade import write_sleeping_cascade
 
@@ -63,18 +64,18 @@ def test_without_any_replica_of_a_later_stage_sure_rows_are_answered_and_the_oth
 
 def wait_for_status(url, path, status):
     """Waits until both gateways answer with a status; connections are spread over them."""
-    for _ in range(RECOVERY_S * 5):
+    for _ in range(WAIT_S * 5):
         if {httpx.get(url + path, timeout=10).status_code for _ in range(12)} == {status}:
             return
         time.sleep(0.2)
-    raise AssertionError(f"{path} was not {status} in {RECOVERY_S} s")
+    raise AssertionError(f"{path} was not {status} in {WAIT_S} s")
 
 
 def test_it_is_ready_only_while_a_later_stage_can_be_reached_and_lives_all_the_time(served):
     url, name = served
     wait_for_status(url, "/v2/health/ready", 200)
     victims = set()
-    deadline = time.monotonic() + RECOVERY_S
+    deadline = time.monotonic() + WAIT_S
     statuses = set()
     while 503 not in statuses and time.monotonic() < deadline:
         for pid in replica_pids(name, "segment-big"):  # those that come back as well
