@@ -8,7 +8,7 @@ import numpy as np
 
 from cascade.backends.digest import model_digest
 from cascade.backends.loading import load_backend
-from cascade.calibration import Policy, ScoreTable
+from cascade.calibration import Policy, PolicySet, ScoreTable
 from cascade.config import CascadeConfig, RowsConfig, StageConfig
 from cascade.engine import Answers, Segment
 from cascade.errors import PolicyError, ScoreTableError
@@ -50,13 +50,14 @@ class Cascade:
 
         Args:
             config_path: YAML file.
-            policy_path: JSON file; by default the one that the configuration names.
+            policy_path: JSON file; by default the one that the configuration names. Of a policy set, the best gear
+                is taken.
 
         Raises:
             ConfigError, WeightsError, PolicyError: a file cannot be used.
         """
         config = CascadeConfig.load(config_path)
-        policy = check_models(Policy.load(policy_path or config.policy), config.stages)
+        policy = check_models(PolicySet.load(policy_path or config.policy).best, config.stages)
         return cls(load_stages(config.stages, Path(config_path).resolve().parent), policy, config.rows)
 
     def predict(self, rows: np.ndarray) -> Answers:

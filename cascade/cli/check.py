@@ -22,26 +22,25 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Load everything and push one row through all stages; nothing is written or served."""
-    import numpy as np
-
-    from cascade.calibration import Policy, ScoreTable
+    from cascade.calibration import PolicySet, ScoreTable
     from cascade.cascade import check_models, check_table, load_stages
     from cascade.config import CascadeConfig
+    from cascade.rows import example_row
 
     config = CascadeConfig.load(config_path)
     names = [stage.name for stage in config.stages]
     stages = load_stages(config.stages, config_path.resolve().parent)
-    row = np.zeros((1, *config.rows.shape), config.rows.numpy_dtype)
-    if config.rows.dtype == "text":
-        row[:] = ""
+    row = example_row(config.rows)
     for stage in stages:
         _try(stage, row)
     result: dict[str, object] = {"config": str(config_path), "stages": names, "policy": None}
     path = policy_path or config.policy
     if policy_path is not None or path.exists():
-        policy = check_models(Policy.load(path), config.stages)
-        result["policy"] = policy.version
-        result["guarantee"] = policy.certificate.get("guarantee", "none")
+        policies = PolicySet.load(path)
+        for policy in policies.gears:
+            check_models(policy, config.stages)
+        result["policy"] = policies.version
+        result["guarantee"] = policies.best.certificate.get("guarantee", "none")
     if scores is not None:
         table = ScoreTable.load(scores)
         check_table(table, config)

@@ -1,16 +1,17 @@
 """From a configuration and a policy to a Ray Serve application."""
 
+import uuid
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 
-from cascade.calibration import Policy
-from cascade.cascade import check_models
+from cascade.calibration import Policy, PolicySet
 from cascade.config import CascadeConfig, StageConfig
 from cascade.errors import ConfigError
 from cascade.serving.guard import check_exposure
+from cascade.serving.policy_keeper import check_policies
 from cascade.serving.replicas import Gateway, SegmentReplica, segment_name
 
 __all__ = ["ServeArguments", "build_app", "new_application"]
@@ -34,7 +35,7 @@ class ServeArguments(BaseModel):
 
     Attributes:
         config: path of the configuration.
-        policy: path of the policy; by default the one that the configuration names.
+        policy: path of the policy or policy set; by default the one that the configuration names.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -46,11 +47,11 @@ class ServeArguments(BaseModel):
 def build_app(arguments: ServeArguments) -> serve.Application:
     """The application, for ``serve run cascade.serving.application:build_app config=...``."""
     config = CascadeConfig.load(arguments.config)
-    policy = Policy.load(arguments.policy or config.policy)
+    policy = PolicySet.load(arguments.policy or config.policy)
     return new_application(config, policy, Path(arguments.config).resolve().parent)
 
 
-def new_application(config: CascadeConfig, policy: Policy, folder: Path) -> serve.Application:
+def new_application(config: CascadeConfig, policy: Policy | PolicySet, folder: Path) -> serve.Application:
     """Binds a deployment a segment: the gateway, and each later segment into the one before it.
 
     Args:
@@ -59,12 +60,13 @@ def new_application(config: CascadeConfig, policy: Policy, folder: Path) -> serv
         folder: where relative paths and the user's modules are; the same on every node.
 
     Raises:
-        PolicyError: the policy is of other stages, or was calibrated with other models.
+        PolicyError: the policy is of other stages, was calibrated with other models, or is below the operator's floor.
         ConfigError: Ray Serve refuses a key of a stage's ``deployment``, or cannot scale gateways that listen
             themselves; or the network would be served without keys.
     """
     check_exposure(config.serving)
-    check_models(policy, config.stages)
+    policies = policy if isinstance(policy, PolicySet) else PolicySet((policy,))
+    check_policies(policies, config.stages, config.serving.gears)
     if config.serving.listener == "own":
         _check_gateways_are_counted(config.segments[0][0])
     following: Any = None
@@ -72,7 +74,9 @@ def new_application(config: CascadeConfig, policy: Policy, folder: Path) -> serv
         deployment = _deployment(SegmentReplica, segment_name(config, index), 1, config.segments[index])
         following = deployment.bind(config, folder, index, following)
     gateway = _deployment(Gateway, "gateway", config.serving.gateways, config.segments[0])
-    application: serve.Application = gateway.bind(config, folder, policy.to_json(), following)
+    # Each start has a history of its own, which begins with the policy that it is given.
+    history = f"{config.name}/{uuid.uuid4().hex}"
+    application: serve.Application = gateway.bind(config, folder, policies.to_json(), history, following)
     return application
 
 
