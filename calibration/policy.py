@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -104,7 +104,7 @@ class Policy:
             return {}
         target = self.certificate.get("target")
         given = target if isinstance(target, Mapping) else {}
-        return {name: float(given[name]) for name in TARGETS if _is_number(given.get(name))}
+        return {name: float(value) for name, value in given.items() if name in TARGETS and _is_number(value)}
 
     @property
     def observed_cost(self) -> float | None:
@@ -259,7 +259,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

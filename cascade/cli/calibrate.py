@@ -34,8 +34,8 @@ def calibrate(
     gears: Annotated[
         str | None,
         typer.Option(
-            help="Values of the target for further, cheaper gears, best first, such as 0.93,0.92; the result is a policy "
-            "set. Without a target they are accuracies."
+            help="Values of the target for further, cheaper gears, best first, such as 0.93,0.92; the result is a "
+            "policy set. Without a target they are accuracies."
         ),
     ] = None,
     skip: Annotated[

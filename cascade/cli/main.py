@@ -11,6 +11,7 @@ from cascade.cli.collect import collect
 from cascade.cli.data import data
 from cascade.cli.evaluate import evaluate
 from cascade.cli.plan import plan
+from cascade.cli.reload import reload
 from cascade.cli.report import report
 from cascade.cli.search import search
 from cascade.cli.serve import serve
@@ -28,6 +29,7 @@ app.command()(evaluate)
 app.command()(report)
 app.command()(plan)
 app.command()(serve)
+app.command()(reload)
 app.command()(bench)
 app.command()(train)
 app.command()(data)

@@ -24,7 +24,7 @@ def usable_gears(policies: PolicySet, settings: GearsConfig | None) -> tuple[Pol
     """
     if settings is None:
         return policies.gears[:1]
-    usable = []
+    usable: list[Policy] = []
     for gear in policies.gears:
         problem = _below_floor(gear, settings)
         if problem and not usable:

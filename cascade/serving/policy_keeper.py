@@ -54,9 +54,9 @@ def check_policies(policies: PolicySet, stages: Sequence[StageConfig], gears: Ge
 class PolicyKeeper:
     """Keeps the policy in force: changes it, follows changes that other gateways made, and shifts gears.
 
-    A new policy is an entry of a log that all gateways read (``docs/decisions/0011-policy-reload.md``). The gateway that
-    is asked for it checks it, appends it, and waits until every gateway that lives has it in force. No request waits
-    for any of this: it takes the :attr:`policy` that is there when it comes, and keeps it.
+    A new policy is an entry of a log that all gateways read (``docs/decisions/0011-policy-reload.md``). The gateway
+    that is asked for it checks it, appends it, and waits until every gateway that lives has it in force. No request
+    waits for any of this: it takes the :attr:`policy` that is there when it comes, and keeps it.
 
     Args:
         start: what the cascade is started with, if the log is empty.
@@ -89,6 +89,7 @@ class PolicyKeeper:
         self._following: asyncio.Task[None] | None = None
         self._said = ""
         self.gear_changes = 0
+        self.policy: Policy
         self._entry = Entry(0, start.version, "start", time.time(), start.to_json())
         self._use(self._entry, start)
 
@@ -108,7 +109,6 @@ class PolicyKeeper:
         Raises:
             Unavailable: the log cannot be reached.
         """
-        await self._ask(self._begin)
         await self._catch_up()
         self._following = asyncio.get_running_loop().create_task(self._follow())
 
@@ -226,7 +226,7 @@ class PolicyKeeper:
         entry = Entry(self.revision + 1, policies.version, kind, time.time(), policies.to_json())
         if not await self._ask(self._log.append, entry):
             raise ReloadConflict("another gateway has put a policy into force at the same moment; try again later")
-        self._use(entry, policies)
+        self._use(entry, policies, self.gear)
         logger.info("%s: policy %s is in force, revision %d", kind, entry.version, entry.revision)
         ready, behind = await self._confirmed(entry.revision)
         return {
@@ -240,8 +240,9 @@ class PolicyKeeper:
     async def _checked(self, text: str) -> PolicySet:
         try:
             policies = await asyncio.to_thread(self._read, text)
-            for gear in policies.gears if self._try_out else ():
-                await self._try_out(gear, self.policy)
+            if self._try_out is not None:
+                for gear in policies.gears:
+                    await self._try_out(gear, self.policy)
         except PolicyError as error:
             raise PolicyRefused(f"{error}; policy {self._entry.version} stays in force") from error
         return policies
@@ -249,27 +250,24 @@ class PolicyKeeper:
     def _read(self, text: str) -> PolicySet:
         return check_policies(PolicySet.from_json(text), self._stages, self._settings)
 
-    def _use(self, entry: Entry, policies: PolicySet) -> None:
-        """Puts a policy into force here, in the gear that suits the present load."""
+    def _use(self, entry: Entry, policies: PolicySet, gear: int = 0) -> None:
+        """Puts a policy set into force here, in a gear, or the cheapest if there are not so many."""
         self._entry, self._policies = entry, policies
         self._gears = usable_gears(policies, self._settings)
-        gear = min(self._shift.gear, len(self._gears) - 1) if hasattr(self, "_shift") else 0
-        self._shift = GearShift(len(self._gears), self._settings or GearsConfig(), gear)
-        self.policy: Policy = self._gears[gear]
-
-    def _begin(self) -> None:
-        if self._log.latest() is None:
-            self._log.append(self._entry)  # of several gateways that start together, one does
+        self._shift = GearShift(len(self._gears), self._settings or GearsConfig(), min(gear, len(self._gears) - 1))
+        self.policy = self._gears[self._shift.gear]
 
     async def _catch_up(self) -> None:
         """Takes the newest policy of the log."""
         found = await self._ask(self._newer, self.revision)
         if found is not None and found[0].revision > self.revision:
-            self._use(*found)
+            self._use(*found, self.gear)  # the load is what it was
             logger.info("policy %s is in force, revision %d", found[0].version, found[0].revision)
 
     def _newer(self, revision: int) -> tuple[Entry, PolicySet] | None:
         latest = self._log.latest()
+        if latest is None:
+            self._log.append(self._entry)  # of several gateways that start together, one does
         entry = None if latest is None or latest <= revision else self._log.read(latest)
         return None if entry is None else (entry, PolicySet.from_json(entry.policy))
 

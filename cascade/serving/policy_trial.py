@@ -37,9 +37,9 @@ async def try_out(batcher: Batcher, row: np.ndarray, policy: Policy, present: Po
 async def _failure(batcher: Batcher, row: np.ndarray, policy: Policy) -> CascadeError | None:
     through_all = replace(policy, thresholds=np.full_like(policy.thresholds, NEVER), skip_below=np.zeros(0))
     try:
-        await batcher.answer(row, through_all, timeout_s=TRIAL_S)
+        answers = await batcher.answer(row, through_all, timeout_s=TRIAL_S)
     except (StageFailed, PolicyError) as error:
         return error
     except CascadeError:
         return None
-    return None
+    return None if answers.degraded is None else StageFailed("a later stage fails by it")

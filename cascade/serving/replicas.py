@@ -161,14 +161,14 @@ class Gateway:
         Args:
             rows: (n, ...) as the configuration says.
             timeout_s: seconds until the deadline; at most, and by default, ``serving.request_timeout_s``.
-            max_stage: name of the last stage that may look at the rows, raised to ``serving.least_max_stage``; rows that
-                it is not sure of have its answer, and are marked as degraded.
+            max_stage: name of the last stage that may look at the rows, raised to ``serving.least_max_stage``; rows
+                that it is not sure of have its answer, and are marked as degraded.
 
         Returns:
             Columns "answer", "stage", "confidence", "cost", "degraded" (and "label"), and "policy_version".
 
         Raises:
-            RowsError: the rows are not what the configuration says.
+            RowsError: the rows are not what the configuration says, or there is no such stage.
             Overloaded: too many rows are waiting.
             DeadlineExceeded: there is no answer in time, and nothing to fall back to.
             StageFailed: a stage raised on these rows.
@@ -201,8 +201,9 @@ class Gateway:
         _check_not_stuck(self._batcher, self.config)
 
     async def __del__(self) -> None:
-        if getattr(self, "_gear_watch", None) is not None:
-            self._gear_watch.cancel()
+        gear_watch = getattr(self, "_gear_watch", None)
+        if gear_watch is not None:
+            gear_watch.cancel()
         for listener in getattr(self, "_listeners", ()):
             await listener.stop()
         if hasattr(self, "policies"):
