@@ -109,6 +109,8 @@ class PolicyKeeper:
         Raises:
             Unavailable: the log cannot be reached.
         """
+        # In this order: a reload that does not see this gateway has been written before the log is read here.
+        await self._report()
         await self._catch_up()
         self._following = asyncio.get_running_loop().create_task(self._follow())
 

@@ -145,9 +145,8 @@ HOSTILE = st.text(max_size=30) | st.sampled_from(
     ["/etc/passwd", "../../x", "\r\nset-cookie: a", "\0", "\ud800", "%s{0}"]
 )
 PATHS = (
-    st.sampled_from(
-        ["/predict", "/health", "/policy", "/policy/rollback", "/v2", "/v2/models/fake/infer", "/v2/health/live", "/"]
-    )
+    st.sampled_from(["/predict", "/health", "/policy", "/v2", "/v2/models/fake/infer", "/v2/health/live", "/"])
+    | st.just("/policy/rollback")
     | HOSTILE
 )
 NAMES = st.sampled_from(
