@@ -125,7 +125,7 @@ class GearsConfig(_Config):
         floor_accuracy_drop: most accuracy lost against the last stage that it may have promised, in [0, 1].
         floor_delta: largest risk of a certificate that counts for a floor, in (0, 1).
         step_down_wait_ms: once the oldest rows have waited longer, the next cheaper gear is taken. It should be longer
-            than a full batch takes in any segment, and well below the latency that is wanted.
+            than two full batches take in any segment, and well below the latency that is wanted.
         step_up_wait_ms: a better gear is only taken while the oldest rows have waited less.
         step_up_after_s: and have done so for that long.
         retry_after_s: a better gear that was left under a load is tried again under the same load after that long;

@@ -40,13 +40,13 @@ from cascade.machine import describe_machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "gears.png"
-STAGE_S = (5e-5, 4e-3)
+STAGE_S = (1e-4, 8e-3)
 TARGETS = (0.965, 0.94, 0.9)
 FLOOR = TARGETS[-1]
 OBJECTIVE_MS = 500.0
 CALIBRATION_ROWS, SENT_ROWS = 20_000, 4_000
 GEARS = {"floor_accuracy": FLOOR, "step_down_wait_ms": 100.0, "step_up_wait_ms": 60.0}
-SERVING: dict[str, Any] = {"max_batch_rows": 8, "max_queue_rows": 2048}
+SERVING: dict[str, Any] = {"max_batch_rows": 4, "max_queue_rows": 1024}
 USUAL, BURST = 0.5, 3.0
 BACK_WITHIN_S = 30.0
 LEAST_SECONDS_WITHIN = 0.99
