@@ -75,8 +75,8 @@ def new_application(config: CascadeConfig, policy: Policy | PolicySet, folder: P
         following = deployment.bind(config, folder, index, following)
     gateway = _deployment(Gateway, "gateway", config.serving.gateways, config.segments[0])
     # Each start has a history of its own, which begins with the policy that it is given.
-    history = f"{config.name}/{uuid.uuid4().hex}"
-    application: serve.Application = gateway.bind(config, folder, policies.to_json(), history, following)
+    run = uuid.uuid4().hex
+    application: serve.Application = gateway.bind(config, folder, policies.to_json(), run, following)
     return application
 
 

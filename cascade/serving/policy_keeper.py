@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
+from cascade.backends.config import BackendConfig
+from cascade.backends.digest import remembered_digest
 from cascade.calibration import Policy, PolicySet
 from cascade.cascade import check_models
 from cascade.config import GearsConfig, StageConfig
@@ -39,14 +41,26 @@ TryOut = Callable[[Policy, Policy], Awaitable[None]]
 """Takes a new policy, and the one in force."""
 
 
-def check_policies(policies: PolicySet, stages: Sequence[StageConfig], gears: GearsConfig | None) -> PolicySet:
+def check_policies(
+    policies: PolicySet,
+    stages: Sequence[StageConfig],
+    gears: GearsConfig | None,
+    digest: Callable[[BackendConfig], str] | None = None,
+) -> PolicySet:
     """Makes sure that a policy set can be served: its stages, their models, the operator's floor.
+
+    Args:
+        policies: to be checked.
+        stages: of the configuration.
+        gears: with the floor.
+        digest: of a backend; by default it reads the files of each one once.
 
     Raises:
         PolicyError: it cannot.
     """
+    digest = digest or remembered_digest()
     for gear in policies.gears:
-        check_models(gear, stages)
+        check_models(gear, stages, digest)
     usable_gears(policies, gears)
     return policies
 
@@ -80,6 +94,7 @@ class PolicyKeeper:
     ) -> None:
         self._stages = stages
         self._settings = gears
+        self._digest = remembered_digest()
         self._log = log
         self._try_out = try_out
         self._id = uuid.uuid4().hex[:12]
@@ -250,7 +265,7 @@ class PolicyKeeper:
         return policies
 
     def _read(self, text: str) -> PolicySet:
-        return check_policies(PolicySet.from_json(text), self._stages, self._settings)
+        return check_policies(PolicySet.from_json(text), self._stages, self._settings, self._digest)
 
     def _use(self, entry: Entry, policies: PolicySet, gear: int = 0) -> None:
         """Puts a policy set into force here, in a gear, or the cheapest if there are not so many."""

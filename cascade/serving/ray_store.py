@@ -20,11 +20,19 @@ class RayStore:
     is the only one that knows them; ``tests/serving/test_ray_reload.py`` sees it if they change.
 
     Args:
-        prefix: of all keys, so that cascades do not meet.
+        name: of the application.
+        run: tells this start of it from others.
     """
 
-    def __init__(self, prefix: str) -> None:
-        self._prefix = f"{prefix}/"
+    def __init__(self, name: str, run: str) -> None:
+        self._name = f"{name}/"
+        self._prefix = f"{name}/{run}/"
+
+    def drop_other_runs(self) -> None:
+        """Forgets what earlier starts of the application left; a cluster may outlive many."""
+        for key in _internal_kv_list(self._name, namespace=NAMESPACE):
+            if not str(key, "utf-8").startswith(self._prefix):
+                _internal_kv_del(key, namespace=NAMESPACE)
 
     def add(self, key: str, value: str) -> bool:
         """Writes a value, unless the key has one; returns whether it was written."""

@@ -118,23 +118,25 @@ class Gateway:
         config: of the cascade.
         folder: of the configuration file.
         policies_json: the policy set to begin with, unless another one has come into force since.
-        history: name of the log of policies that all gateways of this cascade share.
+        run: tells this start of the cascade from others; all its gateways share a log of policies.
         following: the next segment, if there is one.
     """
 
     # Ray Serve awaits the constructor, and the listener must start in the replica's event loop.
     async def __init__(  # type: ignore[misc]
-        self, config: CascadeConfig, folder: Path, policies_json: str, history: str, following: Handle | None = None
+        self, config: CascadeConfig, folder: Path, policies_json: str, run: str, following: Handle | None = None
     ) -> None:
         self.config = config
         self._stages = [stage.name for stage in config.stages]
         self._limit = StageLimit(self._stages, config.serving.least_max_stage)
         self._batcher = _new_batcher(config, folder, 0, following)
+        store = RayStore(config.name, run)
+        store.drop_other_runs()
         self.policies = PolicyKeeper(
             PolicySet.from_json(policies_json),
             config.stages,
             config.serving.gears,
-            PolicyLog(RayStore(history)),
+            PolicyLog(store),
             functools.partial(try_out, self._batcher, example_row(config.rows)),
         )
         await self.policies.open()
