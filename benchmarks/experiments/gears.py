@@ -2,7 +2,7 @@
 
     python benchmarks/experiments/gears.py
 
-Two stages, of which the second one costs 80 times the first, and labelled rows. Three gears are certified on one
+Two stages, of which the second one takes 80 times as long as the first, and labelled rows. Three gears are certified on one
 set of rows, other rows are sent: one row a request, at random moments, at half of the capacity of the best gear, then
 at three times it, then at half of it again. Sought with gears: p99 within the objective in at least 99 % of the
 seconds, accuracy never below the floor, all requests answered in the best gear again within 30 s after the burst. The
@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import busy_stage
 import graded_stage
 import numpy as np
 import orjson
@@ -150,16 +149,16 @@ def poisson_arrivals(phases: list[tuple[float, float]], seed: int = 0) -> np.nda
     return np.concatenate(parts)
 
 
-def write_cascade(folder: Path, rounds: list[int]) -> Path:
+def write_cascade(folder: Path) -> Path:
     """Writes config, modules and the policy set, certified on rows that are not sent."""
-    copy_modules(folder, "busy_stage", "graded_stage")
+    copy_modules(folder, "graded_stage")
     stages = [
         {
             "name": name,
             "backend": {
                 "type": "custom",
                 "object": "graded_stage:GradedStage",
-                "arguments": {"rounds_per_row": rounds[place], "stage": place},
+                "arguments": {"seconds_per_row": STAGE_S[place], "stage": place},
             },
             "router": {"calibrator": "identity"},
         }
@@ -286,11 +285,10 @@ def main(
     """Send the trace to a cascade without gears, and to one with them."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
     say = Console(stderr=True).print
-    speed = busy_stage.rounds_per_s()
     rows = graded_stage.new_graded_rows(SENT_ROWS, seed=2)
     rate, traces, phases = 0.0, {}, []
     with tempfile.TemporaryDirectory() as name:
-        folder = write_cascade(Path(name), [round(seconds * speed) for seconds in STAGE_S])
+        folder = write_cascade(Path(name))
         gears = PolicySet.load(folder / "policy.json")
         for kind in ("without", "with"):
             port = free_port()

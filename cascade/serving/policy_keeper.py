@@ -180,7 +180,8 @@ class PolicyKeeper:
         Raises:
             PolicyRefused: it cannot be served here; the old one stays.
             ReloadConflict: another change is under way.
-            Unavailable: the log cannot be reached; the old one stays.
+            Unavailable: the log cannot be reached. The old one stays, unless the new one had been written before: the
+                history tells.
         """
         with self._change():
             return await self._put("reload", text)
@@ -283,8 +284,9 @@ class PolicyKeeper:
 
     def _newer(self, revision: int) -> tuple[Entry, PolicySet] | None:
         latest = self._log.latest()
-        if latest is None:
-            self._log.append(self._entry)  # of several gateways that start together, one does
+        if latest is None or latest < revision:
+            # At the start, or where the store came back without what it held; of several gateways one does it.
+            self._log.append(self._entry)
         entry = None if latest is None or latest <= revision else self._log.read(latest)
         return None if entry is None else (entry, PolicySet.from_json(entry.policy))
 

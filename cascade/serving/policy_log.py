@@ -53,7 +53,7 @@ class Presence:
     """What a gateway tells of itself.
 
     Attributes:
-        node: address of its node.
+        node: host name of its node.
         pid: of its process.
         revision: of the policy that it has in force.
         beat: a number that changes while it lives.

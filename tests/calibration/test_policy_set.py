@@ -99,7 +99,7 @@ def test_only_a_certificate_promises(certificate):
 
 
 def test_all_gears_are_certified_together_and_get_cheaper(make_table):
-    table = make_table(4000, 3)
+    table = make_table(3000, 2)
     targets = [{"max_accuracy_drop": drop} for drop in (0.02, 0.05, 0.1)]
     gears = calibrate_gears(table, targets, delta=0.06).gears
     costs = [evaluate(table, policy).mean_cost for policy in gears]
