@@ -52,12 +52,14 @@ bench: .venv/installed-dev  ## the times of benchmarks/results, measured again (
 PEER_mosec := "mosec==0.9.*"
 PEER_litserve := "litserve==0.2.*"
 
-bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve  ## serving: peers, ideal, latency, open loop, faults (about 50 minutes; needs wrk)
+bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve  ## serving: peers, ideal, latency, open loop, faults (about 55 minutes; needs wrk)
 	$(BIN)/python benchmarks/experiments/against_peers.py \
 	    --mosec-python .venv/peer-mosec/bin/python --litserve-python .venv/peer-litserve/bin/python
 	$(BIN)/python benchmarks/experiments/added_latency.py
 	$(BIN)/python benchmarks/experiments/ideal_share.py
 	$(BIN)/python benchmarks/experiments/poisson.py
+	$(BIN)/python benchmarks/experiments/reload_under_load.py
+	$(BIN)/python benchmarks/experiments/gears.py
 	$(BIN)/python benchmarks/experiments/faults.py
 	$(BIN)/python benchmarks/experiments/faults.py --fault kill_node --out benchmarks/results/faults_two_nodes.json
 

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cascade.backends.config import BackendConfig, EnsembleConfig
 
-__all__ = ["model_digest"]
+__all__ = ["model_digest", "remembered_digest"]
 
 WITHOUT_EFFECT = {"device", "threads"}
 
@@ -32,6 +33,19 @@ def model_digest(config: BackendConfig) -> str:
         for name, value in config.model_dump(exclude=WITHOUT_EFFECT).items()
     }
     return _digest(values)
+
+
+def remembered_digest() -> Callable[[BackendConfig], str]:
+    """A function like :func:`model_digest` that reads the files of each backend once, for who asks again and again."""
+    # By identity, since arguments of a user's own class cannot be hashed; the configurations are kept, too.
+    known: dict[int, tuple[BackendConfig, str]] = {}
+
+    def digest(config: BackendConfig) -> str:
+        if id(config) not in known:
+            known[id(config)] = config, model_digest(config)
+        return known[id(config)][1]
+
+    return digest
 
 
 def _digest(values: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Calibrators, threshold search, evaluation: everything that is done offline, on arrays alone."""
 
 from cascade.calibration.calibrate import Guarantee, calibrate
+from cascade.calibration.calibrate_gears import calibrate_gears
 from cascade.calibration.calibrators import CALIBRATORS, Identity, Isotonic, Platt, Temperature
 from cascade.calibration.choice.choose_cascade import choose_cascade
 from cascade.calibration.choice.idk_order import optimal_order
@@ -8,6 +9,7 @@ from cascade.calibration.evaluation import Evaluation, evaluate
 from cascade.calibration.fitting.calibrator_fitting import fit_calibrator
 from cascade.calibration.fitting.head_fitting import HEADS
 from cascade.calibration.policy import Policy
+from cascade.calibration.policy_set import PolicySet
 from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search.frontier import OperatingPoint, frontier
 from cascade.errors import InfeasibleTarget
@@ -23,9 +25,11 @@ __all__ = [
     "OperatingPoint",
     "Platt",
     "Policy",
+    "PolicySet",
     "ScoreTable",
     "Temperature",
     "calibrate",
+    "calibrate_gears",
     "choose_cascade",
     "evaluate",
     "fit_calibrator",

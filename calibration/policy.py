@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -17,9 +17,12 @@ from cascade.prediction import Prediction
 from cascade.routers import NEVER, SCORES, Router
 from cascade.routers.heads import head_from_dict, head_to_dict
 
-__all__ = ["SCHEMA_VERSION", "Policy"]
+__all__ = ["SCHEMA_VERSION", "TARGETS", "Policy"]
 
 SCHEMA_VERSION = 1
+
+TARGETS = ("target_accuracy", "max_accuracy_drop", "target_agreement", "max_cost")
+"""What a certificate can promise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +102,22 @@ class Policy:
     def skips(self) -> bool:
         """Whether rows may skip stages."""
         return bool(self.skip_below.any())
+
+    @property
+    def promises(self) -> Mapping[str, float]:
+        """The certified targets, by name, such as ``{"target_accuracy": 0.94}``; empty without a certificate."""
+        if self.certificate.get("guarantee") != "certified":
+            return {}
+        target = self.certificate.get("target")
+        given = target if isinstance(target, Mapping) else {}
+        return {name: float(value) for name, value in given.items() if name in TARGETS and _is_number(value)}
+
+    @property
+    def observed_cost(self) -> float | None:
+        """Mean cost of a row on the table that the policy was calibrated on; ``None`` if it is not known."""
+        observed = self.certificate.get("observed")
+        cost = observed.get("mean_cost") if isinstance(observed, Mapping) else None
+        return float(cost) if _is_number(cost) else None
 
     def threshold(self, stage: int) -> float | None:
         """Threshold of a stage (from 0); ``None`` for the last one, which answers everything."""
@@ -184,6 +203,11 @@ class Policy:
         Raises:
             PolicyError: the values are not a policy; the text lists every problem.
         """
+        if isinstance(values, Mapping) and "gears" in values:
+            raise PolicyError(
+                "this is a set of policies, and one is needed here; take it out with "
+                "cascade.calibration.PolicySet.load(path).gears[0].save(other)"
+            )
         if not isinstance(values, Mapping) or not isinstance(values.get("stages"), list) or not values["stages"]:
             raise PolicyError("a policy must be an object with a list of 'stages'")
         if values.get("schema_version") != SCHEMA_VERSION:
@@ -258,6 +282,10 @@ def _problem(policy: Policy) -> str | None:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_json(value: object) -> bool:

@@ -1,14 +1,15 @@
 """A cascade in one process."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from cascade.backends.config import BackendConfig
 from cascade.backends.digest import model_digest
 from cascade.backends.loading import load_backend
-from cascade.calibration import Policy, ScoreTable
+from cascade.calibration import Policy, PolicySet, ScoreTable
 from cascade.config import CascadeConfig, RowsConfig, StageConfig
 from cascade.engine import Answers, Segment
 from cascade.errors import PolicyError, ScoreTableError
@@ -50,13 +51,14 @@ class Cascade:
 
         Args:
             config_path: YAML file.
-            policy_path: JSON file; by default the one that the configuration names.
+            policy_path: JSON file; by default the one that the configuration names. Of a policy set, the best gear
+                is taken.
 
         Raises:
             ConfigError, WeightsError, PolicyError: a file cannot be used.
         """
         config = CascadeConfig.load(config_path)
-        policy = check_models(Policy.load(policy_path or config.policy), config.stages)
+        policy = check_models(PolicySet.load(policy_path or config.policy).best, config.stages)
         return cls(load_stages(config.stages, Path(config_path).resolve().parent), policy, config.rows)
 
     def predict(self, rows: np.ndarray) -> Answers:
@@ -85,8 +87,15 @@ def check_policy(policy: Policy, stages: Sequence[str]) -> Policy:
     return policy
 
 
-def check_models(policy: Policy, configs: Sequence[StageConfig]) -> Policy:
+def check_models(
+    policy: Policy, configs: Sequence[StageConfig], digest: Callable[[BackendConfig], str] = model_digest
+) -> Policy:
     """Makes sure that a policy is of the stages of a configuration, and was calibrated with their models.
+
+    Args:
+        policy: to be checked.
+        configs: the stages.
+        digest: of a backend; asked only for stages whose digest the policy knows.
 
     Raises:
         PolicyError: names or order differ, or the digest of a model does.
@@ -95,9 +104,7 @@ def check_models(policy: Policy, configs: Sequence[StageConfig]) -> Policy:
     recorded = policy.certificate.get("model_sha256")
     models = recorded if isinstance(recorded, Mapping) else {}
     changed = [
-        config.name
-        for config in configs
-        if config.name in models and models[config.name] != model_digest(config.backend)
+        config.name for config in configs if config.name in models and models[config.name] != digest(config.backend)
     ]
     if changed:
         raise PolicyError(

@@ -11,7 +11,15 @@ from cascade.backends.config import BackendConfig
 from cascade.errors import ConfigError
 from cascade.yaml_files import load_yaml_model
 
-__all__ = ["CascadeConfig", "RouterConfig", "RowsConfig", "ServingConfig", "StageConfig", "VariableName"]
+__all__ = [
+    "CascadeConfig",
+    "GearsConfig",
+    "RouterConfig",
+    "RowsConfig",
+    "ServingConfig",
+    "StageConfig",
+    "VariableName",
+]
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -116,6 +124,41 @@ class StageConfig(_Config):
     deployment: dict[str, Any] = {}
 
 
+class GearsConfig(_Config):
+    """When a gateway moves between the gears of a policy set, and how far.
+
+    Attributes:
+        floor_accuracy: least accuracy that every served gear must promise by certificate, in [0, 1].
+        floor_agreement: least agreement with the last stage that it must promise, in [0, 1].
+        floor_accuracy_drop: most accuracy lost against the last stage that it may have promised, in [0, 1].
+        floor_delta: largest risk of a certificate that counts for a floor, in (0, 1).
+        step_down_wait_ms: once the oldest rows have waited longer, the next cheaper gear is taken. It should be longer
+            than two full batches take in any segment, and well below the latency that is wanted.
+        step_up_wait_ms: a better gear is only taken while the oldest rows have waited less.
+        step_up_after_s: and have done so for that long.
+        retry_after_s: a better gear that was left under a load is tried again under the same load after that long;
+            under a clearly lower one at once.
+    """
+
+    floor_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    floor_agreement: Annotated[float, Field(ge=0, le=1)] | None = None
+    floor_accuracy_drop: Annotated[float, Field(ge=0, le=1)] | None = None
+    floor_delta: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    step_down_wait_ms: Annotated[float, Field(gt=0)] = 100.0
+    step_up_wait_ms: Annotated[float, Field(gt=0)] = 50.0
+    step_up_after_s: Annotated[float, Field(gt=0)] = 2.0
+    retry_after_s: Annotated[float, Field(gt=0)] = 15.0
+
+    @model_validator(mode="after")
+    def _has_hysteresis(self) -> Self:
+        if self.step_up_wait_ms >= self.step_down_wait_ms:
+            raise ValueError(
+                f"step_up_wait_ms must be less than step_down_wait_ms; got {self.step_up_wait_ms:g} and "
+                f"{self.step_down_wait_ms:g}"
+            )
+        return self
+
+
 class ServingConfig(_Config):
     """How the cascade is served.
 
@@ -131,6 +174,9 @@ class ServingConfig(_Config):
         max_request_rows: most rows of one request.
         max_body_bytes: longest body of a request.
         request_timeout_s: after it a request is answered with 504; a request may ask for less.
+        least_max_stage: a request may ask that no stage after one of its choice looks at its rows (``max_stage``); one
+            before this stage counts as this stage. ``None`` allows all.
+        gears: how a gateway moves between the gears of a policy set; ``None`` to stay in the best one.
         on_failure: what becomes of a row whose later stages failed, are gone or are late: "error", or "degrade" for
             the best answer so far, marked as degraded.
         listener: "own" for gateways that listen themselves, or "serve" for Ray Serve's proxy in front of them.
@@ -160,6 +206,8 @@ class ServingConfig(_Config):
     max_request_rows: Annotated[int, Field(ge=1)] = 1024
     max_body_bytes: Annotated[int, Field(ge=1)] = 16 * MIB
     request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    least_max_stage: str | None = None
+    gears: GearsConfig | None = None
     on_failure: Literal["error", "degrade"] = "error"
     listener: Literal["own", "serve"] = "own"
     grpc_port: Annotated[int, Field(ge=1, le=65535)] | None = None
@@ -241,6 +289,9 @@ class CascadeConfig(_Config):
             raise ValueError(f"serving.segments must hold every stage once, in order {names}; got {segments}")
         if segments is not None and not all(segments):
             raise ValueError("serving.segments must not hold an empty segment")
+        least = self.serving.least_max_stage
+        if least is not None and least not in names:
+            raise ValueError(f"serving.least_max_stage must be a stage, one of {names}; got {least!r}")
         return self
 
     @property

@@ -7,7 +7,7 @@ import numpy as np
 from cascade.config import RowsConfig
 from cascade.errors import RowsError
 
-__all__ = ["check_rows"]
+__all__ = ["check_rows", "example_row"]
 
 
 def check_rows(rows: Any, expected: RowsConfig) -> np.ndarray:
@@ -39,6 +39,14 @@ def check_rows(rows: Any, expected: RowsConfig) -> np.ndarray:
         row = _first_bad_row(wanted)
         raise RowsError(f"rows must be finite; row {row} holds NaN, infinity or a number too large for {wanted.dtype}")
     return wanted
+
+
+def example_row(expected: RowsConfig) -> np.ndarray:
+    """(1, *shape), a row of zeros, or an empty text: to see whether a stage answers at all."""
+    row = np.zeros((1, *expected.shape), expected.numpy_dtype)
+    if expected.dtype == "text":
+        row[:] = ""
+    return row
 
 
 def _array(rows: Any) -> np.ndarray:

@@ -25,6 +25,12 @@ def calibrated_rounds(stage_s: Sequence[float] = STAGE_S) -> list[int]:
     return [round(seconds * speed) for seconds in stage_s]
 
 
+def copy_modules(folder: Path, *names: str) -> None:
+    """Puts modules of this folder beside a configuration."""
+    for name in names:
+        shutil.copy(Path(__file__).with_name(f"{name}.py"), folder)
+
+
 def write_cascade(
     folder: Path,
     rounds: Sequence[int],
@@ -44,9 +50,7 @@ def write_cascade(
     Returns:
         The path of the configuration.
     """
-    experiments = Path(__file__).parent
-    for name in {"busy_stage", module}:
-        shutil.copy(experiments / f"{name}.py", folder)
+    copy_modules(folder, *{"busy_stage", module})
     arguments = [
         {"rounds_per_row": rounds[0]},
         {"rounds_per_row": rounds[1], "answer_byte": busy_stage.LATER_STAGE_BYTE},

@@ -31,6 +31,13 @@ def calibrate(
             "[default: the config's, or the table's confidences as they are]"
         ),
     ] = None,
+    gears: Annotated[
+        str | None,
+        typer.Option(
+            help="Values of the target for further, cheaper gears, best first, such as 0.93,0.92; the result is a "
+            "policy set. Without a target they are accuracies."
+        ),
+    ] = None,
     skip: Annotated[
         bool, typer.Option("--skip", help="Let rows that are hopeless for the middle stages skip them.")
     ] = False,
@@ -38,8 +45,7 @@ def calibrate(
     as_json: JsonOption = False,
 ) -> None:
     """Find the cheapest policy that keeps a target, or the best one within a budget."""
-    from cascade.calibration import Guarantee, ScoreTable
-    from cascade.calibration import calibrate as find_policy
+    from cascade.calibration import Guarantee, Policy, PolicySet, ScoreTable, calibrate_gears
     from cascade.cascade import check_table
     from cascade.config import CascadeConfig
 
@@ -48,13 +54,17 @@ def calibrate(
     choices = None if config is None else check_table(table, config)
     if routers is not None:
         choices = _parse_routers(routers, table.stages)
+    given = {
+        "target_accuracy": target_accuracy,
+        "max_accuracy_drop": max_accuracy_drop,
+        "target_agreement": target_agreement,
+        "max_cost": max_cost,
+    }
+    targets = _gear_targets({name: value for name, value in given.items() if value is not None}, gears)
     try:
-        policy = find_policy(
+        found = calibrate_gears(
             table,
-            target_accuracy=target_accuracy,
-            max_accuracy_drop=max_accuracy_drop,
-            target_agreement=target_agreement,
-            max_cost=max_cost,
+            targets,
             delta=delta,
             guarantee=cast(Guarantee, guarantee),
             seed=seed,
@@ -63,9 +73,28 @@ def calibrate(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    written: Policy | PolicySet = found.best if gears is None else found
     out = out or (config.policy if config else Path("policy.json"))
-    policy.save(out)
-    print_result({"policy": str(out), "version": policy.version} | _summary(policy.to_dict()), as_json)
+    written.save(out)
+    result = {"policy": str(out), "version": written.version} | _summary(found.best.to_dict())
+    if gears is not None:
+        result["gears"] = [
+            {"version": gear.version, **gear.promises, **_summary(gear.to_dict())} for gear in found.gears
+        ]
+    print_result(result, as_json)
+
+
+def _gear_targets(given: dict[str, float], gears: str | None) -> list[dict[str, float]]:
+    """The targets of each gear; the first one's are those that are given, if any are."""
+    if gears is None:
+        return [given]
+    try:
+        values = [float(part) for part in gears.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"--gears must be numbers with commas, such as 0.93,0.92; got {gears!r}") from error
+    # Of two targets, that of the answers says how good a gear is.
+    name = next(iter(given), "target_accuracy")
+    return [*([given] if given else []), *(given | {name: value} for value in values)]
 
 
 def _parse_routers(text: str, stages: int) -> list[tuple[str, str]]:

@@ -39,14 +39,12 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Load everything and push one row through all stages; with fresh rows, test what the policy promises."""
-    import numpy as np
-
-    from cascade.calibration import Policy, ScoreTable
+    from cascade.calibration import PolicySet, ScoreTable
     from cascade.calibration.fresh_check import check_fresh
     from cascade.cascade import check_models, check_table, load_stages
     from cascade.config import CascadeConfig
     from cascade.errors import CheckFailed
-    from cascade.rows import check_rows
+    from cascade.rows import check_rows, example_row
 
     with_rows = rows_file is not None or dataset is not None
     if delta is not None and not (with_rows and 0 < delta < 1):
@@ -54,17 +52,18 @@ def check(
     config = CascadeConfig.load(config_path)
     names = [stage.name for stage in config.stages]
     stages = load_stages(config.stages, config_path.resolve().parent)
-    row = np.zeros((1, *config.rows.shape), config.rows.numpy_dtype)
-    if config.rows.dtype == "text":
-        row[:] = ""
+    row = example_row(config.rows)
     for stage in stages:
         _try(stage, row)
     result: dict[str, object] = {"config": str(config_path), "stages": names, "policy": None}
     path = policy_path or config.policy
     policy = None
     if with_rows or policy_path is not None or path.exists():
-        policy = check_models(Policy.load(path), config.stages)
-        result["policy"] = policy.version
+        policies = PolicySet.load(path)
+        for each in policies.gears:
+            check_models(each, config.stages)
+        policy = policies.best
+        result["policy"] = policies.version
         result["guarantee"] = policy.certificate.get("guarantee", "none")
     if scores is not None:
         table = ScoreTable.load(scores)

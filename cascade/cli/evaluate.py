@@ -13,11 +13,15 @@ __all__ = ["evaluate"]
 def evaluate(
     scores: Annotated[Path, typer.Option(help="Score table, of rows that the policy was not calibrated on.")],
     policy_path: Annotated[Path, typer.Option("--policy", help="Policy.")],
+    gear: Annotated[int, typer.Option(min=0, help="Of a policy set; 0 is the best.")] = 0,
     level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Level of the confidence intervals.")] = 0.95,
     as_json: JsonOption = False,
 ) -> None:
     """Replay a policy on a score table: accuracy, cost and shares, with confidence intervals."""
-    from cascade.calibration import Policy, ScoreTable
+    from cascade.calibration import PolicySet, ScoreTable
     from cascade.calibration import evaluate as replay
 
-    print_result(replay(ScoreTable.load(scores), Policy.load(policy_path), level).to_dict(), as_json)
+    gears = PolicySet.load(policy_path).gears
+    if gear >= len(gears):
+        raise typer.BadParameter(f"{policy_path} has {len(gears)} gears; got --gear {gear}")
+    print_result(replay(ScoreTable.load(scores), gears[gear], level).to_dict(), as_json)

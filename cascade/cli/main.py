@@ -13,6 +13,7 @@ from cascade.cli.data import data
 from cascade.cli.evaluate import evaluate
 from cascade.cli.explain import explain
 from cascade.cli.plan import plan
+from cascade.cli.reload import reload
 from cascade.cli.report import report
 from cascade.cli.search import search
 from cascade.cli.serve import serve
@@ -34,6 +35,7 @@ app.command()(plan)
 app.command()(serve)
 app.command()(build)
 app.command()(status)
+app.command()(reload)
 app.command()(bench)
 app.command()(train)
 app.command()(data)

@@ -30,7 +30,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Plan the segments: which stages share a process, and the replicas of each, from measured times."""
-    from cascade.calibration import Policy, ScoreTable
+    from cascade.calibration import PolicySet, ScoreTable
     from cascade.cascade import check_policy, check_table
     from cascade.config import CascadeConfig
     from cascade.segment_plan import StageLoad, plan_segments
@@ -40,7 +40,7 @@ def plan(
     config = CascadeConfig.load(config_path)
     table = ScoreTable.load(scores)
     check_table(table, config)
-    policy = check_policy(Policy.load(policy_path or config.policy), [stage.name for stage in config.stages])
+    policy = check_policy(PolicySet.load(policy_path or config.policy).best, [stage.name for stage in config.stages])
     found = plan_segments(
         StageLoad.measure(table, policy),
         hop_ms,

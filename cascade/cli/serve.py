@@ -20,22 +20,22 @@ def serve(
     as_json: JsonOption = False,
 ) -> None:
     """Serve a cascade on Ray Serve: on a Ray of its own, or on the cluster in RAY_ADDRESS."""
-    from cascade.calibration import Policy
+    from cascade.calibration import PolicySet
     from cascade.config import CascadeConfig
     from cascade.serving.cluster import running_cascade
 
     config = CascadeConfig.load(config_path)
     wanted = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     config = config.model_copy(update={"serving": config.serving.model_copy(update=wanted)})
-    policy = Policy.load(policy_path or config.policy)
+    policies = PolicySet.load(policy_path or config.policy)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with running_cascade(config, policy, config_path.resolve().parent):
+    with running_cascade(config, policies, config_path.resolve().parent):
         segments = [[stage.name for stage in segment] for segment in config.segments]
         scheme = "http" if config.serving.tls_certificate is None else "https"
         url = f"{scheme}://{config.serving.host}:{config.serving.port}"
-        said = {"serving": url, "policy_version": policy.version, "segments": segments}
+        said = {"serving": url, "policy_version": policies.version, "segments": segments}
         if config.serving.grpc_port is not None:
             said["grpc"] = f"{config.serving.host}:{config.serving.grpc_port}"
         print_result(said, as_json)

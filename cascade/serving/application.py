@@ -1,16 +1,17 @@
 """From a configuration and a policy to a Ray Serve application."""
 
+import uuid
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 
-from cascade.calibration import Policy
-from cascade.cascade import check_models
+from cascade.calibration import Policy, PolicySet
 from cascade.config import CascadeConfig, StageConfig, VariableName
 from cascade.errors import ConfigError
 from cascade.serving.guard import check_exposure
+from cascade.serving.policy_keeper import check_policies
 from cascade.serving.replicas import Gateway, SegmentReplica, segment_name
 
 __all__ = ["ServeArguments", "build_app", "deployment_options", "new_application"]
@@ -34,7 +35,7 @@ class ServeArguments(BaseModel):
 
     Attributes:
         config: path of the configuration.
-        policy: path of the policy; by default the one that the configuration names.
+        policy: path of the policy or policy set; by default the one that the configuration names.
         host: instead of the configuration's.
         keys_env: instead of the configuration's.
     """
@@ -52,11 +53,11 @@ def build_app(arguments: ServeArguments) -> serve.Application:
     config = CascadeConfig.load(arguments.config)
     asked = arguments.model_dump(include={"host", "keys_env"}, exclude_none=True)
     config = config.model_copy(update={"serving": config.serving.model_copy(update=asked)})
-    policy = Policy.load(arguments.policy or config.policy)
+    policy = PolicySet.load(arguments.policy or config.policy)
     return new_application(config, policy, Path(arguments.config).resolve().parent)
 
 
-def new_application(config: CascadeConfig, policy: Policy, folder: Path) -> serve.Application:
+def new_application(config: CascadeConfig, policy: Policy | PolicySet, folder: Path) -> serve.Application:
     """Binds a deployment a segment: the gateway, and each later segment into the one before it.
 
     Args:
@@ -65,12 +66,13 @@ def new_application(config: CascadeConfig, policy: Policy, folder: Path) -> serv
         folder: where relative paths and the user's modules are; the same on every node.
 
     Raises:
-        PolicyError: the policy is of other stages, or was calibrated with other models.
+        PolicyError: the policy is of other stages, was calibrated with other models, or is below the operator's floor.
         ConfigError: Ray Serve refuses a key of a stage's ``deployment``, or cannot scale gateways that listen
             themselves; or the network would be served without keys.
     """
     check_exposure(config.serving)
-    check_models(policy, config.stages)
+    policies = policy if isinstance(policy, PolicySet) else PolicySet((policy,))
+    check_policies(policies, config.stages, config.serving.gears)
     if config.serving.listener == "own":
         _check_gateways_are_counted(config.segments[0][0])
     following: Any = None
@@ -78,7 +80,9 @@ def new_application(config: CascadeConfig, policy: Policy, folder: Path) -> serv
         deployment = _deployment(SegmentReplica, config, index)
         following = deployment.bind(config, folder, index, following)
     gateway = _deployment(Gateway, config, 0)
-    application: serve.Application = gateway.bind(config, folder, policy.to_json(), following)
+    # Each start has a history of its own, which begins with the policy that it is given.
+    run = uuid.uuid4().hex
+    application: serve.Application = gateway.bind(config, folder, policies.to_json(), run, following)
     return application
 
 

@@ -43,6 +43,9 @@ class Batcher:
         partial: with a fallback, whether callers take answers in which rows that were not looked at are pending.
         most_forwards: calls of ``forward`` under way at a time; rows wait for one of them to end, unless they are a
             full batch.
+
+    Attributes:
+        offered_rows: all that ever came, also those that were refused.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="segment")
         self._loop_task: asyncio.Task[None] | None = None
         self._running_since: float | None = None
+        self.offered_rows = 0
 
     async def answer(
         self, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None = None, timeout_s: float = math.inf
@@ -88,8 +92,10 @@ class Batcher:
             Unavailable: a later segment is gone.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        call = Call(rows, policy, earlier, deadline, self._fallback, self._partial, loop.create_future())
+        now = loop.time()
+        deadline = now + timeout_s
+        self.offered_rows += len(rows)
+        call = Call(rows, policy, earlier, deadline, self._fallback, self._partial, loop.create_future(), now)
         self._queue.append(call)
         timer = None
         if timeout_s != math.inf:
@@ -107,6 +113,12 @@ class Batcher:
     def running_s(self) -> float:
         """Seconds since the batch that runs was begun; 0 if none runs."""
         return 0.0 if self._running_since is None else time.monotonic() - self._running_since
+
+    def waited_s(self) -> float:
+        """How long the oldest rows have waited for their first batch here, or for the next segment; 0 if none wait."""
+        since = [self._queue.waiting_since, None if self._forwarder is None else self._forwarder.waiting_since]
+        now = asyncio.get_running_loop().time()
+        return max((now - moment for moment in since if moment is not None), default=0.0)
 
     def close(self) -> None:
         """Lets the running batch end and takes no further one."""

@@ -24,6 +24,7 @@ class Call:
             a row is an error.
         partial: whether the caller takes answers with pending rows; a segment does, a client does not.
         done: the answers, once they are complete.
+        since: when it came, on the event loop's clock, in seconds.
         taken: rows that have left the queue; always the first ones.
         seen: rows that the segment has looked at; always the first ones.
     """
@@ -35,6 +36,7 @@ class Call:
     fallback: int | None
     partial: bool
     done: "asyncio.Future[Answers]"
+    since: float = 0.0
     taken: int = 0
     seen: int = 0
     _answers: Answers | None = field(init=False, default=None)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cascade.calibration import Policy
+from cascade.calibration import Policy, PolicySet
 from cascade.config import CascadeConfig
 from cascade.errors import ConfigError
 from cascade.serving.guard import Guard
@@ -29,7 +29,7 @@ REPLICAS_ENVIRONMENT = {
 
 
 @contextmanager
-def running_cascade(config: CascadeConfig, policy: Policy, folder: Path) -> Iterator[Any]:
+def running_cascade(config: CascadeConfig, policy: Policy | PolicySet, folder: Path) -> Iterator[Any]:
     """Serves a cascade while the context is open.
 
     Joins the cluster in ``RAY_ADDRESS``, else starts a Ray of its own that lives on this machine only: no dashboard,

@@ -10,6 +10,8 @@ __all__ = [
     "MalformedRequest",
     "MethodNotAllowed",
     "Overloaded",
+    "PolicyRefused",
+    "ReloadConflict",
     "RequestError",
     "RequestTooSlow",
     "StageFailed",
@@ -17,6 +19,7 @@ __all__ = [
     "Unavailable",
     "UnknownModel",
     "UnknownRoute",
+    "UnknownVersion",
     "UnsupportedBody",
     "UnsupportedEncoding",
     "http_headers",
@@ -39,6 +42,12 @@ class RequestError(CascadeError):
 
 class MalformedRequest(RequestError):
     """What came is not HTTP/1.1."""
+
+    status = 400
+
+
+class PolicyRefused(RequestError):
+    """The policy cannot be served here; the one in force stays."""
 
     status = 400
 
@@ -68,6 +77,12 @@ class UnknownModel(RequestError):
     status = 404
 
 
+class UnknownVersion(RequestError):
+    """No policy of this version is in the history."""
+
+    status = 404
+
+
 class MethodNotAllowed(RequestError):
     """The path exists, but not with this method.
 
@@ -90,6 +105,13 @@ class RequestTooSlow(RequestError):
     """The request took too long to arrive."""
 
     status = 408
+
+
+class ReloadConflict(RequestError):
+    """Another policy is coming into force at the moment; the request may be sent again later."""
+
+    status = 409
+    headers = (("retry-after", "1"),)
 
 
 class BodyTooLarge(RequestError):

@@ -47,12 +47,18 @@ class Forwarder:
         self._has_fallback = has_fallback
         self._waiting: deque[Batch] = deque()
         self._waiting_rows = 0
-        self._calls: set[asyncio.Task[None]] = set()
+        # When each was begun; the first is the oldest.
+        self._calls: dict[asyncio.Task[None], float] = {}
         self._called_rows = 0
 
     def __len__(self) -> int:
         """Rows under way or waiting."""
         return self._waiting_rows + self._called_rows
+
+    @property
+    def waiting_since(self) -> float | None:
+        """When the oldest call under way was begun, on the event loop's clock; ``None`` if there is none."""
+        return next(iter(self._calls.values()), None)
 
     def send(self, batch: Batch) -> None:
         """Sends rows on, now or soon, and hands the answers to their callers."""
@@ -69,8 +75,9 @@ class Forwarder:
             batch = self._take()
             if batch is None:
                 continue
-            task = asyncio.get_running_loop().create_task(self._call(batch))
-            self._calls.add(task)
+            loop = asyncio.get_running_loop()
+            task = loop.create_task(self._call(batch))
+            self._calls[task] = loop.time()
             self._called_rows += len(batch.rows)
             task.add_done_callback(functools.partial(self._end_call, len(batch.rows)))
             _cancel_when_all_are_done(task, batch)
@@ -91,7 +98,7 @@ class Forwarder:
         return Batch.merge(there) if there else None
 
     def _end_call(self, rows: int, task: "asyncio.Task[None]") -> None:
-        self._calls.discard(task)
+        self._calls.pop(task, None)
         self._called_rows -= rows
         self._start_calls()
 

@@ -9,9 +9,9 @@ from cascade.serving.errors import Forbidden, Unauthorized
 from cascade.serving.keys import KeyRing
 from cascade.serving.request import Request
 
-__all__ = ["Guard", "check_exposure", "is_health_path"]
+__all__ = ["Guard", "check_exposure", "is_for_admins", "is_health_path"]
 
-ADMIN_PATHS = frozenset({"/policy"})
+ADMIN_PATHS = frozenset({"/policy", "/policy/rollback"})
 """Asked with another method than GET, they change what is served."""
 
 
@@ -65,7 +65,7 @@ class Guard:
             Forbidden: it is for admins, and the key is not an admin's, or no admin keys are configured.
         """
         if not is_health_path(request.path):
-            self.check(request.headers.get("authorization"), _is_for_admins(request))
+            self.check(request.headers.get("authorization"), is_for_admins(request.method, request.path))
 
     def check(self, authorization: str | None, admin: bool = False) -> None:
         """Like :meth:`allowed`, but says why not.
@@ -96,6 +96,11 @@ def is_health_path(path: str) -> bool:
     return path == "/health" or path.startswith("/v2/health/")
 
 
+def is_for_admins(method: str, path: str) -> bool:
+    """Whether what is asked changes what is served."""
+    return path.rstrip("/") in ADMIN_PATHS and method != "GET"
+
+
 def check_exposure(serving: ServingConfig) -> None:
     """Refuses to serve the network without keys, unless the configuration says so.
 
@@ -112,10 +117,6 @@ def check_exposure(serving: ServingConfig) -> None:
 
 def _key_ring(variable: str | None, file: Path | None) -> KeyRing | None:
     return None if variable is None and file is None else KeyRing(variable, file)
-
-
-def _is_for_admins(request: Request) -> bool:
-    return request.path.rstrip("/") in ADMIN_PATHS and request.method != "GET"
 
 
 def _bearer_key(authorization: str | None) -> bytes:

@@ -4,12 +4,13 @@ import functools
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import orjson
 
 from cascade.errors import CascadeError, RowsError
 from cascade.serving import oip
-from cascade.serving.errors import BodyTooLarge, MethodNotAllowed, UnknownRoute, UnsupportedEncoding
+from cascade.serving.errors import BodyTooLarge, MethodNotAllowed, PolicyRefused, UnknownRoute, UnsupportedEncoding
 from cascade.serving.guard import Guard
 from cascade.serving.oip_http import HEADER_LENGTH, decode_inference, encode_inference
 from cascade.serving.openapi import openapi_document
@@ -94,7 +95,8 @@ class HttpApp:
 
     async def _predict(self, request: Request) -> Reply:
         rows = decode_rows(request.headers, request.body, self.service.config)
-        answers = await self.service.answer_rows(rows, timeout_s=_timeout_s(request.headers))
+        headers = request.headers
+        answers = await self.service.answer_rows(rows, _timeout_s(headers), headers.get("x-max-stage"))
         return Reply(orjson.dumps(answers))
 
     async def _health(self, *_: object) -> Reply:
@@ -102,6 +104,15 @@ class HttpApp:
 
     async def _policy(self, *_: object) -> Reply:
         return Reply(orjson.dumps(self.service.describe_policy()))
+
+    async def _replace_policy(self, request: Request) -> Reply:
+        return _changed(await self.service.policies.replace(request.body.decode("utf-8", "replace")))
+
+    async def _restore_policy(self, request: Request) -> Reply:
+        return _changed(await self.service.policies.restore(_wanted_version(request.body)))
+
+    async def _policy_history(self, *_: object) -> Reply:
+        return Reply(orjson.dumps({"history": await self.service.policies.history()}))
 
     async def _openapi(self, *_: object) -> Reply:
         return Reply(orjson.dumps(openapi_document(self.service.config)))
@@ -138,6 +149,23 @@ class HttpApp:
 def _ready_status(ready: bool) -> int:
     """Probes look at nothing else."""
     return 200 if ready else 503
+
+
+def _changed(result: dict[str, Any]) -> Reply:
+    """202 instead of 200 where some gateways do not have the policy yet."""
+    return Reply(orjson.dumps(result), status=202 if result["behind"] else 200)
+
+
+def _wanted_version(body: bytes) -> str | None:
+    """The version that a rollback asks for, if it does."""
+    try:
+        content = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError as error:
+        raise PolicyRefused(f"the body is not JSON: {error}") from error
+    version = content.get("version") if isinstance(content, dict) and content.keys() <= {"version"} else 0
+    if not isinstance(version, str | None):
+        raise PolicyRefused('the body must be empty, or a JSON object {"version": "..."}')
+    return version
 
 
 def _timeout_s(headers: Mapping[str, str]) -> float | None:

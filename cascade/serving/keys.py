@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cascade.errors import ConfigError
 
-__all__ = ["KeyRing", "check_private"]
+__all__ = ["KeyRing", "check_private", "first_key"]
 
 CHECK_EVERY_S = 1.0
 MIN_KEY_LENGTH = 16
@@ -37,13 +37,13 @@ class KeyRing:
 
     def __init__(self, variable: str | None = None, file: Path | None = None) -> None:
         self._file = file
-        self._from_variable = frozenset[bytes]() if variable is None else _read_variable(variable)
+        self._from_variable = frozenset[bytes]() if variable is None else _digests(*_text_of_variable(variable))
         self._from_file = frozenset[bytes]()
         self._seen: tuple[int, ...] = ()
         self._next_check_s = 0.0
         if file is not None:
             self._seen = _signature(file)
-            self._from_file = _read_file(file)
+            self._from_file = _digests(*_text_of_file(file))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self._from_variable | self._from_file)} keys)"
@@ -67,7 +67,7 @@ class KeyRing:
             return
         self._seen = seen
         try:
-            self._from_file = _read_file(self._file)
+            self._from_file = _digests(*_text_of_file(self._file))
         except ConfigError as error:
             logger.error("%s; the keys read before stay valid", error)
         else:
@@ -100,27 +100,43 @@ def _signature(file: Path) -> tuple[int, ...]:
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
-def _read_file(file: Path) -> frozenset[bytes]:
+def first_key(variable: str | None, file: Path | None) -> str:
+    """The first key of a file or of an environment variable, for who wants to use it.
+
+    Raises:
+        ConfigError: there is none that can be used, as for :class:`KeyRing`.
+    """
+    text, source = _text_of_variable(variable) if file is None else _text_of_file(file)
+    return _keys(text, source)[0]
+
+
+def _text_of_file(file: Path) -> tuple[str, str]:
+    """What a file holds, and how messages call it."""
     check_private(file)
     try:
-        text = file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8"), str(file)
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
         # Not as its cause: that holds what was read.
         raise ConfigError(f"{file} is not text; write one key a line") from None
-    return _digests(text, str(file))
 
 
-def _read_variable(name: str) -> frozenset[bytes]:
-    text = os.environ.get(name)
+def _text_of_variable(name: str | None) -> tuple[str, str]:
+    """What a variable holds, and how messages call it."""
+    text = os.environ.get(name or "")
     if text is None:
         raise ConfigError(f"the environment variable {name} is not set; put the keys into it, with commas between them")
-    return _digests(text, f"the environment variable {name}")
+    return text, f"the environment variable {name}"
 
 
 def _digests(text: str, source: str) -> frozenset[bytes]:
-    digests = set()
+    return frozenset(hashlib.sha256(key.encode("ascii")).digest() for key in _keys(text, source))
+
+
+def _keys(text: str, source: str) -> list[str]:
+    """At least one key."""
+    keys = []
     for number, line in enumerate(text.replace(",", "\n").splitlines(), start=1):
         entry = line.strip()
         if not entry or entry.startswith("#"):
@@ -131,7 +147,7 @@ def _digests(text: str, source: str) -> frozenset[bytes]:
                 f"{source}: the key in line {number} must have at least {MIN_KEY_LENGTH} characters, all of them "
                 'letters, digits or one of "-._~+/", then perhaps "="; make one with: openssl rand -hex 32'
             )
-        digests.add(hashlib.sha256(key.encode("ascii")).digest())
-    if not digests:
+        keys.append(key)
+    if not keys:
         raise ConfigError(f"{source} holds no key; write one a line, or leave the setting out")
-    return frozenset(digests)
+    return keys

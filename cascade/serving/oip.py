@@ -31,6 +31,7 @@ __all__ = [
     "decode_raw",
     "decode_values",
     "encode_raw",
+    "max_stage",
     "model_metadata",
     "output_tensors",
     "response_parameters",
@@ -83,6 +84,7 @@ class Inference:
         rows: (n, *shape), as the configuration says.
         id: comes back with the answer; empty if there was none.
         timeout_s: seconds that the caller waits, if it said so.
+        max_stage: name of the last stage that may look at the rows, if it said so.
         outputs: what was asked for; ``None`` for all that there is.
         binary: whether outputs that say nothing of it come as raw bytes.
     """
@@ -90,6 +92,7 @@ class Inference:
     rows: np.ndarray
     id: str = ""
     timeout_s: float | None = None
+    max_stage: str | None = None
     outputs: tuple[Output, ...] | None = None
     binary: bool = False
 
@@ -170,7 +173,7 @@ async def answer(
         UnknownModel: another policy came into force before the rows were taken.
     """
     limits = [limit for limit in (inference.timeout_s, remaining_s) if limit is not None]
-    columns = await service.answer_rows(inference.rows, timeout_s=min(limits, default=None))
+    columns = await service.answer_rows(inference.rows, min(limits, default=None), inference.max_stage)
     _check_version(version, columns["policy_version"])
     return columns
 
@@ -281,6 +284,17 @@ def timeout_s(microseconds: Any) -> float | None:
     if type(microseconds) is not int or microseconds < 0:
         raise RowsError(f"parameter 'timeout' must be whole microseconds, at least 0; got {shown(microseconds)}")
     return microseconds / 1e6 or None
+
+
+def max_stage(name: Any) -> str | None:
+    """The name of a stage, from the request parameter "max_stage".
+
+    Raises:
+        RowsError: not a text.
+    """
+    if name is None or isinstance(name, str):
+        return name
+    raise RowsError(f"parameter 'max_stage' must be the name of a stage; got {shown(name)}")
 
 
 def output_tensors(inference: Inference, columns: dict[str, Any]) -> list[Tensor]:

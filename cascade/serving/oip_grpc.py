@@ -16,6 +16,7 @@ from cascade.serving.oip import (
     decode_raw,
     decode_values,
     encode_raw,
+    max_stage,
     output_tensors,
     response_parameters,
     timeout_s,
@@ -48,11 +49,12 @@ def decode_request(request: Any, config: CascadeConfig) -> Inference:
     """
     if len(request.inputs) != 1:
         raise RowsError(f"there must be one input, {INPUT!r}; got {len(request.inputs)}")
-    timeout = request.parameters.get("timeout")
+    timeout, last = (request.parameters.get(name) for name in ("timeout", "max_stage"))
     return Inference(
         _rows(request.inputs[0], request.raw_input_contents, config),
         request.id,
         timeout_s(None if timeout is None else _value(timeout)),
+        max_stage(None if last is None else _value(last)),
         check_outputs([Output(output.name, binary=True) for output in request.outputs], config),
         binary=True,
     )

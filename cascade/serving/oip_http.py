@@ -23,6 +23,7 @@ from cascade.serving.oip import (
     decode_raw,
     decode_values,
     encode_raw,
+    max_stage,
     output_tensors,
     response_parameters,
     shown,
@@ -63,6 +64,7 @@ def decode_inference(headers: Mapping[str, str], body: bytes, config: CascadeCon
         _rows(content, memoryview(body)[json_bytes:], config),
         request_id,
         timeout_s(parameters.get("timeout")),
+        max_stage(parameters.get("max_stage")),
         check_outputs([_output(output, binary) for output in _objects(content, "outputs")], config),
         binary,
     )

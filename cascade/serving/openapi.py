@@ -4,7 +4,7 @@ from typing import Any
 
 import cascade
 from cascade.config import CascadeConfig, RowsConfig
-from cascade.serving.guard import is_health_path
+from cascade.serving.guard import is_for_admins, is_health_path
 from cascade.serving.oip import INPUT, OUTPUTS
 from cascade.serving.routes import ROUTES, Route
 from cascade.serving.wire import JSON_TYPE, NPY_TYPE, RAW_TYPE
@@ -20,6 +20,7 @@ ERRORS = {
     404: "No such path, model or version.",
     405: "The path has other methods.",
     408: "The request came too slowly.",
+    409: "Another policy is coming into force at the moment.",
     413: "More bytes or rows than a request may have.",
     415: "A content type or encoding that is not read.",
     431: "The header is too large.",
@@ -50,14 +51,15 @@ def openapi_document(config: CascadeConfig) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": config.name, "version": cascade.__version__, "description": "A served prediction cascade."},
         "paths": paths,
-        "components": {"schemas": _schemas(config)} | ({"securitySchemes": {"key": _BEARER}} if keyed else {}),
+        "components": {"schemas": _schemas(config), "securitySchemes": {"key": _BEARER}},
     }
 
 
 def _operation(route: Route, *, keyed: bool) -> dict[str, Any]:
     versioned = "{version}" in route.path
     parameters = [_parameter("version", "path", _TEXT, "Version of the policy.")] if versioned else []
-    asks = route.method == "POST"
+    asks = route.operation in _BODIES
+    for_admins = is_for_admins(route.method, route.path)
     operation: dict[str, Any] = {
         "operationId": route.operation + ("_of_version" if versioned else ""),
         "summary": route.summary,
@@ -68,13 +70,19 @@ def _operation(route: Route, *, keyed: bool) -> dict[str, Any]:
             **{str(status): _error(ERRORS[status]) for status in ERRORS if asks or (versioned and status == 404)},
         },
     }
-    if keyed and not is_health_path(route.path):
+    if for_admins or (keyed and not is_health_path(route.path)):
         operation["security"] = [{"key": []}]
         operation["responses"]["401"] = _error(ERRORS[401])
     if route.operation in ("server_ready", "model_ready"):
         operation["responses"]["503"] = {"description": "Not ready.", "content": _ANSWERS[route.operation]}
     if asks:
-        operation["requestBody"] = {"required": True, "content": _BODIES[route.operation]}
+        operation["requestBody"] = {
+            "required": route.operation != "restore_policy",
+            "content": _BODIES[route.operation],
+        }
+    if for_admins:
+        content = _ANSWERS[route.operation]
+        operation["responses"]["202"] = {"description": "Not yet in all gateways.", "content": content}
     return operation
 
 
@@ -97,18 +105,24 @@ _HEADERS = {
     "predict": (
         _parameter("X-Dtype", "header", _TEXT, "Of raw rows; by default the configuration's."),
         _parameter("X-Shape", "header", _TEXT, "Of raw rows, such as 64,32,32,3."),
+        _parameter("X-Max-Stage", "header", _TEXT, "The last stage that may look at the rows."),
         _parameter("X-Timeout-Ms", "header", {"type": "number", "exclusiveMinimum": 0}, "How long the caller waits."),
     ),
     "model_infer": (_LENGTH,),
 }
 _BODIES = {
     "predict": {**_json("Rows"), RAW_TYPE: {"schema": _BINARY}, NPY_TYPE: {"schema": _BINARY}},
+    "replace_policy": _json("Policies"),
+    "restore_policy": _json("Rollback"),
     "model_infer": {**_json("InferenceRequest"), RAW_TYPE: {"schema": _BINARY}},
 }
 _ANSWERS = {
     "predict": _json("Answers"),
     "health": _json("Health"),
     "policy": _json("Policy"),
+    "replace_policy": _json("PolicyChange"),
+    "restore_policy": _json("PolicyChange"),
+    "policy_history": _json("PolicyHistory"),
     "openapi": {JSON_TYPE: {"schema": {"type": "object"}}},
     "server_metadata": _json("ServerMetadata"),
     "server_live": _json("Live"),
@@ -127,7 +141,11 @@ def _schemas(config: CascadeConfig) -> dict[str, Schema]:
         "Rows": _object({"rows": _rows(config)}, closed=True),
         "Answers": _answers(config),
         "Health": _object({"status": _TEXT, "name": _TEXT}),
-        "Policy": _object({"version": _TEXT}),
+        "Policy": _object({"version": _TEXT, "revision": _WHOLE, "gear": _gear()}),
+        "Policies": {"type": "object", "anyOf": [{"required": ["stages"]}, {"required": ["gears"]}]},
+        "PolicyChange": _policy_change(),
+        "PolicyHistory": _object({"history": _list(_history_entry())}),
+        "Rollback": _object({}, {"version": _TEXT}, closed=True),
         "ServerMetadata": _object({"name": _TEXT, "version": _TEXT, "extensions": _list(_TEXT)}),
         "Live": _object({"live": truth}),
         "Ready": _object({"ready": truth}),
@@ -150,6 +168,22 @@ def _schemas(config: CascadeConfig) -> dict[str, Schema]:
             {"id": _TEXT},
         ),
     }
+
+
+def _gear() -> Schema:
+    return _object({"index": _WHOLE, "versions": _list(_TEXT), "usable": _WHOLE, "changes": _WHOLE})
+
+
+def _policy_change() -> Schema:
+    behind = _object({"node": _TEXT, "pid": _WHOLE, "revision": _WHOLE})
+    return _object(
+        {"version": _TEXT, "revision": _WHOLE, "gears": _list(_TEXT), "gateways": _WHOLE, "behind": _list(behind)}
+    )
+
+
+def _history_entry() -> Schema:
+    kind = {"enum": ["start", "reload", "rollback"]}
+    return _object({"revision": _WHOLE, "version": _TEXT, "kind": kind, "at": _TEXT})
 
 
 def _object(required: dict[str, Schema], optional: dict[str, Schema] | None = None, *, closed: bool = False) -> Schema:

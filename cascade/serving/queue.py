@@ -30,6 +30,12 @@ class RowQueue:
         """Rows that wait."""
         return self._rows
 
+    @property
+    def waiting_since(self) -> float | None:
+        """When the oldest call came of which no row has been taken yet; ``None`` if there is none."""
+        oldest = (next((call.since for call in line if not call.taken), None) for line in self._lines.values())
+        return min((since for since in oldest if since is not None), default=None)
+
     def append(self, call: Call) -> None:
         """Takes a call in.
 

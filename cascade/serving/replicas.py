@@ -1,5 +1,6 @@
 """What runs in the replicas: a gateway with the first segment, and the later segments."""
 
+import asyncio
 import functools
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,23 @@ from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cascade.calibration import Policy
-from cascade.cascade import check_policy, load_stages
+from cascade.calibration import Policy, PolicySet
+from cascade.cascade import load_stages
 from cascade.config import CascadeConfig
 from cascade.engine import Answers, Segment
-from cascade.rows import check_rows
+from cascade.rows import check_rows, example_row
 from cascade.serving.batcher import Batcher
 from cascade.serving.grpc_listener import GrpcListener
 from cascade.serving.guard import Guard
 from cascade.serving.hop import Hop
 from cascade.serving.http import HttpApp
+from cascade.serving.limits import StageLimit, limited_policy, marked_answers
 from cascade.serving.listener import Listener
+from cascade.serving.policy_keeper import PolicyKeeper
+from cascade.serving.policy_log import PolicyLog
+from cascade.serving.policy_trial import try_out
 from cascade.serving.proxied import proxied_response
+from cascade.serving.ray_store import RayStore
 from cascade.serving.readiness import Readiness
 from cascade.serving.wire import answer_columns
 
@@ -125,20 +131,34 @@ class Gateway:
     Args:
         config: of the cascade.
         folder: of the configuration file.
-        policy_json: the policy to begin with.
+        policies_json: the policy set to begin with, unless another one has come into force since.
+        run: tells this start of the cascade from others; all its gateways share a log of policies.
         following: the next segment, if there is one.
     """
 
     # Ray Serve awaits the constructor, and the listener must start in the replica's event loop.
     async def __init__(  # type: ignore[misc]
-        self, config: CascadeConfig, folder: Path, policy_json: str, following: Handle | None = None
+        self, config: CascadeConfig, folder: Path, policies_json: str, run: str, following: Handle | None = None
     ) -> None:
         self.config = config
         self._stages = [stage.name for stage in config.stages]
-        self._policy = check_policy(Policy.from_json(policy_json), self._stages)
         hop = _new_hop(config, 0, following)
         self._batcher = _new_batcher(config, folder, 0, hop)
         self._readiness = Readiness(None if hop is None else hop.probe)
+        self._limit = StageLimit(self._stages, config.serving.least_max_stage)
+        store = RayStore(config.name, run)
+        store.drop_other_runs()
+        self.policies = PolicyKeeper(
+            PolicySet.from_json(policies_json),
+            config.stages,
+            config.serving.gears,
+            PolicyLog(store),
+            functools.partial(try_out, self._batcher, example_row(config.rows)),
+        )
+        await self.policies.open()
+        self._gear_watch = None
+        if config.serving.gears is not None:
+            self._gear_watch = asyncio.get_running_loop().create_task(self.policies.watch(self._batcher))
         guard = Guard.from_config(config.serving)
         self._app = HttpApp(self, guard)
         self._listeners: list[Listener | GrpcListener] = []
@@ -154,31 +174,39 @@ class Gateway:
         """Answers a request that came through Ray Serve's proxy."""
         return await proxied_response(self._app, self.config.serving, request)
 
-    async def predict(self, rows: Any, timeout_s: float | None = None) -> dict[str, Any]:
+    async def predict(self, rows: Any, timeout_s: float | None = None, max_stage: str | None = None) -> dict[str, Any]:
         """Answers rows from inside the cluster.
 
         Args:
             rows: (n, ...) as the configuration says.
             timeout_s: seconds until the deadline; at most, and by default, ``serving.request_timeout_s``.
+            max_stage: name of the last stage that may look at the rows, raised to ``serving.least_max_stage``; rows
+                that it is not sure of have its answer, and are marked as degraded.
 
         Returns:
             Columns "answer", "stage", "confidence", "cost", "degraded" (and "label"), and "policy_version".
 
         Raises:
-            RowsError: the rows are not what the configuration says.
+            RowsError: the rows are not what the configuration says, or there is no such stage.
             Overloaded: too many rows are waiting.
             DeadlineExceeded: there is no answer in time, and nothing to fall back to.
             StageFailed: a stage raised on these rows.
             Unavailable: a later segment is gone.
         """
-        return await self.answer_rows(check_rows(rows, self.config.rows), timeout_s)
+        return await self.answer_rows(check_rows(rows, self.config.rows), timeout_s, max_stage)
 
-    async def answer_rows(self, rows: np.ndarray, timeout_s: float | None = None) -> dict[str, Any]:
+    async def answer_rows(
+        self, rows: np.ndarray, timeout_s: float | None = None, max_stage: str | None = None
+    ) -> dict[str, Any]:
         """Like :meth:`predict`, for rows that have been checked."""
-        policy, most = self._policy, self.config.serving.request_timeout_s
-        answers = await self._batcher.answer(
-            rows, policy, timeout_s=most if timeout_s is None else min(timeout_s, most)
-        )
+        policy, most = self.policies.policy, self.config.serving.request_timeout_s
+        timeout_s = most if timeout_s is None else min(timeout_s, most)
+        if max_stage is None:
+            answers = await self._batcher.answer(rows, policy, timeout_s=timeout_s)
+        else:
+            last = self._limit.place(max_stage)
+            answers = await self._batcher.answer(rows, limited_policy(policy, last), timeout_s=timeout_s)
+            answers = marked_answers(answers, policy, last)
         return answer_columns(answers, self._stages, self.config.classes) | {"policy_version": policy.version}
 
     @property
@@ -188,7 +216,7 @@ class Gateway:
 
     def describe_policy(self) -> dict[str, Any]:
         """The policy in force, with its version."""
-        return self._policy.to_dict() | {"version": self._policy.version}
+        return self.policies.describe()
 
     async def check_health(self) -> None:
         """Asked by Ray Serve now and then; raising makes it start the replica anew."""
@@ -199,5 +227,10 @@ class Gateway:
     async def __del__(self) -> None:
         if hasattr(self, "_readiness"):
             self._readiness.stop()
+        gear_watch = getattr(self, "_gear_watch", None)
+        if gear_watch is not None:
+            gear_watch.cancel()
         for listener in getattr(self, "_listeners", ()):
             await listener.stop()
+        if hasattr(self, "policies"):
+            await self.policies.close()

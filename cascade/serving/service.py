@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cascade.config import CascadeConfig
+from cascade.serving.policy_keeper import PolicyKeeper
 
 __all__ = ["Service"]
 
@@ -14,23 +15,29 @@ class Service(Protocol):
 
     Attributes:
         config: of the cascade.
+        policies: keeps the policy in force.
     """
 
     config: CascadeConfig
+    policies: PolicyKeeper
 
     @property
     def is_ready(self) -> bool:
         """Whether every stage has loaded and can be reached; cheap, and a few seconds old at most."""
 
-    async def answer_rows(self, rows: np.ndarray, timeout_s: float | None = None) -> dict[str, Any]:
+    async def answer_rows(
+        self, rows: np.ndarray, timeout_s: float | None = None, max_stage: str | None = None
+    ) -> dict[str, Any]:
         """Answers checked rows, as columns.
 
         Args:
             rows: (n, ...) as the configuration says.
             timeout_s: seconds that the caller waits; never more than ``serving.request_timeout_s``.
+            max_stage: name of the last stage that may look at the rows.
 
         Raises:
             DeadlineExceeded: no answer in time.
+            RowsError: there is no such stage.
             Overloaded: too many rows are waiting.
         """
 

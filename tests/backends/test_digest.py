@@ -3,7 +3,7 @@
 import pytest
 
 from cascade.backends.config import CustomConfig, OnnxConfig, TorchConfig
-from cascade.backends.digest import model_digest
+from cascade.backends.digest import model_digest, remembered_digest
 
 
 @pytest.fixture
@@ -41,3 +41,11 @@ def test_every_kind_has_a_digest_of_its_own(weights):
     digests = {model_digest(config) for config in [*custom, OnnxConfig(type="onnx", model=weights)]}
     assert len(digests) == 3
     assert all(len(digest) == 64 for digest in digests)
+
+
+def test_a_remembered_digest_reads_a_backend_once(weights):
+    config, digest = torch_config(weights), remembered_digest()
+    before = digest(config)
+    weights.write_bytes(b"others")
+    assert digest(config) == before != model_digest(config)
+    assert digest(torch_config(weights)) == model_digest(config)

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from cascade.calibration import Policy, ScoreTable, evaluate
+from cascade.calibration import Policy, PolicySet, ScoreTable, evaluate
 from cascade.cascade import Cascade
 from cascade.cli.main import app
 
@@ -18,7 +18,7 @@ VERBS = sorted(command.name or command.callback.__name__ for command in app.regi
 
 
 def test_all_verbs_are_there():
-    named = "bench build calibrate check collect data evaluate explain plan report search serve status train"
+    named = "bench build calibrate check collect data evaluate explain plan reload report search serve status train"
     assert set(named.split()) <= set(VERBS)
 
 
@@ -365,3 +365,28 @@ def test_the_installed_command_prints_no_traceback_either(tmp_path):
     assert done.stdout == ""
     assert "colour: this key is not known" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_gears_make_a_policy_set_that_other_verbs_take(run, table_path, tmp_path):
+    out = tmp_path / "set.json"
+    calibrate = ("calibrate", "--scores", table_path, "--guarantee", "none", "--out", out, "--json")
+    done = run(*calibrate, "--max-accuracy-drop", 0.01, "--gears", "0.05,0.1")
+    assert done.code == 0, done.err
+    gears = PolicySet.load(out).gears
+    assert [gear["version"] for gear in done.json["gears"]] == [policy.version for policy in gears]
+    assert [policy.certificate["target"] for policy in gears] == [{"max_accuracy_drop": d} for d in (0.01, 0.05, 0.1)]
+    assert {policy.certificate.get("delta") for policy in gears} == {None}
+    costs = [
+        run("evaluate", "--scores", table_path, "--policy", out, "--gear", gear, "--json").json["mean_cost"]
+        for gear in range(3)
+    ]
+    assert costs == sorted(costs, reverse=True)
+    assert run("evaluate", "--scores", table_path, "--policy", out, "--gear", 3).code == 2
+    assert run("report", "--scores", table_path, "--policy", out, "--out", tmp_path / "r.html").code == 3
+
+    alone = run(*calibrate, "--gears", "0.6,0.5")
+    assert [policy.certificate["target"] for policy in PolicySet.load(out).gears] == [
+        {"target_accuracy": accuracy} for accuracy in (0.6, 0.5)
+    ], alone.err
+    assert run(*calibrate, "--gears", "a,b").code == 2
+    assert run(*calibrate, "--gears", "0.5,0.6").code == 3

@@ -1,17 +1,24 @@
 """Services without Ray, behind the real application."""
 
 import asyncio
+import functools
+import threading
 
 import httpx
 import numpy as np
 
-from cascade.calibration import Policy
+from cascade.calibration import Policy, PolicySet
 from cascade.cascade import load_stages
 from cascade.engine import Segment
 from cascade.errors import CascadeError
+from cascade.rows import example_row
 from cascade.serving.batcher import Batcher
 from cascade.serving.guard import Guard
 from cascade.serving.http import HttpApp
+from cascade.serving.limits import StageLimit, limited_policy, marked_answers
+from cascade.serving.policy_keeper import PolicyKeeper
+from cascade.serving.policy_log import PolicyLog
+from cascade.serving.policy_trial import try_out
 from cascade.serving.reply import refusal
 from cascade.serving.request import Request
 from cascade.serving.wire import answer_columns
@@ -24,17 +31,50 @@ class LocalService:
 
     is_ready = True
 
-    def __init__(self, config):
+    def __init__(self, config, store=None):
         self.config = config
         self.batcher = Batcher(Segment(load_stages(config.stages)).run, None, 8, 100)
+        self.limit = StageLimit(("small", "big"), config.serving.least_max_stage)
+        self.policies = PolicyKeeper(
+            PolicySet((POLICY,)),
+            config.stages,
+            config.serving.gears,
+            PolicyLog(MemoryStore() if store is None else store),
+            functools.partial(try_out, self.batcher, example_row(config.rows)),
+        )
 
-    async def answer_rows(self, rows, timeout_s=None):
-        most = self.config.serving.request_timeout_s
-        answers = await self.batcher.answer(rows, POLICY, timeout_s=min(timeout_s or most, most))
-        return answer_columns(answers, ("small", "big"), self.config.classes) | {"policy_version": POLICY.version}
+    async def answer_rows(self, rows, timeout_s=None, max_stage=None):
+        most, policy = self.config.serving.request_timeout_s, self.policies.policy
+        last = 1 if max_stage is None else self.limit.place(max_stage)
+        answers = await self.batcher.answer(rows, limited_policy(policy, last), timeout_s=min(timeout_s or most, most))
+        answers = marked_answers(answers, policy, last)
+        return answer_columns(answers, ("small", "big"), self.config.classes) | {"policy_version": policy.version}
 
     def describe_policy(self):
-        return POLICY.to_dict() | {"version": POLICY.version}
+        return self.policies.describe()
+
+
+class MemoryStore:
+    """A store of texts in this process."""
+
+    def __init__(self):
+        self.values, self.lock = {}, threading.Lock()
+
+    def add(self, key, value):
+        with self.lock:
+            return self.values.setdefault(key, value) is value
+
+    def put(self, key, value):
+        self.values[key] = value
+
+    def get(self, key):
+        return self.values.get(key)
+
+    def keys(self, prefix):
+        return [key for key in tuple(self.values) if key.startswith(prefix)]
+
+    def delete(self, key):
+        self.values.pop(key, None)
 
 
 async def respond(app, request):
@@ -59,12 +99,12 @@ class AppTransport(httpx.AsyncBaseTransport):
         return httpx.Response(reply.status, headers=headers, content=reply.body)
 
 
-def ask(service, *requests):
+def ask(service, *requests, guard=None):
     """Sends requests at the same time; returns the responses in their order."""
 
     async def main():
         async with httpx.AsyncClient(
-            transport=AppTransport(HttpApp(service, Guard())), base_url="http://test"
+            transport=AppTransport(HttpApp(service, guard or Guard())), base_url="http://test"
         ) as client:
             return await asyncio.gather(*(client.request(**request) for request in requests))
 
@@ -79,7 +119,7 @@ class ConstantService:
     def __init__(self, config):
         self.config = config
 
-    async def answer_rows(self, rows, timeout_s=None):
+    async def answer_rows(self, rows, timeout_s=None, max_stage=None):
         assert rows.dtype == np.int64
         assert rows.shape[1:] == (2,)
         n = len(rows)

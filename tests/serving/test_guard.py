@@ -101,7 +101,7 @@ def test_two_keys_at_once_are_none(rings):
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS"])
-@pytest.mark.parametrize("path", ["/policy", "/policy/"])
+@pytest.mark.parametrize("path", ["/policy", "/policy/", "/policy/rollback"])
 def test_the_policy_is_changed_by_admins_only(rings, method, path):
     guard = Guard(*rings)
     assert [admitted(guard, method, path, each) for each in BEARERS.values()] == [401, 401, 403, 200]
@@ -134,7 +134,7 @@ class Counts:
     def __init__(self, config):
         self.config = config
 
-    async def answer_rows(self, rows, timeout_s=None):
+    async def answer_rows(self, rows, timeout_s=None, max_stage=None):
         return {"answer": [0] * len(rows)}
 
     def describe_policy(self):
@@ -146,6 +146,7 @@ HOSTILE = st.text(max_size=30) | st.sampled_from(
 )
 PATHS = (
     st.sampled_from(["/predict", "/health", "/policy", "/v2", "/v2/models/fake/infer", "/v2/health/live", "/"])
+    | st.just("/policy/rollback")
     | HOSTILE
 )
 NAMES = st.sampled_from(
@@ -155,6 +156,7 @@ NAMES = st.sampled_from(
         b"x-dtype",
         b"x-shape",
         b"x-timeout-ms",
+        b"x-max-stage",
         b"content-encoding",
         b"authorization",
         b"accept",

@@ -122,7 +122,7 @@ def test_no_body_is_an_internal_error(config, body, kind, shape, dtype):
 
 def test_overload_says_when_to_come_back(config):
     class Full(ConstantService):
-        async def answer_rows(self, rows, timeout_s=None):
+        async def answer_rows(self, rows, timeout_s=None, max_stage=None):
             raise Overloaded("full")
 
     (response,) = ask(Full(config), rows_json([[1, 2]]))
@@ -148,7 +148,7 @@ def test_the_caller_may_say_how_long_it_waits(config, header, timeout_s):
     asked = []
 
     class Noting(ConstantService):
-        async def answer_rows(self, rows, timeout_s=None):
+        async def answer_rows(self, rows, timeout_s=None, max_stage=None):
             asked.append(timeout_s)
             return await super().answer_rows(rows)
 
@@ -176,7 +176,7 @@ def test_a_late_answer_is_a_504(config, most_s, header):
 
 def test_an_unexpected_error_tells_nothing_of_the_inside(config):
     class Broken(ConstantService):
-        async def answer_rows(self, rows, timeout_s=None):
+        async def answer_rows(self, rows, timeout_s=None, max_stage=None):
             raise ZeroDivisionError("secret")
 
     (response,) = ask(Broken(config), rows_json([[1, 2]]))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from local_service import POLICY, LocalService, ask
 
 from cascade.serving.errors import RequestError
+from cascade.serving.guard import is_for_admins
 from cascade.serving.oip import OUTPUTS
 from cascade.serving.openapi import ERRORS, openapi_document
 from cascade.serving.routes import ROUTES
@@ -37,7 +38,9 @@ def test_every_route_is_in_it_and_is_answered(config, document):
     assert listed == {(route.method, route.path.replace("{name}", "fake")) for route in ROUTES}
     requests = [{"method": method, "url": path.replace("{version}", POLICY.version)} for method, path in sorted(listed)]
     for request, response in zip(requests, ask(LocalService(config), *requests)):
-        assert response.status_code == (400 if request["method"] == "POST" else 200), request
+        for_admins = is_for_admins(request["method"], request["url"])
+        refused = 403 if for_admins else 400
+        assert response.status_code == (refused if request["method"] != "GET" else 200), request
     names = [each["operationId"] for methods in document["paths"].values() for each in methods.values()]
     assert len(set(names)) == len(names)
 
@@ -97,6 +100,9 @@ def test_keys_are_described_where_they_are_needed(config):
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     free = {path for path, methods in document["paths"].items() for each in methods.values() if "security" not in each}
     assert free == {"/health", "/v2/health/live", "/v2/health/ready"}
+    open_to_all = openapi_document(config)["paths"]
+    kept = {path for path, methods in open_to_all.items() for each in methods.values() if "security" in each}
+    assert kept == {"/policy", "/policy/rollback"}
 
 
 def test_every_status_of_an_error_is_described():

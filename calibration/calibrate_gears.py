@@ -1,0 +1,64 @@
+"""From a score table and several targets to a policy set."""
+
+from collections.abc import Mapping, Sequence
+
+from cascade.calibration.calibrate import Guarantee, RouterChoice, calibrate
+from cascade.calibration.policy import TARGETS
+from cascade.calibration.policy_set import PolicySet
+from cascade.calibration.score_table import ScoreTable
+
+__all__ = ["calibrate_gears"]
+
+
+def calibrate_gears(
+    table: ScoreTable,
+    targets: Sequence[Mapping[str, float]],
+    *,
+    delta: float = 0.05,
+    guarantee: Guarantee = "certified",
+    seed: int = 0,
+    routers: Sequence[RouterChoice] | None = None,
+    skip: bool = False,
+) -> PolicySet:
+    """Finds an operating point for each of several targets.
+
+    With probability at least 1 - delta *all* gears keep their promises on the rows to come: each of m gears is tested
+    at level delta / m, and the levels add up (Bonferroni), whatever the tests have to do with each other. So does any
+    mixture of the gears, as long as the choice of the gear at a moment has nothing to do with the rows of that moment.
+
+    Args:
+        table: n rows, K stages.
+        targets: of each gear, the best first: names and values as :func:`~cascade.calibration.calibrate` takes them,
+            such as ``[{"target_accuracy": 0.94}, {"target_accuracy": 0.93}]``.
+        delta: risk that any of the gears breaks a promise, in (0, 1).
+        guarantee: "certified", or "none" for the empirical optimum.
+        seed: of the split of the rows.
+        routers: as for ``calibrate``.
+        skip: as for ``calibrate``.
+
+    Raises:
+        ValueError: there is no target, or one is not what ``calibrate`` takes.
+        PolicyError: the gears do not get cheaper, or promise more, from one to the next.
+        ScoreTableError, InfeasibleTarget: as for ``calibrate``.
+    """
+    if not targets:
+        raise ValueError("give the target of at least one gear")
+    gears = []
+    for target in targets:
+        if set(target) - set(TARGETS):
+            raise ValueError(f"a target must be one of {', '.join(TARGETS)}; got {', '.join(target)}")
+        gears.append(
+            calibrate(
+                table,
+                target_accuracy=target.get("target_accuracy"),
+                max_accuracy_drop=target.get("max_accuracy_drop"),
+                target_agreement=target.get("target_agreement"),
+                max_cost=target.get("max_cost"),
+                delta=delta / len(targets),
+                guarantee=guarantee,
+                seed=seed,
+                routers=routers,
+                skip=skip,
+            )
+        )
+    return PolicySet(tuple(gears))

@@ -1,0 +1,117 @@
+"""Gears: under load a gateway moves to cheaper operating points, and back, never below the operator's floor."""
+
+import math
+
+from cascade.calibration import Policy, PolicySet
+from cascade.config import GearsConfig
+from cascade.errors import PolicyError
+
+__all__ = ["GearShift", "usable_gears"]
+
+# Over which arrivals are averaged.
+RATE_WINDOW_S = 0.5
+# A better gear is taken again at once when rows arrive this much more slowly than when it was left.
+CLEARLY_LOWER = 0.9
+# After a step down, rows that came before it still wait; another step waits for them, in units of the longest wait.
+SETTLE_WAITS = 2.0
+
+
+def usable_gears(policies: PolicySet, settings: GearsConfig | None) -> tuple[Policy, ...]:
+    """The gears that may be served: the first ones, down to the floor; only the best where there are no settings.
+
+    Raises:
+        PolicyError: even the best gear is below the floor.
+    """
+    if settings is None:
+        return policies.gears[:1]
+    usable: list[Policy] = []
+    for gear in policies.gears:
+        problem = _below_floor(gear, settings)
+        if problem and not usable:
+            raise PolicyError(f"policy {gear.version} {problem}; calibrate for the floor, or lower serving.gears")
+        if problem:
+            break
+        usable.append(gear)
+    return tuple(usable)
+
+
+def _below_floor(policy: Policy, settings: GearsConfig) -> str | None:
+    """Why a policy may not be served; ``None`` if it may."""
+    floors = {
+        "target_accuracy": settings.floor_accuracy,
+        "target_agreement": settings.floor_agreement,
+        "max_accuracy_drop": settings.floor_accuracy_drop,
+    }
+    for name, floor in floors.items():
+        if floor is None:
+            continue
+        promised = policy.promises.get(name)
+        if promised is None:
+            return f"has no certificate of {name}, and the floor asks for {floor:g}"
+        if promised > floor if name == "max_accuracy_drop" else promised < floor:
+            return f"promises {name} {promised:g}, and the floor asks for {floor:g}"
+        delta = policy.certificate.get("delta")
+        if not isinstance(delta, int | float) or not 0 < delta <= settings.floor_delta:
+            return f"is certified at delta {delta}, and serving.gears.floor_delta is {settings.floor_delta:g}"
+    return None
+
+
+class GearShift:
+    """Chooses the gear: a pure function of what it was shown, one look after the other.
+
+    A step down follows from the wait alone. A step up needs a short wait for a while, and a reason to believe that the
+    better gear bears the load: fewer arrivals than when it was left, or some time since. Without the reason, a load
+    that only a cheap gear bears would make the gateway swing, since in that gear nothing waits.
+
+    Args:
+        gears: how many there are, at least 1.
+        settings: when to move.
+        gear: to begin with.
+
+    Attributes:
+        gear: in use; 0 is the best.
+    """
+
+    def __init__(self, gears: int, settings: GearsConfig, gear: int = 0) -> None:
+        self.gear = gear
+        self._settings = settings
+        self._rate = 0.0
+        self._seen: tuple[float, int] | None = None
+        self._busy_at = -math.inf
+        self._changed_at = -math.inf
+        # Of each gear: rate of arrivals (rows/s) and moment when it was last left for a cheaper one.
+        self._left = [(math.inf, -math.inf)] * gears
+
+    def look(self, now_s: float, waited_s: float, offered_rows: int) -> int:
+        """Returns the gear to use from now on.
+
+        Args:
+            now_s: on a clock that only goes forward.
+            waited_s: how long the oldest rows have waited.
+            offered_rows: all that ever arrived.
+        """
+        self._note_rate(now_s, offered_rows)
+        settings = self._settings
+        if 1e3 * waited_s >= settings.step_up_wait_ms:
+            self._busy_at = now_s
+        settled = now_s - self._changed_at >= SETTLE_WAITS * settings.step_down_wait_ms / 1e3
+        if 1e3 * waited_s > settings.step_down_wait_ms:
+            if settled and self.gear + 1 < len(self._left):
+                self._left[self.gear] = (self._rate, now_s)
+                self._change(self.gear + 1, now_s)
+        elif self.gear and now_s - max(self._busy_at, self._changed_at) >= settings.step_up_after_s:
+            rate, left_at = self._left[self.gear - 1]
+            if self._rate <= CLEARLY_LOWER * rate or now_s - left_at >= settings.retry_after_s:
+                self._change(self.gear - 1, now_s)
+        return self.gear
+
+    def _change(self, gear: int, now_s: float) -> None:
+        self.gear = gear
+        self._changed_at = now_s
+
+    def _note_rate(self, now_s: float, offered_rows: int) -> None:
+        if self._seen is not None and now_s > self._seen[0]:
+            passed = now_s - self._seen[0]
+            weight = -math.expm1(-passed / RATE_WINDOW_S)
+            self._rate += weight * ((offered_rows - self._seen[1]) / passed - self._rate)
+        self._seen = (now_s, offered_rows)

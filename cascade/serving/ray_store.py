@@ -1,0 +1,57 @@
+"""Texts that outlive every replica: in the control store of the Ray cluster."""
+
+from ray.experimental.internal_kv import (
+    _internal_kv_del,
+    _internal_kv_get,
+    _internal_kv_list,
+    _internal_kv_put,
+)
+
+__all__ = ["RayStore"]
+
+NAMESPACE = "idk-cascade"
+
+
+class RayStore:
+    """A :class:`~cascade.serving.policy_log.Store` in Ray's internal key-value store.
+
+    It lives as long as the cluster's head (with a fault-tolerant head, longer than that), and there is one of it for
+    all nodes. Ray Serve keeps its own state there. Its functions are not part of Ray's stable interface, so this file
+    is the only one that knows them; ``tests/serving/test_ray_reload.py`` sees it if they change.
+
+    Args:
+        name: of the application.
+        run: tells this start of it from others.
+    """
+
+    def __init__(self, name: str, run: str) -> None:
+        self._name = f"{name}/"
+        self._prefix = f"{name}/{run}/"
+
+    def drop_other_runs(self) -> None:
+        """Forgets what earlier starts of the application left; a cluster may outlive many."""
+        for key in _internal_kv_list(self._name, namespace=NAMESPACE):
+            if not str(key, "utf-8").startswith(self._prefix):
+                _internal_kv_del(key, namespace=NAMESPACE)
+
+    def add(self, key: str, value: str) -> bool:
+        """Writes a value, unless the key has one; returns whether it was written."""
+        return not _internal_kv_put(self._prefix + key, value, overwrite=False, namespace=NAMESPACE)
+
+    def put(self, key: str, value: str) -> None:
+        """Writes a value."""
+        _internal_kv_put(self._prefix + key, value, overwrite=True, namespace=NAMESPACE)
+
+    def get(self, key: str) -> str | None:
+        """The value of a key."""
+        value = _internal_kv_get(self._prefix + key, namespace=NAMESPACE)
+        return None if value is None else str(value, "utf-8")
+
+    def keys(self, prefix: str) -> list[str]:
+        """All keys that begin so."""
+        found = _internal_kv_list(self._prefix + prefix, namespace=NAMESPACE)
+        return [str(key, "utf-8").removeprefix(self._prefix) for key in found]
+
+    def delete(self, key: str) -> None:
+        """Forgets a key, if it is there."""
+        _internal_kv_del(self._prefix + key, namespace=NAMESPACE)
