@@ -2,9 +2,9 @@
 
     python benchmarks/experiments/gears.py
 
-Two stages, of which the second one takes 80 times as long as the first, and labelled rows. Three gears are certified on one
-set of rows, other rows are sent: one row a request, at random moments, at half of the capacity of the best gear, then
-at three times it, then at half of it again. Sought with gears: p99 within the objective in at least 99 % of the
+Two stages, of which the second one takes 80 times as long as the first, and labelled rows. Three gears are certified on
+one set of rows, other rows are sent: one row a request, at random moments, at half of the capacity of the best gear,
+then at three times it, then at half of it again. Sought with gears: p99 within the objective in at least 99 % of the
 seconds, accuracy never below the floor, all requests answered in the best gear again within 30 s after the burst. The
 same trace without gears stands beside it. Needs the extra ``bench``.
 """
