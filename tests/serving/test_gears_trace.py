@@ -115,7 +115,7 @@ def p99_by_second(seen):
 
 
 def test_a_burst_of_three_times_the_capacity_is_borne_with_gears_and_not_without():
-    seen = run(GearsConfig(step_up_wait_ms=60))
+    seen = run(GearsConfig(step_down_wait_ms=80))
     due, latency_ms, gear = seen.T
     assert np.isfinite(latency_ms).all()
     assert (p99_by_second(seen) <= OBJECTIVE_MS).mean() >= 0.98
