@@ -13,7 +13,7 @@ RATE_WINDOW_S = 0.5
 # A better gear is taken again at once when rows arrive this much more slowly than when it was left.
 CLEARLY_LOWER = 0.9
 # After a step down, rows that came before it still wait; another step waits for them, in units of the longest wait.
-SETTLE_WAITS = 2.0
+SETTLE_WAITS = 1.0
 
 
 def usable_gears(policies: PolicySet, settings: GearsConfig | None) -> tuple[Policy, ...]:

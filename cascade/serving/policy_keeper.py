@@ -146,7 +146,7 @@ class PolicyKeeper:
             offered_rows: all that ever arrived.
         """
         before = self._shift.gear
-        gear = self._shift.look(time.monotonic(), waited_s, offered_rows)
+        gear = self._shift.look(asyncio.get_running_loop().time(), waited_s, offered_rows)
         if gear != before:
             self.gear_changes += 1
             self.policy = self._gears[gear]
