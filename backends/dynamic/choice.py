@@ -39,9 +39,11 @@ class Choice(ABC):
             x: (n, c, h, w).
             weights: (n, A); one-hot rows choose, and a gradient flows back to them.
         """
-        parts = [self.run(alternative, x) for alternative in range(self.alternatives)]
         scales: Sequence[torch.Tensor] = weights.to(x.dtype)[..., None, None, None].unbind(dim=1)
-        return torch.stack([scale * part for scale, part in zip(scales, parts, strict=True)]).sum(dim=0)
+        total = scales[0] * self.run(0, x)
+        for alternative in range(1, self.alternatives):
+            total = torch.addcmul(total, scales[alternative], self.run(alternative, x))
+        return total
 
 
 class SkipChoice(Choice):
