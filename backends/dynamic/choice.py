@@ -45,6 +45,23 @@ class Choice(ABC):
             total = torch.addcmul(total, scales[alternative], self.run(alternative, x))
         return total
 
+    def route(self, x: torch.Tensor, path: torch.Tensor) -> torch.Tensor:
+        """Computes of each row only its own alternative, in a way that gradients can follow.
+
+        Where no row depends on another (batch norms with frozen statistics) this is ``blend`` with one-hot weights,
+        for less work.
+
+        Args:
+            x: (n, c, h, w), n >= 1.
+            path: (n,) int64, the alternative of each row.
+        """
+        rows = [(path == alternative).nonzero()[:, 0] for alternative in range(self.alternatives)]
+        parts = [x if len(own) == len(x) else x[own] for own in rows]
+        results = [self.run(alternative, part) for alternative, part in enumerate(parts) if len(part)]
+        if len(results) == 1:
+            return results[0]
+        return torch.cat(results)[torch.cat(rows).argsort()]
+
 
 class SkipChoice(Choice):
     """A residual block that may be skipped: a skipped row takes the shortcut only.

@@ -119,7 +119,7 @@ class Trainer:
         if paths:
             taken = torch.cat(paths)
             figures["kept"] = float((taken > 0).sum() / len(taken))
-            figures["paths"] = float(len(taken.unique(dim=0)))
+            figures["paths"] = float(len(torch.unique(taken, dim=0)))
         return figures
 
     def _average_with(self, start: dict[str, torch.Tensor]) -> None:

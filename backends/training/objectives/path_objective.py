@@ -10,7 +10,7 @@ from cascade.backends.training.objectives.objective import Objective
 from cascade.backends.training.schedule import Schedule, Scheduled
 from cascade.errors import ConfigError
 
-__all__ = ["CostTerm", "PathObjective", "path_costs"]
+__all__ = ["CostTerm", "PathObjective", "costs_taken", "dynamic", "path_costs", "taken_log_probabilities"]
 
 
 class CostTerm(BaseModel):
@@ -37,10 +37,24 @@ class CostTerm(BaseModel):
         return self.weight.at(done) * excess
 
 
+def taken_log_probabilities(log_probabilities: torch.Tensor, paths: torch.Tensor) -> torch.Tensor:
+    """Of each alternative that was taken: (n, D, A) log-probabilities and (n, D) int64 paths -> (n, D)."""
+    return log_probabilities.gather(2, paths[..., None])[..., 0]
+
+
 def path_costs(weights: torch.Tensor) -> torch.Tensor:
     """Cost of each choice of each row, as a share of all choices' work: (n, D, A) weights -> (n, D)."""
     _, depth, alternatives = weights.shape
-    return weights @ torch.linspace(0, 1 / depth, alternatives, dtype=weights.dtype)
+    return weights @ _rising(depth, alternatives).to(weights.dtype)
+
+
+def costs_taken(paths: torch.Tensor, alternatives: int) -> torch.Tensor:
+    """The same of (n, D) int64 paths: (n, D)."""
+    return _rising(paths.shape[1], alternatives)[paths]
+
+
+def _rising(depth: int, alternatives: int) -> torch.Tensor:
+    return torch.linspace(0, 1 / depth, alternatives)
 
 
 class PathObjective(Objective):

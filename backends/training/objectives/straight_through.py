@@ -14,7 +14,7 @@ from cascade.backends.training.schedule import Schedule, Scheduled
 
 __all__ = ["Gumbel", "StraightThrough", "hard_weights"]
 
-SMALLEST = 1e-10
+SMALLEST = 1e-7  # keeps both logarithms finite
 
 
 class StraightThrough(PathObjective):
@@ -25,12 +25,14 @@ class StraightThrough(PathObjective):
 
     Attributes:
         temperature: of the softmax, above 0.
+        noise: scale of the Gumbel noise that is added to the logits before the decision.
         cost: see :class:`~cascade.backends.training.objectives.path_objective.CostTerm`.
-        freeze_norms: off, since the decisions are those of the evaluation.
+        freeze_norms: off, since without noise the decisions are those of the evaluation.
     """
 
     kind: Literal["straight_through"] = "straight_through"
     temperature: Scheduled = Schedule(start=1.0, end=1.0)
+    noise: Scheduled = Schedule(start=0.0, end=0.0)
     cost: CostTerm = CostTerm()
     freeze_norms: bool = False
 
@@ -43,38 +45,35 @@ class StraightThrough(PathObjective):
         def decide(d: int, x: torch.Tensor) -> torch.Tensor:
             nonlocal state
             logits, state = model.policy.step(d, x, state)
-            taken.append(hard_weights(logits.float() + self._noise(logits, done), self.temperature.at(done)))
+            noisy = logits.float() + self.noise.at(done) * _gumbel_noise(logits.shape)
+            taken.append(hard_weights(noisy, self.temperature.at(done)))
             return taken[-1]
 
         answers = answer_loss(model.choices.blend(batch.images, decide), batch)
         costs = path_costs(torch.stack(taken, dim=1)).sum(dim=1)
         return answers.mean() + self.cost.of(costs, done)
 
-    def _noise(self, logits: torch.Tensor, done: float) -> torch.Tensor | float:
-        """(n, A), added to the logits before the decision."""
-        return 0.0
-
 
 class Gumbel(StraightThrough):
-    """The alternatives are drawn, by noise that is added to their logits.
+    """The alternatives are drawn: with noise of scale 1, an alternative has its softmax probability.
 
     Jang, Gu, Poole, "Categorical reparameterization with Gumbel-softmax", ICLR 2017, section 2.2 (straight-through),
-    https://arxiv.org/abs/1611.01144. With noise of scale 1 an alternative is drawn with its softmax probability.
+    https://arxiv.org/abs/1611.01144
 
     Attributes:
-        noise: scale of the noise; at 0 nothing is drawn. A scale that falls to 0 before the end of the phase
-            leaves time for the batch norms to settle on the paths that will be taken.
-        freeze_norms: on, unless the noise falls to 0.
+        noise: a scale that falls to 0 before the end of the phase leaves time for the batch norms to settle on the
+            paths that will be taken.
+        freeze_norms: on; to be switched off where the noise falls to 0.
     """
 
     kind: Literal["gumbel"] = "gumbel"  # type: ignore[assignment]
     noise: Scheduled = Schedule(start=1.0, end=1.0)
     freeze_norms: bool = True
 
-    @override
-    def _noise(self, logits: torch.Tensor, done: float) -> torch.Tensor | float:
-        uniform = torch.rand(logits.shape).clamp_min(SMALLEST)
-        return -self.noise.at(done) * (-uniform.log()).clamp_min(SMALLEST).log()
+
+def _gumbel_noise(shape: torch.Size) -> torch.Tensor:
+    uniform = torch.rand(shape).clamp(SMALLEST, 1 - SMALLEST)
+    return -(-uniform.log()).log()
 
 
 def hard_weights(logits: torch.Tensor, temperature: float) -> torch.Tensor:
