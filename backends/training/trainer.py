@@ -215,7 +215,8 @@ class Trainer:
         return Batch(images, torch.from_numpy(self.labels[index]), self.recipe.label_smoothing)
 
     def _step(self, objective: Objective, batch: Batch, done: float, optimizer: torch.optim.Optimizer) -> float:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+        # Without the cache: a weight that is first cast where no gradient is wanted would have none afterwards either.
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bfloat16", cache_enabled=False):
             loss = objective.loss(self.network, batch, done)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

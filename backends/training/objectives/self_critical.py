@@ -105,7 +105,7 @@ def _walk(
         nonlocal state
         with torch.enable_grad():
             logits, state = model.policy.step(d, x, state)
-        scores.append(logits.float())
+            scores.append(logits.float())
         whole = torch.full((len(x),), logits.shape[1] - 1, dtype=torch.int64)
         paths.append(choose(scores[-1].detach().softmax(dim=1)) if d >= first else whole)
         return paths[-1]
