@@ -7,7 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from cascade.backends.dynamic.rows import add_rows, put_rows, some_rows
+
 __all__ = ["Choice", "SkipChoice"]
+
+DENSE_SHARE = 0.95
+"""Share of the rows from which on a block is computed for all of them: docs/decisions/0011-paths.md."""
 
 
 class Choice(ABC):
@@ -31,6 +36,26 @@ class Choice(ABC):
     @abstractmethod
     def is_identity(self, alternative: int) -> bool:
         """Whether an alternative returns its input, so that there is nothing to compute."""
+
+    def route(self, x: torch.Tensor, rows: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Computes each row's own alternative, and nothing else.
+
+        Args:
+            x: (n, c, h, w), dense in memory; may be overwritten, and be part of the result.
+            rows: A int64 tensors on the device of ``x``: the rows of each alternative, every row in one of them.
+
+        Returns:
+            (n, c', h', w').
+        """
+        result = None
+        for alternative, mine in enumerate(rows):
+            if not len(mine) or self.is_identity(alternative):
+                continue
+            part = self.run(alternative, some_rows(x, mine))
+            if result is None:
+                result = x if part.shape[1:] == x.shape[1:] else part.new_empty((len(x), *part.shape[1:]))
+            put_rows(result, mine, part)
+        return x if result is None else result
 
     def blend(self, x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Computes all alternatives of all rows and adds them up, for training and as a reference.
@@ -70,7 +95,7 @@ class SkipChoice(Choice):
 
     Args:
         block: with a ``residual`` that begins with a convolution, and a ``shortcut``, which is ``nn.Identity`` where
-            the shape stays; no output of it is negative.
+            the shape stays; it computes the ReLU of their sum, and no feature that comes to it is negative.
     """
 
     alternatives = 2
@@ -78,15 +103,29 @@ class SkipChoice(Choice):
     def __init__(self, block: nn.Module) -> None:
         self.block = block
         self.channels = block.residual[0].in_channels  # type: ignore[index, union-attr]
+        self._keeps_shape = isinstance(block.shortcut, nn.Identity)
 
     def run(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
         """Computes one alternative."""
         if alternative:
             return self.block(x)  # type: ignore[no-any-return]
-        if self.is_identity(0):
-            return x
-        return functional.relu(self.block.shortcut(x))  # type: ignore[operator]
+        return x if self._keeps_shape else functional.relu(self._shortcut(x))
 
     def is_identity(self, alternative: int) -> bool:
         """Whether an alternative returns its input."""
-        return alternative == 0 and isinstance(self.block.shortcut, nn.Identity)
+        return alternative == 0 and self._keeps_shape
+
+    def route(self, x: torch.Tensor, rows: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Adds the residuals of the rows that run to the shortcuts of all: no row has to be put back."""
+        skipped, kept = rows
+        if len(kept) >= DENSE_SHARE * len(x):
+            residual = self._residual(x).index_fill_(0, skipped, 0)
+            return residual.add_(self._shortcut(x)).relu_()
+        residual = self._residual(some_rows(x, kept))
+        return add_rows(self._shortcut(x), kept, residual).relu_()
+
+    def _residual(self, x: torch.Tensor) -> torch.Tensor:
+        return self.block.residual(x)  # type: ignore[no-any-return, operator]
+
+    def _shortcut(self, x: torch.Tensor) -> torch.Tensor:
+        return self.block.shortcut(x)  # type: ignore[no-any-return, operator]

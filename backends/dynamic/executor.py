@@ -1,7 +1,9 @@
 """Runs a batch in which every row has its own path, and computes nothing else."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from cascade.backends.dynamic.choice import Choice
@@ -17,7 +19,7 @@ class Outcome:
 
     Attributes:
         logits: (n, C).
-        paths: (n, D) int64, the alternative that each row took at each choice.
+        paths: (n, D) int64, the alternative that each row took at each choice; in the memory of the processor.
     """
 
     logits: torch.Tensor
@@ -27,12 +29,17 @@ class Outcome:
 class Executor:
     """Runs a network along the paths that a policy chooses.
 
-    At each choice the rows of each alternative are gathered, run together, and put back. An alternative that returns
-    its input costs nothing; one that all rows take is run without gathering.
+    At each choice the rows of each alternative are gathered, run together, and put back
+    (:meth:`~cascade.backends.dynamic.choice.Choice.route`). An alternative that returns its input costs nothing; one
+    that all rows take is run without gathering.
+
+    Tensors are sized by the processor, so it has to know the paths. Those of a policy that decides everything at once
+    come from the device once, and the indices of all choices go there once; for gates inside the network the processor
+    waits at every choice.
 
     Args:
         network: in evaluation mode.
-        policy: in evaluation mode.
+        policy: in evaluation mode; its weights do not change any more.
         price: what a choice's dearer alternatives must be worth, in units of the policy's logits: it is taken off
             the logit of every alternative but the first. 0 is the policy as it was trained, above 0 is cheaper.
     """
@@ -41,44 +48,69 @@ class Executor:
         self.network = network
         self.policy = policy
         self.price = price
+        self._scorer = policy.scorer()
 
     def run(self, images: torch.Tensor) -> Outcome:
-        """Runs a batch: (n, 3, h, w), n >= 1."""
+        """Runs a batch: (n, 3, h, w), n >= 0."""
         with torch.inference_mode():
-            state = self.policy.begin(images)
             x = self.network.stem(images)
-            paths = []
-            for d, choice in enumerate(self.network.choices):
-                logits, state = self.policy.step(d, x, state)
-                path = self._chosen(logits)
-                x = _run(choice, x, path)
-                paths.append(path)
-            return Outcome(self.network.head(x), torch.stack(paths, dim=1))
+            if self.policy.looks_at_features:
+                x, paths = self._find(images, x)
+            else:
+                paths = self._chosen(self.policy.whole(images).float().cpu().numpy())
+                x = self._follow(x, paths)
+            return Outcome(self.network.head(x), torch.from_numpy(paths))
 
-    def _chosen(self, logits: torch.Tensor) -> torch.Tensor:
-        """(n,) int64, the best alternative of each row; of equal ones the dearest."""
+    def _follow(self, x: torch.Tensor, paths: np.ndarray) -> torch.Tensor:
+        """Runs paths that are known: (n, c, h, w), (n, D)."""
+        choices = self.network.choices
+        for choice, (only, rows) in zip(choices, _routes(paths, choices, x.device), strict=True):
+            x = choice.route(x, rows) if only is None else _run(choice, only, x)
+        return x
+
+    def _find(self, images: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
+        """Asks for the next step of the paths at every choice, and takes it; returns features and paths."""
+        state = self._scorer.begin(images)
+        paths = np.empty((len(x), len(self.network.choices)), dtype=np.int64)
+        changed = True
+        for d, choice in enumerate(self.network.choices):
+            logits, state = self._scorer.step(d, x, state, changed)
+            paths[:, d] = self._chosen(logits)
+            ((only, rows),) = _routes(paths[:, d : d + 1], (choice,), x.device)
+            changed = only is None or not choice.is_identity(only)
+            x = choice.route(x, rows) if only is None else _run(choice, only, x)
+        return x, paths
+
+    def _chosen(self, logits: np.ndarray) -> np.ndarray:
+        """(..., A) -> (...) int64, the best alternative; of equal ones the dearest, and that where a logit is NaN."""
+        last = logits.shape[-1] - 1
         if self.price:
-            logits = torch.cat([logits[:, :1], logits[:, 1:] - self.price], dim=1)
-        last = logits.shape[1] - 1
-        return last - logits.flip(1).argmax(dim=1)
+            logits = logits.copy()
+            logits[..., 1:] -= self.price
+        return np.asarray(last - logits[..., ::-1].argmax(axis=-1))
 
 
-def _run(choice: Choice, x: torch.Tensor, path: torch.Tensor) -> torch.Tensor:
-    """Runs one choice, each row by its own alternative; overwrites ``x`` where the shape stays."""
-    result = None
-    for alternative in range(choice.alternatives):
-        rows = (path == alternative).nonzero()[:, 0]
-        if len(rows) == len(x):
-            return choice.run(alternative, x)
-        if not len(rows) or choice.is_identity(alternative):
-            continue
-        part = choice.run(alternative, x[rows])
-        if result is None:
-            result = x if part.shape[1:] == x.shape[1:] else _like(part, len(x))
-        result.index_copy_(0, rows, part)
-    return x if result is None else result
+def _routes(
+    paths: np.ndarray, choices: Sequence[Choice], device: torch.device
+) -> Iterator[tuple[int | None, Sequence[torch.Tensor]]]:
+    """Of each choice: the alternative that all rows take, or ``None`` and the rows of each alternative.
+
+    Args:
+        paths: (n, D) int64.
+        choices: D of them.
+        device: of the indices; they go there at once.
+    """
+    if len(paths) <= 1:
+        yield from ((int(only), ()) for only in (paths[0] if len(paths) else [0] * len(choices)))
+        return
+    order = torch.from_numpy(np.argsort(paths.T, axis=1, kind="stable")).to(device)
+    for d, choice in enumerate(choices):
+        counts = np.bincount(paths[:, d], minlength=choice.alternatives).tolist()
+        if max(counts) == len(paths):
+            yield counts.index(len(paths)), ()
+        else:
+            yield None, order[d].split(counts)
 
 
-def _like(part: torch.Tensor, rows: int) -> torch.Tensor:
-    """An empty tensor for more rows like these, channels-last as they are."""
-    return torch.empty((rows, *part.shape[1:]), dtype=part.dtype, device=part.device, memory_format=torch.channels_last)
+def _run(choice: Choice, alternative: int, x: torch.Tensor) -> torch.Tensor:
+    return x if choice.is_identity(alternative) else choice.run(alternative, x)

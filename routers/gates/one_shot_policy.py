@@ -34,3 +34,8 @@ class OneShotPolicy(PathPolicy):
     def step(self, d: int, features: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of skipping and running block ``d``."""
         return against_zero(state[:, d]), state
+
+    @override
+    def whole(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, D, 2) logits of skipping and running all blocks."""
+        return against_zero(self.begin(images))

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from cascade.routers.gates.path_scorer import PathScorer, StepScorer
+
 __all__ = ["PathPolicy", "against_zero"]
 
 
@@ -15,7 +17,8 @@ class PathPolicy(nn.Module):
     that decides everything at once ignores the features; one with a memory keeps it in the state.
 
     Attributes:
-        looks_at_features: whether ``step`` needs them; if not, whole paths are known after ``begin``.
+        looks_at_features: whether ``step`` needs them; if not, whole paths are known after ``begin``, and ``whole``
+            tells them.
     """
 
     looks_at_features: bool
@@ -41,7 +44,15 @@ class PathPolicy(nn.Module):
         """
         raise NotImplementedError
 
+    def whole(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, D, A) logits of all choices, of a policy that does not look at features: what all steps would say."""
+        raise NotImplementedError
+
+    def scorer(self) -> PathScorer:
+        """The policy as it is now, for inference."""
+        return StepScorer(self.begin, self.step)
+
 
 def against_zero(logit: torch.Tensor) -> torch.Tensor:
-    """(n,) logits of running, as the (n, 2) logits of skipping and running: their softmax is the sigmoid."""
-    return torch.stack([torch.zeros_like(logit), logit], dim=1)
+    """(...) logits of running, as the (..., 2) logits of skipping and running: their softmax is the sigmoid."""
+    return torch.stack([torch.zeros_like(logit), logit], dim=-1)

@@ -7,6 +7,8 @@ from torch import nn
 from typing_extensions import override
 
 from cascade.routers.gates.path_policy import PathPolicy, against_zero
+from cascade.routers.gates.path_scorer import PathScorer
+from cascade.routers.gates.recurrent_scorer import RecurrentScorer
 
 __all__ = ["RecurrentGate"]
 
@@ -47,3 +49,9 @@ class RecurrentGate(PathPolicy):
         projected = self.projections[str(features.shape[1])](features.mean(dim=(2, 3)))
         hidden, memory = self.cell(projected, state)
         return against_zero(self.output(hidden)[:, 0]), (hidden, memory)
+
+    @override
+    def scorer(self) -> PathScorer:
+        """In NumPy, where the features are in the processor's memory."""
+        on_processor = self.output.weight.device.type == "cpu"
+        return RecurrentScorer.of(self) if on_processor else super().scorer()

@@ -1,0 +1,53 @@
+"""Some of the rows of a batch of features: taken out, put back, added to.
+
+All of it works on (n, c h w) views in the order of memory. On channels-last features themselves PyTorch's indexing
+either returns another memory format or copies value by value, and takes up to six times as long:
+docs/decisions/0011-paths.md.
+"""
+
+import torch
+
+__all__ = ["add_rows", "put_rows", "some_rows"]
+
+
+def some_rows(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """A copy of some rows, in the memory format of the whole.
+
+    Args:
+        x: (n, c, h, w), dense.
+        rows: (m,) int64, on the same device.
+
+    Returns:
+        (m, c, h, w).
+    """
+    _, c, h, w = x.shape
+    taken = _flat(x).index_select(0, rows)
+    if _is_channels_last(x):
+        return taken.view(len(rows), h, w, c).permute(0, 3, 1, 2)
+    return taken.view(len(rows), c, h, w)
+
+
+def put_rows(x: torch.Tensor, rows: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Overwrites some rows in place: (n, c, h, w), (m,) int64, (m, c, h, w); returns ``x``."""
+    _flat(x).index_copy_(0, rows, _flat(_formatted_like(x, values)))
+    return x
+
+
+def add_rows(x: torch.Tensor, rows: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Adds to some rows in place, each at most once: (n, c, h, w), (m,) int64, (m, c, h, w); returns ``x``."""
+    _flat(x).index_add_(0, rows, _flat(_formatted_like(x, values)))
+    return x
+
+
+def _is_channels_last(x: torch.Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last)
+
+
+def _flat(x: torch.Tensor) -> torch.Tensor:
+    """(n, c h w), a view: ``view`` refuses features that are not dense, where ``reshape`` would copy them."""
+    whole = x.permute(0, 2, 3, 1) if _is_channels_last(x) else x
+    return whole.view(len(x), x[:1].numel())
+
+
+def _formatted_like(x: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    return values.contiguous(memory_format=torch.channels_last if _is_channels_last(x) else torch.contiguous_format)
