@@ -70,8 +70,8 @@ class Choice(ABC):
             total = torch.addcmul(total, scales[alternative], self.run(alternative, x))
         return total
 
-    def route(self, x: torch.Tensor, path: torch.Tensor) -> torch.Tensor:
-        """Computes of each row only its own alternative, in a way that gradients can follow.
+    def follow(self, x: torch.Tensor, path: torch.Tensor) -> torch.Tensor:
+        """``route`` for training: gradients flow back, and nothing is overwritten.
 
         Where no row depends on another (batch norms with frozen statistics) this is ``blend`` with one-hot weights,
         for less work.

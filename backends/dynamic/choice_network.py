@@ -45,7 +45,7 @@ class ChoiceNetwork:
             x = choice.blend(x, decide(d, x))
         return self.head(x)
 
-    def route(self, images: torch.Tensor, decide: Callable[[int, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    def follow(self, images: torch.Tensor, decide: Callable[[int, torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """Runs of each row only the alternatives on its path; gradients can follow.
 
         Args:
@@ -57,7 +57,7 @@ class ChoiceNetwork:
         """
         x = self.stem(images)
         for d, choice in enumerate(self.choices):
-            x = choice.route(x, decide(d, x))
+            x = choice.follow(x, decide(d, x))
         return self.head(x)
 
 

@@ -47,7 +47,7 @@ def answers_along(network: ChoiceNetwork, batches: list[torch.Tensor], paths: to
     with torch.inference_mode():
         for images in batches:
             own = paths.expand(len(images), -1) if paths.ndim == 1 else paths[start : start + len(images)]
-            found.append(network.route(images, lambda d, _x, own=own: own[:, d]).argmax(dim=1).numpy())
+            found.append(network.follow(images, lambda d, _x, own=own: own[:, d]).argmax(dim=1).numpy())
             start += len(images)
     return np.concatenate(found)
 

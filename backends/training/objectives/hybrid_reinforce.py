@@ -52,7 +52,7 @@ class HybridReinforce(PathObjective):
             paths.append(scores[-1].detach().exp().multinomial(1)[:, 0])
             return paths[-1]
 
-        answers = answer_loss(model.choices.route(batch.images, decide), batch)
+        answers = answer_loss(model.choices.follow(batch.images, decide), batch)
         taken, log_probabilities = torch.stack(paths, dim=1), torch.stack(scores, dim=1)
         savings = 1 / taken.shape[1] - costs_taken(taken, log_probabilities.shape[2])
         gains = returns(self.answer_weight * answers.detach(), self.cost_weight.at(done) * savings)

@@ -111,7 +111,7 @@ def _walk(
         return paths[-1]
 
     with torch.set_grad_enabled(learns):
-        answers = model.choices.route(images, decide)
+        answers = model.choices.follow(images, decide)
     return answers, torch.stack(paths, dim=1), torch.stack(scores, dim=1)
 
 

@@ -93,7 +93,7 @@ def test_the_curriculum_decides_only_the_last_choices(network, batch):
     objective = SelfCritical(controlled={"start": 0.0, "end": 1.0}, exploration=0.5001, freeze_base=True)
     objective.prepare(network)
     depth, seen = len(network.choices.choices), []
-    route = type(network.choices).route
+    follow = type(network.choices).follow
 
     def spy(self, images, decide):
         def recorded(d, x):
@@ -101,11 +101,11 @@ def test_the_curriculum_decides_only_the_last_choices(network, batch):
             seen[-1][d] |= bool((path == 0).any())
             return path
 
-        return route(self, images, recorded)
+        return follow(self, images, recorded)
 
     many = Batch(batch.images.repeat(16, 1, 1, 1), batch.labels.repeat(16))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(network.choices), "route", spy)
+        patch.setattr(type(network.choices), "follow", spy)
         for done in (0.0, 1 / depth, 1.0):
             seen.append([False] * depth)
             torch.manual_seed(1)

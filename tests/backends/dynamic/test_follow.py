@@ -1,4 +1,4 @@
-"""Routed rows get what the weighted sum of all alternatives gives them, and so do their gradients."""
+"""Rows that follow paths get what the weighted sum of all alternatives gives them, and so do their gradients."""
 
 import pytest
 import torch
@@ -41,17 +41,17 @@ def networks(settled):
 
 @settings(deadline=None, max_examples=40)
 @given(data=st.data(), name=st.sampled_from(["residual", "three alternatives"]))
-def test_routing_is_blending_with_one_hot_weights(networks, data, name):
+def test_following_paths_is_blending_with_one_hot_weights(networks, data, name):
     network = networks[name]
     alternatives = network.choices[0].alternatives
     path = st.lists(st.integers(0, alternatives - 1), min_size=ROWS, max_size=ROWS)
     paths = torch.tensor(data.draw(st.lists(path, min_size=len(network.choices), max_size=len(network.choices)))).T
     images = torch.randn(ROWS, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     one, other = images.clone().requires_grad_(), images.clone().requires_grad_()
-    routed = network.route(one, lambda d, x: paths[:, d])
+    followed = network.follow(one, lambda d, x: paths[:, d])
     blended = network.blend(other, lambda d, x: functional.one_hot(paths[:, d], alternatives))
-    torch.testing.assert_close(routed, blended, rtol=1e-4, atol=1e-5)
-    routed.square().sum().backward()
+    torch.testing.assert_close(followed, blended, rtol=1e-4, atol=1e-5)
+    followed.square().sum().backward()
     blended.square().sum().backward()
     torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-5)
 
