@@ -81,11 +81,11 @@ class Choice(ABC):
             path: (n,) int64, the alternative of each row.
         """
         rows = [(path == alternative).nonzero()[:, 0] for alternative in range(self.alternatives)]
-        parts = [x if len(own) == len(x) else x[own] for own in rows]
+        parts = [x if len(own) == len(x) else some_rows(x, own) for own in rows]
         results = [self.run(alternative, part) for alternative, part in enumerate(parts) if len(part)]
         if len(results) == 1:
             return results[0]
-        return torch.cat(results)[torch.cat(rows).argsort()]
+        return some_rows(torch.cat(results), torch.cat(rows).argsort())
 
 
 class SkipChoice(Choice):
