@@ -16,13 +16,15 @@ class Start(BaseModel):
 
     Attributes:
         weights: file of an earlier training, from the folder of the recipe; folded if that training's were.
-        into: the part, as a dotted attribute ("base", "policy.network"); empty for the whole network.
+        part: of the network in the file, as a dotted attribute; empty for all of it.
+        into: the part that starts from it, as a dotted attribute ("base", "policy.network"); empty for the whole network.
         without: layers of the part that stay as they were drawn ("head").
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weights: Path
+    part: str = ""
     into: str = ""
     without: tuple[str, ...] = ()
 

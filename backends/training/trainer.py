@@ -231,7 +231,7 @@ def _load_part(network: nn.Module, start: Start) -> None:
         raise ConfigError(f"start_from: {type(network).__name__} has no part {start.into!r}") from error
     if json.loads(read_facts(start.weights).get("folded", "false")):
         fold_norms(part)
-    load_weights(start.weights, part, start.without)
+    load_weights(start.weights, part, start.without, start.part)
 
 
 def _set_attributes(network: nn.Module, values: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from cascade.backends.dynamic.dynamic_network import BlockDrop
 from cascade.backends.images import ImageInput
 from cascade.backends.networks.resnet import CifarResNet
 from cascade.backends.training.augmentation import crop_and_flip
@@ -302,6 +303,17 @@ def test_parts_start_from_files_of_their_own(tmp_path):
     assert network.policy.network.head.out_features == 3
     with pytest.raises(ConfigError, match="no part 'nowhere'"):
         trainer(tmp_path, wanted.model_copy(update={"start_from": (Start(weights=tmp_path, into="nowhere"),)})).fit()
+
+
+def test_a_part_may_start_from_a_part_of_another_network(tmp_path):
+    arguments = {"depth": 8, "width": 4}
+    torch.manual_seed(7)
+    whole = BlockDrop(**arguments, policy_width=4)
+    save_weights(tmp_path / "whole.safetensors", whole, {})
+    start = {"weights": tmp_path / "whole.safetensors", "part": "base", "into": "base"}
+    wanted = recipe(**RECIPES["gates"] | {"arguments": arguments}, start_from=[start], learning_rate=1e-12)
+    network = trainer(tmp_path, wanted).fit().network
+    torch.testing.assert_close(network.base.stem[0].weight, whole.base.stem[0].weight)
 
 
 def test_parts_learn_at_rates_of_their_own(tmp_path, monkeypatch):
