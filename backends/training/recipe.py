@@ -17,7 +17,7 @@ class Start(BaseModel):
     Attributes:
         weights: file of an earlier training, from the folder of the recipe; folded if that training's were.
         part: of the network in the file, as a dotted attribute; empty for all of it.
-        into: the part that starts from it, as a dotted attribute ("base", "policy.network"); empty for the whole network.
+        into: the part that starts from it ("base", "policy.network"); empty for the whole network.
         without: layers of the part that stay as they were drawn ("head").
     """
 
