@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationInfo
 
 from cascade.backends.images import ImageInput
 
@@ -11,7 +11,9 @@ __all__ = [
     "BackendConfig",
     "CombinationRule",
     "CustomConfig",
+    "DynamicConfig",
     "EnsembleConfig",
+    "NetworkConfig",
     "OnnxConfig",
     "SklearnConfig",
     "TorchConfig",
@@ -34,8 +36,8 @@ class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TorchConfig(_Config):
-    """A torch network.
+class NetworkConfig(_Config):
+    """A torch network, whatever it is for.
 
     Attributes:
         network: the ``nn.Module``, as "module:Class".
@@ -48,7 +50,6 @@ class TorchConfig(_Config):
         threads: of the processor, for the whole process; ``None`` leaves torch's choice.
     """
 
-    type: Literal["torch"]
     network: ObjectPath
     arguments: dict[str, Any] = {}
     weights: ExistingFile
@@ -57,6 +58,25 @@ class TorchConfig(_Config):
     precision: Literal["float32", "bfloat16"] = "float32"
     fold_norms: bool = False
     threads: int | None = Field(default=None, ge=1)
+
+
+class TorchConfig(NetworkConfig):
+    """A torch network that does the same for every row."""
+
+    type: Literal["torch"]
+
+
+class DynamicConfig(NetworkConfig):
+    """A ``cascade.backends.dynamic.dynamic_network.DynamicNetwork``: every row takes its own path, at its own cost.
+
+    Attributes:
+        price: what running a block must be worth to a row, in units of the policy's logits. A block runs where the
+            probability of running it is at least 1 / (1 + exp(-price)); 0 is the network as it was trained, above 0
+            is cheaper.
+    """
+
+    type: Literal["dynamic"]
+    price: FiniteFloat = 0.0
 
 
 class SklearnConfig(_Config):
@@ -106,7 +126,9 @@ class CustomConfig(_Config):
     arguments: dict[str, Any] = {}
 
 
-MemberConfig = Annotated[TorchConfig | SklearnConfig | OnnxConfig | CustomConfig, Field(discriminator="type")]
+MemberConfig = Annotated[
+    TorchConfig | DynamicConfig | SklearnConfig | OnnxConfig | CustomConfig, Field(discriminator="type")
+]
 
 CombinationRule = Literal["votes", "mean"]
 
@@ -125,5 +147,6 @@ class EnsembleConfig(_Config):
 
 
 BackendConfig = Annotated[
-    TorchConfig | SklearnConfig | OnnxConfig | CustomConfig | EnsembleConfig, Field(discriminator="type")
+    TorchConfig | DynamicConfig | SklearnConfig | OnnxConfig | CustomConfig | EnsembleConfig,
+    Field(discriminator="type"),
 ]

@@ -35,11 +35,10 @@ class EnsembleBackend:
             RowsError: a member broke its contract.
         """
         said = [m.predict(rows).check(len(rows), f"member {k} of an ensemble") for k, m in enumerate(self.members)]
-        costs = [each.cost for each in said if each.cost is not None]
-        cost = np.sum(costs, axis=0) if len(costs) == len(said) else None
+        cost, mflop = _sum([each.cost for each in said]), _sum([each.mflop for each in said])
         if self.rule == "votes":
             answer, share = _vote(np.stack([each.answer for each in said], axis=1))
-            return Prediction(answer, confidence=share, cost=cost)
+            return Prediction(answer, confidence=share, cost=cost, mflop=mflop)
         probabilities = [each.probabilities for each in said if each.probabilities is not None]
         if len(probabilities) < len(said) or len({each.shape for each in probabilities}) > 1:
             raise ConfigError(
@@ -47,7 +46,13 @@ class EnsembleBackend:
                 "probabilities of the same classes; let them vote (rule: votes)"
             )
         mean = np.asarray(np.mean(np.stack(probabilities), axis=0, dtype=np.float64))
-        return Prediction(mean.argmax(axis=1), mean, cost=cost)
+        return Prediction(mean.argmax(axis=1), mean, cost=cost, mflop=mflop)
+
+
+def _sum(parts: list[np.ndarray | None]) -> np.ndarray | None:
+    """(n,) of all members, if all say it."""
+    known = [part for part in parts if part is not None]
+    return np.asarray(np.sum(known, axis=0)) if len(known) == len(parts) else None
 
 
 def _vote(answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

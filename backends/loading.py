@@ -1,7 +1,14 @@
 """From a backend's description to the backend."""
 
 from cascade.backends.backend import Backend
-from cascade.backends.config import BackendConfig, CustomConfig, EnsembleConfig, OnnxConfig, SklearnConfig
+from cascade.backends.config import (
+    BackendConfig,
+    CustomConfig,
+    DynamicConfig,
+    EnsembleConfig,
+    OnnxConfig,
+    SklearnConfig,
+)
 
 __all__ = ["load_backend"]
 
@@ -29,6 +36,10 @@ def load_backend(config: BackendConfig) -> Backend:
         from cascade.backends.ensemble_backend import EnsembleBackend
 
         return EnsembleBackend([load_backend(member) for member in config.members], config.rule)
+    if isinstance(config, DynamicConfig):
+        from cascade.backends.dynamic_backend import DynamicBackend
+
+        return DynamicBackend(config)
     from cascade.backends.torch_backend import TorchBackend
 
     return TorchBackend(config)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cascade.backends.config import TorchConfig
+from cascade.backends.config import NetworkConfig
 from cascade.backends.imports import import_object
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.weights import load_weights, read_facts
@@ -26,7 +26,7 @@ class TorchBackend:
         WeightsError: its weights cannot be loaded.
     """
 
-    def __init__(self, config: TorchConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         self.config = config
         self.device = _device(config.device)
         if config.threads:
@@ -47,13 +47,18 @@ class TorchBackend:
         return float(counter.get_total_flops()) / len(rows)
 
     def _forward(self, rows: np.ndarray) -> torch.Tensor:
-        if self.config.input:
-            batch = self.config.input.tensor(rows, self.device)
-        else:
-            batch = torch.as_tensor(rows).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        batch = self._tensor(rows)
+        with self._precision():
             logits: torch.Tensor = self.network(batch)
         return logits
+
+    def _tensor(self, rows: np.ndarray) -> torch.Tensor:
+        if self.config.input:
+            return self.config.input.tensor(rows, self.device)
+        return torch.as_tensor(rows).to(self.device)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     def _load_network(self) -> nn.Module:
         config = self.config

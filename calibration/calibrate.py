@@ -87,7 +87,8 @@ def calibrate(
         fitted, thresholds, lowest, facts = _certified(table, goal, routers, skip, delta, seed)
     names = tuple(map(str, table.stage))
     cost = table.cost if table.cost.ndim == 1 else table.cost.mean(axis=0)
-    policy = Policy(names, fitted, thresholds, cost, table.cost_unit, skip_below=lowest)
+    rate = np.zeros(0) if table.cost_per_mflop is None else table.cost_per_mflop
+    policy = Policy(names, fitted, thresholds, cost, table.cost_unit, skip_below=lowest, cost_per_mflop=rate)
     certificate = {
         "guarantee": guarantee,
         "target": goal.targets,

@@ -13,6 +13,7 @@ import numpy as np
 
 from cascade.calibration.calibrators import Identity, calibrator_from_dict, calibrator_to_dict
 from cascade.errors import PolicyError
+from cascade.prediction import Prediction
 from cascade.routers import NEVER, SCORES, Router
 from cascade.routers.heads import head_from_dict, head_to_dict
 
@@ -35,6 +36,8 @@ class Policy:
         certificate: why the policy may be trusted: target, guarantee, sample size, digest of the data.
         skip_below: (K - 1,) float in [0, 1], lower thresholds; rows below that a stage does not answer skip the stages
             between it and the last one. Zeros, by which no row skips, if none are given.
+        cost_per_mflop: (K,) float >= 0, of stages whose models count the operations of every row; zeros for others,
+            whose rows cost ``cost`` each.
     """
 
     stages: tuple[str, ...]
@@ -44,6 +47,7 @@ class Policy:
     cost_unit: str = "ms"
     certificate: Mapping[str, Any] = field(default_factory=dict)
     skip_below: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    cost_per_mflop: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "thresholds", np.asarray(self.thresholds, dtype=np.float64))
@@ -51,6 +55,8 @@ class Policy:
         object.__setattr__(self, "cost", cost if cost.size else np.zeros(len(self.stages)))
         skip_below = np.asarray(self.skip_below, dtype=np.float64)
         object.__setattr__(self, "skip_below", skip_below if skip_below.size else np.zeros(len(self.thresholds)))
+        rate = np.asarray(self.cost_per_mflop, dtype=np.float64)
+        object.__setattr__(self, "cost_per_mflop", rate if rate.size else np.zeros(len(self.stages)))
         problem = _problem(self)
         if problem:
             raise PolicyError(problem)
@@ -98,6 +104,14 @@ class Policy:
         """Threshold of a stage (from 0); ``None`` for the last one, which answers everything."""
         return float(self.thresholds[stage]) if stage < len(self.thresholds) else None
 
+    def row_cost(self, stage: int, prediction: Prediction) -> np.ndarray:
+        """(n,) float64, what n rows cost at a stage (from 0): by what its model says of them, else its mean cost."""
+        if prediction.cost is not None:
+            return np.asarray(prediction.cost, dtype=np.float64)
+        if prediction.mflop is not None and self.cost_per_mflop[stage]:
+            return np.asarray(prediction.mflop * self.cost_per_mflop[stage])
+        return np.full(len(prediction), self.cost[stage])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         stages = [
@@ -109,6 +123,7 @@ class Policy:
                 "cost": float(self.cost[k]),
                 **({} if router.head is None else {"head": head_to_dict(router.head)}),
                 **({"skip_below": float(self.skip_below[k])} if self.skip_below[k : k + 1].any() else {}),
+                **({"cost_per_mflop": float(self.cost_per_mflop[k])} if self.cost_per_mflop[k] else {}),
             }
             for k, (name, router) in enumerate(zip(self.stages, self.routers, strict=True))
         ]
@@ -188,6 +203,12 @@ class Policy:
             problems.append("the last stage cannot have 'skip_below': there is nowhere to skip to")
         largest = sys.float_info.max
         cost = [_number(index, entry, "cost", largest, problems) for index, entry in enumerate(values["stages"])]
+        cost_per_mflop = [
+            _number(index, entry, "cost_per_mflop", largest, problems)
+            if isinstance(entry, Mapping) and "cost_per_mflop" in entry
+            else 0.0
+            for index, entry in enumerate(values["stages"])
+        ]
         certificate, cost_unit = values.get("certificate", {}), values.get("cost_unit", "ms")
         if not isinstance(certificate, Mapping) or not _is_json(certificate):
             problems.append("certificate must be an object of finite numbers, texts and lists")
@@ -207,6 +228,7 @@ class Policy:
             cost_unit,
             certificate,
             np.array(skip_below),
+            np.array(cost_per_mflop),
         )
 
 
@@ -220,6 +242,9 @@ def _problem(policy: Policy) -> str | None:
         return f"a policy of {stages} stages needs {stages - 1} thresholds; got shape {policy.thresholds.shape}"
     if policy.cost.shape != (stages,) or not np.all(np.isfinite(policy.cost) & (policy.cost >= 0)):
         return f"a policy of {stages} stages needs {stages} costs of at least 0; got {policy.cost.tolist()}"
+    rate = policy.cost_per_mflop
+    if rate.shape != (stages,) or not np.all(np.isfinite(rate) & (rate >= 0)):
+        return f"a policy of {stages} stages needs {stages} values of cost_per_mflop of at least 0; got {rate.tolist()}"
     if not np.all((policy.thresholds >= 0) & (policy.thresholds <= NEVER)):
         return f"thresholds must be in [0, 1] (or {NEVER!r} for never); got {policy.thresholds.tolist()}"
     low = policy.skip_below

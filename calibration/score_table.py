@@ -27,6 +27,8 @@ class ScoreTable:
         label: (n,) int, the right answers; ``None`` if they are not known.
         scores: (n, K, C) float in [0, 1], class probabilities; ``None`` if they were not kept.
         model: (K,) str, digest of each stage's model; ``None`` if it is not known.
+        cost_per_mflop: (K,) float >= 0, above 0 for the stages whose models count the operations of every row: their
+            ``cost`` is this times millions of operations; ``None`` if there are none.
 
     Raises:
         ScoreTableError: the arrays contradict each other; the text lists every problem.
@@ -40,6 +42,7 @@ class ScoreTable:
     label: np.ndarray | None = None
     scores: np.ndarray | None = None
     model: np.ndarray | None = None
+    cost_per_mflop: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -113,6 +116,7 @@ class ScoreTable:
             None if self.label is None else self.label[rows],
             None if self.scores is None else self.scores[rows],
             self.model,
+            self.cost_per_mflop,
         )
 
     def select(self, stages: Sequence[int | str]) -> "ScoreTable":
@@ -138,6 +142,7 @@ class ScoreTable:
             self.label,
             None if self.scores is None else self.scores[:, columns],
             None if self.model is None else self.model[columns],
+            None if self.cost_per_mflop is None else self.cost_per_mflop[columns],
         )
 
     def save(self, path: Path | str) -> None:
@@ -190,6 +195,10 @@ def _problems(table: ScoreTable) -> list[str]:
         problems.append(f"stage must have {stages} different names; got {table.stage.tolist()}")
     if table.model is not None and (table.model.shape != (stages,) or table.model.dtype.kind != "U"):
         problems.append(f"model must be {stages} texts; got {table.model.dtype} of shape {table.model.shape}")
+    if table.cost_per_mflop is not None:
+        if table.cost_per_mflop.shape != (stages,):
+            problems.append(f"cost_per_mflop must be {(stages,)}; got {table.cost_per_mflop.shape}")
+        problems += _number_problems("cost_per_mflop", table.cost_per_mflop, np.inf)
     if table.label is not None and (table.label.shape != (n,) or not np.issubdtype(table.label.dtype, np.integer)):
         problems.append(f"label must be {n} integers; got {table.label.dtype} of shape {table.label.shape}")
     if table.scores is not None:

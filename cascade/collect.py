@@ -24,11 +24,15 @@ SECONDS_PER_HOUR = 3600
 
 @dataclass(frozen=True)
 class _StageScores:
-    """What one stage said on all rows, and what a row cost: one number, or (n,) of the model's own."""
+    """What one stage said on all rows, and what a row cost: one number, or (n,) where rows differ.
+
+    ``rate`` is the cost of a million operations, where the model counts those of every row; else 0.
+    """
 
     prediction: Prediction
     confidence: np.ndarray
     cost: np.ndarray
+    rate: float
 
 
 def collect(
@@ -51,6 +55,8 @@ def collect(
         batch_rows: rows a batch; the measured time is that of such batches.
         cost: "time" for the median over the batches of the time a row, in ms; "flops" for counted operations;
             "money" for the price of that time; "energy" for the median energy a row, in mJ, where the machine tells it.
+            Of a model that counts every row's operations, a row costs in proportion to them; one that tells a cost of
+            its own keeps it.
         price_per_hour: of the machine, >= 0; needed for "money".
         keep_scores: keep all class probabilities, where every stage gives the same number of them.
         on_rows: called with (stage, rows done) after every batch.
@@ -76,6 +82,7 @@ def collect(
         label=label,
         scores=np.stack([p for p in probabilities if p is not None], axis=1) if has_scores else None,
         model=None if None in models else np.array(models),
+        cost_per_mflop=np.array([each.rate for each in said]) if any(each.rate for each in said) else None,
     )
 
 
@@ -113,20 +120,26 @@ def _run(
     for start in range(0, len(rows), batch_rows):
         batch = np.ascontiguousarray(rows[start : start + batch_rows])
         meter.start()
-        predictions.append(stage.predict(batch))
-        costs.append(meter.stop(len(batch)))
+        prediction = stage.predict(batch)
+        # Where rows differ, of a million operations instead of a row.
+        costs.append(meter.stop(len(batch)) / (1.0 if prediction.mflop is None else float(prediction.mflop.mean())))
+        predictions.append(prediction)
         on_rows(stage.name, start + len(batch))
     # The last batch may be small, and a small batch's cost a row is not comparable.
     whole = costs[: len(rows) // batch_rows] or costs
     prediction = _joined(predictions)
     value: float | np.ndarray
+    rate = 0.0
     if prediction.cost is not None:
         value = prediction.cost
+    elif prediction.mflop is not None:
+        rate = 1.0 if meter.kind == "flops" else float(np.median(whole))
+        value = rate * prediction.mflop
     elif meter.kind == "flops":
         value = _flops(stage, rows[:batch_rows]) / 1e6
     else:
         value = float(np.median(whole))
-    return _StageScores(prediction, stage.raw_confidence(prediction), np.asarray(value, dtype=np.float64))
+    return _StageScores(prediction, stage.raw_confidence(prediction), np.asarray(value, dtype=np.float64), rate)
 
 
 def _flops(stage: Stage, rows: np.ndarray) -> float:
@@ -141,7 +154,7 @@ def _joined(parts: Sequence[Prediction]) -> Prediction:
         return None if arrays[0] is None else np.concatenate(arrays)
 
     return Prediction(
-        np.concatenate([part.answer for part in parts]), join("probabilities"), join("confidence"), join("cost")
+        np.concatenate([part.answer for part in parts]), *map(join, ("probabilities", "confidence", "cost", "mflop"))
     )
 
 

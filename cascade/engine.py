@@ -178,8 +178,8 @@ class Segment:
             here = pending.take(asked)
         confidence = stage.confidence(prediction, policy.routers[k], here.evidence)
         sure = np.ones(len(here), dtype=bool) if threshold is None else accepted(confidence, threshold)
-        cost = policy.cost[k] if prediction.cost is None else prediction.cost
-        said = Answers(prediction.answer, np.where(sure, k, PENDING), confidence, np.broadcast_to(cost, len(here)))
+        cost = policy.row_cost(k, prediction)
+        said = Answers(prediction.answer, np.where(sure, k, PENDING), confidence, cost)
         answers.put(here.places, said)
         if pending.skips is not None and threshold is not None:
             pending.skips[asked] = skipping(confidence, policy.skip_below[k])

@@ -18,12 +18,15 @@ class Prediction:
         probabilities: (n, C) float in [0, 1], or ``None`` if the model gives none.
         confidence: (n,) float in [0, 1], for models that give a confidence of their own instead.
         cost: (n,) float >= 0, for models whose cost differs from row to row; in the unit of the stage's cost.
+        mflop: (n,) float > 0, million floating-point operations of each row, for models that count them where they
+            differ from row to row; what they cost is measured (``cascade.collect``).
     """
 
     answer: np.ndarray
     probabilities: np.ndarray | None = None
     confidence: np.ndarray | None = None
     cost: np.ndarray | None = None
+    mflop: np.ndarray | None = None
 
     @classmethod
     def from_probabilities(cls, probabilities: np.ndarray) -> "Prediction":
@@ -47,7 +50,7 @@ class Prediction:
         Raises:
             RowsError: an array has another shape, or there are not either probabilities or a confidence.
         """
-        for name, axes in (("answer", 1), ("probabilities", 2), ("confidence", 1), ("cost", 1)):
+        for name, axes in (("answer", 1), ("probabilities", 2), ("confidence", 1), ("cost", 1), ("mflop", 1)):
             array = getattr(self, name)
             if array is None:
                 continue

@@ -109,7 +109,7 @@ def _routes(
         if max(counts) == len(paths):
             yield counts.index(len(paths)), ()
         else:
-            yield None, order[d].split(counts)
+            yield None, order[d].split_with_sizes(counts)
 
 
 def _run(choice: Choice, alternative: int, x: torch.Tensor) -> torch.Tensor:

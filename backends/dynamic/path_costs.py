@@ -1,13 +1,14 @@
 """What a path costs, in floating-point operations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from cascade.backends.dynamic.choice_network import ChoiceNetwork
+from cascade.backends.networks.packing import can_pack
 from cascade.routers.gates import PathPolicy
 
 __all__ = ["PathCosts"]
@@ -64,11 +65,17 @@ class PathCosts:
         Returns:
             (n,) float64.
         """
-        d = torch.arange(len(self.alternatives))
-        return self.fixed + self.alternatives[d, paths.cpu()].sum(dim=1)
+        return self.fixed + self.alternatives.gather(1, paths.cpu().T).sum(dim=0)
 
 
 def _counted(function: Callable[..., _Result], *arguments: object) -> tuple[float, _Result]:
-    with FlopCounterMode(display=False) as counter:
+    packed = {torch.ops.mkldnn._convolution_pointwise: _packed_convolution} if can_pack() else {}
+    with FlopCounterMode(display=False, custom_mapping=packed) as counter:
         result = function(*arguments)
     return float(counter.get_total_flops()), result
+
+
+def _packed_convolution(
+    image: Sequence[int], weight: Sequence[int], *_: object, out_shape: Sequence[int], **__: object
+) -> int:
+    return conv_flop_count(image, weight, out_shape)  # type: ignore[arg-type]

@@ -66,7 +66,8 @@ class ChosenCascade:
         cost = part.cost if part.cost.ndim == 1 else part.cost.mean(axis=0)
         routers = (Router(None, Identity()),) * part.stages
         certificate = {"guarantee": "none", "held_out": {"gain": self.gain, "mean_cost": self.mean_cost}}
-        return Policy(self.stages, routers, self.thresholds, cost, table.cost_unit, certificate)
+        rate = np.zeros(0) if part.cost_per_mflop is None else part.cost_per_mflop
+        return Policy(self.stages, routers, self.thresholds, cost, table.cost_unit, certificate, cost_per_mflop=rate)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ class PathScorer(Protocol):
     def begin(self, images: torch.Tensor) -> Any:
         """The state before the first choice, of images (n, 3, h, w)."""
 
-    def step(self, d: int, features: torch.Tensor, state: Any, changed: bool) -> tuple[np.ndarray, Any]:
+    def step(self, d: int, features: torch.Tensor, state: Any, changed: bool, /) -> tuple[np.ndarray, Any]:
         """Scores the alternatives of choice ``d``.
 
         Args:
@@ -37,7 +37,7 @@ class StepScorer:
     begin: Callable[[torch.Tensor], Any]
     policy_step: Callable[[int, torch.Tensor, Any], tuple[torch.Tensor, Any]]
 
-    def step(self, d: int, features: torch.Tensor, state: Any, changed: bool) -> tuple[np.ndarray, Any]:
+    def step(self, d: int, features: torch.Tensor, state: Any, _changed: bool) -> tuple[np.ndarray, Any]:
         """Scores the alternatives of choice ``d``."""
         logits, state = self.policy_step(d, features, state)
         return logits.float().cpu().numpy(), state

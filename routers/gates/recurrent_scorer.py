@@ -17,7 +17,7 @@ State = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class RecurrentScorer:
-    """The projection of the features is multiplied into the LSTM, and its three sigmoids become one tanh with the cell's.
+    """The projection of the features is multiplied into the LSTM, whose three sigmoids and one tanh become one tanh.
 
     With s(x) = (1 + tanh(x / 2)) / 2, all four gates of the LSTM are one tanh of
     ``pooled @ features[c] + bias[c] + hidden @ recurrent``, in the order input, forget, output, cell.
@@ -62,8 +62,8 @@ class RecurrentScorer:
         zeros = np.zeros((n, width), dtype=np.float32)
         return np.zeros((n, 4 * width), dtype=np.float32), zeros, zeros
 
-    def step(self, d: int, features: torch.Tensor, state: State, changed: bool) -> tuple[np.ndarray, State]:
-        """Logits of skipping and running block ``d``."""
+    def step(self, _d: int, features: torch.Tensor, state: State, changed: bool) -> tuple[np.ndarray, State]:
+        """Logits of skipping and running the next block."""
         seen, hidden, cell = state
         width = len(self.output)
         if changed:

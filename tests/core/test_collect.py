@@ -145,3 +145,27 @@ def test_energy_is_in_millijoules_a_row(powercap):
 
     table = collect([Stage("a", Hungry(TABLE))], ROWS, cost="energy", batch_rows=20)
     assert (table.cost[0], table.cost_unit) == (pytest.approx(0.4 / 20), "mJ")
+
+
+class Working:
+    """A model that counts the operations of every row, and takes a millisecond for a million of them."""
+
+    def predict(self, rows):
+        found = TABLE[rows[:, 0]]
+        mflop = 1.0 + rows[:, 0] % 3
+        time.sleep(mflop.sum() * 1e-3)
+        return Prediction(found.argmax(axis=1), found, mflop=mflop)
+
+
+def test_rows_cost_in_proportion_to_their_operations():
+    stages = [Stage("working", Working()), Stage("same", Counting(TABLE))]
+    table = collect(stages, ROWS, batch_rows=10)
+    mflop = 1.0 + ROWS[:, 0] % 3
+    assert table.cost_per_mflop[1] == 0
+    assert 1.0 <= table.cost_per_mflop[0] < 2.0, "a sleep never ends early"
+    np.testing.assert_allclose(table.cost[:, 0], table.cost_per_mflop[0] * mflop)
+    assert np.ptp(table.cost[:, 1]) == 0
+    counted = collect(stages, ROWS, batch_rows=10, cost="flops")
+    np.testing.assert_array_equal(counted.cost[:, 0], mflop)
+    assert counted.cost_per_mflop.tolist() == [1, 0]
+    assert collect(stages[1:], ROWS).cost_per_mflop is None

@@ -1,0 +1,89 @@
+"""Dynamic networks as a backend: every row takes its own path, and tells what it took."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from typing_extensions import override
+
+from cascade.backends.config import DynamicConfig
+from cascade.backends.dynamic.dynamic_network import DynamicNetwork
+from cascade.backends.dynamic.executor import Executor
+from cascade.backends.dynamic.path_costs import PathCosts
+from cascade.backends.networks.folding import fold_norms
+from cascade.backends.networks.packing import can_pack, pack_convolutions
+from cascade.backends.torch_backend import TorchBackend
+from cascade.errors import ConfigError, RowsError
+from cascade.prediction import Prediction
+
+__all__ = ["DynamicBackend"]
+
+
+class DynamicBackend(TorchBackend):
+    """A network whose rows take paths of their own; rows are (n, c, h, w) images after the configured ``input``.
+
+    On a processor in float32, norms are folded and convolutions packed, as small batches need it.
+
+    Args:
+        config: what to load and how to run it.
+
+    Raises:
+        ConfigError: the network cannot be built, or is not a ``DynamicNetwork``.
+        WeightsError: its weights cannot be loaded.
+    """
+
+    def __init__(self, config: DynamicConfig) -> None:
+        super().__init__(config)
+        network = self.network
+        if not isinstance(network, DynamicNetwork):
+            raise ConfigError(
+                f"a backend of type 'dynamic' needs a DynamicNetwork; {config.network} is a {type(network).__name__}, "
+                "for which the type is 'torch'"
+            )
+        if self.device.type == "cpu" and config.precision == "float32" and can_pack():
+            pack_convolutions(fold_norms(network))
+        self._executor = Executor(network.choices, network.policy, config.price)
+        self._costs: dict[torch.Size, PathCosts] = {}
+
+    @override
+    def predict(self, rows: np.ndarray) -> Prediction:
+        """Answers a batch: (n, ...) rows -> softmax of the logits, and the operations of each row's path.
+
+        Raises:
+            RowsError: images of this size do not fit the network, or a pixel is NaN or infinite.
+        """
+        with torch.inference_mode(), self._precision():
+            images = self._tensor(rows)
+            _refuse_non_finite(rows)
+            costs = self._path_costs(images[:1])
+            outcome = self._executor.run(images)
+            probabilities = torch.softmax(outcome.logits.float(), dim=1).cpu().numpy()
+        return replace(Prediction.from_probabilities(probabilities), mflop=costs.of(outcome.paths).numpy() / 1e6)
+
+    @override
+    def flops_per_row(self, rows: np.ndarray) -> float:
+        """Mean over the rows of the operations on their paths."""
+        mflop = self.predict(rows).mflop
+        return float(np.mean(mflop)) * 1e6 if mflop is not None else 0.0
+
+    def _path_costs(self, image: torch.Tensor) -> PathCosts:
+        """Counted once for every size of images: (1, c, h, w)."""
+        if image.shape not in self._costs:
+            executor = self._executor
+            try:
+                self._costs[image.shape] = PathCosts.count(executor.network, executor.policy, image)
+            except (RuntimeError, ValueError) as error:
+                size = " x ".join(map(str, image.shape[1:]))
+                raise RowsError(
+                    f"images of {size} (channels, height, width) do not fit the network: {error}"
+                ) from error
+        return self._costs[image.shape]
+
+
+def _refuse_non_finite(rows: np.ndarray) -> None:
+    """The ReLU of packed convolutions would make a 0 of a NaN, and an answer like any other of its row."""
+    if rows.dtype.kind != "f":
+        return
+    finite = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+    if not finite.all():
+        raise RowsError(f"row {int(np.argmin(finite))} holds a pixel that is NaN or infinite; leave such images out")

@@ -1,0 +1,221 @@
+"""Dynamic networks as a backend, and through a whole cascade: each row's cost is that of its path."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cascade.backends.config import DynamicConfig
+from cascade.backends.dynamic.dynamic_network import BlockDrop, SkipNet
+from cascade.backends.dynamic_backend import DynamicBackend
+from cascade.backends.ensemble_backend import EnsembleBackend
+from cascade.backends.errors import WeightsError
+from cascade.backends.images import ImageInput
+from cascade.backends.weights import save_weights
+from cascade.calibration import Policy, ScoreTable, evaluate
+from cascade.cascade import Cascade
+from cascade.errors import ConfigError, RowsError
+
+INPUT = ImageInput(mean=(128.0,) * 3, std=(64.0,) * 3)
+ARGUMENTS = {
+    "BlockDrop": {"depth": 14, "width": 4, "policy_width": 4, "classes": 3},
+    "SkipNet": {"depth": 14, "width": 4, "gate": "recurrent", "classes": 3},
+}
+
+
+def build_network(name, settled):
+    """With a policy that keeps some blocks of some rows."""
+    torch.manual_seed(5)
+    network = {"BlockDrop": BlockDrop, "SkipNet": SkipNet}[name](**ARGUMENTS[name])
+    settled(network.base, 16)
+    if name == "BlockDrop":
+        settled(network.policy.network, 16)
+        with torch.no_grad():
+            head = network.policy.network.head
+            head.weight *= 10
+            head.bias -= network.policy.network(INPUT.tensor(pictures(100, 0))).mean(dim=0)
+    else:
+        nn.init.normal_(network.policy.output.weight, std=30.0)
+        nn.init.zeros_(network.policy.output.bias)
+    return network.eval()
+
+
+def pictures(n, seed):
+    """(n, 16, 16, 3) uint8, of different colours and contrasts."""
+    generator = np.random.default_rng(seed)
+    colour, contrast = generator.uniform(0, 255, (n, 1, 1, 3)), generator.uniform(0, 100, (n, 1, 1, 1))
+    return np.clip(colour + contrast * generator.normal(size=(n, 16, 16, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module", params=sorted(ARGUMENTS))
+def saved(request, tmp_path_factory, settled):
+    """(name, network, weights file)."""
+    path = tmp_path_factory.mktemp("dynamic") / "weights.safetensors"
+    network = build_network(request.param, settled)
+    save_weights(path, network, {})
+    return request.param, network, path
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """(40, 16, 16, 3) uint8."""
+    return pictures(40, seed=1)
+
+
+def build(saved, **changes):
+    name, _, path = saved
+    values = {
+        "type": "dynamic",
+        "network": f"cascade.backends.dynamic.dynamic_network:{name}",
+        "arguments": ARGUMENTS[name],
+        "weights": path,
+        "input": INPUT,
+    }
+    return DynamicBackend(DynamicConfig(**(values | changes)))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_row_is_answered_along_its_path_and_tells_its_operations(saved, rows, precision):
+    _, network, _ = saved
+    said = build(saved, precision=precision).predict(rows)
+    outcome = network.run(INPUT.tensor(rows))
+    expected = torch.softmax(outcome.logits, dim=1).numpy()
+    kept = outcome.paths.sum(dim=1).numpy()
+    assert len(set(kept.tolist())) > 2
+    if precision == "float32":
+        assert said.probabilities == pytest.approx(expected, abs=1e-4)
+        order = np.argsort(said.mflop)
+        assert np.corrcoef(kept, said.mflop)[0, 1] > 0.99, "all blocks of a network have about as many operations"
+        assert said.mflop[order[0]] < said.mflop[order[-1]]
+    else:
+        assert (said.answer == expected.argmax(axis=1)).mean() > 0.7
+    assert said.mflop.min() > 0
+
+
+def test_rows_cost_the_same_alone_and_in_a_batch(saved, rows):
+    backend = build(saved)
+    together = backend.predict(rows[:8])
+    alone = [backend.predict(rows[i : i + 1]) for i in range(8)]
+    assert np.concatenate([each.mflop for each in alone]) == pytest.approx(together.mflop)
+    assert np.concatenate([each.probabilities for each in alone]) == pytest.approx(together.probabilities, abs=1e-4)
+    assert backend.flops_per_row(rows[:8]) == pytest.approx(together.mflop.mean() * 1e6)
+
+
+def test_prices_are_operating_points_of_the_same_weights(saved, rows):
+    work = [build(saved, price=price).predict(rows).mflop.mean() for price in (-1e6, 0.0, 1e6)]
+    assert work == sorted(work)
+    assert len(set(work)) == 3
+
+
+def test_images_of_another_size_are_right_and_cost_what_they_cost(saved, rows):
+    backend, (_, network, _) = build(saved), saved
+    wide = np.tile(rows[:4], (1, 1, 2, 1))
+    expected = torch.softmax(network.run(INPUT.tensor(wide)).logits, dim=1).numpy()
+    assert backend.predict(wide).probabilities == pytest.approx(expected, abs=1e-4)
+    everything = build(saved, price=-1e6)
+    assert everything.predict(wide).mflop == pytest.approx(2 * everything.predict(rows[:4]).mflop, rel=0.01)
+    assert everything.predict(rows[:4]).mflop == pytest.approx(everything.predict(rows[4:8]).mflop)
+
+
+def test_images_that_do_not_fit_are_refused(tmp_path, settled):
+    arguments = ARGUMENTS["SkipNet"] | {"gate": "I"}
+    save_weights(tmp_path / "w.safetensors", SkipNet(**arguments), {})
+    backend = build(("SkipNet", None, tmp_path / "w.safetensors"), arguments=arguments)
+    with pytest.raises(RowsError, match=r"images of 3 x 2 x 2 .* do not fit the network"):
+        backend.predict(np.zeros((2, 2, 2, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_that_are_no_numbers_are_refused(saved, rows, value):
+    backend = build(saved, input=None)
+    images = INPUT.tensor(rows[:6]).numpy()
+    assert len(backend.predict(images)) == 6
+    images[4, 1, 2, 3] = value
+    with pytest.raises(RowsError, match=r"row 4 .* NaN or infinite"):
+        backend.predict(images)
+
+
+def test_what_does_not_fit_is_refused(saved, monkeypatch):
+    name = saved[0]
+    with pytest.raises(WeightsError, match=f"does not fit {name}"):
+        build(saved, arguments=ARGUMENTS[name] | {"depth": 20})
+    with pytest.raises(ConfigError, match="depth must be 6n"):
+        build(saved, arguments=ARGUMENTS[name] | {"depth": 15})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    if not torch.backends.cuda.is_built():
+        with pytest.raises(ConfigError, match="device 'cuda' cannot be used here"):
+            build(saved, device="cuda")
+
+
+def test_other_networks_are_of_type_torch(tmp_path, tiny_network):
+    save_weights(tmp_path / "w.safetensors", tiny_network, {})
+    network = "cascade.backends.networks.resnet:CifarResNet"
+    values = {"network": network, "arguments": {"depth": 8, "width": 4, "classes": 3}}
+    with pytest.raises(ConfigError, match="CifarResNet, for which the type is 'torch'"):
+        build(("BlockDrop", None, tmp_path / "w.safetensors"), **values)
+
+
+def test_an_ensemble_of_dynamic_networks_adds_their_operations_up(saved, rows):
+    members = [build(saved), build(saved, price=-1e6)]
+    together = EnsembleBackend(members, "mean").predict(rows[:4])
+    assert together.mflop == pytest.approx(sum(member.predict(rows[:4]).mflop for member in members))
+
+
+CONFIG = """
+name: dynamic
+rows: {{shape: [16, 16, 3], dtype: uint8}}
+stages:
+{stages}
+"""
+STAGE = """
+  - name: {name}
+    backend:
+      type: dynamic
+      network: "cascade.backends.dynamic.dynamic_network:{network}"
+      arguments: {arguments}
+      weights: {weights}
+      input: {{mean: [128, 128, 128], std: [64, 64, 64]}}
+      price: {price}
+    router: {{calibrator: platt}}
+"""
+
+
+@pytest.fixture
+def folder(saved, tmp_path, rows):
+    """A cascade of two operating points of one network, and rows labelled by the dearer one."""
+    name, _, weights = saved
+    values = {"network": name, "arguments": json.dumps(ARGUMENTS[name]), "weights": weights}
+    stages = [STAGE.format(name=stage, price=price, **values) for stage, price in (("cheap", 0.0), ("whole", -1e6))]
+    (tmp_path / "config.yaml").write_text(CONFIG.format(stages="".join(stages)))
+    many = pictures(600, seed=2)
+    label = build(saved, price=-1e6).predict(many).answer
+    np.savez(tmp_path / "rows.npz", rows=many[:400], label=label[:400])
+    np.savez(tmp_path / "held_out.npz", rows=many[400:], label=label[400:])
+    return tmp_path
+
+
+@pytest.mark.parametrize("cost", ["flops", "time"])
+def test_costs_of_rows_reach_the_table_the_certificate_and_the_answers(folder, run, cost):
+    config, table, policy = (str(folder / name) for name in ("config.yaml", "scores.npz", "policy.json"))
+    rows, held_out = folder / "rows.npz", folder / "held_out.npz"
+    assert run("collect", config, "--rows", str(rows), "--out", table, "--cost", cost, "--json").code == 0
+    scores = ScoreTable.load(table)
+    assert scores.cost.shape == (400, 2)
+    assert np.ptp(scores.cost[:, 0]) > 0
+    assert np.ptp(scores.cost[:, 1]) == pytest.approx(0), "every row takes the whole network"
+    middle = float(scores.cost[:, 0].mean() + scores.cost[:, 1].mean())
+    target = ["--max-cost", str(1.02 * middle)]
+    assert run("calibrate", config, "--scores", table, *target, "--out", policy, "--json").code == 0
+    found = Policy.load(policy)
+    assert (found.cost_per_mflop > 0).all()
+    assert found.certificate["guarantee"] == "certified"
+    assert found.certificate["tests"][0]["target"] == "max_cost"
+    assert run("evaluate", "--scores", table, "--policy", policy, "--json").code == 0
+    answers = Cascade.load(config, policy).predict(np.load(rows)["rows"])
+    expected = np.where(answers.stage == 0, scores.cost[:, 0], scores.cost.sum(axis=1))
+    assert answers.cost == pytest.approx(expected, rel=1e-6)
+    assert answers.cost.mean() == pytest.approx(evaluate(scores, found).mean_cost, rel=1e-6)
+    cheap = Cascade.load(config, policy).predict(np.load(held_out)["rows"])
+    assert len(np.unique(cheap.cost)) > 2
