@@ -7,12 +7,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cascade.backends.dynamic.rows import add_rows, put_rows, some_rows
+from cascade.backends.dynamic.feature_rows import add_rows, put_rows, runs, some_rows
 
 __all__ = ["Choice", "SkipChoice"]
 
-DENSE_SHARE = 0.95
+DENSE_SHARE = 0.93
 """Share of the rows from which on a block is computed for all of them: docs/decisions/0011-paths.md."""
+
+RUN_BYTES = 2**18
+"""Size of a row's features from which on, on a processor, gathering it costs more than one more call of its block."""
 
 
 class Choice(ABC):
@@ -116,13 +119,22 @@ class SkipChoice(Choice):
         return alternative == 0 and self._keeps_shape
 
     def route(self, x: torch.Tensor, rows: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Adds the residuals of the rows that run to the shortcuts of all: no row has to be put back."""
+        """Adds the residuals of the rows that run to the shortcuts of all: no row has to be put back.
+
+        Small features are gathered; large ones are run where they are, neighbours together.
+        """
         skipped, kept = rows
         if len(kept) >= DENSE_SHARE * len(x):
             residual = self._residual(x).index_fill_(0, skipped, 0)
             return residual.add_(self._shortcut(x)).relu_()
-        residual = self._residual(some_rows(x, kept))
-        return add_rows(self._shortcut(x), kept, residual).relu_()
+        result = self._shortcut(x)
+        if x.device.type == "cpu" and x[0].nbytes >= RUN_BYTES:
+            for run in runs(kept):
+                result[run].add_(self._residual(x[run]))
+                if self._keeps_shape:
+                    result[run].relu_()
+            return result if self._keeps_shape else result.relu_()
+        return add_rows(result, kept, self._residual(some_rows(x, kept))).relu_()
 
     def _residual(self, x: torch.Tensor) -> torch.Tensor:
         return self.block.residual(x)  # type: ignore[no-any-return, operator]

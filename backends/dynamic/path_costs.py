@@ -39,7 +39,7 @@ class PathCosts:
             policy: of the network.
             image: (1, 3, h, w), of the size that will be run.
         """
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(image.device.type, enabled=False):
             stem, x = _counted(network.stem, image)
             policy_flops, state = _counted(policy.begin, image)
             rows = []

@@ -9,6 +9,7 @@ from torch import nn
 
 from cascade.backends.config import DynamicConfig
 from cascade.backends.dynamic.dynamic_network import BlockDrop, SkipNet
+from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.dynamic_backend import DynamicBackend
 from cascade.backends.ensemble_backend import EnsembleBackend
 from cascade.backends.errors import WeightsError
@@ -82,16 +83,13 @@ def test_a_row_is_answered_along_its_path_and_tells_its_operations(saved, rows, 
     said = build(saved, precision=precision).predict(rows)
     outcome = network.run(INPUT.tensor(rows))
     expected = torch.softmax(outcome.logits, dim=1).numpy()
-    kept = outcome.paths.sum(dim=1).numpy()
-    assert len(set(kept.tolist())) > 2
-    if precision == "float32":
-        assert said.probabilities == pytest.approx(expected, abs=1e-4)
-        order = np.argsort(said.mflop)
-        assert np.corrcoef(kept, said.mflop)[0, 1] > 0.99, "all blocks of a network have about as many operations"
-        assert said.mflop[order[0]] < said.mflop[order[-1]]
-    else:
+    assert len(outcome.paths.unique(dim=0)) >= 2
+    if precision == "bfloat16":
         assert (said.answer == expected.argmax(axis=1)).mean() > 0.7
-    assert said.mflop.min() > 0
+        return
+    costs = PathCosts.count(network.choices, network.policy, INPUT.tensor(rows[:1]))
+    assert said.probabilities == pytest.approx(expected, abs=1e-4)
+    assert said.mflop == pytest.approx(costs.of(outcome.paths).numpy() / 1e6)
 
 
 def test_rows_cost_the_same_alone_and_in_a_batch(saved, rows):
@@ -105,7 +103,7 @@ def test_rows_cost_the_same_alone_and_in_a_batch(saved, rows):
 
 def test_prices_are_operating_points_of_the_same_weights(saved, rows):
     work = [build(saved, price=price).predict(rows).mflop.mean() for price in (-1e6, 0.0, 1e6)]
-    assert work == sorted(work)
+    assert work == sorted(work, reverse=True)
     assert len(set(work)) == 3
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cascade.calibration import Identity, Isotonic, Platt, Policy, Temperature
 from cascade.errors import PolicyError
+from cascade.prediction import Prediction
 from cascade.routers import NEVER, Agreement, Layer, LearnedHead, Router, new_evidence
 
 HEAD = LearnedHead("confidence", True, (Layer(np.eye(2, 5), np.zeros(2)), Layer([[0.1, -2.0]], [0.3])))
@@ -54,8 +55,10 @@ def policies(draw):
     ]
     cost = draw(st.lists(st.floats(0, 1e9), min_size=stages, max_size=stages))
     lowest = draw(st.lists(st.just(0.0) | st.floats(0, 1), min_size=stages - 1, max_size=stages - 1))
+    rate = draw(st.lists(st.just(0.0) | st.floats(0, 1e9), min_size=stages, max_size=stages))
     names = tuple(f"s{k}" for k in range(stages))
-    return Policy(names, tuple(routers), np.array(thresholds), np.array(cost), skip_below=np.array(lowest))
+    numbers = {"skip_below": np.array(lowest), "cost_per_mflop": np.array(rate)}
+    return Policy(names, tuple(routers), np.array(thresholds), np.array(cost), **numbers)
 
 
 @given(policies())
@@ -286,4 +289,24 @@ def test_bad_lower_thresholds_in_a_file_are_refused(stage, value, problem):
     values = example().to_dict()
     values["stages"][stage]["skip_below"] = value
     with pytest.raises(PolicyError, match=problem):
+        Policy.from_dict(values)
+
+
+def test_rows_cost_what_the_model_says_or_by_their_operations_or_the_mean():
+    policy = replace(example(), cost_per_mflop=np.array([0.0, 0.5, 0.0, 0.0]))
+    answer, mflop = np.zeros(2, dtype=np.int64), np.array([2.0, 8.0])
+    plain, counted = Prediction(answer), Prediction(answer, mflop=mflop)
+    assert policy.row_cost(1, plain).tolist() == [1.0, 1.0]
+    assert policy.row_cost(1, counted).tolist() == [1.0, 4.0]
+    assert policy.row_cost(2, counted).tolist() == [2.0, 2.0], "the policy has no price of an operation"
+    assert policy.row_cost(1, replace(counted, cost=np.array([7.0, 9.0]))).tolist() == [7.0, 9.0]
+
+
+@pytest.mark.parametrize("rate", [[1.0], [-1.0, 0, 0, 0], [np.inf, 0, 0, 0], [np.nan, 0, 0, 0]])
+def test_prices_of_operations_that_cannot_be(rate):
+    with pytest.raises(PolicyError, match="4 values of cost_per_mflop of at least 0"):
+        replace(example(), cost_per_mflop=np.array(rate))
+    values = example().to_dict()
+    values["stages"][0]["cost_per_mflop"] = "cheap"
+    with pytest.raises(PolicyError, match=r"stages\[0\].cost_per_mflop must be a number"):
         Policy.from_dict(values)

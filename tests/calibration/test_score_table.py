@@ -268,3 +268,15 @@ def test_a_truncated_file_is_refused(make_table, tmp_path, share):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(ScoreTableError, match="not a readable"):
         ScoreTable.load(path)
+
+
+def test_prices_of_operations_stay_with_their_stages(make_table, tmp_path):
+    table = dataclasses.replace(make_table(5, 3, row_cost=True), cost_per_mflop=np.array([0.0, 0.5, 2.0]))
+    table.save(tmp_path / "scores.npz")
+    assert_equal(ScoreTable.load(tmp_path / "scores.npz"), table)
+    assert table.take(np.array([0, 2])).cost_per_mflop.tolist() == [0.0, 0.5, 2.0]
+    assert table.select([2, 0]).cost_per_mflop.tolist() == [2.0, 0.0]
+    assert table.digest != dataclasses.replace(table, cost_per_mflop=None).digest
+    for rate in (np.zeros(2), np.array([0.0, -1.0, 0.0]), np.array([0.0, np.nan, 0.0])):
+        with pytest.raises(ScoreTableError, match="cost_per_mflop must be"):
+            dataclasses.replace(table, cost_per_mflop=rate)

@@ -84,9 +84,16 @@ def test_a_batch_of_any_paths_gives_the_numbers_of_the_masked_reference(network,
 
 @pytest.mark.parametrize("kept", [0, 1, 19, 20])
 def test_blocks_that_nearly_all_rows_run_are_computed_for_all(network, kept):
-    assert 19 / 20 >= DENSE_SHARE
+    assert DENSE_SHARE <= 19 / 20
     paths = (torch.arange(20) < kept).long()[:, None].expand(20, 6).contiguous()
     images = images_of(20)
+    close(run(network, images, paths), masked(network, images, paths))
+
+
+def test_large_features_are_run_where_they_are(network, monkeypatch):
+    monkeypatch.setattr("cascade.backends.dynamic.choice.RUN_BYTES", 0)
+    images = images_of(len(ALL_PATHS))
+    paths = ALL_PATHS[torch.randperm(len(ALL_PATHS), generator=torch.Generator().manual_seed(0))]
     close(run(network, images, paths), masked(network, images, paths))
 
 
@@ -109,7 +116,9 @@ def test_random_paths_of_big_networks_give_the_numbers_of_the_masked_reference(s
     close(run(network, images, paths), reference)
     if can_pack():
         pack_convolutions(fold_norms(base.requires_grad_(False)))
-        torch.testing.assert_close(run(network, images, paths), reference, rtol=1e-3, atol=1e-3 * float(reference.std()))
+        torch.testing.assert_close(
+            run(network, images, paths), reference, rtol=1e-3, atol=1e-3 * float(reference.std())
+        )
 
 
 def policies(network):

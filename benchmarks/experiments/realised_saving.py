@@ -1,0 +1,259 @@
+"""How much of the operations that dynamic networks save they save in time: a residual network against itself, dense.
+
+    python benchmarks/experiments/realised_saving.py
+
+Realised saving = (1 - time / dense time) / (1 - operations / dense operations); the gates count in both. Rows take
+random paths: every block of every row runs with the probability that was published (0.31 for BlockDrop's ResNet-110 on
+32 x 32 pixels, 0.75 for its ResNet-101 on 224 x 224), each on its own, so that nearly every row has a path of its own,
+which is the worst case; "few paths" draws them from ten. The policies do their whole work, then the random paths are
+taken in place of what they say. Weights are random, which changes no time.
+
+All ways are measured in turn, repeat by repeat, and each repeat has new paths. The dense time is the better one of two:
+batch norms folded and channels-last, and the same with packed convolutions. Two ways that others take stand beside it:
+"masked" computes every block and multiplies by 0 or 1 (SkipNet), "any row" leaves out the blocks that no row of the
+batch needs (BlockDrop).
+"""
+
+import copy
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from torch import nn
+
+from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
+from cascade.backends.dynamic.executor import Executor
+from cascade.backends.dynamic.path_costs import PathCosts
+from cascade.backends.networks.folding import fold_norms
+from cascade.backends.networks.image_resnet import ImageResNet
+from cascade.backends.networks.packing import pack_convolutions
+from cascade.backends.networks.resnet import CifarResNet
+from cascade.machine import describe_machine
+from cascade.routers.gates import ConvolutionalGates, OneShotPolicy, PathPolicy, RecurrentGate
+from cascade.routers.gates.path_scorer import PathScorer
+
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+KEEP = {"resnet110": 0.31, "resnet101": 0.75}
+SIZE = {"resnet110": 32, "resnet101": 224}
+BATCHES = {"resnet110": (1, 8, 64, 256), "resnet101": (1, 8, 16)}
+# The convolutional gate of a bottleneck block would cost more than the block.
+GATES = {"resnet110": ("one-shot", "recurrent", "convolutional"), "resnet101": ("one-shot", "recurrent")}
+FEW_PATHS = 10
+LEAST_REPEATS = 3
+LARGE_BATCH = 64
+
+
+class GivenPaths(PathPolicy):
+    """Does the work of a policy, and then takes given paths.
+
+    Args:
+        policy: whose work it is.
+    """
+
+    def __init__(self, policy: PathPolicy) -> None:
+        super().__init__()
+        self.policy = policy
+        self.looks_at_features = policy.looks_at_features
+        self.begin, self.step = policy.begin, policy.step
+        self.logits = torch.zeros(0)
+
+    def take(self, paths: torch.Tensor) -> None:
+        """From now on: (n, D) of 0 and 1."""
+        self.logits = torch.stack([1.0 - paths, paths.float()], dim=-1)
+
+    def whole(self, images: torch.Tensor) -> torch.Tensor:
+        """The logits of the given paths, after the work."""
+        self.policy.whole(images)
+        return self.logits
+
+    def scorer(self) -> PathScorer:
+        """The policy's own, with other logits."""
+        return _GivenScorer(self)
+
+
+class _GivenScorer:
+    def __init__(self, given: GivenPaths) -> None:
+        self.given = given
+        self.inner = given.policy.scorer()
+        self.begin = self.inner.begin
+
+    def step(self, d: int, features: torch.Tensor, state: Any, changed: bool) -> tuple[np.ndarray, Any]:
+        _, state = self.inner.step(d, features, state, changed)
+        return self.given.logits[:, d].numpy(), state
+
+
+def masked(network: ChoiceNetwork, images: torch.Tensor, paths: torch.Tensor, some_only: bool) -> torch.Tensor:
+    """Every block of all rows, times 0 or 1; with ``some_only``, but for the blocks that no row needs."""
+    x = network.stem(images)
+    for d, choice in enumerate(network.choices):
+        if some_only and not paths[:, d].any():
+            x = choice.run(0, x)
+            continue
+        keep = paths[:, d].to(x.dtype)[:, None, None, None]
+        x = keep * choice.run(1, x) + (1 - keep) * choice.run(0, x)
+    return network.head(x)
+
+
+def base_network(name: str) -> nn.Module:
+    """Folded, channels-last."""
+    network = CifarResNet(110) if name == "resnet110" else ImageResNet(101)
+    return ready(network)
+
+
+def ready(network: nn.Module) -> nn.Module:
+    """Folded, channels-last, without gradients."""
+    folded: nn.Module = fold_norms(network).requires_grad_(False)
+    return folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def policy_of(name: str, gate: str, network: ChoiceNetwork) -> PathPolicy:
+    """A fresh policy for a network."""
+    channels = [choice.channels for choice in network.choices]
+    if gate == "one-shot":
+        blocks = len(channels)
+        return OneShotPolicy(
+            CifarResNet(8, classes=blocks) if name == "resnet110" else ImageResNet(10, blocks, shrink=2)
+        )
+    return RecurrentGate(channels) if gate == "recurrent" else ConvolutionalGates(channels, "II")
+
+
+class Race:
+    """One network with one kind of gate, on batches of one size, in every way.
+
+    Args:
+        name: of the network.
+        gate: kind of the policy.
+        clock: seconds.
+        eager: the network.
+    """
+
+    def __init__(self, name: str, gate: str, eager: nn.Module, clock: Callable[[], float]) -> None:
+        self.name, self.gate, self.clock = name, gate, clock
+        self.eager, self.packed = eager, pack_convolutions(copy.deepcopy(eager))
+        keep_first = gate != "one-shot"
+        self.network = skippable(self.packed, keep_first)  # type: ignore[arg-type]
+        policy = ready(policy_of(name, gate, self.network))
+        image = self.images(1)
+        self.costs = PathCosts.count(self.network, policy, image)  # type: ignore[arg-type]
+        self.given = GivenPaths(pack_convolutions(policy))  # type: ignore[arg-type]
+        self.executor = Executor(self.network, self.given)
+
+    def images(self, batch: int) -> torch.Tensor:
+        size = SIZE[self.name]
+        return torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
+
+    def run(self, batch: int, seconds: float, few: bool, others: bool) -> dict[str, Any]:
+        """Times everything until the seconds are over; returns the medians and the realised savings."""
+        images, blocks = self.images(batch), len(self.network.choices)
+        few_paths = (torch.rand(FEW_PATHS, blocks) < KEEP[self.name]).long()
+
+        def draw() -> torch.Tensor:
+            paths = (torch.rand(batch, blocks) < KEEP[self.name]).long()
+            return few_paths[torch.randint(FEW_PATHS, (batch,))] if few else paths
+
+        def dynamic(paths: torch.Tensor) -> None:
+            self.given.take(paths)
+            self.executor.run(images)
+
+        ways: dict[str, Callable[[torch.Tensor], object]] = {
+            "dense_eager": lambda _: self.eager(images),
+            "dense_packed": lambda _: self.packed(images),
+            "dynamic": dynamic,
+        }
+        if others:
+            ways["masked"] = lambda paths: masked(self.network, images, paths, some_only=False)
+            ways["any_row"] = lambda paths: masked(self.network, images, paths, some_only=True)
+        with torch.inference_mode():
+            self._warm_up(dynamic, draw, seconds / 3)
+            rounds = list(self._rounds(ways, draw, seconds))
+        return summary(rounds, self.costs.dense) | {"batch": batch, "few_paths": few}
+
+    def _warm_up(
+        self, dynamic: Callable[[torch.Tensor], None], draw: Callable[[], torch.Tensor], seconds: float
+    ) -> None:
+        """oneDNN compiles a convolution for every number of rows at its first use."""
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            dynamic(draw())
+
+    def _rounds(
+        self, ways: dict[str, Callable[[torch.Tensor], object]], draw: Callable[[], torch.Tensor], seconds: float
+    ) -> Iterator[dict[str, float]]:
+        end, done = time.perf_counter() + seconds, 0
+        while done < LEAST_REPEATS or time.perf_counter() < end:
+            paths = draw()
+            times = {"flops": float(self.costs.of(paths).mean())}
+            for name, way in ways.items():
+                begin = self.clock()
+                way(paths)
+                times[name] = self.clock() - begin
+            yield times
+            done += 1
+
+
+def summary(rounds: list[dict[str, float]], dense_flops: float) -> dict[str, Any]:
+    """Medians over the repeats, and realised savings with their quartiles."""
+    columns = {name: np.array([each[name] for each in rounds]) for name in rounds[0]}
+    dense = min((columns["dense_eager"], columns["dense_packed"]), key=np.median)
+    saved_flops = 1 - columns["flops"] / dense_flops
+    found: dict[str, Any] = {
+        "repeats": len(rounds),
+        "ms": {name: float(np.median(column) * 1e3) for name, column in columns.items() if name != "flops"},
+        "least_ms": {name: float(column.min() * 1e3) for name, column in columns.items() if name != "flops"},
+        "saved_flops": float(saved_flops.mean()),
+        "saved_time": float(1 - np.median(columns["dynamic"]) / np.median(dense)),
+        "realised": {},
+    }
+    for name in set(columns) - {"flops", "dense_eager", "dense_packed"}:
+        paired = (1 - columns[name] / dense) / saved_flops
+        found["realised"][name] = {
+            "of_medians": float((1 - np.median(columns[name]) / np.median(dense)) / saved_flops.mean()),
+            "of_minima": float((1 - columns[name].min() / dense.min()) / saved_flops.mean()),
+            "quartiles": np.quantile(paired, [0.25, 0.5, 0.75]).tolist(),
+        }
+    return found
+
+
+def main(
+    networks: Annotated[str, typer.Option(help="With commas.")] = "resnet110,resnet101",
+    batches: Annotated[str, typer.Option(help="With commas; by default 1, 8 and more, as the network allows.")] = "",
+    threads: Annotated[int, typer.Option(min=1, help="Of PyTorch.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0, help="For each batch size, warm-up not counted.")] = 8.0,
+    processor_time: Annotated[
+        bool, typer.Option("--processor-time", help="Measure processor time, on a machine with other work.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Result file.")] = RESULTS / "realised_saving.json",
+) -> None:
+    """Measure the realised saving of dynamic networks on this machine's processor."""
+    console = Console(stderr=True)
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    clock = time.process_time if processor_time else time.perf_counter
+    found = []
+    for name in networks.split(","):
+        eager = base_network(name)
+        for gate in GATES[name]:
+            race = Race(name, gate, eager, clock)
+            for batch in map(int, batches.split(",")) if batches else BATCHES[name]:
+                for few in (False, True) if gate == "one-shot" and batch >= min(LARGE_BATCH, 16) else (False,):
+                    others = gate == "one-shot" and not few
+                    result = race.run(batch, seconds, few, others) | {"network": name, "gate": gate}
+                    found.append(result | {"policy_flops_share": race.costs.policy / race.costs.dense})
+                    console.print(
+                        f"{name} {gate}{' few paths' if few else ''} batch {batch}: saved {result['saved_flops']:.3f} "
+                        f"of the operations, {result['saved_time']:.3f} of the time; realised "
+                        + ", ".join(f"{way} {value['of_medians']:.3f}" for way, value in result["realised"].items())
+                    )
+    options = {"threads": threads, "seconds": seconds, "clock": "processor" if processor_time else "wall"}
+    values = {"machine": describe_machine(), "options": options, "keep_rate": KEEP, "cells": found}
+    out.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
