@@ -224,7 +224,7 @@ def main(
     networks: Annotated[str, typer.Option(help="With commas.")] = "resnet110,resnet101",
     batches: Annotated[str, typer.Option(help="With commas; by default 1, 8 and more, as the network allows.")] = "",
     threads: Annotated[int, typer.Option(min=1, help="Of PyTorch.")] = 1,
-    seconds: Annotated[float, typer.Option(min=0, help="For each batch size, warm-up not counted.")] = 8.0,
+    seconds: Annotated[float, typer.Option(min=0, help="For each batch size, warm-up not counted.")] = 5.0,
     processor_time: Annotated[
         bool, typer.Option("--processor-time", help="Measure processor time, on a machine with other work.")
     ] = False,
@@ -241,7 +241,7 @@ def main(
         for gate in GATES[name]:
             race = Race(name, gate, eager, clock)
             for batch in map(int, batches.split(",")) if batches else BATCHES[name]:
-                for few in (False, True) if gate == "one-shot" and batch >= min(LARGE_BATCH, 16) else (False,):
+                for few in (False, True) if gate == "one-shot" and batch >= LARGE_BATCH else (False,):
                     others = gate == "one-shot" and not few
                     result = race.run(batch, seconds, few, others) | {"network": name, "gate": gate}
                     found.append(result | {"policy_flops_share": race.costs.policy / race.costs.dense})

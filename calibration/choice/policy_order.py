@@ -113,6 +113,7 @@ def order_policy(
         thresholds=policy.thresholds[columns[:-1]],
         skip_below=np.zeros(len(columns) - 1),
         cost=policy.cost[columns],
+        cost_per_mflop=policy.cost_per_mflop[columns],
         certificate={"guarantee": "none", "ordered_from": policy.version},
     )
     return PolicyOrder(

@@ -1,5 +1,6 @@
 """The order of a policy's stages: thresholds stay, and no other order of the same rules is cheaper."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -27,7 +28,7 @@ def test_the_order_is_the_cheapest_on_the_rows_that_choose(make_table):
 
 
 def test_a_useless_stage_goes_and_what_stays_keeps_its_rule(make_table):
-    table = make_table(300, 3, seed=1, classes=4)
+    table = dataclasses.replace(make_table(300, 3, seed=1, classes=4), cost_per_mflop=np.array([0.0, 0.5, 2.0]))
     routers = [("margin", "platt"), ("maximum_probability", "temperature"), ("maximum_probability", "identity")]
     policy = calibrate(table, max_accuracy_drop=0.02, guarantee="none", routers=routers)
     never = Policy.from_dict(policy.to_dict())
@@ -36,6 +37,7 @@ def test_a_useless_stage_goes_and_what_stays_keeps_its_rule(make_table):
     assert found.policy.stages == ("stage1", "stage2")
     assert found.policy.routers == policy.routers[1:]
     assert found.policy.thresholds.tolist() == policy.thresholds[1:].tolist()
+    assert found.policy.cost_per_mflop.tolist() == [0.5, 2.0]
     assert found.policy.certificate == {"guarantee": "none", "ordered_from": never.version}
     assert found.given.comparison.cost_saving > 0
     held_out = table.take(np.random.default_rng(0).permutation(300)[150:])
