@@ -49,6 +49,7 @@ from cascade.machine import describe_machine
 from cascade.reports.theme import ACCENT, MUTED, stage_colours
 
 RESULT = RESULTS / "dynamic_quality.json"
+PRICES = (-4.0, -2.0, -1.0, 1.0, 2.0)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 Rows = tuple[list[torch.Tensor], np.ndarray]
@@ -86,11 +87,22 @@ def quality(
         },
         "kept_by_class": [float(kept[label == c].mean()) for c in range(len(CLASSES))],
         "kept_share_by_block": [1.0] * always + paths.double().mean(dim=0).tolist(),
+        "by_price": [at_price(network, test, price) for price in PRICES],
         "by_kept": [
             {"kept": int(k), "rows": int((kept == k).sum()), "accuracy": float(right[kept == k].mean())}
             for k in np.unique(kept)
         ],
     }
+
+
+def at_price(network: DynamicNetwork, test: Rows, price: float) -> dict[str, float]:
+    """Accuracy and kept blocks of the same weights where blocks have a price."""
+    images, label = test
+    executor = Executor(network.choices, network.policy, price)
+    outcomes = [executor.run(batch) for batch in images]
+    answers = np.concatenate([outcome.logits.argmax(dim=1).numpy() for outcome in outcomes])
+    kept = torch.cat([outcome.paths for outcome in outcomes]).sum(dim=1).double().mean()
+    return {"price": price, "accuracy": float((answers == label).mean()), "kept": float(kept) + network.keep_first}
 
 
 def baselines(
