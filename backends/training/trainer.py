@@ -118,7 +118,7 @@ class Trainer:
         figures = {"accuracy": hits / len(rows) if len(rows) else float("nan")}
         if paths:
             taken = torch.cat(paths)
-            figures["kept"] = float((taken > 0).sum() / len(taken))
+            figures["kept"] = int((taken > 0).sum()) / len(taken)
             figures["paths"] = float(len(torch.unique(taken, dim=0)))
         return figures
 
