@@ -112,6 +112,7 @@ def draw(result: dict[str, Any], picture: Path) -> None:
     colours = dict(zip((16, 32, 64), stage_colours(3), strict=True))
     for d, (accuracy, channels) in enumerate(zip(result["single_deletions"], result["channels"], strict=True)):
         single.bar(d + 1, 100 * accuracy, color=colours[channels], width=0.8)
+    single.set_xticks(range(1, len(result["channels"]) + 1, 2))
     single.set_xlabel("block that is deleted")
     single.set_ylabel("accuracy, %")
     rows = result["random_deletions"]
@@ -137,6 +138,7 @@ def draw(result: dict[str, Any], picture: Path) -> None:
         marker="o",
     )
     order.set_xscale("log", base=2)
+    order.set_xticks(SWAPS, [str(k) for k in SWAPS])
     order.set_xlabel("exchanges of two blocks of equal shape")
     for axes in (single, many, order):
         axes.axhline(whole, color=MUTED.light, linewidth=1, linestyle="--")
