@@ -1,5 +1,6 @@
 """Weights files: safetensors with a few facts in the header; nothing in them is ever executed."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -46,8 +47,14 @@ def read_facts(path: Path) -> dict[str, str]:
         raise WeightsError(f"{path} is not a whole safetensors file ({error}); fetch or train it again") from error
 
 
-def load_weights(path: Path, network: nn.Module) -> None:
+def load_weights(path: Path, network: nn.Module, without: Collection[str] = (), part: str = "") -> None:
     """Loads a weights file into a network of the same structure.
+
+    Args:
+        path: the file.
+        network: changed in place.
+        without: layers, by their dotted names, that stay as they are and may have another shape in the file.
+        part: which part of the network in the file to load, by its dotted name; empty for all of it.
 
     Raises:
         WeightsError: the file is missing or damaged, or its tensors do not fit the network.
@@ -55,7 +62,15 @@ def load_weights(path: Path, network: nn.Module) -> None:
     read_facts(path)
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    if part:
+        tensors = {key.removeprefix(f"{part}."): value for key, value in tensors.items() if _is_in(key, [part])}
+    kept = {key: value for key, value in network.state_dict().items() if _is_in(key, without)}
+    tensors = {key: value for key, value in tensors.items() if not _is_in(key, without)}
     try:
-        network.load_state_dict(tensors)
+        network.load_state_dict(tensors | kept)
     except RuntimeError as error:
         raise WeightsError(f"{path} does not fit {type(network).__name__}: {error}") from error
+
+
+def _is_in(key: str, layers: Collection[str]) -> bool:
+    return any(key.startswith(f"{layer}.") for layer in layers)

@@ -67,9 +67,28 @@ class Choice(ABC):
             x: (n, c, h, w).
             weights: (n, A); one-hot rows choose, and a gradient flows back to them.
         """
-        parts = [self.run(alternative, x) for alternative in range(self.alternatives)]
         scales: Sequence[torch.Tensor] = weights.to(x.dtype)[..., None, None, None].unbind(dim=1)
-        return torch.stack([scale * part for scale, part in zip(scales, parts, strict=True)]).sum(dim=0)
+        total = scales[0] * self.run(0, x)
+        for alternative in range(1, self.alternatives):
+            total = torch.addcmul(total, scales[alternative], self.run(alternative, x))
+        return total
+
+    def follow(self, x: torch.Tensor, path: torch.Tensor) -> torch.Tensor:
+        """``route`` for training: gradients flow back, and nothing is overwritten.
+
+        Where no row depends on another (batch norms with frozen statistics) this is ``blend`` with one-hot weights,
+        for less work.
+
+        Args:
+            x: (n, c, h, w), n >= 1.
+            path: (n,) int64, the alternative of each row.
+        """
+        rows = [(path == alternative).nonzero()[:, 0] for alternative in range(self.alternatives)]
+        parts = [x if len(own) == len(x) else some_rows(x, own) for own in rows]
+        results = [self.run(alternative, part) for alternative, part in enumerate(parts) if len(part)]
+        if len(results) == 1:
+            return results[0]
+        return some_rows(torch.cat(results), torch.cat(rows).argsort())
 
 
 class SkipChoice(Choice):

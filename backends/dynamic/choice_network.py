@@ -45,6 +45,21 @@ class ChoiceNetwork:
             x = choice.blend(x, decide(d, x))
         return self.head(x)
 
+    def follow(self, images: torch.Tensor, decide: Callable[[int, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Runs of each row only the alternatives on its path; gradients can follow.
+
+        Args:
+            images: (n, 3, h, w), n >= 1.
+            decide: from the index d of a choice and the features that come to it, to (n,) int64 alternatives.
+
+        Returns:
+            (n, C) logits.
+        """
+        x = self.stem(images)
+        for d, choice in enumerate(self.choices):
+            x = choice.follow(x, decide(d, x))
+        return self.head(x)
+
 
 class ResidualNetwork(Protocol):
     """A stem, residual blocks and a head."""

@@ -12,6 +12,8 @@ from cascade.routers.gates import ConvolutionalGates, OneShotPolicy, PathPolicy,
 
 __all__ = ["BlockDrop", "DynamicNetwork", "SkipNet"]
 
+INITIAL_BIAS = 2.0  # of the logits of running: a training begins with nearly the whole network
+
 
 class DynamicNetwork(nn.Module):
     """A network of choices, and the policy that makes them.
@@ -62,6 +64,7 @@ class BlockDrop(DynamicNetwork):
     ) -> None:
         base = CifarResNet(depth, width, classes=classes)
         policy = CifarResNet(policy_depth, policy_width, classes=len(base.blocks))
+        nn.init.constant_(policy.head.bias, INITIAL_BIAS)
         super().__init__(base, OneShotPolicy(policy))
 
 

@@ -6,8 +6,32 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from cascade.backends.images import ImageInput
+from cascade.backends.training.objectives import AnyObjective, CrossEntropy
 
-__all__ = ["Phase", "Recipe"]
+__all__ = ["Phase", "Recipe", "Start"]
+
+
+class Start(BaseModel):
+    """Weights that a part of a network starts from.
+
+    Attributes:
+        weights: file of an earlier training, from the folder of the recipe; folded if that training's were.
+        part: of the network in the file, as a dotted attribute; empty for all of it.
+        into: the part that starts from it ("base", "policy.network"); empty for the whole network.
+        without: layers of the part that stay as they were drawn ("head").
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weights: Path
+    part: str = ""
+    into: str = ""
+    without: tuple[str, ...] = ()
+
+    @field_validator("weights")
+    @classmethod
+    def _from_the_folder(cls, value: Path, info: ValidationInfo) -> Path:
+        return Path((info.context or {}).get("folder", Path()), value)
 
 
 class Phase(BaseModel):
@@ -16,12 +40,14 @@ class Phase(BaseModel):
     Attributes:
         epochs: passes over the training rows.
         set: attributes of the network to set for the phase, such as ``resolution``.
+        objective: what is made small, see ``cascade.backends.training.objectives``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     epochs: int = Field(ge=1)
     set: dict[str, Any] = {}
+    objective: AnyObjective = CrossEntropy()
 
 
 class Recipe(BaseModel):
@@ -36,8 +62,7 @@ class Recipe(BaseModel):
         dataset: name of the data set (``cascade data``).
         held_out_rows: the last rows of the training set, kept out of training to watch it.
         initial_weights: pretrained weights to start from (a name of ``cascade.backends.pretrained``).
-        start_from: weights file of an earlier training of the same network, from the folder of the recipe; folded if
-            that training's were.
+        start_from: weights of earlier trainings, in this order; a plain path is for the whole network.
         start_share: share of the starting weights in the result, in [0, 1): the end of the training is averaged with
             its start (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
         fold_norms: fold the batch norms into the convolutions before training (fine-tuning of a
@@ -47,6 +72,7 @@ class Recipe(BaseModel):
         batch_rows: rows a step.
         optimizer: "sgd" (Nesterov momentum 0.9) or "adamw".
         learning_rate: the peak.
+        learning_rate_factors: of the parameters of a part, by its dotted name ("policy"); 1 elsewhere.
         weight_decay: applied to weights of two and more axes only.
         warmup_share: share of the steps, in [0, 1).
         label_smoothing: in [0, 1).
@@ -64,7 +90,7 @@ class Recipe(BaseModel):
     dataset: Literal["cifar10"] = "cifar10"
     held_out_rows: int = Field(default=2000, ge=0)
     initial_weights: str | None = None
-    start_from: Path | None = None
+    start_from: tuple[Start, ...] = ()
     start_share: float = Field(default=0.0, ge=0, lt=1)
     fold_norms: bool = False
     phases: list[Phase] = Field(min_length=1)
@@ -72,6 +98,7 @@ class Recipe(BaseModel):
     batch_rows: int = Field(default=128, ge=1)
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = Field(gt=0)
+    learning_rate_factors: dict[str, float] = {}
     weight_decay: float = Field(default=5e-4, ge=0)
     warmup_share: float = Field(default=0.2, ge=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -80,23 +107,23 @@ class Recipe(BaseModel):
     stored_precision: Literal["float32", "float16"] = "float32"
     seed: int = 0
 
-    @field_validator("start_from")
+    @field_validator("start_from", mode="before")
     @classmethod
-    def _from_the_folder(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        return value and Path((info.context or {}).get("folder", Path()), value)
+    def _a_path_is_for_the_whole(cls, value: Any) -> Any:
+        return ({"weights": value},) if isinstance(value, (str, Path)) else value
 
     @property
     def epochs(self) -> int:
         """Passes over the training rows, all phases together."""
         return sum(phase.epochs for phase in self.phases)
 
-    def phase_at(self, epoch: int) -> Phase:
-        """The phase that an epoch (from 0) belongs to."""
+    def phase_at(self, epoch: int) -> tuple[Phase, int]:
+        """The phase that an epoch (from 0) belongs to, and its number (from 0) in the phase."""
         for phase in self.phases:
             if epoch < phase.epochs:
-                return phase
+                return phase, epoch
             epoch -= phase.epochs
-        return self.phases[-1]
+        raise IndexError("epoch is behind the last phase")
 
     def weights_path(self, recipe_path: Path) -> Path:
         """Where the weights of a recipe file go: ``../weights/<name>.safetensors`` from the recipe."""

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
+from cascade.backends.dynamic.dynamic_network import DynamicNetwork
 from cascade.backends.imports import import_object
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.pretrained import load_pretrained
 from cascade.backends.training.augmentation import crop_and_flip
 from cascade.backends.training.checkpoint import load_checkpoint, save_checkpoint
-from cascade.backends.training.recipe import Recipe
+from cascade.backends.training.objectives import Batch, Objective
+from cascade.backends.training.recipe import Recipe, Start
 from cascade.backends.weights import load_weights, read_facts
 from cascade.errors import ConfigError
 
@@ -58,7 +59,8 @@ class Trainer:
 
     Attributes:
         network: the network, trained as far as it got.
-        history: one record an epoch: "epoch", "loss", "held_out_accuracy", "seconds".
+        history: one record an epoch: "epoch", "loss", "seconds", and the figures of the held-out rows, such as
+            "held_out_accuracy".
     """
 
     recipe: Recipe
@@ -91,14 +93,34 @@ class Trainer:
 
     def accuracy(self, rows: np.ndarray, labels: np.ndarray) -> float:
         """Share of rows whose top class is the label, in [0, 1]; nan without rows."""
+        return self.figures(rows, labels)["accuracy"]
+
+    def figures(self, rows: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        """What the network does on some rows.
+
+        Returns:
+            "accuracy", the share of rows whose top class is the label, in [0, 1], nan without rows. Of a dynamic
+            network also "kept", the mean number of choices at which a row did not take the cheapest alternative, and
+            "paths", the number of distinct paths.
+        """
         self.network.eval()
-        hits = 0
+        hits, paths = 0, []
         with torch.inference_mode():
             for start in range(0, len(rows), EVALUATION_ROWS):
                 batch = self.recipe.input.tensor(rows[start : start + EVALUATION_ROWS])
-                answers = self.network(batch).argmax(dim=1).numpy()
-                hits += int((answers == labels[start : start + EVALUATION_ROWS]).sum())
-        return hits / len(rows) if len(rows) else float("nan")
+                if isinstance(self.network, DynamicNetwork):
+                    outcome = self.network.run(batch)
+                    paths.append(outcome.paths)
+                    logits = outcome.logits
+                else:
+                    logits = self.network(batch)
+                hits += int((logits.argmax(dim=1).numpy() == labels[start : start + EVALUATION_ROWS]).sum())
+        figures = {"accuracy": hits / len(rows) if len(rows) else float("nan")}
+        if paths:
+            taken = torch.cat(paths)
+            figures["kept"] = int((taken > 0).sum()) / len(taken)
+            figures["paths"] = float(len(torch.unique(taken, dim=0)))
+        return figures
 
     def _average_with(self, start: dict[str, torch.Tensor]) -> None:
         share = self.recipe.start_share
@@ -123,11 +145,9 @@ class Trainer:
         if recipe.initial_weights:
             load_pretrained(recipe.initial_weights, network, self.cache)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if recipe.start_from:
-            if json.loads(read_facts(recipe.start_from).get("folded", "false")):
-                fold_norms(network)
-            load_weights(recipe.start_from, network)
-        elif recipe.fold_norms:
+        for start in recipe.start_from:
+            _load_part(network, start)
+        if recipe.fold_norms and not recipe.start_from:
             self._adapt_norms(network)
             fold_norms(network)
         return network
@@ -149,19 +169,23 @@ class Trainer:
                 network(self.recipe.input.tensor(self.rows[start : start + EVALUATION_ROWS]))
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        parameters = list(self.network.parameters())
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.recipe.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        groups: list[dict[str, Any]] = []
+        for name, parameter in self.network.named_parameters():
+            decay = self.recipe.weight_decay if parameter.ndim > 1 else 0.0
+            groups.append({"params": [parameter], "weight_decay": decay, "factor": self._factor(name)})
         if self.recipe.optimizer == "adamw":
             return torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
         return torch.optim.SGD(groups, lr=self.recipe.learning_rate, momentum=0.9, nesterov=True)
 
+    def _factor(self, parameter: str) -> float:
+        factors = self.recipe.learning_rate_factors
+        return next((factor for part, factor in factors.items() if parameter.startswith(f"{part}.")), 1.0)
+
     def _run_epoch(self, epoch: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         recipe, start = self.recipe, time.perf_counter()
-        _set_attributes(self.network, recipe.phase_at(epoch).set)
-        self.network.train()
+        phase, first = recipe.phase_at(epoch)
+        _set_attributes(self.network, phase.set)
+        phase.objective.prepare(self.network)
         generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
         # Dropout draws from the global generator; seeded here, a continued training draws the same.
         torch.manual_seed(recipe.seed * 1000 + 500 + epoch)
@@ -169,12 +193,14 @@ class Trainer:
         total = 0.0
         for step, index in enumerate(batches):
             _set_learning_rate(optimizer, recipe, (epoch * len(batches) + step) / (recipe.epochs * len(batches)))
-            total += self._step(index, optimizer, generator)
+            done = (first + step / len(batches)) / phase.epochs
+            total += self._step(phase.objective, self._batch(index, generator), done, optimizer)
             self.on_progress(Progress(epoch, step + 1, len(batches), total / (step + 1)))
         seconds = time.perf_counter() - start
         held_out = slice(len(self.rows) - recipe.held_out_rows, None)
-        accuracy = self.accuracy(self.rows[held_out], self.labels[held_out])
-        record = {"epoch": epoch, "loss": total / len(batches), "held_out_accuracy": accuracy, "seconds": seconds}
+        figures = self.figures(self.rows[held_out], self.labels[held_out])
+        record = {"epoch": epoch, "loss": total / len(batches), "seconds": seconds}
+        record |= {f"held_out_{name}": value for name, value in figures.items()}
         return {key: round(value, 5) for key, value in record.items()}
 
     def _batches(self, generator: torch.Generator) -> Iterator[np.ndarray]:
@@ -184,16 +210,28 @@ class Trainer:
         for start in range(0, len(order) - size + 1, size):
             yield order[start : start + size]
 
-    def _step(self, index: np.ndarray, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> float:
+    def _batch(self, index: np.ndarray, generator: torch.Generator) -> Batch:
         images = crop_and_flip(self.recipe.input.tensor(self.rows[index]), self.recipe.crop_padding, generator)
-        labels = torch.from_numpy(self.labels[index])
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            logits = self.network(images)
-        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+        return Batch(images, torch.from_numpy(self.labels[index]), self.recipe.label_smoothing)
+
+    def _step(self, objective: Objective, batch: Batch, done: float, optimizer: torch.optim.Optimizer) -> float:
+        # Without the cache: a weight that is first cast where no gradient is wanted would have none afterwards either.
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bfloat16", cache_enabled=False):
+            loss = objective.loss(self.network, batch, done)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
         return float(loss.detach())
+
+
+def _load_part(network: nn.Module, start: Start) -> None:
+    try:
+        part = network.get_submodule(start.into)
+    except AttributeError as error:
+        raise ConfigError(f"start_from: {type(network).__name__} has no part {start.into!r}") from error
+    if json.loads(read_facts(start.weights).get("folded", "false")):
+        fold_norms(part)
+    load_weights(start.weights, part, start.without, start.part)
 
 
 def _set_attributes(network: nn.Module, values: dict[str, Any]) -> None:
@@ -208,4 +246,4 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, done: f
     rise = done / recipe.warmup_share if recipe.warmup_share else 1.0
     fall = (1.0 - done) / (1.0 - recipe.warmup_share)
     for group in optimizer.param_groups:
-        group["lr"] = recipe.learning_rate * min(rise, fall)
+        group["lr"] = recipe.learning_rate * group["factor"] * min(rise, fall)

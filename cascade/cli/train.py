@@ -42,9 +42,10 @@ def train(
     with TrainingProgress(recipe, quiet=as_json) as progress:
         trainer = Trainer(recipe, rows, labels, checkpoint, datasets.cache_folder() / "pretrained", progress.update)
         trainer.fit()
+    figures = trainer.figures(test.rows, test.labels)
     result = {
         "recipe": recipe_path.name,
-        "test_accuracy": trainer.accuracy(test.rows, test.labels),
+        **{f"test_{name}": value for name, value in figures.items()},
         "checked_rows": CHECKED_ROWS,
         "checked_accuracy": trainer.accuracy(test.rows[:CHECKED_ROWS], test.labels[:CHECKED_ROWS]),
         "seconds": round(sum(record["seconds"] for record in trainer.history), 1),

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from cascade.backends.dynamic.dynamic_network import BlockDrop
 from cascade.backends.images import ImageInput
 from cascade.backends.networks.resnet import CifarResNet
 from cascade.backends.training.augmentation import crop_and_flip
-from cascade.backends.training.recipe import Recipe
+from cascade.backends.training.recipe import Recipe, Start
 from cascade.backends.training.trainer import Trainer
 from cascade.backends.weights import save_weights
 from cascade.errors import ConfigError
@@ -42,6 +43,20 @@ RECIPES = {
     "bfloat16": {"precision": "bfloat16", "label_smoothing": 0.1},
     "folded": {"fold_norms": True},
     "phases": {"phases": [{"epochs": 1, "set": {"strength": 2.0}}, {"epochs": 1, "set": {"strength": 3.0}}]},
+    "dynamic": {
+        "network": "cascade.backends.dynamic.dynamic_network:BlockDrop",
+        "arguments": {"depth": 8, "width": 4, "policy_width": 4},
+        "phases": [
+            {"epochs": 1, "objective": {"kind": "gumbel", "cost": {"weight": 1.0, "target": 0.5}}},
+            {"epochs": 1, "objective": {"kind": "self_critical", "exploration": {"start": 0.8, "end": 0.9}}},
+        ],
+        "learning_rate_factors": {"policy": 0.1},
+    },
+    "gates": {
+        "network": "cascade.backends.dynamic.dynamic_network:SkipNet",
+        "arguments": {"depth": 8, "width": 4, "gate": "II"},
+        "phases": [{"epochs": 1, "objective": {"kind": k}} for k in ("straight_through", "hybrid_reinforce")],
+    },
 }
 
 
@@ -254,7 +269,8 @@ def test_without_a_border_images_are_only_flipped():
 def test_a_recipes_epochs_belong_to_its_phases():
     wanted = recipe(phases=[{"epochs": 2, "set": {"strength": 1}}, {"epochs": 1, "set": {"strength": 2}}])
     assert wanted.epochs == 3
-    assert [wanted.phase_at(epoch).set["strength"] for epoch in range(3)] == [1, 1, 2]
+    assert [wanted.phase_at(epoch)[0].set["strength"] for epoch in range(3)] == [1, 1, 2]
+    assert [wanted.phase_at(epoch)[1] for epoch in range(3)] == [0, 1, 0]
 
 
 def test_a_training_may_start_from_a_file_and_be_averaged_with_it(tmp_path):
@@ -266,3 +282,55 @@ def test_a_training_may_start_from_a_file_and_be_averaged_with_it(tmp_path):
     parameters = dict(first.named_parameters()), dict(end.named_parameters())
     for name, value in mean.named_parameters():
         torch.testing.assert_close(value, 0.25 * parameters[0][name] + 0.75 * parameters[1][name])
+
+
+def test_parts_start_from_files_of_their_own(tmp_path):
+    for name, classes in (("base", 2), ("policy", 5)):
+        torch.manual_seed(classes)
+        save_weights(tmp_path / f"{name}.safetensors", CifarResNet(8, 4, classes=classes), {"folded": "false"})
+    wanted = recipe(
+        **RECIPES["dynamic"] | {"arguments": {"depth": 8, "width": 4, "policy_width": 4, "classes": 2}},
+        start_from=[
+            {"into": "base", "weights": tmp_path / "base.safetensors"},
+            {"into": "policy.network", "weights": tmp_path / "policy.safetensors", "without": ["head"]},
+        ],
+        learning_rate=1e-12,
+    )
+    network = trainer(tmp_path, wanted).fit().network
+    for part, classes in ((network.base, 2), (network.policy.network, 5)):
+        torch.manual_seed(classes)
+        torch.testing.assert_close(part.stem[0].weight, CifarResNet(8, 4, classes=classes).stem[0].weight)
+    assert network.policy.network.head.out_features == 3
+    with pytest.raises(ConfigError, match="no part 'nowhere'"):
+        trainer(tmp_path, wanted.model_copy(update={"start_from": (Start(weights=tmp_path, into="nowhere"),)})).fit()
+
+
+def test_a_part_may_start_from_a_part_of_another_network(tmp_path):
+    arguments = {"depth": 8, "width": 4}
+    torch.manual_seed(7)
+    whole = BlockDrop(**arguments, policy_width=4)
+    save_weights(tmp_path / "whole.safetensors", whole, {})
+    start = {"weights": tmp_path / "whole.safetensors", "part": "base", "into": "base"}
+    wanted = recipe(**RECIPES["gates"] | {"arguments": arguments}, start_from=[start], learning_rate=1e-12)
+    network = trainer(tmp_path, wanted).fit().network
+    torch.testing.assert_close(network.base.stem[0].weight, whole.base.stem[0].weight)
+
+
+def test_parts_learn_at_rates_of_their_own(tmp_path, monkeypatch):
+    rates = {}
+
+    def step(self, *arguments):
+        rates.update({p: group["lr"] for group in self.param_groups for p in group["params"]})
+
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    network = trainer(tmp_path, recipe(**RECIPES["dynamic"])).fit().network
+    base, policy = rates[network.base.head.weight], rates[network.policy.network.head.weight]
+    assert policy == pytest.approx(0.1 * base)
+
+
+def test_a_dynamic_networks_history_has_the_kept_blocks_and_paths(tmp_path):
+    trained = trainer(tmp_path, recipe(**RECIPES["dynamic"])).fit()
+    images = recipe().input.tensor(ROWS[-16:])
+    paths = trained.network.run(images).paths
+    assert trained.history[-1]["held_out_kept"] == pytest.approx(paths.sum(dim=1).double().mean().item(), abs=1e-4)
+    assert trained.history[-1]["held_out_paths"] == len({tuple(path.tolist()) for path in paths})

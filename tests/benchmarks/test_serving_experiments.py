@@ -1,9 +1,6 @@
 """What the serving experiments count with: synthetic stages, accounts of requests, the ideal, growth."""
 
-import importlib
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import orjson
@@ -13,16 +10,6 @@ from hypothesis import strategies as st
 
 from cascade.cascade import Cascade
 from cascade.config import CascadeConfig
-
-EXPERIMENTS = Path(__file__).resolve().parents[2] / "benchmarks" / "experiments"
-
-
-@pytest.fixture(scope="module")
-def experiment():
-    """A function: a module of the experiments' folder, which is no package."""
-    sys.path.insert(0, str(EXPERIMENTS))
-    yield importlib.import_module
-    sys.path.remove(str(EXPERIMENTS))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,26 @@
+"""Objectives of a training: which one, and its settings, stand in the recipe."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cascade.backends.training.objectives.cross_entropy import CrossEntropy
+from cascade.backends.training.objectives.hybrid_reinforce import HybridReinforce
+from cascade.backends.training.objectives.objective import Batch, Objective
+from cascade.backends.training.objectives.self_critical import SelfCritical
+from cascade.backends.training.objectives.straight_through import Gumbel, StraightThrough
+
+__all__ = [
+    "AnyObjective",
+    "Batch",
+    "CrossEntropy",
+    "Gumbel",
+    "HybridReinforce",
+    "Objective",
+    "SelfCritical",
+    "StraightThrough",
+]
+
+AnyObjective = Annotated[
+    CrossEntropy | StraightThrough | Gumbel | HybridReinforce | SelfCritical, Field(discriminator="kind")
+]

@@ -1,0 +1,75 @@
+"""Cross-entropy for the network, REINFORCE for its gates."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+from typing_extensions import override
+
+from cascade.backends.training.objectives.cross_entropy import answer_loss
+from cascade.backends.training.objectives.objective import Batch
+from cascade.backends.training.objectives.path_objective import (
+    PathObjective,
+    costs_taken,
+    dynamic,
+    taken_log_probabilities,
+)
+from cascade.backends.training.schedule import Schedule, Scheduled
+
+__all__ = ["HybridReinforce", "returns"]
+
+
+class HybridReinforce(PathObjective):
+    """Paths are drawn; the network learns from the answers on them, the policy from what each decision led to.
+
+    Wang et al., "SkipNet", ECCV 2018, section 3.3 (hybrid reinforcement learning), https://arxiv.org/abs/1711.09485
+
+    Attributes:
+        cost_weight: alpha in the paper: what it is worth to save the work of all choices, in units of cross-entropy.
+        answer_weight: beta in the paper: of the cross-entropy in a decision's return.
+        policy_weight: of the REINFORCE term beside the cross-entropy.
+        baseline: taken off the returns, which changes no gradient in the mean and makes it less noisy: "none" as in
+            the paper, or "batch", the mean return of the batch at the same choice.
+    """
+
+    kind: Literal["hybrid_reinforce"] = "hybrid_reinforce"
+    cost_weight: Scheduled = Schedule(start=0.1, end=0.1)
+    answer_weight: float = Field(default=1.0, ge=0)
+    policy_weight: float = Field(default=0.01, gt=0)
+    baseline: Literal["none", "batch"] = "none"
+
+    @override
+    def loss(self, network: nn.Module, batch: Batch, done: float) -> torch.Tensor:
+        model = dynamic(network)
+        state = model.policy.begin(batch.images)
+        paths, scores = [], []
+
+        def decide(d: int, x: torch.Tensor) -> torch.Tensor:
+            nonlocal state
+            logits, state = model.policy.step(d, x, state)
+            scores.append(logits.float().log_softmax(dim=1))
+            paths.append(scores[-1].detach().exp().multinomial(1)[:, 0])
+            return paths[-1]
+
+        answers = answer_loss(model.choices.follow(batch.images, decide), batch)
+        taken, log_probabilities = torch.stack(paths, dim=1), torch.stack(scores, dim=1)
+        savings = 1 / taken.shape[1] - costs_taken(taken, log_probabilities.shape[2])
+        gains = returns(self.answer_weight * answers.detach(), self.cost_weight.at(done) * savings)
+        if self.baseline == "batch":
+            gains = gains - gains.mean(dim=0)
+        reinforce = -(taken_log_probabilities(log_probabilities, taken) * gains).sum(dim=1).mean()
+        return answers.mean() + self.policy_weight * reinforce
+
+
+def returns(losses: torch.Tensor, rewards: torch.Tensor) -> torch.Tensor:
+    """What each decision led to: the rewards from it on, less the loss at the end.
+
+    Args:
+        losses: (n,).
+        rewards: (n, D) of each decision.
+
+    Returns:
+        (n, D).
+    """
+    return rewards.flip(1).cumsum(dim=1).flip(1) - losses[:, None]

@@ -1,0 +1,123 @@
+"""Reward of a path that was drawn, against the reward of the best one."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+from typing_extensions import override
+
+from cascade.backends.dynamic.dynamic_network import DynamicNetwork
+from cascade.backends.training.objectives.cross_entropy import answer_loss
+from cascade.backends.training.objectives.objective import Batch
+from cascade.backends.training.objectives.path_objective import (
+    PathObjective,
+    costs_taken,
+    dynamic,
+    taken_log_probabilities,
+)
+from cascade.backends.training.schedule import Schedule, Scheduled
+
+__all__ = ["SelfCritical", "bounded", "path_rewards"]
+
+
+class SelfCritical(PathObjective):
+    """REINFORCE with the reward of the most probable path as the baseline.
+
+    Wu et al., "BlockDrop", CVPR 2018, sections 3.2 and 3.3, https://arxiv.org/abs/1711.08393. The reward of a right
+    answer is ``1 - cost^2``, with the share of the choices' work as cost, and that of a wrong one ``-penalty``.
+
+    Attributes:
+        penalty: gamma in the paper, at least 0.
+        exploration: alpha in the paper, in (0.5, 1): alternatives are drawn with probability
+            ``alpha p + (1 - alpha)(1 - p)``, so that none is ever certain.
+        entropy_weight: beta in the released code: of the entropy of the decisions, which is rewarded.
+        controlled: the curriculum: share of the choices, counted from the last, that the policy decides; the others
+            take their whole layer. At least one is decided.
+        policy_weight: of the REINFORCE term beside the cross-entropy. The released code adds the term up over the
+            rows of a batch, where cross-entropy is a mean: a weight of the batch's size is the same.
+        learn_on: the paths on which the network learns from the cross-entropy: those "drawn" as in the paper, or
+            the "best" ones, which are those of the evaluation.
+    """
+
+    kind: Literal["self_critical"] = "self_critical"
+    penalty: float = Field(default=1.0, ge=0)
+    exploration: Scheduled = Schedule(start=0.8, end=0.8)
+    entropy_weight: Scheduled = Schedule(start=0.0, end=0.0)
+    controlled: Scheduled = Schedule(start=1.0, end=1.0)
+    policy_weight: float = Field(default=1.0, gt=0)
+    learn_on: Literal["drawn", "best"] = "drawn"
+
+    @override
+    def loss(self, network: nn.Module, batch: Batch, done: float) -> torch.Tensor:
+        model = dynamic(network)
+        depth = len(model.choices.choices)
+        first = depth - max(1, min(depth, math.ceil(self.controlled.at(done) * depth)))
+        alpha = self.exploration.at(done)
+        state = model.policy.begin(batch.images)
+        learns_on_best = self.learn_on == "best" and not self.freeze_base
+        learns_on_drawn = self.learn_on == "drawn" and not self.freeze_base
+        best_answers, best, _ = _walk(model, batch.images, state, _best, first, learns_on_best)
+        answers, drawn, scores = _walk(model, batch.images, state, lambda p: _drawn(p, alpha), first, learns_on_drawn)
+        alternatives = scores.shape[2]
+        advantage = path_rewards(answers, drawn, batch.labels, self.penalty, alternatives) - path_rewards(
+            best_answers, best, batch.labels, self.penalty, alternatives
+        )
+        probabilities = bounded(scores.softmax(dim=2), alpha)
+        scored = taken_log_probabilities(probabilities.log(), drawn)[:, first:]
+        entropy = -(probabilities * probabilities.log())[:, first:].sum(dim=2)
+        terms = -scored * advantage[:, None] - self.entropy_weight.at(done) * entropy
+        loss = self.policy_weight * terms.sum(dim=1).mean()
+        if not self.freeze_base:
+            loss = loss + answer_loss(best_answers if learns_on_best else answers, batch).mean()
+        return loss
+
+
+def bounded(probabilities: torch.Tensor, alpha: float) -> torch.Tensor:
+    """Probabilities that keep away from 0 and 1: ``alpha p + (1 - alpha) (1 - p) / (A - 1)`` over the last axis."""
+    others = probabilities.shape[-1] - 1
+    return alpha * probabilities + (1 - alpha) * (1 - probabilities) / others
+
+
+def path_rewards(
+    answers: torch.Tensor, paths: torch.Tensor, labels: torch.Tensor, penalty: float, alternatives: int
+) -> torch.Tensor:
+    """(n,) rewards of (n, C) answers that were found along (n, D) paths."""
+    costs = costs_taken(paths, alternatives).sum(dim=1)
+    right = answers.detach().argmax(dim=1) == labels
+    return torch.where(right, 1 - costs**2, torch.full_like(costs, -penalty))
+
+
+def _walk(
+    model: DynamicNetwork,
+    images: torch.Tensor,
+    state: Any,
+    choose: Callable[[torch.Tensor], torch.Tensor],
+    first: int,
+    learns: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(n, C) answers, (n, D) paths and the policy's (n, D, A) logits; without ``learns`` only these have a gradient."""
+    paths, scores = [], []
+
+    def decide(d: int, x: torch.Tensor) -> torch.Tensor:
+        nonlocal state
+        with torch.enable_grad():
+            logits, state = model.policy.step(d, x, state)
+            scores.append(logits.float())
+        whole = torch.full((len(x),), logits.shape[1] - 1, dtype=torch.int64)
+        paths.append(choose(scores[-1].detach().softmax(dim=1)) if d >= first else whole)
+        return paths[-1]
+
+    with torch.set_grad_enabled(learns):
+        answers = model.choices.follow(images, decide)
+    return answers, torch.stack(paths, dim=1), torch.stack(scores, dim=1)
+
+
+def _best(probabilities: torch.Tensor) -> torch.Tensor:
+    return probabilities.argmax(dim=1)
+
+
+def _drawn(probabilities: torch.Tensor, alpha: float) -> torch.Tensor:
+    return bounded(probabilities, alpha).multinomial(1)[:, 0]

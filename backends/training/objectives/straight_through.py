@@ -1,0 +1,84 @@
+"""Hard decisions forward, soft ones backward."""
+
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+from typing_extensions import override
+
+from cascade.backends.training.objectives.cross_entropy import answer_loss
+from cascade.backends.training.objectives.objective import Batch
+from cascade.backends.training.objectives.path_objective import CostTerm, PathObjective, dynamic, path_costs
+from cascade.backends.training.schedule import Schedule, Scheduled
+
+__all__ = ["Gumbel", "StraightThrough", "hard_weights"]
+
+SMALLEST = 1e-7  # keeps both logarithms finite
+
+
+class StraightThrough(PathObjective):
+    """Each row takes its best alternatives; the gradient is that of the softmax.
+
+    The loss is the cross-entropy plus the cost term. Wang et al., "SkipNet", ECCV 2018, section 3.2 (supervised
+    pre-training), https://arxiv.org/abs/1711.09485
+
+    Attributes:
+        temperature: of the softmax, above 0.
+        noise: scale of the Gumbel noise that is added to the logits before the decision.
+        cost: see :class:`~cascade.backends.training.objectives.path_objective.CostTerm`.
+        freeze_norms: off, since without noise the decisions are those of the evaluation.
+    """
+
+    kind: Literal["straight_through"] = "straight_through"
+    temperature: Scheduled = Schedule(start=1.0, end=1.0)
+    noise: Scheduled = Schedule(start=0.0, end=0.0)
+    cost: CostTerm = CostTerm()
+    freeze_norms: bool = False
+
+    @override
+    def loss(self, network: nn.Module, batch: Batch, done: float) -> torch.Tensor:
+        model = dynamic(network)
+        state = model.policy.begin(batch.images)
+        taken = []
+
+        def decide(d: int, x: torch.Tensor) -> torch.Tensor:
+            nonlocal state
+            logits, state = model.policy.step(d, x, state)
+            noisy = logits.float() + self.noise.at(done) * _gumbel_noise(logits.shape)
+            taken.append(hard_weights(noisy, self.temperature.at(done)))
+            return taken[-1]
+
+        answers = answer_loss(model.choices.blend(batch.images, decide), batch)
+        costs = path_costs(torch.stack(taken, dim=1)).sum(dim=1)
+        return answers.mean() + self.cost.of(costs, done)
+
+
+class Gumbel(StraightThrough):
+    """The alternatives are drawn: with noise of scale 1, an alternative has its softmax probability.
+
+    Jang, Gu, Poole, "Categorical reparameterization with Gumbel-softmax", ICLR 2017, section 2.2 (straight-through),
+    https://arxiv.org/abs/1611.01144
+
+    Attributes:
+        noise: a scale that falls to 0 before the end of the phase leaves time for the batch norms to settle on the
+            paths that will be taken.
+        freeze_norms: on; to be switched off where the noise falls to 0.
+    """
+
+    kind: Literal["gumbel"] = "gumbel"  # type: ignore[assignment]
+    noise: Scheduled = Schedule(start=1.0, end=1.0)
+    freeze_norms: bool = True
+
+
+def _gumbel_noise(shape: torch.Size) -> torch.Tensor:
+    uniform = torch.rand(shape).clamp(SMALLEST, 1 - SMALLEST)
+    return -(-uniform.log()).log()
+
+
+def hard_weights(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """One-hot rows of the greatest logits, with the gradient of the softmax: (n, A) -> (n, A)."""
+    soft = (logits / temperature).softmax(dim=1)
+    hard = functional.one_hot(soft.argmax(dim=1), soft.shape[1]).to(soft.dtype)
+    result: torch.Tensor = hard + soft - soft.detach()
+    return result

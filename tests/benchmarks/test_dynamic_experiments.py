@@ -1,0 +1,84 @@
+"""What the experiments on dynamic networks compare with is what they say it is."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cascade.backends.dynamic.choice import Choice
+from cascade.backends.dynamic.choice_network import ChoiceNetwork
+
+
+class Add(Choice):
+    """Adds a vector to the features, or does not."""
+
+    alternatives = 2
+    channels = 3
+
+    def __init__(self, vector):
+        self.vector = torch.tensor(vector)
+
+    def run(self, alternative, x):
+        return x + alternative * self.vector[:, None, None]
+
+    def is_identity(self, alternative):
+        return alternative == 0
+
+
+@pytest.fixture(scope="module")
+def dynamic_networks(experiment):
+    return experiment("dynamic_networks")
+
+
+@pytest.fixture
+def network():
+    """Three classes; the first choice is worth most to class 0, the third is worth nothing."""
+    choices = (Add([3.0, 0.0, 0.0]), Add([0.0, 2.0, 0.0]), Add([0.1, 0.1, 0.1]))
+    return ChoiceNetwork(nn.Identity(), choices, lambda x: x.mean(dim=(2, 3)))
+
+
+@pytest.fixture
+def rows():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(300, 3, 2, 2, generator=generator)
+    return [images[:250], images[250:]], np.where(np.arange(300) % 3 == 0, 1, 0)
+
+
+def test_accuracy_along_a_path_is_that_of_the_features_it_adds_up(dynamic_networks, network, rows):
+    batches, label = rows
+    images = torch.cat(batches)
+    for path in itertools.product([0, 1], repeat=3):
+        added = sum(bit * choice.vector for bit, choice in zip(path, network.choices, strict=True))
+        expected = ((images.mean(dim=(2, 3)) + added).argmax(dim=1).numpy() == label).mean()
+        assert dynamic_networks.accuracy_along(network, batches, label, torch.tensor(path)) == pytest.approx(expected)
+
+
+def test_greedy_deletions_take_the_least_loss_each_time(dynamic_networks, network, rows):
+    batches, label = rows
+    order = dynamic_networks.greedy_deletions(network, batches, label)
+    assert sorted(order) == [0, 1, 2]
+    for k in range(3):
+        accuracy = {
+            d: dynamic_networks.accuracy_along(
+                network, batches, label, dynamic_networks.path_without([*order[:k], d], 3)
+            )
+            for d in set(range(3)) - set(order[:k])
+        }
+        assert accuracy[order[k]] == max(accuracy.values())
+
+
+def test_shuffled_paths_keep_as_many_blocks_a_row_but_others(experiment):
+    paths = (torch.rand(500, 8, generator=torch.Generator().manual_seed(1)) < 0.4).long()
+    found = experiment("dynamic_quality").shuffled(paths, torch.Generator().manual_seed(2))
+    assert torch.equal(found.sum(dim=1), paths.sum(dim=1))
+    assert not torch.equal(found, paths)
+    assert found.double().mean(dim=0).max() < 0.5
+
+
+def test_the_distance_of_orders_is_the_share_of_pairs_that_changed_places(experiment):
+    kendall_distance = experiment("lesion_study").kendall_distance
+    assert kendall_distance([0, 1, 2, 3]) == 0
+    assert kendall_distance([3, 2, 1, 0]) == 1
+    assert kendall_distance([1, 0, 2]) == pytest.approx(1 / 3)
