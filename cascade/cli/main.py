@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from cascade.cli.audit import audit
 from cascade.cli.bench import bench
 from cascade.cli.calibrate import calibrate
 from cascade.cli.check import check
@@ -28,6 +29,7 @@ app.command()(evaluate)
 app.command()(report)
 app.command()(plan)
 app.command()(serve)
+app.command()(audit)
 app.command()(bench)
 app.command()(train)
 app.command()(data)

@@ -103,6 +103,9 @@ class HttpApp:
     async def _policy(self, *_: object) -> Reply:
         return Reply(orjson.dumps(self.service.describe_policy()))
 
+    async def _audit(self, *_: object) -> Reply:
+        return Reply(orjson.dumps(self.service.describe_audit()))
+
     async def _openapi(self, *_: object) -> Reply:
         return Reply(orjson.dumps(openapi_document(self.service.config)))
 

@@ -14,12 +14,14 @@ from cascade.cascade import check_policy, load_stages
 from cascade.config import CascadeConfig
 from cascade.engine import Answers, Segment
 from cascade.rows import check_rows
+from cascade.serving.auditor import AskLast, Auditor
 from cascade.serving.batcher import Batcher
 from cascade.serving.grpc_listener import GrpcListener
 from cascade.serving.guard import Guard
 from cascade.serving.hop import Hop
 from cascade.serving.http import HttpApp
 from cascade.serving.listener import Listener
+from cascade.serving.observer import Observer
 from cascade.serving.proxied import proxied_response
 from cascade.serving.wire import answer_columns
 
@@ -41,20 +43,34 @@ def segment_name(config: CascadeConfig, index: int) -> str:
     return "-".join(["segment", *(stage.name for stage in config.segments[index])])
 
 
-def _new_batcher(config: CascadeConfig, folder: Path, index: int, following: Handle | None) -> Batcher:
+def _new_batcher(
+    config: CascadeConfig, folder: Path, index: int, hop: Hop | None, observer: Observer | None = None
+) -> Batcher:
     """The batcher of segment ``index``, its models loaded."""
     serving = config.serving
     first = sum(len(segment) for segment in config.segments[:index])
     segment = Segment(load_stages(config.segments[index], folder), first)
     return Batcher(
         segment.run,
-        None if following is None else Hop(following, segment_name(config, index + 1)).ask,
+        None if hop is None else hop.ask,
         serving.max_batch_rows,
         serving.max_queue_rows,
         fallback=first + len(segment.stages) - 1 if serving.on_failure == "degrade" else None,
         partial=index > 0,
         most_forwards=CALLS_A_REPLICA * _replicas(config, index + 1),
+        observer=observer,
     )
+
+
+def _hop_behind(config: CascadeConfig, index: int, following: Handle | None) -> Hop | None:
+    return None if following is None else Hop(following, segment_name(config, index + 1))
+
+
+def _gateways(config: CascadeConfig) -> int:
+    """Most gateways that there may be."""
+    asked = config.segments[0][0].deployment
+    given = "num_replicas" in asked or "autoscaling_config" in asked
+    return _replicas(config, 0) if given else config.serving.gateways
 
 
 def _replicas(config: CascadeConfig, index: int) -> int:
@@ -87,7 +103,7 @@ class SegmentReplica:
 
     def __init__(self, config: CascadeConfig, folder: Path, index: int, following: Handle | None = None) -> None:
         self._config = config
-        self._batcher = _new_batcher(config, folder, index, following)
+        self._batcher = _new_batcher(config, folder, index, _hop_behind(config, index, following))
 
     async def run(self, rows: np.ndarray, policy_json: str, earlier: np.ndarray | None, timeout_s: float) -> Answers:
         """Answers rows that the segments before were unsure of: (n, ...) -> n answers.
@@ -122,7 +138,17 @@ class Gateway:
         self.config = config
         self._stages = [stage.name for stage in config.stages]
         self._policy = check_policy(Policy.from_json(policy_json), self._stages)
-        self._batcher = _new_batcher(config, folder, 0, following)
+        hop = _hop_behind(config, 0, following)
+        self._auditor = Auditor(
+            config.serving.audit,
+            len(config.stages),
+            len(config.segments[0]),
+            _gateways(config),
+            config.serving.request_timeout_s,
+        )
+        self._batcher = _new_batcher(config, folder, 0, hop, self._auditor)
+        ask_last: AskLast = self._batcher.answer if hop is None else hop.ask
+        self._auditor.start(ask_last, lambda: self._batcher.is_idle)
         guard = Guard.from_config(config.serving)
         self._app = HttpApp(self, guard)
         self._listeners: list[Listener | GrpcListener] = []
@@ -159,14 +185,26 @@ class Gateway:
     async def answer_rows(self, rows: np.ndarray, timeout_s: float | None = None) -> dict[str, Any]:
         """Like :meth:`predict`, for rows that have been checked."""
         policy, most = self._policy, self.config.serving.request_timeout_s
-        answers = await self._batcher.answer(
-            rows, policy, timeout_s=most if timeout_s is None else min(timeout_s, most)
-        )
+        draw = self._auditor.draw(rows, policy)
+        try:
+            answers = await self._batcher.answer(
+                rows, policy, timeout_s=most if timeout_s is None else min(timeout_s, most)
+            )
+        except BaseException:
+            if draw is not None:
+                draw.lose()
+            raise
+        if draw is not None:
+            draw.settle(answers)
         return answer_columns(answers, self._stages, self.config.classes) | {"policy_version": policy.version}
 
     def describe_policy(self) -> dict[str, Any]:
         """The policy in force, with its version."""
         return self._policy.to_dict() | {"version": self._policy.version}
+
+    def describe_audit(self) -> dict[str, Any]:
+        """What the audit has found so far, at this gateway."""
+        return self._auditor.describe(self._policy)
 
     async def check_health(self) -> None:
         """Asked by Ray Serve now and then; raising makes it start the replica anew."""
@@ -175,5 +213,7 @@ class Gateway:
         _check_not_stuck(self._batcher, self.config)
 
     async def __del__(self) -> None:
+        if hasattr(self, "_auditor"):
+            self._auditor.stop()
         for listener in getattr(self, "_listeners", ()):
             await listener.stop()

@@ -29,6 +29,7 @@ ROUTES = (
     Route("POST", "/predict", "predict", "Answer rows."),
     Route("GET", "/health", "health", "Whether requests are taken."),
     Route("GET", "/policy", "policy", "The policy in force."),
+    Route("GET", "/audit", "audit", "Whether answers and traffic are still what they were calibrated to be."),
     Route("GET", "/openapi.json", "openapi", "This document."),
     Route("GET", "/v2", "server_metadata", "The server and its extensions."),
     Route("GET", "/v2/health/live", "server_live", "Whether the server is up."),

@@ -9,6 +9,7 @@ from cascade.calibration import Policy
 from cascade.cascade import load_stages
 from cascade.engine import Segment
 from cascade.errors import CascadeError
+from cascade.serving.auditor import Auditor
 from cascade.serving.batcher import Batcher
 from cascade.serving.guard import Guard
 from cascade.serving.http import HttpApp
@@ -33,6 +34,9 @@ class LocalService:
 
     def describe_policy(self):
         return POLICY.to_dict() | {"version": POLICY.version}
+
+    def describe_audit(self):
+        return Auditor(self.config.serving.audit, 2, 2).describe(POLICY)
 
 
 async def respond(app, request):
