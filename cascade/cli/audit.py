@@ -30,6 +30,8 @@ def audit(
     """Ask a served cascade's gateways for their audits; exit code 5 if one has raised the alarm."""
     from cascade.serving.audit_summary import summarize_audits
 
+    if not url.startswith(("http://", "https://")):
+        raise InputError(f"{url!r} is not an address; it looks like http://127.0.0.1:8000")
     headers = {}
     if key_env is not None:
         if not os.environ.get(key_env):
@@ -54,8 +56,6 @@ def audit(
 
 def _ask(request: urllib.request.Request, context: ssl.SSLContext | None) -> dict[str, Any]:
     """One report, over a connection of its own."""
-    if request.type not in ("http", "https"):
-        raise InputError(f"{request.full_url!r} is not an address; it looks like http://127.0.0.1:8000")
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=context) as response:
             report = json.loads(response.read())
