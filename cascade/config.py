@@ -135,7 +135,7 @@ class AuditConfig(_Config):
     share: Annotated[float, Field(ge=0, le=1)] = 0.0
     delta: Annotated[float, Field(gt=0, lt=1)] = 0.05
     least_agreement: Annotated[float, Field(ge=0, le=1)] | None = None
-    rate_tolerance: Annotated[float, Field(ge=0, le=1)] = 0.02
+    rate_tolerance: Annotated[float, Field(ge=0, le=1)] = 0.01
     max_queue_rows: Annotated[int, Field(ge=1)] = 256
     max_batch_rows: Annotated[int, Field(ge=1)] = 8
     busy_time_share: Annotated[float, Field(ge=0, le=1)] = 0.01

@@ -6,9 +6,9 @@
 The rows of the score table are the population: in each run calibration rows are drawn from it, a certified policy is
 made from them, and rows drawn from it are the traffic of a gateway with the last stage behind it. Drifted traffic is
 noise on the pixels, another mix of the classes, and another data set (handwritten digits, as coloured images of the
-right size) mixed in; the stages really look at those rows. Rows are replayed, not served: the monitor is the one of the
-gateway, and is told of rows in blocks, as the gateway does. Sought: over ``--runs`` runs without drift, false alarms in at
-most delta of them, at three standard errors of the simulation.
+right size) mixed in; the stages really look at those rows. Rows are replayed, not served: the monitor is the one of
+the gateway, and is told of rows in blocks, as there. Sought: without drift an alarm in at most delta of the runs, but
+for three standard errors of the simulation.
 """
 
 import json
