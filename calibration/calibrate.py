@@ -14,6 +14,7 @@ from cascade.calibration.certificates.refusal import refuse_budget, refuse_certi
 from cascade.calibration.certificates.smoothing import smoothed
 from cascade.calibration.evaluation import evaluate
 from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
+from cascade.calibration.monitoring.reference import Reference
 from cascade.calibration.policy import Policy
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
@@ -113,7 +114,10 @@ def _empirical(table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | 
     cost = problem.value(thresholds)[1]
     if goal.budget and cost > goal.budget.value:
         raise refuse_budget(goal, cost, table.cost_unit)
-    return fitted, thresholds, lowest, {}
+    # At most n + 1 values of each threshold do different things to n rows.
+    log_choices = (1 + skip) * len(thresholds) * np.log(len(table) + 1)
+    reference = Reference.of(table, fitted, thresholds, lowest, float(log_choices))
+    return fitted, thresholds, lowest, {"reference": reference.to_dict()}
 
 
 def _certified(
@@ -128,16 +132,25 @@ def _certified(
     fitted = fit_routers(search, choices, goal)
     smooth = smoothed(RoutingProblem.from_table(search, fitted, agreement))
     lowest = _lower_thresholds(smooth, goal, skip)
-    test = RoutingProblem.from_table(table.take(test_rows), fitted, agreement)
+    test_table = table.take(test_rows)
+    test = RoutingProblem.from_table(test_table, fitted, agreement)
     certifier = Certifier(smooth.skipping(lowest), test.skipping(lowest))
     found = certifier.certify(goal, delta)
     if found is None:
         raise refuse_certified(goal, certifier, delta, table)
+    # The testing rows only chose how far to go along a sequence.
+    log_choices = float(np.log(len(certifier.sequence(goal))))
+    reference = Reference.of(test_table, fitted, found.thresholds, lowest, log_choices)
     return (
         fitted,
         found.thresholds,
         lowest,
-        {"delta": delta, "seed": seed, "tests": _tests(goal, certifier, found, delta)},
+        {
+            "delta": delta,
+            "seed": seed,
+            "tests": _tests(goal, certifier, found, delta),
+            "reference": reference.to_dict(),
+        },
     )
 
 

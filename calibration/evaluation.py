@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from cascade.calibration.exact_binomial import exact_interval
 from cascade.calibration.policy import Policy
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.calibration.score_table import ScoreTable
@@ -104,12 +105,7 @@ def proportion_interval(successes: int, trials: int, level: float = 0.95) -> Int
         trials: at least 1.
         level: of the interval, in (0, 1).
     """
-    from scipy.stats import beta
-
-    tail = (1 - level) / 2
-    low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, trials - successes + 1))
-    high = 1.0 if successes == trials else float(beta.ppf(1 - tail, successes + 1, trials - successes))
-    return low, high
+    return exact_interval(successes, trials, (1 - level) / 2)
 
 
 def _mean_interval(values: np.ndarray, level: float) -> Interval:

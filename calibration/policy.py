@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from cascade.calibration.calibrators import Identity, calibrator_from_dict, calibrator_to_dict
+from cascade.calibration.monitoring.reference import Reference
 from cascade.errors import PolicyError
 from cascade.prediction import Prediction
 from cascade.routers import NEVER, SCORES, Router
@@ -118,6 +119,22 @@ class Policy:
         observed = self.certificate.get("observed")
         cost = observed.get("mean_cost") if isinstance(observed, Mapping) else None
         return float(cost) if _is_number(cost) else None
+
+    @cached_property
+    def reference(self) -> Reference | None:
+        """What the calibration data said of this policy; ``None`` if the certificate does not tell.
+
+        Raises:
+            PolicyError: the certificate tells something else.
+        """
+        values = self.certificate.get("reference")
+        return None if values is None else Reference.from_dict(values, len(self.stages))
+
+    @property
+    def promised_agreement(self) -> float | None:
+        """The least agreement with the last stage that is certified; ``None`` if that is not what is promised."""
+        least = self.promises.get("target_agreement")
+        return least if least is not None and 0 <= least <= 1 else None
 
     def threshold(self, stage: int) -> float | None:
         """Threshold of a stage (from 0); ``None`` for the last one, which answers everything."""
@@ -236,6 +253,11 @@ class Policy:
         certificate, cost_unit = values.get("certificate", {}), values.get("cost_unit", "ms")
         if not isinstance(certificate, Mapping) or not _is_json(certificate):
             problems.append("certificate must be an object of finite numbers, texts and lists")
+        elif certificate.get("reference") is not None:
+            try:
+                Reference.from_dict(certificate["reference"], len(values["stages"]))
+            except PolicyError as error:
+                problems.append(str(error))
         if not isinstance(cost_unit, str):
             problems.append(f"cost_unit must be a text; got {cost_unit!r}")
         entries = [entry for entry in values["stages"] if isinstance(entry, Mapping)]

@@ -12,6 +12,7 @@ from cascade.errors import ConfigError
 from cascade.yaml_files import load_yaml_model
 
 __all__ = [
+    "AuditConfig",
     "CascadeConfig",
     "GearsConfig",
     "RouterConfig",
@@ -159,6 +160,31 @@ class GearsConfig(_Config):
         return self
 
 
+class AuditConfig(_Config):
+    """How the served answers are held against the last stage's, and the traffic against the calibration data.
+
+    What costs nothing is always watched; nothing is sent to the last stage unless ``share`` says so.
+
+    Attributes:
+        share: of all rows, drawn at random; those that the last stage did not answer are sent to it afterwards.
+        delta: risk of a false alarm, over all times, watched rates and gateways together.
+        least_agreement: with the last stage; by default what the policy promises, or what its calibration data said.
+        rate_tolerance: by which the share of rows that a stage forwards may leave what the calibration data said.
+        max_queue_rows: drawn rows that wait; while there are so many, no more are drawn.
+        max_batch_rows: rows that the last stage is asked about at a time.
+        busy_time_share: most of the time that may be spent on asking while requests wait as well; at 0 the last stage
+            is only asked while none do.
+    """
+
+    share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    delta: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    least_agreement: Annotated[float, Field(ge=0, le=1)] | None = None
+    rate_tolerance: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_queue_rows: Annotated[int, Field(ge=1)] = 256
+    max_batch_rows: Annotated[int, Field(ge=1)] = 8
+    busy_time_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+
 class ServingConfig(_Config):
     """How the cascade is served.
 
@@ -195,6 +221,7 @@ class ServingConfig(_Config):
         header_timeout_s: for a request's header to arrive, and for the TLS handshake.
         body_timeout_s: for a request's body to arrive, and for a client to take its answer.
         keep_alive_timeout_s: after it a connection without a request is closed.
+        audit: what is watched while it is served.
     """
 
     host: str = "127.0.0.1"
@@ -224,6 +251,7 @@ class ServingConfig(_Config):
     header_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     keep_alive_timeout_s: Annotated[int, Field(ge=1)] = 75
+    audit: AuditConfig = AuditConfig()
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:

@@ -126,6 +126,9 @@ FORBIDDEN = {
     "cascade.calibration.search": {f"cascade.calibration.{name}" for name in ("certificates", "fitting", "choice")},
     "cascade.calibration.certificates": {"cascade.calibration.fitting", "cascade.calibration.choice"},
     "cascade.calibration.fitting": {"cascade.calibration.choice"},
+    "cascade.calibration.monitoring": {
+        f"cascade.calibration.{name}" for name in ("certificates", "choice", "fitting", "search")
+    },
     "cascade.calibration.choice": {"cascade.calibration.fitting", "cascade.calibration.calibrate"},
     "cascade.routers": {"torch", "ray", "sklearn"},
     "cascade.backends": {"ray", "cascade.calibration", "cascade.serving", "cascade.cli", "cascade.reports"},

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from cascade.cli.audit import audit
 from cascade.cli.bench import bench
 from cascade.cli.build import build
 from cascade.cli.calibrate import calibrate
@@ -36,6 +37,7 @@ app.command()(serve)
 app.command()(build)
 app.command()(status)
 app.command()(reload)
+app.command()(audit)
 app.command()(bench)
 app.command()(train)
 app.command()(data)

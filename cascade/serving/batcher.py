@@ -20,6 +20,7 @@ from cascade.serving.batch import Batch
 from cascade.serving.call import Call
 from cascade.serving.errors import DeadlineExceeded, StageFailed, request_error
 from cascade.serving.forwarder import Forward, Forwarder
+from cascade.serving.observer import Observer
 from cascade.serving.queue import RowQueue
 
 __all__ = ["Batcher"]
@@ -43,6 +44,7 @@ class Batcher:
         partial: with a fallback, whether callers take answers in which rows that were not looked at are pending.
         most_forwards: calls of ``forward`` under way at a time; rows wait for one of them to end, unless they are a
             full batch.
+        observer: is told what becomes of the rows.
 
     Attributes:
         offered_rows: all that ever came, also those that were refused.
@@ -57,12 +59,14 @@ class Batcher:
         fallback: int | None = None,
         partial: bool = False,
         most_forwards: int = 2,
+        observer: Observer | None = None,
     ) -> None:
         self._run = run
+        self._observer = observer
         self._forwarder = None
         if forward is not None:
             has_fallback = fallback is not None
-            self._forwarder = Forwarder(forward, most_forwards, max_batch_rows, max_queue_rows, has_fallback)
+            self._forwarder = Forwarder(forward, most_forwards, max_batch_rows, max_queue_rows, has_fallback, observer)
         self._max_batch_rows = max_batch_rows
         self._fallback = fallback
         self._partial = partial
@@ -120,6 +124,11 @@ class Batcher:
         now = asyncio.get_running_loop().time()
         return max((now - moment for moment in since if moment is not None), default=0.0)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no rows wait or run, here or on their way to the next segment and back."""
+        return not self._queue and self._running_since is None and not self._forwarder
+
     def close(self) -> None:
         """Lets the running batch end and takes no further one."""
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -149,6 +158,8 @@ class Batcher:
             self._running_since = None
 
     def _deliver(self, batch: Batch, answers: Answers) -> None:
+        if self._observer is not None:
+            self._observer.decided(batch.policy, answers)
         start = 0
         for piece in batch.pieces:
             stop = start + len(piece.places)

@@ -61,6 +61,10 @@ class Call:
         else:
             self.put(np.arange(start, stop), said)
 
+    def word(self, places: np.ndarray) -> np.ndarray:
+        """(m,) int, what was last said of m places that the segment has seen."""
+        return np.full(len(places), -1) if self._answers is None else self._answers.answer[places]
+
     def put(self, places: np.ndarray, said: Answers) -> None:
         """Notes answers of m places; the last ones wake the caller up."""
         if self.done.done():  # its answers have been handed over

@@ -11,6 +11,7 @@ from cascade.calibration import Policy
 from cascade.engine import PENDING, Answers
 from cascade.serving.batch import Batch
 from cascade.serving.errors import DeadlineExceeded, Overloaded, StageFailed, Unavailable, request_error
+from cascade.serving.observer import Observer
 
 __all__ = ["Forward", "Forwarder"]
 
@@ -35,16 +36,24 @@ class Forwarder:
         max_batch_rows: rows of a full batch.
         max_rows: most rows under way or waiting; more count as an overload of the next segment.
         has_fallback: whether callers take the answer so far for rows that are not answered in time.
+        observer: is told what comes back.
     """
 
     def __init__(
-        self, forward: Forward, most_calls: int, max_batch_rows: int, max_rows: int, has_fallback: bool
+        self,
+        forward: Forward,
+        most_calls: int,
+        max_batch_rows: int,
+        max_rows: int,
+        has_fallback: bool,
+        observer: Observer | None = None,
     ) -> None:
         self._forward = forward
         self._most_calls = most_calls
         self._max_batch_rows = max_batch_rows
         self._max_rows = max_rows
         self._has_fallback = has_fallback
+        self._observer = observer
         self._waiting: deque[Batch] = deque()
         self._waiting_rows = 0
         # When each was begun; the first is the oldest.
@@ -129,7 +138,10 @@ class Forwarder:
             if not there.all():
                 piece.call.give_up(piece.places[~there], DeadlineExceeded("a later stage did not answer in time"))
                 said = said.take(there)
-            piece.call.put(piece.places[there], said)
+            places = piece.places[there]
+            if self._observer is not None:
+                self._observer.returned(batch.policy, said, piece.call.word(places))
+            piece.call.put(places, said)
 
     def _remaining_s(self, batch: Batch) -> float:
         remaining = batch.deadline - asyncio.get_running_loop().time()

@@ -114,6 +114,9 @@ class HttpApp:
     async def _policy_history(self, *_: object) -> Reply:
         return Reply(orjson.dumps({"history": await self.service.policies.history()}))
 
+    async def _audit(self, *_: object) -> Reply:
+        return Reply(orjson.dumps(self.service.describe_audit()))
+
     async def _openapi(self, *_: object) -> Reply:
         return Reply(orjson.dumps(openapi_document(self.service.config)))
 

@@ -123,6 +123,7 @@ _ANSWERS = {
     "replace_policy": _json("PolicyChange"),
     "restore_policy": _json("PolicyChange"),
     "policy_history": _json("PolicyHistory"),
+    "audit": _json("Audit"),
     "openapi": {JSON_TYPE: {"schema": {"type": "object"}}},
     "server_metadata": _json("ServerMetadata"),
     "server_live": _json("Live"),
@@ -146,6 +147,7 @@ def _schemas(config: CascadeConfig) -> dict[str, Schema]:
         "PolicyChange": _policy_change(),
         "PolicyHistory": _object({"history": _list(_history_entry())}),
         "Rollback": _object({}, {"version": _TEXT}, closed=True),
+        "Audit": _audit(),
         "ServerMetadata": _object({"name": _TEXT, "version": _TEXT, "extensions": _list(_TEXT)}),
         "Live": _object({"live": truth}),
         "Ready": _object({"ready": truth}),
@@ -212,6 +214,29 @@ def _answers(config: CascadeConfig) -> Schema:
     if config.classes is None:
         del columns["label"]
     return _object(columns | {"policy_version": _TEXT})
+
+
+def _audit() -> Schema:
+    truth: Schema = {"type": "boolean"}
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    unknown_at_first = {"type": ["number", "null"]}
+    estimate = _object({"rows": _WHOLE, "agreed": _WHOLE, "rate": unknown_at_first, "low": share, "high": share})
+    watched = _object(
+        {"name": _TEXT, "stage": {"type": ["string", "null"]}, "source": _TEXT, "rows": _WHOLE}
+        | {"rate": unknown_at_first, "low": share, "high": share, "e_value": {"type": "number", "minimum": 0}}
+        | {"alarm_at": {"type": "number"}, "alarm": truth, "alarm_rows": {"type": ["integer", "null"]}}
+    )
+    policy = _object(
+        {"alarm": truth, "delta": share, "watched": _list(watched)}
+        | {"answered_rows": {"type": "object", "additionalProperties": _WHOLE}}
+        | {"agreement": estimate, "accepted_agreement": estimate}
+        | {"stage_agreement": {"type": "object", "additionalProperties": estimate}}
+        | {f"{name}_rows": _WHOLE for name in ("drawn", "audited", "dropped", "lost")}
+    )
+    return _object(
+        {"gateway": _TEXT, "gateways": _WHOLE, "share": share, "policy_version": _TEXT, "alarm": truth}
+        | {"waiting_rows": _WHOLE, "policies": {"type": "object", "additionalProperties": policy}}
+    )
 
 
 def _input_tensor(config: CascadeConfig) -> Schema:

@@ -15,6 +15,7 @@ from cascade.cascade import load_stages
 from cascade.config import CascadeConfig
 from cascade.engine import Answers, Segment
 from cascade.rows import check_rows, example_row
+from cascade.serving.auditor import AskLast, Auditor
 from cascade.serving.batcher import Batcher
 from cascade.serving.grpc_listener import GrpcListener
 from cascade.serving.guard import Guard
@@ -22,6 +23,7 @@ from cascade.serving.hop import Hop
 from cascade.serving.http import HttpApp
 from cascade.serving.limits import StageLimit, limited_policy, marked_answers
 from cascade.serving.listener import Listener
+from cascade.serving.observer import Observer
 from cascade.serving.policy_keeper import PolicyKeeper
 from cascade.serving.policy_log import PolicyLog
 from cascade.serving.policy_trial import try_out
@@ -55,7 +57,9 @@ def _new_hop(config: CascadeConfig, index: int, following: Handle | None) -> Hop
     return None if following is None else Hop(following, segment_name(config, index + 1))
 
 
-def _new_batcher(config: CascadeConfig, folder: Path, index: int, hop: Hop | None) -> Batcher:
+def _new_batcher(
+    config: CascadeConfig, folder: Path, index: int, hop: Hop | None, observer: Observer | None = None
+) -> Batcher:
     """The batcher of segment ``index``, its models loaded."""
     serving = config.serving
     first = sum(len(segment) for segment in config.segments[:index])
@@ -68,7 +72,15 @@ def _new_batcher(config: CascadeConfig, folder: Path, index: int, hop: Hop | Non
         fallback=first + len(segment.stages) - 1 if serving.on_failure == "degrade" else None,
         partial=index > 0,
         most_forwards=CALLS_A_REPLICA * _replicas(config, index + 1),
+        observer=observer,
     )
+
+
+def _gateways(config: CascadeConfig) -> int:
+    """Most gateways that there may be."""
+    asked = config.segments[0][0].deployment
+    given = "num_replicas" in asked or "autoscaling_config" in asked
+    return _replicas(config, 0) if given else config.serving.gateways
 
 
 def _replicas(config: CascadeConfig, index: int) -> int:
@@ -143,7 +155,16 @@ class Gateway:
         self.config = config
         self._stages = [stage.name for stage in config.stages]
         hop = _new_hop(config, 0, following)
-        self._batcher = _new_batcher(config, folder, 0, hop)
+        self._auditor = Auditor(
+            config.serving.audit,
+            len(config.stages),
+            len(config.segments[0]),
+            _gateways(config),
+            config.serving.request_timeout_s,
+        )
+        self._batcher = _new_batcher(config, folder, 0, hop, self._auditor)
+        ask_last: AskLast = self._batcher.answer if hop is None else hop.ask
+        self._auditor.start(ask_last, lambda: self._batcher.is_idle)
         self._readiness = Readiness(None if hop is None else hop.probe)
         self._limit = StageLimit(self._stages, config.serving.least_max_stage)
         store = RayStore(config.name, run)
@@ -202,12 +223,25 @@ class Gateway:
         policy, most = self.policies.policy, self.config.serving.request_timeout_s
         timeout_s = most if timeout_s is None else min(timeout_s, most)
         if max_stage is None:
-            answers = await self._batcher.answer(rows, policy, timeout_s=timeout_s)
+            answers = await self._audited(rows, policy, timeout_s)
         else:
             last = self._limit.place(max_stage)
             answers = await self._batcher.answer(rows, limited_policy(policy, last), timeout_s=timeout_s)
             answers = marked_answers(answers, policy, last)
         return answer_columns(answers, self._stages, self.config.classes) | {"policy_version": policy.version}
+
+    async def _audited(self, rows: np.ndarray, policy: Policy, timeout_s: float) -> Answers:
+        """Answers rows, some of which may be drawn to be held against the last stage afterwards."""
+        draw = self._auditor.draw(rows, policy)
+        try:
+            answers = await self._batcher.answer(rows, policy, timeout_s=timeout_s)
+        except BaseException:
+            if draw is not None:
+                draw.lose()
+            raise
+        if draw is not None:
+            draw.settle(answers)
+        return answers
 
     @property
     def is_ready(self) -> bool:
@@ -217,6 +251,10 @@ class Gateway:
     def describe_policy(self) -> dict[str, Any]:
         """The policy in force, with its version."""
         return self.policies.describe()
+
+    def describe_audit(self) -> dict[str, Any]:
+        """What the audit has found so far, at this gateway."""
+        return self._auditor.describe(self.policies.policy)
 
     async def check_health(self) -> None:
         """Asked by Ray Serve now and then; raising makes it start the replica anew."""
@@ -230,6 +268,8 @@ class Gateway:
         gear_watch = getattr(self, "_gear_watch", None)
         if gear_watch is not None:
             gear_watch.cancel()
+        if hasattr(self, "_auditor"):
+            self._auditor.stop()
         for listener in getattr(self, "_listeners", ()):
             await listener.stop()
         if hasattr(self, "policies"):

@@ -32,6 +32,7 @@ ROUTES = (
     Route("PUT", "/policy", "replace_policy", "Put a policy, or a policy set, into force."),
     Route("GET", "/policy/history", "policy_history", "The policies that were in force."),
     Route("POST", "/policy/rollback", "restore_policy", "Put a policy of the history back into force."),
+    Route("GET", "/audit", "audit", "Whether answers and traffic are still what they were calibrated to be."),
     Route("GET", "/openapi.json", "openapi", "This document."),
     Route("GET", "/v2", "server_metadata", "The server and its extensions."),
     Route("GET", "/v2/health/live", "server_live", "Whether the server is up."),

@@ -43,3 +43,6 @@ class Service(Protocol):
 
     def describe_policy(self) -> dict[str, Any]:
         """The policy in force, with its "version"."""
+
+    def describe_audit(self) -> dict[str, Any]:
+        """What the audit has found so far."""

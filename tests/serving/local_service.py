@@ -12,6 +12,7 @@ from cascade.cascade import load_stages
 from cascade.engine import Segment
 from cascade.errors import CascadeError
 from cascade.rows import example_row
+from cascade.serving.auditor import Auditor
 from cascade.serving.batcher import Batcher
 from cascade.serving.guard import Guard
 from cascade.serving.http import HttpApp
@@ -75,6 +76,9 @@ class MemoryStore:
 
     def delete(self, key):
         self.values.pop(key, None)
+
+    def describe_audit(self):
+        return Auditor(self.config.serving.audit, 2, 2).describe(POLICY)
 
 
 async def respond(app, request):

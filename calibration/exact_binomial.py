@@ -1,0 +1,18 @@
+"""The exact binomial interval."""
+
+__all__ = ["exact_interval"]
+
+
+def exact_interval(successes: int, trials: int, tail: float) -> tuple[float, float]:
+    """The interval of Clopper and Pearson, Biometrika 26, 1934.
+
+    Args:
+        successes: in [0, trials].
+        trials: at least 0; of none nothing is known.
+        tail: risk that the rate is below the interval, and that it is above, in (0, 0.5].
+    """
+    from scipy.stats import beta
+
+    low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, trials - successes + 1))
+    high = 1.0 if successes == trials else float(beta.isf(tail, successes + 1, trials - successes))
+    return low, high

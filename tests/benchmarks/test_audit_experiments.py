@@ -1,0 +1,70 @@
+"""What the simulation of drift shows a monitor is what a policy does with the rows."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cascade.backends.fake_backend import FakeBackend
+from cascade.calibration import Policy, ScoreTable
+from cascade.calibration.monitoring.monitor import Monitor
+from cascade.cascade import Cascade
+from cascade.collect import collect
+from cascade.stage import Stage
+
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "benchmarks" / "experiments"
+
+
+@pytest.fixture(scope="module")
+def drift():
+    sys.path.insert(0, str(EXPERIMENTS))
+    yield importlib.import_module("audit_drift")
+    sys.path.remove(str(EXPERIMENTS))
+
+
+def test_traffic_is_what_the_cascade_does(drift):
+    rng = np.random.default_rng(0)
+    stages = [Stage(name, FakeBackend(rng.dirichlet(np.full(3, 0.3), 400))) for name in ("a", "b", "c")]
+    rows, weight = np.arange(400), rng.random(400)
+    policy = Policy.from_thresholds(("a", "b", "c"), np.array([0.9, 0.8]))
+    table = collect(stages, rows, rng.integers(0, 3, 400))
+    answers = Cascade(stages, policy).predict(rows)
+    last = stages[2].predict(rows).answer
+    facts = drift.Traffic.of(table, policy, weight).facts()
+    assert facts["agreement"] == pytest.approx(np.average(answers.answer == last, weights=weight))
+    assert facts["accuracy"] == pytest.approx(np.average(answers.answer == table.label, weights=weight))
+    for k in range(3):
+        assert facts["stage_share"][k] == pytest.approx(np.average(answers.stage == k, weights=weight))
+
+    monitor = Monitor(policy, 0.1, first_behind=2)
+    traffic = drift.Traffic.of(table, policy, weight)
+    for _ in range(20):
+        traffic.show(monitor, 1000, 0.5, rng)
+    seen = monitor.to_dict()
+    assert sum(seen["answered_rows"].values()) == 20_000
+    assert seen["agreement"]["rows"] == pytest.approx(10_000, rel=0.05)
+    assert seen["agreement"]["rate"] == pytest.approx(facts["agreement"], abs=0.02)
+
+
+def test_joined_tables_have_all_rows(drift):
+    def table(rows, label):
+        scores = np.full((rows, 2, 3), 1 / 3)
+        return ScoreTable(
+            np.zeros((rows, 2), int),
+            np.full((rows, 2), 1 / 3),
+            np.ones(2),
+            np.array(["a", "b"]),
+            label=label,
+            scores=scores,
+        )
+
+    both = drift.joined(table(3, np.zeros(3, int)), table(2, None))
+    assert both.label.tolist() == [0, 0, 0, -1, -1]
+
+
+def test_delays_count_runs_that_never_noticed(drift):
+    found = [{"agreement": 500, "forward_rate": 100}] * 9 + [{}] * 2
+    assert drift.delays(found) == {"noticed_share": 9 / 11, "median_rows": 100, "p90_rows": None}
+    assert drift.delays(found, "agreement")["median_rows"] == 500

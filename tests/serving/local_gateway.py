@@ -1,0 +1,84 @@
+"""Gateways and later segments in this process, without Ray."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import numpy as np
+from serving_process import free_port
+
+from cascade.calibration import Policy
+from cascade.config import CascadeConfig
+
+ROWS = 64
+STAGES = ("small", "middle", "big")
+FAKE = "cascade.backends.fake_backend:FakeBackend"
+
+
+class LocalHandle:
+    """What a gateway needs of a Ray Serve handle, in front of a segment in this process."""
+
+    def __init__(self, replica):
+        self.replica = replica
+
+    def options(self, **_):
+        return self
+
+    def remote(self, *arguments):
+        return asyncio.get_running_loop().create_task(self.replica.run(*arguments))
+
+
+def probabilities(answer, confidence):
+    """(64, 4) what a stage says to rows 0, 1, ..., from functions of the row."""
+    table = np.empty((ROWS, 4))
+    for row in range(ROWS):
+        table[row] = (1 - confidence(row)) / 3
+        table[row, answer(row)] = confidence(row)
+    return table.tolist()
+
+
+def new_config(segments, **audit):
+    """Three stages: small is sure of rows 0 and 1 of each 4, middle of row 2; big contradicts on rows 0 and 3 of 8."""
+    said = {
+        "small": probabilities(lambda row: row % 4, lambda row: 0.9 if row % 4 < 2 else 0.5),
+        "middle": probabilities(lambda row: row % 4, lambda row: 0.9 if row % 4 < 3 else 0.5),
+        "big": probabilities(lambda row: (row + (row % 8 in (0, 3))) % 4, lambda row: 0.97),
+    }
+    stages = [
+        {
+            "name": name,
+            "backend": {"type": "custom", "object": FAKE, "arguments": {"probabilities": table}},
+            "router": {"calibrator": "identity"},
+        }
+        for name, table in said.items()
+    ]
+    serving = {"port": free_port(), "segments": segments, "max_batch_rows": 16, "audit": audit}
+    return CascadeConfig.model_validate(
+        {"name": "local", "rows": {"dtype": "int64"}, "stages": stages, "serving": serving}
+    )
+
+
+def new_policy(certificate=None):
+    """Each stage answers what it is sure of."""
+    plain = Policy.from_thresholds(STAGES, np.array([0.8, 0.8]))
+    return Policy(STAGES, plain.routers, plain.thresholds, certificate=certificate or {})
+
+
+@asynccontextmanager
+async def local_gateway(config, policy, folder):
+    """Yields a gateway with its later segments behind it, all in the running event loop."""
+    from cascade.serving.replicas import Gateway, SegmentReplica  # which imports Ray, with its warnings
+
+    following = None
+    for index in reversed(range(1, len(config.segments))):
+        following = LocalHandle(SegmentReplica(config, folder, index, following))
+
+    class LocalGateway(Gateway):
+        def __del__(self):
+            """Ray Serve awaits the inherited one; Python would not."""
+
+    gateway = LocalGateway.__new__(LocalGateway)
+    await gateway.__init__(config, folder, policy.to_json(), following)
+    try:
+        yield gateway
+    finally:
+        await Gateway.__del__(gateway)
