@@ -24,6 +24,8 @@ class Call:
             a row is an error.
         partial: whether the caller takes answers with pending rows; a segment does, a client does not.
         done: the answers, once they are complete.
+        arrived: moment at which it began to wait, on ``time.monotonic``; 0 where nobody asks.
+        traceparent: of the span that it belongs to, where it is traced.
         taken: rows that have left the queue; always the first ones.
         seen: rows that the segment has looked at; always the first ones.
     """
@@ -35,6 +37,8 @@ class Call:
     fallback: int | None
     partial: bool
     done: "asyncio.Future[Answers]"
+    arrived: float = 0.0
+    traceparent: str | None = None
     taken: int = 0
     seen: int = 0
     _answers: Answers | None = field(init=False, default=None)

@@ -13,6 +13,7 @@ from cascade.calibration import Policy
 from cascade.engine import Answers
 from cascade.errors import CascadeError
 from cascade.serving.errors import DeadlineExceeded, Overloaded, StageFailed, Unavailable
+from cascade.serving.tracing import current_traceparent
 
 __all__ = ["BY_REFERENCE_BYTES", "Hop"]
 
@@ -59,16 +60,18 @@ class Hop:
         large = _bytes(rows) + (0 if evidence is None else evidence.nbytes) > BY_REFERENCE_BYTES
         run = self._run_by_reference if large else self._run_by_value
         try:
-            return await _result(run.remote(rows, policy.to_json(), evidence, timeout_s))
+            return await _result(run.remote(rows, policy.to_json(), evidence, timeout_s, current_traceparent.get()))
         except CascadeError:
             raise
         except Exception:
-            logger.warning("%s cannot be reached, asking it once more", self._name, exc_info=True)
+            logger.warning(
+                "a later segment cannot be reached, asking it once more", exc_info=True, extra={"segment": self._name}
+            )
         remaining = deadline - loop.time()
         if remaining <= 0:
             raise DeadlineExceeded(f"no time is left to ask {self._name} again")
         try:
-            return await _result(run.remote(rows, policy.to_json(), evidence, remaining))
+            return await _result(run.remote(rows, policy.to_json(), evidence, remaining, current_traceparent.get()))
         except CascadeError:
             raise
         except Exception as error:

@@ -13,14 +13,18 @@ from cascade.calibration import Policy
 from cascade.cascade import check_policy, load_stages
 from cascade.config import CascadeConfig
 from cascade.engine import Answers, Segment
+from cascade.errors import CascadeError
 from cascade.rows import check_rows
 from cascade.serving.batcher import Batcher
+from cascade.serving.dashboard import dashboard_data
 from cascade.serving.grpc_listener import GrpcListener
 from cascade.serving.guard import Guard
 from cascade.serving.hop import Hop
 from cascade.serving.http import HttpApp
 from cascade.serving.listener import Listener
 from cascade.serving.proxied import proxied_response
+from cascade.serving.telemetry import Telemetry
+from cascade.serving.tracing import current_traceparent
 from cascade.serving.wire import answer_columns
 
 __all__ = ["Gateway", "SegmentReplica", "segment_name"]
@@ -41,11 +45,13 @@ def segment_name(config: CascadeConfig, index: int) -> str:
     return "-".join(["segment", *(stage.name for stage in config.segments[index])])
 
 
-def _new_batcher(config: CascadeConfig, folder: Path, index: int, following: Handle | None) -> Batcher:
+def _new_batcher(
+    config: CascadeConfig, folder: Path, index: int, following: Handle | None, telemetry: Telemetry
+) -> Batcher:
     """The batcher of segment ``index``, its models loaded."""
     serving = config.serving
     first = sum(len(segment) for segment in config.segments[:index])
-    segment = Segment(load_stages(config.segments[index], folder), first)
+    segment = Segment(load_stages(config.segments[index], folder), first, telemetry.watch)
     return Batcher(
         segment.run,
         None if following is None else Hop(following, segment_name(config, index + 1)).ask,
@@ -54,6 +60,8 @@ def _new_batcher(config: CascadeConfig, folder: Path, index: int, following: Han
         fallback=first + len(segment.stages) - 1 if serving.on_failure == "degrade" else None,
         partial=index > 0,
         most_forwards=CALLS_A_REPLICA * _replicas(config, index + 1),
+        seen=telemetry.seen,
+        tracing=telemetry.tracing,
     )
 
 
@@ -85,11 +93,23 @@ class SegmentReplica:
         following: the next segment, if there is one.
     """
 
-    def __init__(self, config: CascadeConfig, folder: Path, index: int, following: Handle | None = None) -> None:
+    # Ray Serve awaits the constructor, and telemetry must start in the replica's event loop.
+    async def __init__(  # type: ignore[misc]
+        self, config: CascadeConfig, folder: Path, index: int, following: Handle | None = None
+    ) -> None:
         self._config = config
-        self._batcher = _new_batcher(config, folder, index, following)
+        self._telemetry = Telemetry(config)
+        self._batcher = _new_batcher(config, folder, index, following, self._telemetry)
+        self._telemetry.start(self._batcher)
 
-    async def run(self, rows: np.ndarray, policy_json: str, earlier: np.ndarray | None, timeout_s: float) -> Answers:
+    async def run(
+        self,
+        rows: np.ndarray,
+        policy_json: str,
+        earlier: np.ndarray | None,
+        timeout_s: float,
+        traceparent: str | None = None,
+    ) -> Answers:
         """Answers rows that the segments before were unsure of: (n, ...) -> n answers.
 
         Args:
@@ -97,12 +117,22 @@ class SegmentReplica:
             policy_json: the policy travels with the rows.
             earlier: (n, W), what the segments before said, where the policy has heads.
             timeout_s: seconds until nobody waits for the answers any more.
+            traceparent: of the span that the call belongs to, if it is traced.
         """
-        return await self._batcher.answer(rows, _parsed_policy(policy_json), earlier, timeout_s)
+        current_traceparent.set(traceparent)
+        try:
+            return await self._batcher.answer(rows, _parsed_policy(policy_json), earlier, timeout_s)
+        except CascadeError as error:
+            # Ray Serve logs what is raised here, and the text of a model's own error might quote rows.
+            raise error from None
 
     async def check_health(self) -> None:
         """Asked by Ray Serve now and then; raising makes it start the replica anew."""
         _check_not_stuck(self._batcher, self._config)
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_telemetry"):
+            self._telemetry.stop()
 
 
 class Gateway:
@@ -122,14 +152,17 @@ class Gateway:
         self.config = config
         self._stages = [stage.name for stage in config.stages]
         self._policy = check_policy(Policy.from_json(policy_json), self._stages)
-        self._batcher = _new_batcher(config, folder, 0, following)
+        self._telemetry = telemetry = Telemetry(config)
+        self._batcher = _new_batcher(config, folder, 0, following, telemetry)
         guard = Guard.from_config(config.serving)
-        self._app = HttpApp(self, guard)
+        self._app = HttpApp(self, guard, telemetry.seen, telemetry.tracing)
         self._listeners: list[Listener | GrpcListener] = []
         if config.serving.listener == "own":
             self._listeners.append(Listener(self._app, config.serving))
         if config.serving.grpc_port is not None:
-            self._listeners.append(GrpcListener(self, guard, config.serving.grpc_port))
+            self._listeners.append(GrpcListener(self, guard, config.serving.grpc_port, telemetry.seen))
+        telemetry.in_force(self._policy)
+        telemetry.start(self._batcher)
         for listener in self._listeners:
             await listener.start()
 
@@ -154,19 +187,29 @@ class Gateway:
             StageFailed: a stage raised on these rows.
             Unavailable: a later segment is gone.
         """
-        return await self.answer_rows(check_rows(rows, self.config.rows), timeout_s)
+        try:
+            return await self.answer_rows(check_rows(rows, self.config.rows), timeout_s)
+        except CascadeError as error:
+            if self._telemetry.seen is not None:
+                self._telemetry.seen.refused(error)
+            raise error from None  # Ray Serve logs it, see SegmentReplica.run
 
     async def answer_rows(self, rows: np.ndarray, timeout_s: float | None = None) -> dict[str, Any]:
         """Like :meth:`predict`, for rows that have been checked."""
         policy, most = self._policy, self.config.serving.request_timeout_s
-        answers = await self._batcher.answer(
-            rows, policy, timeout_s=most if timeout_s is None else min(timeout_s, most)
-        )
+        answering = self._batcher.answer(rows, policy, timeout_s=most if timeout_s is None else min(timeout_s, most))
+        answers = await self._telemetry.answered(answering, len(rows), policy)
         return answer_columns(answers, self._stages, self.config.classes) | {"policy_version": policy.version}
 
     def describe_policy(self) -> dict[str, Any]:
         """The policy in force, with its version."""
         return self._policy.to_dict() | {"version": self._policy.version}
+
+    def describe_traffic(self) -> dict[str, Any]:
+        """What the live page shows."""
+        telemetry, gateways = self._telemetry, self.config.serving.gateways
+        gateway = {"rank": telemetry.rank, "of": gateways, "replica": telemetry.replica}
+        return dashboard_data(self.config, self._policy, telemetry.history, gateway)
 
     async def check_health(self) -> None:
         """Asked by Ray Serve now and then; raising makes it start the replica anew."""
@@ -177,3 +220,5 @@ class Gateway:
     async def __del__(self) -> None:
         for listener in getattr(self, "_listeners", ()):
             await listener.stop()
+        if hasattr(self, "_telemetry"):
+            self._telemetry.stop()

@@ -29,6 +29,8 @@ ROUTES = (
     Route("POST", "/predict", "predict", "Answer rows."),
     Route("GET", "/health", "health", "Whether requests are taken."),
     Route("GET", "/policy", "policy", "The policy in force."),
+    Route("GET", "/dashboard", "dashboard", "The live page."),
+    Route("GET", "/dashboard/data", "dashboard_data", "What the live page shows: the last minutes of one gateway."),
     Route("GET", "/openapi.json", "openapi", "This document."),
     Route("GET", "/v2", "server_metadata", "The server and its extensions."),
     Route("GET", "/v2/health/live", "server_live", "Whether the server is up."),

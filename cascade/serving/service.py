@@ -32,3 +32,6 @@ class Service(Protocol):
 
     def describe_policy(self) -> dict[str, Any]:
         """The policy in force, with its "version"."""
+
+    def describe_traffic(self) -> dict[str, Any]:
+        """The last minutes, see :func:`cascade.serving.dashboard.dashboard_data`."""

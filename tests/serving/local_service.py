@@ -1,6 +1,7 @@
 """Services without Ray, behind the real application."""
 
 import asyncio
+import time
 
 import httpx
 import numpy as np
@@ -10,9 +11,11 @@ from cascade.cascade import load_stages
 from cascade.engine import Segment
 from cascade.errors import CascadeError
 from cascade.serving.batcher import Batcher
+from cascade.serving.dashboard import dashboard_data
 from cascade.serving.guard import Guard
+from cascade.serving.history import History
 from cascade.serving.http import HttpApp
-from cascade.serving.reply import refusal
+from cascade.serving.observations import Observations
 from cascade.serving.request import Request
 from cascade.serving.wire import answer_columns
 
@@ -24,15 +27,24 @@ class LocalService:
 
     def __init__(self, config):
         self.config = config
-        self.batcher = Batcher(Segment(load_stages(config.stages)).run, None, 8, 100)
+        self.seen = Observations(("small", "big"))
+        self.history = History(self.seen)
+        segment = Segment(load_stages(config.stages), watch=self.seen.stage_ran)
+        self.batcher = Batcher(segment.run, None, 8, 100, seen=self.seen)
 
     async def answer_rows(self, rows, timeout_s=None):
         most = self.config.serving.request_timeout_s
+        started = time.perf_counter()
         answers = await self.batcher.answer(rows, POLICY, timeout_s=min(timeout_s or most, most))
+        self.seen.answered(time.perf_counter() - started, answers)
         return answer_columns(answers, ("small", "big"), self.config.classes) | {"policy_version": POLICY.version}
 
     def describe_policy(self):
         return POLICY.to_dict() | {"version": POLICY.version}
+
+    def describe_traffic(self):
+        self.history.tick()
+        return dashboard_data(self.config, POLICY, self.history, {"rank": 0, "of": 1, "replica": "local"})
 
 
 async def respond(app, request):
@@ -40,7 +52,7 @@ async def respond(app, request):
     try:
         app.admit(request)
     except CascadeError as error:
-        return refusal(error)
+        return app.refuse(error)
     return await app.answer(request)
 
 
@@ -62,7 +74,7 @@ def ask(service, *requests):
 
     async def main():
         async with httpx.AsyncClient(
-            transport=AppTransport(HttpApp(service, Guard())), base_url="http://test"
+            transport=AppTransport(HttpApp(service, Guard(), getattr(service, "seen", None))), base_url="http://test"
         ) as client:
             return await asyncio.gather(*(client.request(**request) for request in requests))
 
