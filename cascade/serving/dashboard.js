@@ -110,7 +110,7 @@ function flow(data) {
     reached = rest;
   });
   at("flow").replaceChildren(total ? svg : element("p", { class: "fact" }, "No row has come in these minutes."));
-  at("window").textContent = `last ${duration(data.summary.seconds)}`;
+  at("window").textContent = duration(data.summary.seconds);
 }
 
 // Lines over the last minutes. Each is {values, name, stroke}; values of null are gaps.
@@ -142,7 +142,9 @@ function chart(place, ago, lines, description, { logarithmic }) {
     svg.append(drawn("path", { d: path, class: "line", stroke: line.stroke }));
     if (line.name && last !== null) {
       lowest = Math.min(y(last) + 4, lowest - 14);
-      svg.append(drawn("text", { x: width - right + 6, y: lowest, fill: line.stroke }, line.name));
+      const label = drawn("text", { x: width - right + 6, y: lowest }, line.name);
+      label.style.fill = line.stroke;
+      svg.append(label);
     }
   }
   at(place).replaceChildren(svg);
@@ -244,8 +246,8 @@ function show(data) {
   const which = of > 1 ? `gateway ${rank + 1} of ${of} (${replica}): its numbers only` : "one gateway";
   say(data.metrics ? `live, up ${duration(data.uptime_s)}, ${which}` : which);
   at("main").hidden = false;
-  for (const part of ["tiles", "flow", "rate", "latency", "audit"]) {
-    (at(part).closest("section") ?? at(part)).hidden = !data.metrics;
+  for (const part of ["now", "flow", "rate", "latency", "audit"]) {
+    at(part).closest("section").hidden = !data.metrics;
   }
   policy(data);
   if (!data.metrics) {

@@ -132,7 +132,7 @@ class SegmentReplica:
 
     async def __del__(self) -> None:
         if hasattr(self, "_telemetry"):
-            self._telemetry.stop()
+            await self._telemetry.stop()
 
 
 class Gateway:
@@ -221,4 +221,4 @@ class Gateway:
         for listener in getattr(self, "_listeners", ()):
             await listener.stop()
         if hasattr(self, "_telemetry"):
-            self._telemetry.stop()
+            await self._telemetry.stop()

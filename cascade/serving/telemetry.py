@@ -1,5 +1,6 @@
 """What a replica tells of itself: counts and their export, spans, logs; each as the configuration wants it."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable
@@ -71,12 +72,13 @@ class Telemetry:
             self._monitor = Monitor(self.seen, batcher, MetricsExport(self.seen, new_ray_metric))
             self._monitor.start()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Ends it."""
         if self._monitor is not None:
             self._monitor.stop()
         if self.tracing is not None:
-            self.tracing.close()
+            # A collector that does not answer must not hold up requests that are being ended.
+            await asyncio.to_thread(self.tracing.close)
 
     def in_force(self, policy: Policy) -> None:
         """A policy is in force from now on."""
