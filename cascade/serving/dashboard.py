@@ -23,8 +23,8 @@ def dashboard_page() -> Reply:
     style, script = style_sheet() + _resource("dashboard.css"), _resource("dashboard.js")
     page = _resource("dashboard.html").replace("/* style */", style).replace("/* script */", script)
     policy = (
-        f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; connect-src 'self'; img-src data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; connect-src 'self'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     headers = (
         ("content-security-policy", policy),
