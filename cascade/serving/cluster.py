@@ -89,8 +89,8 @@ def metrics_addresses() -> list[str]:
     """Where Prometheus finds the metrics of each node of the Ray that runs, as "host:port"."""
     import ray
 
-    found = [(node["NodeManagerAddress"], node["MetricsExportPort"]) for node in ray.nodes() if node["Alive"]]
-    return [f"{host}:{port}" for host, port in found]
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return [f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in nodes if node["Alive"]]
 
 
 def _check_port(host: str, port: int) -> None:

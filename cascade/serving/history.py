@@ -26,6 +26,18 @@ class _Moment(NamedTuple):
     cost: float
 
 
+class _Slot(NamedTuple):
+    """Between two moments; ``None`` where nothing was answered."""
+
+    at_s: float
+    requests_per_s: float
+    refused_per_s: float
+    rows_per_s: float
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+
+
 class History:
     """Differences between the counts of moments.
 
@@ -40,6 +52,7 @@ class History:
     def __init__(self, seen: Observations, slots: int = SLOTS) -> None:
         self.seen = seen
         self._moments: deque[_Moment] = deque(maxlen=slots + 1)
+        self._slots: deque[_Slot] = deque(maxlen=slots)
         self.tick()
 
     def tick(self, now_s: float | None = None) -> None:
@@ -49,16 +62,17 @@ class History:
             now_s: by default, ``time.monotonic()``.
         """
         self.seen.fold()
-        self._moments.append(
-            _Moment(
-                time.monotonic() if now_s is None else now_s,
-                self.seen.requests.copy(),
-                self.seen.latency_ms.counts.copy(),
-                self.seen.answered_rows.copy(),
-                self.seen.degraded_rows,
-                self.seen.cost,
-            )
+        now = _Moment(
+            time.monotonic() if now_s is None else now_s,
+            self.seen.requests.copy(),
+            self.seen.latency_ms.counts.copy(),
+            self.seen.answered_rows.copy(),
+            self.seen.degraded_rows,
+            self.seen.cost,
         )
+        if self._moments:
+            self._slots.append(self._slot(self._moments[-1], now))
+        self._moments.append(now)
 
     def series(self) -> dict[str, list[float | None]]:
         """Between each two moments: what was served.
@@ -67,21 +81,10 @@ class History:
             Lists of equal length, oldest first: "ago_s" (the end of the slot, before the last one), "requests_per_s",
             "refused_per_s", "rows_per_s", and "p50_ms", "p95_ms", "p99_ms", ``None`` where nothing was answered.
         """
-        moments = list(self._moments)
-        at_s = np.array([moment.at_s for moment in moments])
-        seconds = np.maximum(np.diff(at_s), 1e-9)
-        answered = np.diff([moment.requests[ANSWERED] for moment in moments])
-        refused = np.diff([moment.requests.total() - moment.requests[ANSWERED] for moment in moments])
-        rows = np.diff([int(moment.answered_rows.sum()) for moment in moments])
-        latency = np.diff(np.stack([moment.latency for moment in moments]), axis=0)
-        columns = percentiles(latency, self.seen.latency_ms.edges, PERCENTS).T
-        return {
-            "ago_s": (at_s[-1] - at_s[1:]).round(3).tolist(),
-            "requests_per_s": (answered / seconds).round(3).tolist(),
-            "refused_per_s": (refused / seconds).round(3).tolist(),
-            "rows_per_s": (rows / seconds).round(3).tolist(),
-            **{f"p{percent:.0f}_ms": _numbers(column) for percent, column in zip(PERCENTS, columns)},
-        }
+        end_s = self._moments[-1].at_s
+        columns: list[list[Any]] = [list(column) for column in zip(*self._slots)] or [[] for _ in _Slot._fields]
+        named = dict(zip(_Slot._fields, columns))
+        return {"ago_s": [round(end_s - at_s, 3) for at_s in named.pop("at_s")], **named}
 
     def summary(self) -> dict[str, Any]:
         """Over all moments that are kept.
@@ -95,8 +98,6 @@ class History:
         rows = last.answered_rows - first.answered_rows
         requests = last.requests - first.requests
         answered = requests.pop(ANSWERED, 0)
-        latency = (last.latency - first.latency)[None]
-        found = percentiles(latency, self.seen.latency_ms.edges, PERCENTS)[0]
         total = int(rows.sum())
         return {
             "seconds": round(last.at_s - first.at_s, 3),
@@ -108,9 +109,18 @@ class History:
             "answered_rows": rows.tolist(),
             "degraded_rows": last.degraded_rows - first.degraded_rows,
             "mean_cost": (last.cost - first.cost) / total if total else None,
-            **{f"p{percent:.0f}_ms": value for percent, value in zip(PERCENTS, _numbers(found))},
+            **{f"p{percent:.0f}_ms": value for percent, value in zip(PERCENTS, self._percentiles_ms(first, last))},
         }
 
+    def _slot(self, first: _Moment, last: _Moment) -> _Slot:
+        seconds = max(last.at_s - first.at_s, 1e-9)
+        answered = last.requests[ANSWERED] - first.requests[ANSWERED]
+        refused = last.requests.total() - first.requests.total() - answered
+        rows = int(last.answered_rows.sum() - first.answered_rows.sum())
+        rates = (round(count / seconds, 3) for count in (answered, refused, rows))
+        return _Slot(last.at_s, *rates, *self._percentiles_ms(first, last))
 
-def _numbers(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(value) else round(float(value), 4) for value in values]
+    def _percentiles_ms(self, first: _Moment, last: _Moment) -> list[float | None]:
+        counts = (last.latency - first.latency)[None]
+        found = percentiles(counts, self.seen.latency_ms.edges, PERCENTS)[0]
+        return [None if np.isnan(value) else round(float(value), 4) for value in found]
