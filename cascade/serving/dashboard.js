@@ -46,7 +46,7 @@ const shortened = (text, most) => (text.length > most ? `${text.slice(0, most - 
 
 function duration(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 5400) return `${seconds < 600 ? number(Math.round(seconds / 30) / 2) : Math.round(seconds / 60)} min`;
   return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} days`;
 }
 
@@ -116,7 +116,7 @@ function flow(data) {
 // Lines over the last minutes. Each is {values, name, stroke}; values of null are gaps.
 function chart(place, ago, lines, description, { logarithmic }) {
   const known = lines.flatMap((line) => line.values.filter((value) => value !== null && (!logarithmic || value > 0)));
-  const width = 520, height = 170, left = 46, right = 46, bottom = 20, top = 8;
+  const width = 520, height = 170, left = 54, right = 46, bottom = 20, top = 8;
   const span = Math.max(60, ...ago);
   const scale = logarithmic ? logScale(known) : linearScale(known);
   const x = (seconds) => width - right - ((width - left - right) * seconds) / span;
@@ -159,8 +159,8 @@ function linearScale(values) {
 }
 
 function logScale(values) {
-  const low = Math.log10(Math.min(1, ...values)), high = Math.log10(Math.max(10, ...values));
-  const [from, to] = [Math.floor(low), Math.ceil(high)];
+  const from = values.length ? Math.floor(Math.log10(Math.min(...values))) : 0;
+  const to = Math.max(from + 1, Math.ceil(Math.log10(Math.max(1e-9, ...values))));
   const ticks = Array.from({ length: to - from + 1 }, (_, i) => 10 ** (from + i));
   return { ticks, share: (value) => (Math.log10(Math.max(value, 10 ** from)) - from) / (to - from) };
 }
@@ -196,11 +196,11 @@ function policy(data) {
     parts.push(fact("Promised: ", target.join(", "), delta));
   }
   if (data.gear !== null && data.gear !== undefined) parts.push(fact("Gear ", String(data.gear), ", 0 is the best"));
+  const reloads = Object.entries(data.reloads ?? {}).map(([outcome, n]) => `${n} ${outcome}`).join(", ");
+  if (reloads) parts.push(fact("Reloads: ", reloads));
   const threshold = (value) => (value === null ? "all" : value > 1 ? "never" : `≥ ${number(value, 4)}`);
   const lines = stages.map((stage) => [stage.name, threshold(stage.threshold), `${number(stage.cost)} ${unit}`]);
   parts.push(table(["stage", "answers, if sure", "its cost of a row"], lines));
-  const reloads = Object.entries(data.reloads ?? {}).map(([outcome, n]) => `${n} ${outcome}`).join(", ");
-  if (reloads) parts.push(fact("Reloads: ", reloads));
   at("policy").replaceChildren(...parts);
 }
 
