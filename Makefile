@@ -61,6 +61,7 @@ bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve  ## serv
 	$(BIN)/python benchmarks/experiments/reload_under_load.py
 	$(BIN)/python benchmarks/experiments/gears.py
 	$(BIN)/python benchmarks/experiments/faults.py
+	$(BIN)/python benchmarks/experiments/observability_overhead.py
 	$(BIN)/python benchmarks/experiments/faults.py --fault kill_node --out benchmarks/results/faults_two_nodes.json
 
 simulate: .venv/installed-dev  ## the simulations of benchmarks/results again (about an hour)

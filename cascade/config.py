@@ -19,6 +19,7 @@ __all__ = [
     "RowsConfig",
     "ServingConfig",
     "StageConfig",
+    "TracesConfig",
     "VariableName",
 ]
 
@@ -185,6 +186,19 @@ class AuditConfig(_Config):
     busy_time_share: Annotated[float, Field(ge=0, le=1)] = 0.01
 
 
+class TracesConfig(_Config):
+    """Which requests have OpenTelemetry spans. Where they are sent to, the environment's OTEL_EXPORTER_OTLP_... say.
+
+    Attributes:
+        sample_share: of the requests, chosen at random.
+        continue_callers: whether requests whose header ``traceparent`` says that they are sampled have spans as well,
+            as children of their caller's. A caller can then have a span for every request.
+    """
+
+    sample_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    continue_callers: bool = False
+
+
 class ServingConfig(_Config):
     """How the cascade is served.
 
@@ -222,6 +236,11 @@ class ServingConfig(_Config):
         body_timeout_s: for a request's body to arrive, and for a client to take its answer.
         keep_alive_timeout_s: after it a connection without a request is closed.
         audit: what is watched while it is served.
+        metrics: whether what happens is counted, for Prometheus and for the live page.
+        metrics_port: on which a Ray of the cascade's own shows the metrics of this machine to Prometheus; ``None`` for
+            one that is free. A cluster that is joined has its own.
+        traces: OpenTelemetry spans; ``None`` for none.
+        log_format: of the replicas' logs: lines of "text", or "json" objects.
     """
 
     host: str = "127.0.0.1"
@@ -252,11 +271,17 @@ class ServingConfig(_Config):
     body_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     keep_alive_timeout_s: Annotated[int, Field(ge=1)] = 75
     audit: AuditConfig = AuditConfig()
+    metrics: bool = True
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    traces: TracesConfig | None = None
+    log_format: Literal["text", "json"] = "text"
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
-        if self.grpc_port == self.port:
-            raise ValueError(f"port and grpc_port must differ; both are {self.port}")
+        ports = {"port": self.port, "grpc_port": self.grpc_port, "metrics_port": self.metrics_port}
+        given = [port for port in ports.values() if port is not None]
+        if len(set(given)) < len(given):
+            raise ValueError(f"{', '.join(ports)} must differ; got {', '.join(map(str, ports.values()))}")
         return self
 
     @model_validator(mode="after")

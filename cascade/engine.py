@@ -1,6 +1,7 @@
 """The engine: a batch goes through stages, each answers the rows it is sure of."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,10 +10,14 @@ from cascade.calibration.policy import Policy
 from cascade.routers import EVIDENCE_COLUMNS, accepted, skipping
 from cascade.stage import Stage
 
-__all__ = ["PENDING", "Answers", "Segment"]
+__all__ = ["PENDING", "Answers", "Segment", "Watch"]
 
 PENDING = -1
 """Stage of a row that no stage so far was sure of."""
+
+Watch = Callable[[int, float, np.ndarray, np.ndarray, np.ndarray], None]
+"""Told what a stage did with the m rows that came to it: the stage's index, seconds, confidence (m,), unsure (m,) bool,
+cost (m,). It runs between two stages, so it must be quick; the arrays may be kept, and not be written to."""
 
 SKIP_COLUMNS = 3
 """Of the evidence, where a policy lets rows skip."""
@@ -136,11 +141,13 @@ class Segment:
     Args:
         stages: in order.
         first: index of the first of them in the cascade.
+        watch: told of every stage, after it.
     """
 
-    def __init__(self, stages: Sequence[Stage], first: int = 0) -> None:
+    def __init__(self, stages: Sequence[Stage], first: int = 0, watch: Watch | None = None) -> None:
         self.stages = tuple(stages)
         self.first = first
+        self._watch = watch
 
     def run(self, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None = None) -> Answers:
         """Sends a batch through the stages.
@@ -175,14 +182,17 @@ class Segment:
         if asked is not None and not asked.any():
             return pending.with_evidence(np.zeros((0, len(EVIDENCE_COLUMNS))), asked)
         here = pending.take(asked)
+        started = time.perf_counter()
         prediction = stage.predict(here.rows)
         if pending.evidence is not None:
             pending = pending.with_evidence(stage.evidence(prediction, policy.needs_probabilities), asked)
             here = pending.take(asked)
         confidence = stage.confidence(prediction, policy.routers[k], here.evidence)
         unsure = np.zeros(len(here), dtype=bool) if threshold is None else ~accepted(confidence, threshold)
-        stage_said = np.where(unsure, PENDING, k)
-        answers.put(here.places, Answers(prediction.answer, stage_said, confidence, policy.row_cost(k, prediction)))
+        cost = policy.row_cost(k, prediction)
+        answers.put(here.places, Answers(prediction.answer, np.where(unsure, PENDING, k), confidence, cost))
+        if self._watch is not None:
+            self._watch(k, time.perf_counter() - started, confidence, unsure, cost)
         if asked is None:
             return pending.take(unsure)
         if pending.skips is not None:

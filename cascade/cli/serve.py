@@ -3,7 +3,7 @@
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,7 +22,7 @@ def serve(
     """Serve a cascade on Ray Serve: on a Ray of its own, or on the cluster in RAY_ADDRESS."""
     from cascade.calibration import PolicySet
     from cascade.config import CascadeConfig
-    from cascade.serving.cluster import running_cascade
+    from cascade.serving.cluster import metrics_addresses, running_cascade
 
     config = CascadeConfig.load(config_path)
     wanted = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
@@ -35,9 +35,11 @@ def serve(
         segments = [[stage.name for stage in segment] for segment in config.segments]
         scheme = "http" if config.serving.tls_certificate is None else "https"
         url = f"{scheme}://{config.serving.host}:{config.serving.port}"
-        said = {"serving": url, "policy_version": policies.version, "segments": segments}
+        said: dict[str, Any] = {"serving": url, "policy_version": policies.version, "segments": segments}
         if config.serving.grpc_port is not None:
             said["grpc"] = f"{config.serving.host}:{config.serving.grpc_port}"
+        if config.serving.metrics:
+            said["metrics"] = metrics_addresses()
         print_result(said, as_json)
         while not stop.wait(0.5):
             pass

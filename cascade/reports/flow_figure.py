@@ -15,7 +15,7 @@ from matplotlib.path import Path
 from cascade.reports.picture import FONT_SIZE, new_figure
 from cascade.reports.replay import Replay
 from cascade.reports.text import count, percent, rows, shortened
-from cascade.reports.theme import INK, MUTED, PAPER, TRUNK, stage_colours
+from cascade.theme import INK, MUTED, PAPER, TRUNK, stage_colours
 
 __all__ = ["flow_figure"]
 

@@ -15,7 +15,7 @@ from cascade.reports.label_places import label_places, text_width
 from cascade.reports.picture import FONT_SIZE, new_figure, styled
 from cascade.reports.replay import Replay
 from cascade.reports.text import shortened
-from cascade.reports.theme import ACCENT, INK, MUTED, PAPER, stage_colours
+from cascade.theme import ACCENT, INK, MUTED, PAPER, stage_colours
 
 __all__ = ["frontier_figure"]
 

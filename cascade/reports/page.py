@@ -25,7 +25,7 @@ from cascade.reports.replay import Replay
 from cascade.reports.report_table import ReportTable
 from cascade.reports.risk_coverage_figure import risk_coverage_figure
 from cascade.reports.text import cell
-from cascade.reports.theme import style_sheet
+from cascade.theme import style_sheet
 
 __all__ = ["report_page", "write_report"]
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cascade.errors import InputError
-from cascade.reports.theme import GRID, MUTED, PAPER, themed
+from cascade.theme import GRID, MUTED, PAPER, themed
 
 __all__ = ["FONT_SIZE", "inline_svg", "new_figure", "places_in_picture", "save_picture", "styled"]
 

@@ -12,7 +12,7 @@ from cascade.reports.picture import FONT_SIZE, new_figure, styled
 from cascade.reports.reliability import Reliability
 from cascade.reports.replay import Replay
 from cascade.reports.text import percent, shortened
-from cascade.reports.theme import ACCENT, INK, MUTED, PAPER, STAGES
+from cascade.theme import ACCENT, INK, MUTED, PAPER, STAGES
 
 __all__ = ["reliability_figure"]
 

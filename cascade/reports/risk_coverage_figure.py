@@ -12,7 +12,7 @@ from cascade.reports.picture import FONT_SIZE, new_figure, styled
 from cascade.reports.replay import Replay
 from cascade.reports.risk_coverage import RiskCoverage
 from cascade.reports.text import percent, shortened
-from cascade.reports.theme import INK, MUTED, PAPER, STAGES
+from cascade.theme import INK, MUTED, PAPER, STAGES
 
 __all__ = ["risk_coverage_figure"]
 

@@ -16,6 +16,7 @@ from cascade.calibration.monitoring.monitor import Monitor, Watched
 from cascade.config import AuditConfig
 from cascade.engine import PENDING, Answers
 from cascade.serving.audited_row import Draw, DrawnRow
+from cascade.serving.observations import AuditEstimate, Observations
 
 __all__ = ["Auditor"]
 
@@ -158,6 +159,16 @@ class Auditor:
                 for version, watch in self._watches.items()
             },
         }
+
+    def tell(self, policy: Policy, seen: Observations) -> None:
+        """Notes the estimate and the alarms of a policy in force."""
+        monitor = self._watch(policy).monitor
+        self._count()
+        found = monitor.to_dict()["agreement"]
+        if found["rows"]:
+            promised = None if monitor.agreement is None else monitor.agreement.test.low
+            seen.audit = AuditEstimate(found["rate"], found["low"], found["high"], found["rows"], promised)
+        seen.alarms = {" ".join(filter(None, (each.name, each.stage))): each.test.alarm for each in monitor.watched}
 
     def _watch(self, policy: Policy) -> _Watch:
         watch = self._watches.get(policy.version)

@@ -61,6 +61,11 @@ class Batch:
         return max(piece.call.deadline for piece in self.pieces)
 
     @property
+    def traceparents(self) -> list[str]:
+        """Of the calls that are traced."""
+        return [piece.call.traceparent for piece in self.pieces if piece.call.traceparent is not None]
+
+    @property
     def bounds(self) -> np.ndarray:
         """(m + 1,) int: piece i has the rows from ``bounds[i]`` to ``bounds[i + 1]``."""
         return np.cumsum([0, *(len(piece.places) for piece in self.pieces)])

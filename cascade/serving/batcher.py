@@ -20,8 +20,10 @@ from cascade.serving.batch import Batch
 from cascade.serving.call import Call
 from cascade.serving.errors import DeadlineExceeded, StageFailed, request_error
 from cascade.serving.forwarder import Forward, Forwarder
+from cascade.serving.observations import Observations
 from cascade.serving.observer import Observer
 from cascade.serving.queue import RowQueue
+from cascade.serving.tracing import Tracing, current_traceparent
 
 __all__ = ["Batcher"]
 
@@ -45,6 +47,8 @@ class Batcher:
         most_forwards: calls of ``forward`` under way at a time; rows wait for one of them to end, unless they are a
             full batch.
         observer: is told what becomes of the rows.
+        seen: counts batches; ``None`` for nobody.
+        tracing: makes spans of batches with rows of traced calls; ``None`` for none.
 
     Attributes:
         offered_rows: all that ever came, also those that were refused.
@@ -60,6 +64,8 @@ class Batcher:
         partial: bool = False,
         most_forwards: int = 2,
         observer: Observer | None = None,
+        seen: Observations | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._run = run
         self._observer = observer
@@ -70,6 +76,8 @@ class Batcher:
         self._max_batch_rows = max_batch_rows
         self._fallback = fallback
         self._partial = partial
+        self._seen = seen
+        self._tracing = tracing
         self._queue = RowQueue(max_queue_rows)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="segment")
         self._loop_task: asyncio.Task[None] | None = None
@@ -100,6 +108,8 @@ class Batcher:
         deadline = now + timeout_s
         self.offered_rows += len(rows)
         call = Call(rows, policy, earlier, deadline, self._fallback, self._partial, loop.create_future(), now)
+        if self._tracing is not None:
+            call.traceparent = current_traceparent.get()
         self._queue.append(call)
         timer = None
         if timeout_s != math.inf:
@@ -129,6 +139,16 @@ class Batcher:
         """Whether no rows wait or run, here or on their way to the next segment and back."""
         return not self._queue and self._running_since is None and not self._forwarder
 
+    @property
+    def queue_rows(self) -> int:
+        """Rows that wait for a batch."""
+        return len(self._queue)
+
+    @property
+    def forwarding_rows(self) -> int:
+        """Rows that the next segment is asked about, or that wait for it."""
+        return 0 if self._forwarder is None else len(self._forwarder)
+
     def close(self) -> None:
         """Lets the running batch end and takes no further one."""
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -142,17 +162,24 @@ class Batcher:
     async def _run_batch(self, batch: Batch) -> None:
         """Runs a batch; if it fails, its halves, so that in the end only the callers at fault are refused."""
         loop = asyncio.get_running_loop()
-        self._running_since = time.monotonic()
+        began, self._running_since = loop.time(), time.monotonic()
+        if self._tracing is not None:
+            self._tracing.batch(batch.traceparents)
         try:
             answers = await loop.run_in_executor(self._thread, self._run, batch.rows, batch.policy, batch.evidence)
         except Exception as error:
             if len(batch.pieces) == 1:
-                logger.warning("a stage failed on %d rows", len(batch.rows), exc_info=error)
+                logger.warning("a stage failed", exc_info=error, extra={"rows": len(batch.rows)})
+                if self._seen is not None:
+                    self._seen.failed_rows += len(batch.rows)
                 batch.pieces[0].call.fail(request_error(error))
                 return
             for half in batch.halves():
                 await self._run_batch(half)
         else:
+            if self._seen is not None:
+                oldest = batch.pieces[0].call
+                self._seen.batch_ran(len(batch.rows), began - oldest.since, self.running_s)
             self._deliver(batch, answers)
         finally:
             self._running_since = None

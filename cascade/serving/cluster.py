@@ -15,7 +15,7 @@ from cascade.errors import ConfigError
 from cascade.serving.guard import Guard
 from cascade.serving.tls import new_tls_context
 
-__all__ = ["REPLICAS_ENVIRONMENT", "running_cascade"]
+__all__ = ["REPLICAS_ENVIRONMENT", "metrics_addresses", "running_cascade"]
 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 
@@ -58,7 +58,7 @@ def running_cascade(config: CascadeConfig, policy: Policy | PolicySet, folder: P
     application = new_application(config, policy, folder)
     joined = bool(os.environ.get("RAY_ADDRESS"))
     if not joined:
-        for port in filter(None, (config.serving.port, config.serving.grpc_port)):
+        for port in filter(None, (config.serving.port, config.serving.grpc_port, config.serving.metrics_port)):
             _check_port(config.serving.host, port)
         # On a cluster they are those of the gateway's node, which checks them when it starts.
         Guard.from_config(config.serving)
@@ -83,6 +83,14 @@ def running_cascade(config: CascadeConfig, policy: Policy | PolicySet, folder: P
         # A Ray of our own ends with everything in it.
         serve.delete(config.name)
         ray.shutdown()
+
+
+def metrics_addresses() -> list[str]:
+    """Where Prometheus finds the metrics of each node of the Ray that runs, as "host:port"."""
+    import ray
+
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return [f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in nodes if node["Alive"]]
 
 
 def _check_port(host: str, port: int) -> None:
@@ -112,6 +120,7 @@ def _ray_options(config: CascadeConfig, folder: Path, joined: bool) -> dict[str,
         "num_cpus": max(os.cpu_count() or 1, _asked_cpus(config)),
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
+        "_metrics_export_port": config.serving.metrics_port,
     }
 
 

@@ -14,7 +14,7 @@ from cascade.errors import CascadeError
 from cascade.serving.errors import BodyTooLarge, HeaderTooLarge, MalformedRequest, Overloaded, RequestTooSlow
 from cascade.serving.guard import is_health_path
 from cascade.serving.known_heads import KnownHeads
-from cascade.serving.reply import Reply, refusal
+from cascade.serving.reply import Reply
 from cascade.serving.request import Request
 
 __all__ = ["App", "Connection"]
@@ -40,6 +40,9 @@ class App(Protocol):
 
     async def answer(self, request: Request) -> Reply:
         """Answers a whole request that was admitted; every error becomes a reply."""
+
+    def refuse(self, error: CascadeError) -> Reply:
+        """What is said to a request that was not admitted, or never was whole."""
 
 
 class Connection(asyncio.Protocol):
@@ -269,7 +272,7 @@ class Connection(asyncio.Protocol):
             if isinstance(request, Request):
                 self._answering = self._loop.create_task(self._answer(request))
             else:
-                self._write(refusal(request))
+                self._write(self._app.refuse(request))
         reads = not self._waiting
         if reads is not self._reads:
             self._let_read(reads)

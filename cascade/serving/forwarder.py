@@ -12,6 +12,7 @@ from cascade.engine import PENDING, Answers
 from cascade.serving.batch import Batch
 from cascade.serving.errors import DeadlineExceeded, Overloaded, StageFailed, Unavailable, request_error
 from cascade.serving.observer import Observer
+from cascade.serving.tracing import current_traceparent
 
 __all__ = ["Forward", "Forwarder"]
 
@@ -112,6 +113,8 @@ class Forwarder:
         self._start_calls()
 
     async def _call(self, batch: Batch) -> None:
+        # What the task inherits is of whoever happened to be there when it was begun.
+        current_traceparent.set(next(iter(batch.traceparents), None))
         try:
             await self._ask(batch)
         except asyncio.CancelledError:

@@ -13,6 +13,7 @@ from cascade.errors import CascadeError
 from cascade.serving import oip
 from cascade.serving.errors import http_status
 from cascade.serving.guard import Guard
+from cascade.serving.observations import Observations
 from cascade.serving.oip_grpc import decode_request, encode_response
 from cascade.serving.oip_messages import SERVICE, new_message, parse_message
 from cascade.serving.service import Service
@@ -49,10 +50,12 @@ class GrpcListener:
         service: answers them; its configuration has the host, the certificate and the limits.
         guard: knows the keys; asking for health needs none.
         port: shared by all replicas of a node (``SO_REUSEPORT``).
+        seen: counts refusals; ``None`` for nobody.
     """
 
-    def __init__(self, service: Service, guard: Guard, port: int) -> None:
+    def __init__(self, service: Service, guard: Guard, port: int, seen: Observations | None = None) -> None:
         self._service = service
+        self._seen = seen
         self._guard = guard
         host = service.config.serving.host
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -146,8 +149,12 @@ class GrpcListener:
             code, text = grpc.StatusCode.INVALID_ARGUMENT, f"the message is no {name}Request; it must not be compressed"
         except CascadeError as error:
             code, text = _CODES.get(http_status(error), grpc.StatusCode.INTERNAL), str(error)
+            if self._seen is not None:
+                self._seen.refused(error)
         except Exception:
             logger.exception("a call failed")
+            if self._seen is not None:
+                self._seen.refused(None)
             code, text = grpc.StatusCode.INTERNAL, "an internal error occurred"
         await context.abort(code, text)
         return None

@@ -9,7 +9,7 @@ from cascade.serving.errors import Forbidden, Unauthorized
 from cascade.serving.keys import KeyRing
 from cascade.serving.request import Request
 
-__all__ = ["Guard", "check_exposure", "is_for_admins", "is_health_path"]
+__all__ = ["Guard", "check_exposure", "is_for_admins", "is_health_path", "is_open_path"]
 
 ADMIN_PATHS = frozenset({"/policy", "/policy/rollback"})
 """Asked with another method than GET, they change what is served."""
@@ -56,7 +56,7 @@ class Guard:
         return True
 
     def admit(self, request: Request) -> None:
-        """Checks a request over HTTP; health checks need no key.
+        """Checks a request over HTTP; health checks, and the live page without its data, need no key.
 
         Of two keys at once, a proxy might have checked the other one: their values come joined, and are none.
 
@@ -64,7 +64,7 @@ class Guard:
             Unauthorized: no key, or one that is not known.
             Forbidden: it is for admins, and the key is not an admin's, or no admin keys are configured.
         """
-        if not is_health_path(request.path):
+        if not is_open_path(request.path):
             self.check(request.headers.get("authorization"), is_for_admins(request.method, request.path))
 
     def check(self, authorization: str | None, admin: bool = False) -> None:
@@ -99,6 +99,11 @@ def is_health_path(path: str) -> bool:
 def is_for_admins(method: str, path: str) -> bool:
     """Whether what is asked changes what is served."""
     return path.rstrip("/") in ADMIN_PATHS and method != "GET"
+
+
+def is_open_path(path: str) -> bool:
+    """Whether a path needs no key: health, and the live page, which has no data in it and asks for a key."""
+    return path == "/dashboard" or is_health_path(path)
 
 
 def check_exposure(serving: ServingConfig) -> None:

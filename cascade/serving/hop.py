@@ -13,6 +13,7 @@ from cascade.calibration import Policy
 from cascade.engine import Answers
 from cascade.errors import CascadeError
 from cascade.serving.errors import DeadlineExceeded, Overloaded, StageFailed, Unavailable
+from cascade.serving.tracing import current_traceparent
 
 __all__ = ["BY_REFERENCE_BYTES", "Hop"]
 
@@ -70,19 +71,22 @@ class Hop:
         deadline = loop.time() + timeout_s
         large = _bytes(rows) + (0 if evidence is None else evidence.nbytes) > BY_REFERENCE_BYTES
         run = self._run_by_reference if large else self._run_by_value
+        parent = current_traceparent.get()
         try:
-            answers: Answers = await _result(run.remote(rows, policy.to_json(), evidence, timeout_s))
+            answers: Answers = await _result(run.remote(rows, policy.to_json(), evidence, timeout_s, parent))
         except CascadeError:
             raise
         except Exception:
-            logger.warning("%s cannot be reached, asking it once more", self._name, exc_info=True)
+            logger.warning(
+                "a later segment cannot be reached, asking it once more", exc_info=True, extra={"segment": self._name}
+            )
         else:
             return answers
         remaining = deadline - loop.time()
         if remaining <= 0:
             raise DeadlineExceeded(f"no time is left to ask {self._name} again")
         try:
-            answers = await _result(run.remote(rows, policy.to_json(), evidence, remaining))
+            answers = await _result(run.remote(rows, policy.to_json(), evidence, remaining, parent))
         except CascadeError:
             raise
         except Exception as error:

@@ -10,14 +10,17 @@ import orjson
 
 from cascade.errors import CascadeError, RowsError
 from cascade.serving import oip
+from cascade.serving.dashboard import dashboard_page
 from cascade.serving.errors import BodyTooLarge, MethodNotAllowed, PolicyRefused, UnknownRoute, UnsupportedEncoding
 from cascade.serving.guard import Guard
+from cascade.serving.observations import Observations
 from cascade.serving.oip_http import HEADER_LENGTH, decode_inference, encode_inference
 from cascade.serving.openapi import openapi_document
 from cascade.serving.reply import Reply, refusal
 from cascade.serving.request import Request
 from cascade.serving.routes import MODELS, ROUTES
 from cascade.serving.service import Service
+from cascade.serving.tracing import Tracing
 from cascade.serving.wire import RAW_TYPE, decode_rows
 
 __all__ = ["HttpApp"]
@@ -35,11 +38,17 @@ class HttpApp:
     Args:
         service: answers the rows.
         guard: knows the keys.
+        seen: counts refusals; ``None`` for nobody.
+        tracing: may continue the traces of callers; ``None`` for none.
     """
 
-    def __init__(self, service: Service, guard: Guard) -> None:
+    def __init__(
+        self, service: Service, guard: Guard, seen: Observations | None = None, tracing: Tracing | None = None
+    ) -> None:
         self.service = service
         self._guard = guard
+        self._seen = seen
+        self._tracing = tracing
         self._model = f"{MODELS}{service.config.name}"
         self._methods: dict[str, Methods] = {}
         for route in ROUTES:
@@ -66,13 +75,23 @@ class HttpApp:
 
     async def answer(self, request: Request) -> Reply:
         """Answers a whole request that was admitted; every error becomes a status and one sentence."""
+        if self._tracing is not None:
+            self._tracing.accept_caller(request.headers.get("traceparent"))
         try:
             return await self._handler(request.path, request.method)(request)
         except CascadeError as error:
-            return refusal(error)
+            return self.refuse(error)
         except Exception:
             logger.exception("a request failed")
+            if self._seen is not None:
+                self._seen.refused(None)
             return Reply(b'{"error":"an internal error occurred"}', status=500)
+
+    def refuse(self, error: CascadeError) -> Reply:
+        """The reply that tells an error."""
+        if self._seen is not None:
+            self._seen.refused(error)
+        return refusal(error)
 
     def _handler(self, path: str, method: str) -> Handler:
         methods = self._methods.get(path) or self._versioned(path)
@@ -116,6 +135,12 @@ class HttpApp:
 
     async def _audit(self, *_: object) -> Reply:
         return Reply(orjson.dumps(self.service.describe_audit()))
+
+    async def _dashboard(self, *_: object) -> Reply:
+        return dashboard_page()
+
+    async def _dashboard_data(self, *_: object) -> Reply:
+        return Reply(orjson.dumps(self.service.describe_traffic()), headers=(("cache-control", "no-store"),))
 
     async def _openapi(self, *_: object) -> Reply:
         return Reply(orjson.dumps(openapi_document(self.service.config)))

@@ -4,10 +4,10 @@ from typing import Any
 
 import cascade
 from cascade.config import CascadeConfig, RowsConfig
-from cascade.serving.guard import is_for_admins, is_health_path
+from cascade.serving.guard import is_for_admins, is_open_path
 from cascade.serving.oip import INPUT, OUTPUTS
 from cascade.serving.routes import ROUTES, Route
-from cascade.serving.wire import JSON_TYPE, NPY_TYPE, RAW_TYPE
+from cascade.serving.wire import HTML_TYPE, JSON_TYPE, NPY_TYPE, RAW_TYPE
 
 __all__ = ["openapi_document"]
 
@@ -70,7 +70,7 @@ def _operation(route: Route, *, keyed: bool) -> dict[str, Any]:
             **{str(status): _error(ERRORS[status]) for status in ERRORS if asks or (versioned and status == 404)},
         },
     }
-    if for_admins or (keyed and not is_health_path(route.path)):
+    if for_admins or (keyed and not is_open_path(route.path)):
         operation["security"] = [{"key": []}]
         operation["responses"]["401"] = _error(ERRORS[401])
     if route.operation in ("server_ready", "model_ready"):
@@ -124,6 +124,8 @@ _ANSWERS = {
     "restore_policy": _json("PolicyChange"),
     "policy_history": _json("PolicyHistory"),
     "audit": _json("Audit"),
+    "dashboard": {HTML_TYPE: {"schema": _TEXT}},
+    "dashboard_data": _json("Traffic"),
     "openapi": {JSON_TYPE: {"schema": {"type": "object"}}},
     "server_metadata": _json("ServerMetadata"),
     "server_live": _json("Live"),
@@ -148,6 +150,7 @@ def _schemas(config: CascadeConfig) -> dict[str, Schema]:
         "PolicyHistory": _object({"history": _list(_history_entry())}),
         "Rollback": _object({}, {"version": _TEXT}, closed=True),
         "Audit": _audit(),
+        "Traffic": _object({"name": _TEXT, "metrics": truth}),
         "ServerMetadata": _object({"name": _TEXT, "version": _TEXT, "extensions": _list(_TEXT)}),
         "Live": _object({"live": truth}),
         "Ready": _object({"ready": truth}),

@@ -7,7 +7,6 @@ from cascade.config import ServingConfig
 from cascade.errors import CascadeError
 from cascade.serving.connection import App
 from cascade.serving.errors import BodyTooLarge
-from cascade.serving.reply import refusal
 from cascade.serving.request import Request
 
 __all__ = ["proxied_response"]
@@ -26,7 +25,7 @@ async def proxied_response(app: App, serving: ServingConfig, proxied: ProxiedReq
         app.admit(request)
         request.body = await _body(proxied, serving.max_body_bytes)
     except CascadeError as error:
-        reply = refusal(error)
+        reply = app.refuse(error)
     else:
         reply = await app.answer(request)
     return Response(reply.body, reply.status, dict(reply.headers), reply.kind)

@@ -14,15 +14,18 @@ from cascade.calibration import Policy, PolicySet
 from cascade.cascade import load_stages
 from cascade.config import CascadeConfig
 from cascade.engine import Answers, Segment
+from cascade.errors import CascadeError
 from cascade.rows import check_rows, example_row
 from cascade.serving.auditor import AskLast, Auditor
 from cascade.serving.batcher import Batcher
+from cascade.serving.dashboard import dashboard_data
 from cascade.serving.grpc_listener import GrpcListener
 from cascade.serving.guard import Guard
 from cascade.serving.hop import Hop
 from cascade.serving.http import HttpApp
 from cascade.serving.limits import StageLimit, limited_policy, marked_answers
 from cascade.serving.listener import Listener
+from cascade.serving.observations import Observations
 from cascade.serving.observer import Observer
 from cascade.serving.policy_keeper import PolicyKeeper
 from cascade.serving.policy_log import PolicyLog
@@ -30,6 +33,8 @@ from cascade.serving.policy_trial import try_out
 from cascade.serving.proxied import proxied_response
 from cascade.serving.ray_store import RayStore
 from cascade.serving.readiness import Readiness
+from cascade.serving.telemetry import Telemetry
+from cascade.serving.tracing import current_traceparent
 from cascade.serving.wire import answer_columns
 
 __all__ = ["Gateway", "SegmentReplica", "segment_name"]
@@ -58,12 +63,17 @@ def _new_hop(config: CascadeConfig, index: int, following: Handle | None) -> Hop
 
 
 def _new_batcher(
-    config: CascadeConfig, folder: Path, index: int, hop: Hop | None, observer: Observer | None = None
+    config: CascadeConfig,
+    folder: Path,
+    index: int,
+    hop: Hop | None,
+    telemetry: Telemetry,
+    observer: Observer | None = None,
 ) -> Batcher:
     """The batcher of segment ``index``, its models loaded."""
     serving = config.serving
     first = sum(len(segment) for segment in config.segments[:index])
-    segment = Segment(load_stages(config.segments[index], folder), first)
+    segment = Segment(load_stages(config.segments[index], folder), first, telemetry.watch)
     return Batcher(
         segment.run,
         None if hop is None else hop.ask,
@@ -73,6 +83,8 @@ def _new_batcher(
         partial=index > 0,
         most_forwards=CALLS_A_REPLICA * _replicas(config, index + 1),
         observer=observer,
+        seen=telemetry.seen,
+        tracing=telemetry.tracing,
     )
 
 
@@ -111,12 +123,24 @@ class SegmentReplica:
         following: the next segment, if there is one.
     """
 
-    def __init__(self, config: CascadeConfig, folder: Path, index: int, following: Handle | None = None) -> None:
+    # Ray Serve awaits the constructor, and telemetry must start in the replica's event loop.
+    async def __init__(  # type: ignore[misc]
+        self, config: CascadeConfig, folder: Path, index: int, following: Handle | None = None
+    ) -> None:
         self._config = config
+        self._telemetry = Telemetry(config)
         self._hop = _new_hop(config, index, following)
-        self._batcher = _new_batcher(config, folder, index, self._hop)
+        self._batcher = _new_batcher(config, folder, index, self._hop, self._telemetry)
+        self._telemetry.start(self._batcher)
 
-    async def run(self, rows: np.ndarray, policy_json: str, earlier: np.ndarray | None, timeout_s: float) -> Answers:
+    async def run(
+        self,
+        rows: np.ndarray,
+        policy_json: str,
+        earlier: np.ndarray | None,
+        timeout_s: float,
+        traceparent: str | None = None,
+    ) -> Answers:
         """Answers rows that the segments before were unsure of: (n, ...) -> n answers.
 
         Args:
@@ -124,8 +148,14 @@ class SegmentReplica:
             policy_json: the policy travels with the rows.
             earlier: (n, W), what the segments before said, where the policy has heads.
             timeout_s: seconds until nobody waits for the answers any more.
+            traceparent: of the span that the call belongs to, if it is traced.
         """
-        return await self._batcher.answer(rows, _parsed_policy(policy_json), earlier, timeout_s)
+        current_traceparent.set(traceparent)
+        try:
+            return await self._batcher.answer(rows, _parsed_policy(policy_json), earlier, timeout_s)
+        except CascadeError as error:
+            # Ray Serve logs what is raised here, and the text of a model's own error might quote rows.
+            raise error from None
 
     async def probe(self) -> None:
         """Returns if this segment has loaded, and all after it have."""
@@ -135,6 +165,10 @@ class SegmentReplica:
     async def check_health(self) -> None:
         """Asked by Ray Serve now and then; raising makes it start the replica anew."""
         _check_not_stuck(self._batcher, self._config)
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_telemetry"):
+            await self._telemetry.stop()
 
 
 class Gateway:
@@ -154,6 +188,7 @@ class Gateway:
     ) -> None:
         self.config = config
         self._stages = [stage.name for stage in config.stages]
+        self._telemetry = telemetry = Telemetry(config)
         hop = _new_hop(config, 0, following)
         self._auditor = Auditor(
             config.serving.audit,
@@ -162,7 +197,7 @@ class Gateway:
             _gateways(config),
             config.serving.request_timeout_s,
         )
-        self._batcher = _new_batcher(config, folder, 0, hop, self._auditor)
+        self._batcher = _new_batcher(config, folder, 0, hop, telemetry, self._auditor)
         ask_last: AskLast = self._batcher.answer if hop is None else hop.ask
         self._auditor.start(ask_last, lambda: self._batcher.is_idle)
         self._readiness = Readiness(None if hop is None else hop.probe)
@@ -181,12 +216,13 @@ class Gateway:
         if config.serving.gears is not None:
             self._gear_watch = asyncio.get_running_loop().create_task(self.policies.watch(self._batcher))
         guard = Guard.from_config(config.serving)
-        self._app = HttpApp(self, guard)
+        self._app = HttpApp(self, guard, telemetry.seen, telemetry.tracing)
         self._listeners: list[Listener | GrpcListener] = []
         if config.serving.listener == "own":
             self._listeners.append(Listener(self._app, config.serving))
         if config.serving.grpc_port is not None:
-            self._listeners.append(GrpcListener(self, guard, config.serving.grpc_port))
+            self._listeners.append(GrpcListener(self, guard, config.serving.grpc_port, telemetry.seen))
+        telemetry.start(self._batcher, self._tell)
         for listener in self._listeners:
             await listener.start()
         self._readiness.start()
@@ -214,7 +250,12 @@ class Gateway:
             StageFailed: a stage raised on these rows.
             Unavailable: a later segment is gone.
         """
-        return await self.answer_rows(check_rows(rows, self.config.rows), timeout_s, max_stage)
+        try:
+            return await self.answer_rows(check_rows(rows, self.config.rows), timeout_s, max_stage)
+        except CascadeError as error:
+            if self._telemetry.seen is not None:
+                self._telemetry.seen.refused(error)
+            raise error from None  # Ray Serve logs it, see SegmentReplica.run
 
     async def answer_rows(
         self, rows: np.ndarray, timeout_s: float | None = None, max_stage: str | None = None
@@ -222,12 +263,10 @@ class Gateway:
         """Like :meth:`predict`, for rows that have been checked."""
         policy, most = self.policies.policy, self.config.serving.request_timeout_s
         timeout_s = most if timeout_s is None else min(timeout_s, most)
-        if max_stage is None:
-            answers = await self._audited(rows, policy, timeout_s)
-        else:
-            last = self._limit.place(max_stage)
-            answers = await self._batcher.answer(rows, limited_policy(policy, last), timeout_s=timeout_s)
-            answers = marked_answers(answers, policy, last)
+        answering = self._audited(rows, policy, timeout_s)
+        if max_stage is not None:
+            answering = self._limited(rows, policy, timeout_s, self._limit.place(max_stage))
+        answers = await self._telemetry.answered(answering, len(rows), policy)
         return answer_columns(answers, self._stages, self.config.classes) | {"policy_version": policy.version}
 
     async def _audited(self, rows: np.ndarray, policy: Policy, timeout_s: float) -> Answers:
@@ -243,6 +282,11 @@ class Gateway:
             draw.settle(answers)
         return answers
 
+    async def _limited(self, rows: np.ndarray, policy: Policy, timeout_s: float, last: int) -> Answers:
+        """Answers rows that the stage at place ``last`` is to answer at the latest."""
+        answers = await self._batcher.answer(rows, limited_policy(policy, last), timeout_s=timeout_s)
+        return marked_answers(answers, policy, last)
+
     @property
     def is_ready(self) -> bool:
         """Whether the later segments can be reached and have loaded, as of a few seconds ago."""
@@ -255,6 +299,21 @@ class Gateway:
     def describe_audit(self) -> dict[str, Any]:
         """What the audit has found so far, at this gateway."""
         return self._auditor.describe(self.policies.policy)
+
+    def describe_traffic(self) -> dict[str, Any]:
+        """What the live page shows."""
+        telemetry, gateways = self._telemetry, self.config.serving.gateways
+        gateway = {"rank": telemetry.rank, "of": gateways, "replica": telemetry.replica}
+        return dashboard_data(self.config, self.policies.policy, telemetry.history, gateway)
+
+    def _tell(self, seen: Observations) -> None:
+        """Notes which policy is in force, and what the audit has found of it."""
+        policy = self.policies.policy
+        seen.policy_version = policy.version
+        seen.reloads["accepted"] = self.policies.revision
+        if self.config.serving.gears is not None:
+            seen.gear = self.policies.gear
+        self._auditor.tell(policy, seen)
 
     async def check_health(self) -> None:
         """Asked by Ray Serve now and then; raising makes it start the replica anew."""
@@ -274,3 +333,5 @@ class Gateway:
             await listener.stop()
         if hasattr(self, "policies"):
             await self.policies.close()
+        if hasattr(self, "_telemetry"):
+            await self._telemetry.stop()

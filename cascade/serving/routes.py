@@ -33,6 +33,8 @@ ROUTES = (
     Route("GET", "/policy/history", "policy_history", "The policies that were in force."),
     Route("POST", "/policy/rollback", "restore_policy", "Put a policy of the history back into force."),
     Route("GET", "/audit", "audit", "Whether answers and traffic are still what they were calibrated to be."),
+    Route("GET", "/dashboard", "dashboard", "The live page."),
+    Route("GET", "/dashboard/data", "dashboard_data", "What the live page shows: the last minutes of one gateway."),
     Route("GET", "/openapi.json", "openapi", "This document."),
     Route("GET", "/v2", "server_metadata", "The server and its extensions."),
     Route("GET", "/v2/health/live", "server_live", "Whether the server is up."),

@@ -46,3 +46,6 @@ class Service(Protocol):
 
     def describe_audit(self) -> dict[str, Any]:
         """What the audit has found so far."""
+
+    def describe_traffic(self) -> dict[str, Any]:
+        """The last minutes, see :func:`cascade.serving.dashboard.dashboard_data`."""

@@ -17,8 +17,9 @@ from cascade.errors import RowsError
 from cascade.rows import check_rows
 from cascade.serving.errors import BodyTooLarge, UnsupportedBody
 
-__all__ = ["JSON_TYPE", "NPY_TYPE", "RAW_TYPE", "answer_columns", "decode_rows"]
+__all__ = ["HTML_TYPE", "JSON_TYPE", "NPY_TYPE", "RAW_TYPE", "answer_columns", "decode_rows"]
 
+HTML_TYPE = "text/html; charset=utf-8"
 JSON_TYPE = "application/json"
 NPY_TYPE = "application/x-npy"
 RAW_TYPE = "application/octet-stream"

@@ -25,8 +25,10 @@ def listening(app, serving, new_loop=uvloop.new_event_loop):
     thread.start()
     try:
         asyncio.run_coroutine_threadsafe(listener.start(), loop).result(20)
-        yield serving.port
-        asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(20)
+        try:
+            yield serving.port
+        finally:
+            asyncio.run_coroutine_threadsafe(listener.stop(), loop).result(20)
         assert not listener.alive
     finally:
         loop.call_soon_threadsafe(loop.stop)

@@ -2,8 +2,10 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from unittest.mock import patch
 
 import numpy as np
+from local_service import MemoryStore
 from serving_process import free_port
 
 from cascade.calibration import Policy
@@ -17,14 +19,24 @@ FAKE = "cascade.backends.fake_backend:FakeBackend"
 class LocalHandle:
     """What a gateway needs of a Ray Serve handle, in front of a segment in this process."""
 
-    def __init__(self, replica):
-        self.replica = replica
+    def __init__(self, replica, method="run"):
+        self.replica, self.method = replica, method
 
-    def options(self, **_):
-        return self
+    def options(self, method_name="run", **_):
+        return LocalHandle(self.replica, method_name)
 
     def remote(self, *arguments):
-        return asyncio.get_running_loop().create_task(self.replica.run(*arguments))
+        return asyncio.get_running_loop().create_task(getattr(self.replica, self.method)(*arguments))
+
+
+class LocalStore(MemoryStore):
+    """In the place of Ray's."""
+
+    def __init__(self, *_):
+        super().__init__()
+
+    def drop_other_runs(self):
+        pass
 
 
 def probabilities(answer, confidence):
@@ -51,7 +63,7 @@ def new_config(segments, **audit):
         }
         for name, table in said.items()
     ]
-    serving = {"port": free_port(), "segments": segments, "max_batch_rows": 16, "audit": audit}
+    serving = {"port": free_port(), "segments": segments, "max_batch_rows": 16, "audit": audit, "metrics": False}
     return CascadeConfig.model_validate(
         {"name": "local", "rows": {"dtype": "int64"}, "stages": stages, "serving": serving}
     )
@@ -66,19 +78,30 @@ def new_policy(certificate=None):
 @asynccontextmanager
 async def local_gateway(config, policy, folder):
     """Yields a gateway with its later segments behind it, all in the running event loop."""
-    from cascade.serving.replicas import Gateway, SegmentReplica  # which imports Ray, with its warnings
+    from cascade.serving import replicas, telemetry  # which import Ray, with its warnings
 
-    following = None
-    for index in reversed(range(1, len(config.segments))):
-        following = LocalHandle(SegmentReplica(config, folder, index, following))
-
-    class LocalGateway(Gateway):
-        def __del__(self):
-            """Ray Serve awaits the inherited one; Python would not."""
-
-    gateway = LocalGateway.__new__(LocalGateway)
-    await gateway.__init__(config, folder, policy.to_json(), following)
+    with (
+        patch.object(replicas, "RayStore", LocalStore),
+        patch.object(telemetry, "_replica", lambda: ({"replica": "local"}, 0)),
+        patch.object(telemetry, "set_up_logs", lambda *_: None),
+    ):
+        following = None
+        for index in reversed(range(1, len(config.segments))):
+            following = LocalHandle(await begun(replicas.SegmentReplica, config, folder, index, following))
+        gateway = await begun(replicas.Gateway, config, folder, policy.to_json(), "run", following)
     try:
         yield gateway
     finally:
-        await Gateway.__del__(gateway)
+        await replicas.Gateway.__del__(gateway)
+
+
+async def begun(replica, *arguments):
+    """A replica whose constructor has been awaited, as Ray Serve does."""
+
+    class Local(replica):
+        def __del__(self):
+            """Ray Serve awaits the inherited one; Python would not."""
+
+    found = Local.__new__(Local)
+    await found.__init__(*arguments)
+    return found

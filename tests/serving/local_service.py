@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import threading
+import time
 
 import httpx
 import numpy as np
@@ -14,13 +15,15 @@ from cascade.errors import CascadeError
 from cascade.rows import example_row
 from cascade.serving.auditor import Auditor
 from cascade.serving.batcher import Batcher
+from cascade.serving.dashboard import dashboard_data
 from cascade.serving.guard import Guard
+from cascade.serving.history import History
 from cascade.serving.http import HttpApp
 from cascade.serving.limits import StageLimit, limited_policy, marked_answers
+from cascade.serving.observations import Observations
 from cascade.serving.policy_keeper import PolicyKeeper
 from cascade.serving.policy_log import PolicyLog
 from cascade.serving.policy_trial import try_out
-from cascade.serving.reply import refusal
 from cascade.serving.request import Request
 from cascade.serving.wire import answer_columns
 
@@ -34,7 +37,10 @@ class LocalService:
 
     def __init__(self, config, store=None):
         self.config = config
-        self.batcher = Batcher(Segment(load_stages(config.stages)).run, None, 8, 100)
+        self.seen = Observations(("small", "big"))
+        self.history = History(self.seen)
+        segment = Segment(load_stages(config.stages), watch=self.seen.stage_ran)
+        self.batcher = Batcher(segment.run, None, 8, 100, seen=self.seen)
         self.limit = StageLimit(("small", "big"), config.serving.least_max_stage)
         self.policies = PolicyKeeper(
             PolicySet((POLICY,)),
@@ -47,8 +53,10 @@ class LocalService:
     async def answer_rows(self, rows, timeout_s=None, max_stage=None):
         most, policy = self.config.serving.request_timeout_s, self.policies.policy
         last = 1 if max_stage is None else self.limit.place(max_stage)
+        started = time.perf_counter()
         answers = await self.batcher.answer(rows, limited_policy(policy, last), timeout_s=min(timeout_s or most, most))
         answers = marked_answers(answers, policy, last)
+        self.seen.answered(time.perf_counter() - started, answers)
         return answer_columns(answers, ("small", "big"), self.config.classes) | {"policy_version": policy.version}
 
     def describe_policy(self):
@@ -80,13 +88,17 @@ class MemoryStore:
     def describe_audit(self):
         return Auditor(self.config.serving.audit, 2, 2).describe(POLICY)
 
+    def describe_traffic(self):
+        self.history.tick()
+        return dashboard_data(self.config, POLICY, self.history, {"rank": 0, "of": 1, "replica": "local"})
+
 
 async def respond(app, request):
     """The reply to a whole request."""
     try:
         app.admit(request)
     except CascadeError as error:
-        return refusal(error)
+        return app.refuse(error)
     return await app.answer(request)
 
 
@@ -108,7 +120,8 @@ def ask(service, *requests, guard=None):
 
     async def main():
         async with httpx.AsyncClient(
-            transport=AppTransport(HttpApp(service, guard or Guard())), base_url="http://test"
+            transport=AppTransport(HttpApp(service, guard or Guard(), getattr(service, "seen", None))),
+            base_url="http://test",
         ) as client:
             return await asyncio.gather(*(client.request(**request) for request in requests))
 

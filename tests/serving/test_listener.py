@@ -16,7 +16,7 @@ from listener_thread import listening
 
 from cascade.config import ServingConfig
 from cascade.serving.errors import Forbidden
-from cascade.serving.reply import Reply
+from cascade.serving.reply import Reply, refusal
 
 GOOD = b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 3\r\n\r\nabc"
 LIMITS = {
@@ -37,6 +37,9 @@ class Echo:
     def admit(self, request):
         if request.path == "/closed":
             raise Forbidden("closed")
+
+    def refuse(self, error):
+        return refusal(error)
 
     async def answer(self, request):
         self.seen.append(request)

@@ -8,8 +8,8 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+from replica_load import replica_pids, wait_for_replicas
 from serving_process import serving_process
-from test_ray_failures import replica_pids, wait_for_replicas
 
 from cascade.calibration import Policy
 

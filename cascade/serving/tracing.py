@@ -1,0 +1,147 @@
+"""Spans of some requests, to an OpenTelemetry collector.
+
+A sampled request has a span ``cascade.route`` from its rows to its answers, and in it a span ``cascade.stage`` for each
+stage that looked at rows of it, in whatever process: the context travels with the rows, as a W3C ``traceparent``
+(https://www.w3.org/TR/trace-context/). A stage's span is that of the whole batch in which the rows were. Where rows of
+several sampled requests go on to a later process in one call, its spans are in the trace of the first of them.
+"""
+
+import random
+import re
+import time
+from collections.abc import Awaitable, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from cascade.calibration import Policy
+from cascade.config import TracesConfig
+from cascade.engine import Answers
+from cascade.errors import ConfigError
+
+__all__ = ["Tracing", "current_traceparent"]
+
+current_traceparent: ContextVar[str | None] = ContextVar("current_traceparent", default=None)
+"""Of the span that whatever runs in this context belongs to."""
+
+TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+SAMPLED = 1
+
+
+class Tracing:
+    """Makes spans, and sends them off in a thread of its own.
+
+    Args:
+        config: which requests.
+        stages: names of the cascade's K stages.
+        name: of the cascade; the "service.name" unless OTEL_SERVICE_NAME says otherwise.
+        exporter: takes the spans; by default OTLP over HTTP, as the environment's OTEL_EXPORTER_OTLP_... say.
+
+    Raises:
+        ConfigError: the exporter is not installed.
+    """
+
+    def __init__(self, config: TracesConfig, stages: Sequence[str], name: str, exporter: Any = None) -> None:
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+        self._share = config.sample_share
+        self._continues = config.continue_callers
+        self._stages = tuple(stages)
+        resource = Resource({"service.name": name}).merge(OTELResourceDetector().detect())
+        # What is sampled is decided here, before the costs of a span. The provider is our own: the process's global one
+        # is Ray's.
+        self._provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter or _otlp_exporter()))
+        self._tracer = self._provider.get_tracer("cascade")
+        self._batch: list[str] = []
+
+    def close(self) -> None:
+        """Sends off what is left."""
+        self._provider.shutdown()
+
+    def accept_caller(self, traceparent: str | None) -> None:
+        """Lets the spans of what runs in this context be children of a caller's, if those are wanted and sampled."""
+        if self._continues and traceparent is not None:
+            found = TRACEPARENT.fullmatch(traceparent.strip())
+            if found and int(found[1], 16) and int(found[2], 16) and int(found[3], 16) & SAMPLED:
+                current_traceparent.set(found[0])
+
+    async def route(self, answering: Awaitable[Answers], rows: int, policy: Policy) -> Answers:
+        """Awaits the answers of a request, in a span if the request is sampled.
+
+        Args:
+            answering: not begun yet, so that it runs in the span's context.
+            rows: of the request.
+            policy: in force.
+        """
+        caller = current_traceparent.get()
+        if caller is None and random.random() >= self._share:
+            return await answering
+        from opentelemetry.trace import StatusCode
+
+        attributes: dict[str, Any] = {"cascade.rows": rows, "cascade.policy_version": policy.version}
+        span = self._tracer.start_span("cascade.route", _context(caller), attributes=attributes)
+        token = current_traceparent.set(_traceparent(span))
+        try:
+            answers = await answering
+            for stage, count in enumerate(np.bincount(answers.stage, minlength=len(self._stages)).tolist()):
+                span.set_attribute(f"cascade.answered_rows.{self._stages[stage]}", count)
+            span.set_attribute("cascade.degraded_rows", 0 if answers.degraded is None else int(answers.degraded.sum()))
+            return answers
+        except BaseException as error:
+            # Not its text, which might quote rows.
+            span.set_status(StatusCode.ERROR, type(error).__name__)
+            raise
+        finally:
+            current_traceparent.reset(token)
+            span.end()
+
+    def batch(self, traceparents: list[str]) -> None:
+        """Says whose rows are in the batch that runs next; there is one at a time."""
+        self._batch = traceparents
+
+    def stage_ran(
+        self, stage: int, seconds: float, confidence: np.ndarray, unsure: np.ndarray, cost: np.ndarray
+    ) -> None:
+        """Makes the spans of a stage, see :data:`cascade.engine.Watch`; called in the batch's thread."""
+        if not self._batch:
+            return
+        end = time.time_ns()
+        attributes: dict[str, Any] = {
+            "cascade.stage": self._stages[stage],
+            "cascade.batch_rows": len(confidence),
+            "cascade.forwarded_rows": int(np.count_nonzero(unsure)),
+            "cascade.cost": float(cost.sum()),
+        }
+        for parent in self._batch:
+            start = end - int(seconds * 1e9)
+            self._tracer.start_span("cascade.stage", _context(parent), attributes=attributes, start_time=start).end(end)
+
+
+def _context(traceparent: str | None) -> Any:
+    """Of OpenTelemetry; without a parent, an empty one."""
+    from opentelemetry.context import Context
+    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+
+    found = TRACEPARENT.fullmatch(traceparent or "")
+    if found is None:
+        return Context()
+    parent = SpanContext(int(found[1], 16), int(found[2], 16), is_remote=True, trace_flags=TraceFlags(SAMPLED))
+    return set_span_in_context(NonRecordingSpan(parent), Context())
+
+
+def _traceparent(span: Any) -> str:
+    context = span.get_span_context()
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
+
+
+def _otlp_exporter() -> Any:
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    except ImportError as error:
+        raise ConfigError("serving.traces needs the extra 'traces': pip install 'idk-cascade[traces]'") from error
+    return OTLPSpanExporter()
