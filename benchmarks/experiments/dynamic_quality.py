@@ -167,7 +167,6 @@ def draw_blocks(results: dict[str, dict[str, Any]], picture: Path) -> None:
         order = np.argsort(result["kept_by_class"])
         row[0].barh([CLASSES[c] for c in order], [result["kept_by_class"][c] for c in order], color=colour)
         row[0].axvline(result["kept"]["mean"], color=MUTED.light, linewidth=1, linestyle="--")
-        row[0].set_xlim(left=max(0, min(result["kept_by_class"]) - 1))
         row[0].set_xlabel("blocks kept, mean")
         row[0].set_title(name, loc="left")
         kept = [entry["kept"] for entry in result["by_kept"]]
@@ -181,11 +180,14 @@ def draw_blocks(results: dict[str, dict[str, Any]], picture: Path) -> None:
             marker="o",
             label="accuracy",
         )
+        row[1].set_xticks(kept)
+        row[1].set_ylim(0, 100)
         row[1].set_xlabel("blocks kept")
         row[1].set_ylabel("share of images, accuracy, %")
         row[1].legend(frameon=False)
         shares = result["kept_share_by_block"]
         row[2].bar(range(1, len(shares) + 1), [100 * share for share in shares], color=colour)
+        row[2].set_xticks(range(1, len(shares) + 1, 2))
         row[2].set_xlabel("block")
         row[2].set_ylabel("images that keep it, %")
     for axes in figure.axes:
@@ -212,6 +214,7 @@ def draw_curves(picture: Path) -> None:
     accuracy.legend(frameon=False)
     for axes in (accuracy, kept):
         axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(picture, dpi=120)
 
