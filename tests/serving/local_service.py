@@ -62,6 +62,13 @@ class LocalService:
     def describe_policy(self):
         return self.policies.describe()
 
+    def describe_audit(self):
+        return Auditor(self.config.serving.audit, 2, 2).describe(self.policies.policy)
+
+    def describe_traffic(self):
+        self.history.tick()
+        return dashboard_data(self.config, self.policies.policy, self.history, {"rank": 0, "of": 1, "replica": "local"})
+
 
 class MemoryStore:
     """A store of texts in this process."""
@@ -84,13 +91,6 @@ class MemoryStore:
 
     def delete(self, key):
         self.values.pop(key, None)
-
-    def describe_audit(self):
-        return Auditor(self.config.serving.audit, 2, 2).describe(POLICY)
-
-    def describe_traffic(self):
-        self.history.tick()
-        return dashboard_data(self.config, POLICY, self.history, {"rank": 0, "of": 1, "replica": "local"})
 
 
 async def respond(app, request):
