@@ -23,7 +23,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from cascade.reports.theme import ACCENT, MUTED, stage_colours
 from dynamic_networks import (
     BASE_RECIPE,
     EXAMPLE,
@@ -47,6 +46,7 @@ from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.packing import pack_convolutions
 from cascade.cli.console import console
 from cascade.machine import describe_machine
+from cascade.theme import ACCENT, MUTED, stage_colours
 
 RESULT = RESULTS / "dynamic_quality.json"
 PRICES = (-4.0, -2.0, -1.0, 1.0, 2.0)

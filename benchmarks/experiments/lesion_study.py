@@ -17,7 +17,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from cascade.reports.theme import ACCENT, MUTED, stage_colours
 from dynamic_networks import (
     BASE_RECIPE,
     PICTURES,
@@ -34,6 +33,7 @@ from cascade import datasets
 from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
 from cascade.cli.console import console
 from cascade.machine import describe_machine
+from cascade.theme import ACCENT, MUTED, stage_colours
 
 RESULT = RESULTS / "lesion_study.json"
 PICTURE = PICTURES / "lesion_study.png"
