@@ -108,6 +108,8 @@ class Batcher:
         deadline = now + timeout_s
         self.offered_rows += len(rows)
         call = Call(rows, policy, earlier, deadline, self._fallback, self._partial, loop.create_future(), now)
+        if self._seen is not None:
+            call.arrived = time.monotonic()
         if self._tracing is not None:
             call.traceparent = current_traceparent.get()
         self._queue.append(call)
@@ -162,7 +164,7 @@ class Batcher:
     async def _run_batch(self, batch: Batch) -> None:
         """Runs a batch; if it fails, its halves, so that in the end only the callers at fault are refused."""
         loop = asyncio.get_running_loop()
-        began, self._running_since = loop.time(), time.monotonic()
+        self._running_since = began = time.monotonic()
         if self._tracing is not None:
             self._tracing.batch(batch.traceparents)
         try:
@@ -179,7 +181,7 @@ class Batcher:
         else:
             if self._seen is not None:
                 oldest = batch.pieces[0].call
-                self._seen.batch_ran(len(batch.rows), began - oldest.since, self.running_s)
+                self._seen.batch_ran(len(batch.rows), began - oldest.arrived, time.monotonic() - began)
             self._deliver(batch, answers)
         finally:
             self._running_since = None

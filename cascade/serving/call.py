@@ -25,6 +25,7 @@ class Call:
         partial: whether the caller takes answers with pending rows; a segment does, a client does not.
         done: the answers, once they are complete.
         since: when it came, on the event loop's clock, in seconds.
+        arrived: the same on ``time.monotonic``, which is finer; 0 where nobody asks.
         traceparent: of the span that it belongs to, where it is traced.
         taken: rows that have left the queue; always the first ones.
         seen: rows that the segment has looked at; always the first ones.
@@ -38,6 +39,7 @@ class Call:
     partial: bool
     done: "asyncio.Future[Answers]"
     since: float = 0.0
+    arrived: float = 0.0
     traceparent: str | None = None
     taken: int = 0
     seen: int = 0
