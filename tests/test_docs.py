@@ -1,4 +1,4 @@
-"""The code on the pages of the documentation runs as it is printed."""
+"""The pages of the documentation: their code runs as it is printed, their links lead somewhere."""
 
 import re
 import shlex
@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXIT_CODE = re.compile(r"# exit code (\d)")
 
@@ -32,3 +33,13 @@ def test_the_tutorial_runs(run, tmp_path, monkeypatch):
             commands += 1
     assert commands == 10
     assert np.load("held_out.npz")["label"].shape == (597,)
+
+
+LINK = re.compile(r'\]\(([^)#\s]+)(?:#[^)]*)?\)|src="([^"]+)"')
+
+
+@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]), ids=lambda page: page.name)
+def test_links_inside_the_project_lead_somewhere(page):
+    targets = [first or second for first, second in LINK.findall(page.read_text(encoding="utf-8"))]
+    inside = [target for target in targets if "://" not in target]
+    assert [target for target in inside if not (page.parent / target).exists()] == []
