@@ -1,22 +1,20 @@
 """``cascade audit``: whether a served cascade still keeps what it was calibrated to."""
 
-import json
 import os
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cascade.cli.console import JsonOption, print_result
 from cascade.errors import CheckFailed, InputError
 
+if TYPE_CHECKING:
+    from cascade.serving.site import Site
+
 __all__ = ["audit"]
 
-TIMEOUT_S = 10.0
 # The kernel chooses the gateway that gets a connection, so some are met several times before all have been.
 TRIES_A_GATEWAY = 8
 
@@ -29,22 +27,20 @@ def audit(
 ) -> None:
     """Ask a served cascade's gateways for their audits; exit code 5 if one has raised the alarm."""
     from cascade.serving.audit_summary import summarize_audits
+    from cascade.serving.site import Site
 
     if not url.startswith(("http://", "https://")):
         raise InputError(f"{url!r} is not an address; it looks like http://127.0.0.1:8000")
-    headers = {}
-    if key_env is not None:
-        if not os.environ.get(key_env):
-            raise InputError(f"the environment variable {key_env} is empty; it must hold the key")
-        headers["Authorization"] = f"Bearer {os.environ[key_env].strip()}"
-    context = None if tls_ca is None else ssl.create_default_context(cafile=str(tls_ca))
-    request = urllib.request.Request(f"{url.rstrip('/')}/audit", headers=headers)
-    first = _ask(request, context)
+    key = None if key_env is None else os.environ.get(key_env, "").strip()
+    if key == "":
+        raise InputError(f"the environment variable {key_env} is empty; it must hold the key")
+    site = Site(url, key, tls_ca)
+    first = _ask(site)
     reports = {first["gateway"]: first}
     for _ in range(TRIES_A_GATEWAY * (int(first["gateways"]) - 1)):
         if len(reports) == first["gateways"]:
             break
-        report = _ask(request, context)
+        report = _ask(site)
         reports[report["gateway"]] = report
     found = summarize_audits(list(reports.values()))
     print_result(found if as_json else _readable(found), as_json)
@@ -54,19 +50,13 @@ def audit(
         )
 
 
-def _ask(request: urllib.request.Request, context: ssl.SSLContext | None) -> dict[str, Any]:
+def _ask(site: "Site") -> dict[str, Any]:
     """One report, over a connection of its own."""
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=context) as response:
-            report = json.loads(response.read())
-        if not isinstance(report, dict) or not {"gateway", "gateways", "policies"} <= report.keys():
-            raise ValueError("the answer is not an audit")
-    except urllib.error.HTTPError as error:
-        raise InputError(
-            f"{request.full_url} answered {error.code}: {error.read(500).decode(errors='replace')}"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{request.full_url} gives no audit: {error}") from error
+    status, report = site.get("/audit")
+    if status not in (0, 200):
+        raise InputError(f"{site.url}/audit answered {status}: {report}")
+    if not isinstance(report, dict) or not {"gateway", "gateways", "policies"} <= report.keys():
+        raise InputError(f"{site.url}/audit gives no audit: {report if status == 0 else 'the answer is not one'}")
     return report
 
 

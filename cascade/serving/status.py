@@ -1,19 +1,14 @@
 """What a served cascade says of itself, and what Ray Serve says of its deployments."""
 
-import json
-import ssl
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CascadeStatus", "DeploymentStatus", "deployments_status", "served_status"]
+from cascade.serving.site import LONGEST_MESSAGE, Site
 
-TIMEOUT_S = 10.0
-LONGEST_MESSAGE = 300
+__all__ = ["CascadeStatus", "DeploymentStatus", "deployments_status", "served_status"]
 
 
 @dataclass(frozen=True)
@@ -74,44 +69,6 @@ class CascadeStatus:
         return asdict(self)
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A key is for the address that was given, not for where that one points."""
-
-    def redirect_request(self, *_: Any) -> None:
-        """Never."""
-
-
-class _Site:
-    """Answers of a server.
-
-    Args:
-        url: that paths are appended to.
-        key: sent as a bearer; ``None`` for none.
-        authority: PEM file of the authority of its certificate; ``None`` for those that the machine knows.
-    """
-
-    def __init__(self, url: str, key: str | None, authority: Path | None) -> None:
-        self.url = url.rstrip("/")
-        self._headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        tls = ssl.create_default_context(cafile=authority)
-        # Not through a proxy: it is asked what is there, not what a proxy says.
-        self._opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), _NoRedirect(), urllib.request.HTTPSHandler(context=tls)
-        )
-
-    def get(self, path: str) -> tuple[int, Any]:
-        """Status and content; 0 and a sentence where there is no answer."""
-        request = urllib.request.Request(self.url + path, headers=self._headers)
-        try:
-            with self._opener.open(request, timeout=TIMEOUT_S) as response:
-                return response.status, _content(response.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, _content(error.read())
-        except (OSError, ValueError) as error:  # refused, late, no TLS, no HTTP
-            return 0, str(getattr(error, "reason", error))
-
-
 def served_status(url: str, key: str | None = None, authority: Path | None = None) -> CascadeStatus:
     """Asks a gateway; where several share the address, the one that answers.
 
@@ -120,7 +77,7 @@ def served_status(url: str, key: str | None = None, authority: Path | None = Non
         key: a key of the cascade, if it has keys.
         authority: PEM file of the authority of its certificate, if the machine does not know it.
     """
-    site = _Site(url, key, authority)
+    site = Site(url, key, authority)
     status = CascadeStatus(site.url)
     code, content = site.get("/health")
     if code != 200 or not isinstance(content, dict) or "name" not in content:
@@ -145,7 +102,7 @@ def deployments_status(status: CascadeStatus, ray_url: str, name: str | None, to
         name: of the application; ``None`` takes the only one there is.
         token: of a cluster that asks for one.
     """
-    code, content = _Site(ray_url, token, None).get("/api/serve/applications/")
+    code, content = Site(ray_url, token, None).get("/api/serve/applications/")
     applications = content.get("applications") if isinstance(content, dict) else None
     if code != 200 or not isinstance(applications, dict):
         reason = content if code == 0 else f"answered with {code}"
@@ -169,7 +126,7 @@ def deployments_status(status: CascadeStatus, ray_url: str, name: str | None, to
             status.problems.append(f"Ray Serve calls the deployment {deployment_name} {deployment.status}{message}")
 
 
-def _learn(status: CascadeStatus, site: _Site) -> None:
+def _learn(status: CascadeStatus, site: Site) -> None:
     """What needs a key, where there are keys."""
     code, policy = site.get("/policy")
     if code in (401, 403):
@@ -192,13 +149,6 @@ def _deployment(name: str, told: Mapping[str, Any]) -> DeploymentStatus:
     replicas = Counter(str(replica.get("state")) for replica in told.get("replicas", ()))
     wanted = told.get("target_num_replicas")
     return DeploymentStatus(name, str(told.get("status")), dict(replicas), wanted, str(told.get("message") or ""))
-
-
-def _content(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return body[:LONGEST_MESSAGE].decode("utf-8", "replace")
 
 
 def _short(message: object) -> str:
