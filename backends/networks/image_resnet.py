@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cascade.backends.networks.resnet import BasicBlock
+from cascade.backends.networks.resnet import BasicBlock, new_shortcut
 
 __all__ = ["BottleneckBlock", "ImageResNet"]
 
@@ -44,11 +44,7 @@ class BottleneckBlock(nn.Module):
             nn.Conv2d(width, out_channels, 1, bias=False),
             nn.BatchNorm2d(out_channels),
         )
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != out_channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
-            )
+        self.shortcut = new_shortcut(in_channels, out_channels, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Computes the layers."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["BasicBlock", "CifarResNet"]
+__all__ = ["BasicBlock", "CifarResNet", "new_shortcut"]
 
 
 class BasicBlock(nn.Module):
@@ -29,15 +29,18 @@ class BasicBlock(nn.Module):
             nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(out_channels),
         )
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != out_channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
-            )
+        self.shortcut = new_shortcut(in_channels, out_channels, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Computes the layers."""
         return functional.relu(self.residual(x) + self.shortcut(x), inplace=True)
+
+
+def new_shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    """What a block adds its residual to: its input, through a 1x1 convolution where the shape changes."""
+    if stride == 1 and in_channels == out_channels:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
 
 
 class CifarResNet(nn.Module):
