@@ -35,6 +35,8 @@ class Policy:
         certificate: why the policy may be trusted: target, guarantee, sample size, digest of the data.
         skip_below: (K - 1,) float in [0, 1], lower thresholds; rows below that a stage does not answer skip the stages
             between it and the last one. Zeros, by which no row skips, if none are given.
+        abstain_below: in [0, 1], or ``NEVER``; a row whose calibrated confidence at the last stage is below it is not
+            answered. At 0, the default, every row is.
     """
 
     stages: tuple[str, ...]
@@ -44,6 +46,7 @@ class Policy:
     cost_unit: str = "ms"
     certificate: Mapping[str, Any] = field(default_factory=dict)
     skip_below: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    abstain_below: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "thresholds", np.asarray(self.thresholds, dtype=np.float64))
@@ -66,7 +69,8 @@ class Policy:
             f"{name} {'never' if threshold > 1 else f'>= {threshold:.4g}'}{f' (skip < {low:.4g})' if low else ''}"
             for name, threshold, low in zip(self.stages, self.thresholds, self.skip_below, strict=False)
         )
-        return f"Policy({self.version}: {', '.join(filter(None, [pairs, self.stages[-1]]))})"
+        last = f"{self.stages[-1]} (abstain < {self.abstain_below:.4g})" if self.abstains else self.stages[-1]
+        return f"Policy({self.version}: {', '.join(filter(None, [pairs, last]))})"
 
     @classmethod
     def from_thresholds(cls, stages: tuple[str, ...], thresholds: np.ndarray) -> "Policy":
@@ -94,8 +98,13 @@ class Policy:
         """Whether rows may skip stages."""
         return bool(self.skip_below.any())
 
+    @property
+    def abstains(self) -> bool:
+        """Whether rows may end without an answer."""
+        return self.abstain_below > 0
+
     def threshold(self, stage: int) -> float | None:
-        """Threshold of a stage (from 0); ``None`` for the last one, which answers everything."""
+        """Threshold of a stage (from 0); ``None`` for the last one, behind which there is no other."""
         return float(self.thresholds[stage]) if stage < len(self.thresholds) else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,6 +121,8 @@ class Policy:
             }
             for k, (name, router) in enumerate(zip(self.stages, self.routers, strict=True))
         ]
+        if self.abstains:
+            stages[-1]["abstain_below"] = self.abstain_below
         return {
             "schema_version": SCHEMA_VERSION,
             "stages": stages,
@@ -186,6 +197,11 @@ class Policy:
         ]
         if isinstance(values["stages"][-1], Mapping) and "skip_below" in values["stages"][-1]:
             problems.append("the last stage cannot have 'skip_below': there is nowhere to skip to")
+        *earlier, last = values["stages"]
+        if any(isinstance(entry, Mapping) and "abstain_below" in entry for entry in earlier):
+            problems.append("only the last stage can have 'abstain_below': the others hand on what they are unsure of")
+        abstains = isinstance(last, Mapping) and "abstain_below" in last
+        abstain_below = _number(len(earlier), last, "abstain_below", NEVER, problems) if abstains else 0.0
         largest = sys.float_info.max
         cost = [_number(index, entry, "cost", largest, problems) for index, entry in enumerate(values["stages"])]
         certificate, cost_unit = values.get("certificate", {}), values.get("cost_unit", "ms")
@@ -207,6 +223,7 @@ class Policy:
             cost_unit,
             certificate,
             np.array(skip_below),
+            abstain_below,
         )
 
 
@@ -225,6 +242,13 @@ def _problem(policy: Policy) -> str | None:
     low = policy.skip_below
     if low.shape != (stages - 1,) or not np.all((low >= 0) & (low <= 1)):
         return f"a policy of {stages} stages needs {stages - 1} values of skip_below in [0, 1]; got {low.tolist()}"
+    if not 0 <= policy.abstain_below <= NEVER:
+        return f"abstain_below must be in [0, 1] (or {NEVER!r} for all rows); got {policy.abstain_below!r}"
+    if policy.skips and policy.abstains and policy.routers[-1].head is not None:
+        # A stage that a row skips has said nothing of it, which a replay of a table, where all have, would not show.
+        return (
+            "rows cannot skip stages and be abstained on by a head of the last stage; leave skip_below or the head out"
+        )
     for name, router, k in zip(policy.stages, policy.routers, range(stages), strict=True):
         if router.head is not None and not router.head.fits(k):
             return f"the head of stage {name!r} is made for another place; {k} stages come before it"

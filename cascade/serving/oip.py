@@ -47,6 +47,7 @@ OUTPUTS = {
     "confidence": "FP64",
     "cost": "FP64",
     "degraded": "BOOL",
+    "abstained": "BOOL",
     "label": TEXT,
 }
 """Datatype of every column that may be asked for."""
@@ -292,10 +293,10 @@ def output_tensors(inference: Inference, columns: dict[str, Any]) -> list[Tensor
 
 
 def response_parameters(columns: dict[str, Any]) -> dict[str, Any]:
-    """The version of the policy; for one row also its stage and confidence, which spares looking into tensors."""
+    """The version of the policy; for one row also what spares looking into tensors."""
     parameters = {"policy_version": columns["policy_version"]}
     if len(columns["answer"]) == 1:
-        parameters |= {"stage": columns["stage"][0], "confidence": columns["confidence"][0]}
+        parameters |= {name: columns[name][0] for name in ("stage", "confidence", "abstained")}
     return parameters
 
 
