@@ -80,8 +80,8 @@ def calibrate(
         target_agreement: least share of answers equal to the last stage's, in [0, 1]; needs no labels.
         max_cost: most mean cost of a row, in the table's unit. Alone: the most accurate policy is returned (the one
             that agrees most with the last stage, where there are no labels).
-        max_abstain: most rows, as a share in [0, 1), that the last stage may leave to a person; accuracy is then that of
-            the answered rows. By default, and at 0, every row is answered.
+        max_abstain: most rows, as a share in [0, 1), that the last stage may leave to a person; accuracy is then that
+            of the answered rows. By default, and at 0, every row is answered.
         delta: risk that a certified policy breaks a promise, in (0, 1).
         guarantee: "certified", or "none" for the empirical optimum.
         seed: of the split of the rows into those that search and those that test a certified policy.
@@ -90,8 +90,8 @@ def calibrate(
         skip: also look for lower thresholds, so that rows which are hopeless for the middle stages skip them.
 
     Raises:
-        ValueError: no target or too many, or an argument out of its range; or ``max_abstain`` with a target that it does
-            not go with, or with ``skip``.
+        ValueError: no target or too many, or an argument out of its range; or ``max_abstain`` with a target that it
+            does not go with, or with ``skip``.
         ScoreTableError: the target needs labels that the table lacks, or a calibrator its scores.
         InfeasibleTarget: the target cannot be reached, or not be certified; names the nearest that can be, and about
             how many more rows it would take.

@@ -101,8 +101,8 @@ class RoutingProblem:
     def abstaining(self, confidence: np.ndarray) -> "RoutingProblem":
         """The problem where rows that the last stage is unsure of end without an answer.
 
-        Abstaining is one more column behind the last stage, at no further cost and without a gain, and ``abstain_below``
-        one more threshold: the same search and the same tests, on K + 1 columns.
+        Abstaining is one more column behind the last stage, at no further cost and without a gain, and
+        ``abstain_below`` one more threshold: the same search and the same tests, on K + 1 columns.
 
         Args:
             confidence: (n,) calibrated confidence of the last stage.

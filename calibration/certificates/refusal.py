@@ -55,8 +55,8 @@ def refuse_abstaining(goal: Goal, problem: RoutingProblem, cost_unit: str) -> In
     stage = answering_stage(problem.confidence, np.zeros(problem.confidence.shape[1]) if best is None else best)
     nearest = float(goal.promise(problem, 0.5).outcome(problem, stage).mean())
     return InfeasibleTarget(
-        f"no policy reaches accuracy {goal.value:.6g} on the rows that it answers, of these {len(problem)}, and abstains "
-        f"on at most {limits.most_abstained:g} of them; the nearest reachable is {nearest:.6g}",
+        f"no policy reaches accuracy {goal.value:.6g} on the rows that it answers of these {len(problem)}, and "
+        f"abstains on at most {limits.most_abstained:g} of them; the nearest reachable is {nearest:.6g}",
         nearest,
     )
 
@@ -127,8 +127,8 @@ def _nearest_abstaining(goal: Goal, failed: Goal, certifier: Certifier, delta: f
     else:
         values = np.geomspace(max(failed.value, LEAST_RISK), failed.easiest(certifier.test), EASIER)
     for value in map(float, values[1:]):
-        changed = {"most_abstained": value} if failed.name == "max_abstain" else {"value": value}
-        if certifier.certify(replace(goal, **changed), delta):
+        easier = replace(goal, most_abstained=value) if failed.name == "max_abstain" else replace(goal, value=value)
+        if certifier.certify(easier, delta):
             return value
     return float(values[-1])
 

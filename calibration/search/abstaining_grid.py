@@ -22,8 +22,8 @@ class Limits:
 
     Attributes:
         most_abstained: share of the rows, in [0, 1].
-        least_accuracy: of the answered rows, in [0, 1]; the cheapest point is the best then. ``None``: the most accurate
-            one within the budget is.
+        least_accuracy: of the answered rows, in [0, 1]; the cheapest point is the best then. ``None``: the most
+            accurate one within the budget is.
         most_cost: mean cost of a row.
         accuracy_margin: by how much P(answered) (accuracy - ``least_accuracy``) has to be above 0.
     """
@@ -67,7 +67,9 @@ class AbstainingGrid:
     def accuracy(self) -> np.ndarray:
         """(m,) share of right answers among the answered rows; 0 where none is."""
         answered = 1 - self.abstained
-        return np.divide(self.right, answered, out=np.zeros_like(answered), where=answered > ROUNDING)
+        return np.divide(  # type: ignore[no-any-return]
+            self.right, answered, out=np.zeros_like(answered), where=answered > ROUNDING
+        )
 
     def best(self, limits: Limits) -> int | None:
         """Flat index of the best point within limits; of equally good ones that which abstains least."""

@@ -12,6 +12,12 @@ LEVEL = 0.1
 COST = np.array([1.0, 6.0, 30.0])
 
 
+@pytest.fixture(autouse=True)
+def small_grids(monkeypatch):
+    """Nothing here is about the last per cent of cost."""
+    monkeypatch.setattr("cascade.calibration.certificates.abstaining_sequence.LARGEST_GRID", 10_000)
+
+
 def most_errors(risk, samples):
     """Errors that a valid procedure stays below, but for three standard errors."""
     return risk * samples + 3 * np.sqrt(risk * (1 - risk) * samples)
@@ -43,7 +49,6 @@ BROKEN = {
     ],
 )
 def test_a_promise_is_broken_with_probability_delta_at_most(targets, monkeypatch):
-    monkeypatch.setattr("cascade.calibration.certificates.abstaining_sequence.LARGEST_GRID", 20_000)
     monkeypatch.setattr("cascade.calibration.certificates.refusal.EASIER", 2)
     rng = np.random.default_rng(1)
     population = draw(rng, 60_000)
@@ -104,7 +109,7 @@ def test_the_certificate_has_a_test_of_every_target():
 
 
 def test_abstaining_reaches_what_the_last_stage_alone_cannot():
-    table = draw(np.random.default_rng(4), 3000)
+    table = draw(np.random.default_rng(4), 6000)
     target = float(table.correct[:, -1].mean())
     with pytest.raises(InfeasibleTarget):
         calibrate(table, target_accuracy=target)
