@@ -70,6 +70,8 @@ class Answers:
         if not policy.abstains:
             return self
         last = self.stage == len(policy.stages) - 1
+        if not last.any():  # most requests of a row
+            return self
         unsure = last & abstained(self.confidence, policy.abstain_below)
         return replace(self, abstained=unsure) if unsure.any() else self
 

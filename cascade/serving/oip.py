@@ -17,6 +17,7 @@ from cascade.config import CascadeConfig, RowsConfig
 from cascade.errors import RowsError
 from cascade.rows import check_rows
 from cascade.serving.errors import BodyTooLarge, UnknownModel
+from cascade.serving.request_id import note_request_id
 from cascade.serving.service import Service
 
 __all__ = [
@@ -171,6 +172,7 @@ async def answer(
         UnknownModel: another policy came into force before the rows were taken.
     """
     limits = [limit for limit in (inference.timeout_s, remaining_s) if limit is not None]
+    note_request_id(inference.id)
     columns = await service.answer_rows(inference.rows, timeout_s=min(limits, default=None))
     _check_version(version, columns["policy_version"])
     return columns

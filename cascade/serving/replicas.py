@@ -1,5 +1,6 @@
 """What runs in the replicas: a gateway with the first segment, and the later segments."""
 
+import asyncio
 import functools
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from cascade.serving.hop import Hop
 from cascade.serving.http import HttpApp
 from cascade.serving.listener import Listener
 from cascade.serving.proxied import proxied_response
+from cascade.serving.review import Review
 from cascade.serving.wire import answer_columns
 
 __all__ = ["Gateway", "SegmentReplica", "segment_name"]
@@ -123,6 +125,7 @@ class Gateway:
         self._stages = [stage.name for stage in config.stages]
         self._policy = check_policy(Policy.from_json(policy_json), self._stages)
         self._batcher = _new_batcher(config, folder, 0, following)
+        self._review = None if config.serving.review is None else Review(config.serving.review, config.classes)
         guard = Guard.from_config(config.serving)
         self._app = HttpApp(self, guard)
         self._listeners: list[Listener | GrpcListener] = []
@@ -145,7 +148,8 @@ class Gateway:
             timeout_s: seconds until the deadline; at most, and by default, ``serving.request_timeout_s``.
 
         Returns:
-            Columns "answer", "stage", "confidence", "cost", "degraded" (and "label"), and "policy_version".
+            Columns "answer", "stage", "confidence", "cost", "degraded", "abstained" (and "label"), and
+            "policy_version".
 
         Raises:
             RowsError: the rows are not what the configuration says.
@@ -162,7 +166,12 @@ class Gateway:
         answers = await self._batcher.answer(
             rows, policy, timeout_s=most if timeout_s is None else min(timeout_s, most)
         )
-        return answer_columns(answers, self._stages, self.config.classes) | {"policy_version": policy.version}
+        if policy.abstains:
+            answers = answers.with_abstentions(policy)
+        columns = answer_columns(answers, self._stages, self.config.classes) | {"policy_version": policy.version}
+        if self._review is not None and answers.abstained is not None:
+            self._review.add(rows, answers, policy.version)
+        return columns
 
     def describe_policy(self) -> dict[str, Any]:
         """The policy in force, with its version."""
@@ -177,3 +186,6 @@ class Gateway:
     async def __del__(self) -> None:
         for listener in getattr(self, "_listeners", ()):
             await listener.stop()
+        review = getattr(self, "_review", None)
+        if review is not None:
+            await asyncio.get_running_loop().run_in_executor(None, review.close)
