@@ -69,10 +69,10 @@ class Answers:
         """
         if not policy.abstains:
             return self
-        last = self.stage == len(policy.stages) - 1
-        if not last.any():  # most requests of a row
+        last = len(policy.stages) - 1
+        if last not in self.stage.tolist():  # most requests of one row, for which a list is far quicker than an array
             return self
-        unsure = last & abstained(self.confidence, policy.abstain_below)
+        unsure = (self.stage == last) & abstained(self.confidence, policy.abstain_below)
         return replace(self, abstained=unsure) if unsure.any() else self
 
     def put(self, rows: np.ndarray, later: "Answers") -> None:
