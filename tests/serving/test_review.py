@@ -276,7 +276,7 @@ def test_a_dead_webhook_is_left_quickly_at_the_end():
 
 
 def test_what_is_not_http_is_a_failure_to_be_tried_again():
-    with webhook(lambda _: None) as (url, _), pytest.raises(OSError, match="not HTTP|reset"):
+    with webhook(lambda _: None) as (url, _), pytest.raises(OSError, match=r"not HTTP|reset"):
         ReviewWebhook(url, 5.0).write([{}])
 
 
@@ -349,7 +349,7 @@ def test_a_variable_that_is_not_set_is_a_configuration_error(monkeypatch):
 
 
 def test_https_is_checked_against_the_usual_authorities(monkeypatch):
-    with webhook(lambda _: 200) as (url, posts), pytest.raises(OSError, match="SSL|ssl|record"):
+    with webhook(lambda _: 200) as (url, posts), pytest.raises(OSError, match=r"SSL|ssl|record"):
         ReviewWebhook(url.replace("http:", "https:"), 5.0).write([{}])
     assert not posts
 
