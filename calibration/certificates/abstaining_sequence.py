@@ -3,8 +3,8 @@
 As without abstaining it goes from what keeps the main target most surely to what does so least, and at each step takes
 the cheapest thresholds, or with a budget alone the most accurate ones. But what makes the accuracy of the answered rows
 surer makes the abstained share less sure. So that share stays clearly below its limit from the start, and may come
-closer to it with every step. Measured against a sequence along one caution for all promises: certified as often, and up
-to 15 % cheaper.
+closer to it with every step. Against a sequence along one caution for all promises, on 4,000 rows: certified about as
+often, and 3 to 8 % cheaper.
 """
 
 from dataclasses import replace

@@ -160,7 +160,8 @@ class Keeping(ConstantService):
     async def answer_rows(self, rows, timeout_s=None):
         self.rows = rows
         return {"answer": [0] * len(rows), "stage": ["small"] * len(rows), "confidence": [1.0] * len(rows),
-                "cost": [1.0] * len(rows), "abstained": [False] * len(rows), "policy_version": POLICY.version}  # fmt: skip
+                "cost": [1.0] * len(rows), "abstained": [False] * len(rows),
+                "policy_version": POLICY.version}  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
