@@ -33,6 +33,7 @@ from cascade.serving.policy_trial import try_out
 from cascade.serving.proxied import proxied_response
 from cascade.serving.ray_store import RayStore
 from cascade.serving.readiness import Readiness
+from cascade.serving.review import Review
 from cascade.serving.telemetry import Telemetry
 from cascade.serving.tracing import current_traceparent
 from cascade.serving.wire import answer_columns
@@ -201,6 +202,7 @@ class Gateway:
         ask_last: AskLast = self._batcher.answer if hop is None else hop.ask
         self._auditor.start(ask_last, lambda: self._batcher.is_idle)
         self._readiness = Readiness(None if hop is None else hop.probe)
+        self._review = None if config.serving.review is None else Review(config.serving.review, config.classes)
         self._limit = StageLimit(self._stages, config.serving.least_max_stage)
         store = RayStore(config.name, run)
         store.drop_other_runs()
@@ -241,7 +243,8 @@ class Gateway:
                 that it is not sure of have its answer, and are marked as degraded.
 
         Returns:
-            Columns "answer", "stage", "confidence", "cost", "degraded" (and "label"), and "policy_version".
+            Columns "answer", "stage", "confidence", "cost", "degraded", "abstained" (and "label"), and
+            "policy_version".
 
         Raises:
             RowsError: the rows are not what the configuration says, or there is no such stage.
@@ -267,6 +270,10 @@ class Gateway:
         if max_stage is not None:
             answering = self._limited(rows, policy, timeout_s, self._limit.place(max_stage))
         answers = await self._telemetry.answered(answering, len(rows), policy)
+        if policy.abstains:
+            answers = answers.with_abstentions(policy)
+            if self._review is not None and answers.abstained is not None:
+                self._review.add(rows, answers, policy.version)
         return answer_columns(answers, self._stages, self.config.classes) | {"policy_version": policy.version}
 
     async def _audited(self, rows: np.ndarray, policy: Policy, timeout_s: float) -> Answers:
@@ -335,3 +342,6 @@ class Gateway:
             await self.policies.close()
         if hasattr(self, "_telemetry"):
             await self._telemetry.stop()
+        review = getattr(self, "_review", None)
+        if review is not None:
+            await asyncio.get_running_loop().run_in_executor(None, review.close)
