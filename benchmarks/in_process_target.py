@@ -48,7 +48,7 @@ class InProcessTarget(_Threaded):
 
     def _predict(self, rows: np.ndarray) -> Reply:
         answers = self.cascade.predict(rows)
-        return Reply(answers.answer, answers.stage, answers.cost, self._version)
+        return Reply(answers.answer, answers.stage, answers.cost, self._version, answers.abstained)
 
 
 class LastStageTarget(_Threaded):

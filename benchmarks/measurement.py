@@ -29,7 +29,8 @@ class Measurement:
         requests_per_s: ``requests / seconds``.
         latency_ms: "p50", "p95", "p99", "mean" and "max" of the time from sending to the answer, of answered requests.
         stage_share: by stage name, share of the rows that it answered, in [0, 1].
-        accuracy: share of right answers in [0, 1]; ``None`` without labels.
+        accuracy: share of right answers among the answered rows, in [0, 1]; ``None`` without labels.
+        abstained: share of the rows without an answer, in [0, 1].
         mean_cost: of a row, in the unit of the policy.
         errors: requests that failed, by status.
         policy_versions: all that were seen in answers.
@@ -44,6 +45,7 @@ class Measurement:
     latency_ms: dict[str, float]
     stage_share: dict[str, float]
     accuracy: float | None
+    abstained: float
     mean_cost: float
     errors: dict[str, int]
     policy_versions: tuple[str, ...]
@@ -68,6 +70,7 @@ class Tally:
         self._rows = 0
         self._right = 0
         self._labelled = 0
+        self._abstained = 0
         self._cost = 0.0
         self._stage = np.zeros(len(self.stages), dtype=np.int64)
         self._versions: set[str] = set()
@@ -79,9 +82,12 @@ class Tally:
         self._stage += np.bincount(reply.stage, minlength=len(self.stages))
         self._cost += float(reply.cost.sum())
         self._versions.add(reply.policy_version)
+        abstained = 0 if reply.abstained is None else int(np.count_nonzero(reply.abstained))
+        self._abstained += abstained
         if batch.label is not None:
-            self._right += int(np.count_nonzero(reply.answer == batch.label))
-            self._labelled += len(batch)
+            right = reply.answer == batch.label
+            self._right += int(np.count_nonzero(right if reply.abstained is None else right & ~reply.abstained))
+            self._labelled += len(batch) - abstained
 
     def fail(self, status: str, message: str) -> None:
         """Counts a failed request; of each status the first message is kept."""
@@ -112,6 +118,7 @@ class Tally:
             | {"mean": float(latency_ms.mean()), "max": float(latency_ms.max())},
             stage_share={name: float(count) / self._rows for name, count in zip(self.stages, self._stage)},
             accuracy=self._right / self._labelled if self._labelled else None,
+            abstained=self._abstained / self._rows,
             mean_cost=self._cost / self._rows,
             errors=dict(self.errors),
             policy_versions=tuple(sorted(self._versions)),

@@ -20,19 +20,21 @@ class Reply:
         stage: (n,) int64, index of the stage that answered.
         cost: (n,) float64, in the unit of the policy.
         policy_version: of the policy that routed the rows.
+        abstained: (n,) bool, the rows without an answer; ``None`` if there are none.
     """
 
     answer: np.ndarray
     stage: np.ndarray
     cost: np.ndarray
     policy_version: str
+    abstained: np.ndarray | None = None
 
     @classmethod
     def from_columns(cls, columns: Any, stages: Sequence[str], rows: int) -> "Reply":
         """Reads the columns that a served cascade answers with.
 
         Args:
-            columns: "answer", "stage" (names), "cost" and "policy_version".
+            columns: "answer", "stage" (names), "cost" and "policy_version"; "abstained", if rows may be.
             stages: names of the config's stages, in order.
             rows: number of rows that were sent.
 
@@ -45,7 +47,8 @@ class Reply:
         missing = [name for name in ("answer", "stage", "cost", "policy_version") if name not in columns]
         if missing:
             raise TargetError(f"the target's answer lacks the columns {', '.join(missing)}; is it 'cascade serve'?")
-        for name in ("answer", "stage", "cost"):
+        abstains = "abstained" in columns
+        for name in ("answer", "stage", "cost", *(["abstained"] if abstains else [])):
             if not isinstance(columns[name], list):
                 raise TargetError(f"the target's {name} must be a list; got {type(columns[name]).__name__}")
             if len(columns[name]) != rows:
@@ -61,7 +64,8 @@ class Reply:
             ) from error
         answer = _numbers("answer", columns["answer"], "i").astype(np.int64, copy=False)
         cost = _numbers("cost", columns["cost"], "if").astype(np.float64, copy=False)
-        return cls(answer, stage, cost, str(columns["policy_version"]))
+        abstained = _numbers("abstained", columns["abstained"], "b") if abstains and any(columns["abstained"]) else None
+        return cls(answer, stage, cost, str(columns["policy_version"]), abstained)
 
 
 def _numbers(name: str, column: list[Any], kinds: str) -> np.ndarray:

@@ -45,8 +45,8 @@ def calibrate_gears(
         raise ValueError("give the target of at least one gear")
     gears = []
     for target in targets:
-        if set(target) - set(TARGETS):
-            raise ValueError(f"a target must be one of {', '.join(TARGETS)}; got {', '.join(target)}")
+        if set(target) - {*TARGETS, "max_abstain"}:
+            raise ValueError(f"a target must be one of {', '.join(TARGETS)}, max_abstain; got {', '.join(target)}")
         gears.append(
             calibrate(
                 table,
@@ -54,6 +54,7 @@ def calibrate_gears(
                 max_accuracy_drop=target.get("max_accuracy_drop"),
                 target_agreement=target.get("target_agreement"),
                 max_cost=target.get("max_cost"),
+                max_abstain=target.get("max_abstain"),
                 delta=delta / len(targets),
                 guarantee=guarantee,
                 seed=seed,

@@ -10,7 +10,7 @@ from cascade.calibration.policy import Policy
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.calibration.score_table import ScoreTable
 from cascade.errors import PolicyError
-from cascade.routers import asked_stages
+from cascade.routers import abstained, asked_stages
 
 __all__ = ["Evaluation", "evaluate", "proportion_interval"]
 
@@ -23,9 +23,12 @@ class Evaluation:
 
     Attributes:
         rows: n.
-        accuracy: share of right answers, in [0, 1]; ``None`` without labels.
+        accuracy: share of right answers among the rows that are answered, in [0, 1]; ``None`` without labels, or if the
+            policy abstains on all of them.
         accuracy_interval: exact binomial interval (Clopper and Pearson).
-        agreement: share of answers equal to the last stage's, in [0, 1].
+        abstained: share of the rows that are not answered, in [0, 1].
+        abstained_interval: exact binomial interval.
+        agreement: share of answers equal to the last stage's, in [0, 1]; the guess on a row that is not answered is.
         agreement_interval: exact binomial interval.
         mean_cost: mean cost of a row.
         mean_cost_interval: normal approximation, mean +- z s / sqrt(n).
@@ -33,7 +36,7 @@ class Evaluation:
         last_stage_accuracy: accuracy of the last stage alone; ``None`` without labels.
         cost_unit: unit of the costs.
         stage: K names.
-        stage_share: (K,) share of the rows that each stage answered.
+        stage_share: (K,) share of the rows that each stage answered; at the last one, or looked at and abstained.
         stage_share_interval: (K, 2) exact binomial intervals.
         level: of the intervals, such as 0.95.
     """
@@ -41,6 +44,8 @@ class Evaluation:
     rows: int
     accuracy: float | None
     accuracy_interval: Interval | None
+    abstained: float
+    abstained_interval: Interval
     agreement: float
     agreement_interval: Interval
     mean_cost: float
@@ -72,17 +77,24 @@ def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95) -> Evaluati
     if tuple(map(str, table.stage)) != policy.stages:
         raise PolicyError(f"the policy is for stages {list(policy.stages)}, the score table has {table.stage.tolist()}")
     n = len(table)
-    asked = asked_stages(calibrated_confidence(table, policy.routers), policy.thresholds, policy.skip_below)
+    confidence = calibrated_confidence(table, policy.routers)
+    asked = asked_stages(confidence, policy.thresholds, policy.skip_below)
     stage = table.stages - 1 - asked[:, ::-1].argmax(axis=1)
+    answered = ~(asked[:, -1] & abstained(confidence[:, -1], policy.abstain_below))
+    answers = int(np.count_nonzero(answered))
     cost = np.where(asked, table.cost, 0.0).sum(axis=1)
     agreed = int(np.take_along_axis(table.agrees, stage[:, None], axis=1).sum())
     counts = np.bincount(stage, minlength=table.stages)
-    right = None if table.label is None else int(np.take_along_axis(table.correct, stage[:, None], axis=1).sum())
+    right = None
+    if table.label is not None and answers:
+        right = int(np.take_along_axis(table.correct, stage[:, None], axis=1)[answered].sum())
     last_cost = np.broadcast_to(table.cost, table.prediction.shape)[:, -1]
     return Evaluation(
         rows=n,
-        accuracy=None if right is None else right / n,
-        accuracy_interval=None if right is None else proportion_interval(right, n, level),
+        accuracy=None if right is None else right / answers,
+        accuracy_interval=None if right is None else proportion_interval(right, answers, level),
+        abstained=(n - answers) / n,
+        abstained_interval=proportion_interval(n - answers, n, level),
         agreement=agreed / n,
         agreement_interval=proportion_interval(agreed, n, level),
         mean_cost=float(cost.mean()),

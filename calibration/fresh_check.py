@@ -117,7 +117,7 @@ def check_fresh(table: ScoreTable, policy: Policy, delta: float | None = None) -
         raise PolicyError(f"delta must be in (0, 1); got {delta!r}")
     table = _at_the_policys_cost(table, policy)
     evaluation = evaluate(table, policy)
-    goals, untested = _goals(policy, table)
+    goals, untested = _goals(policy, table, evaluation)
     known = _calibration_answers(policy)
     if known is None:
         untested.append("forward rates: the certificate does not tell those at calibration")
@@ -138,7 +138,7 @@ def _at_the_policys_cost(table: ScoreTable, policy: Policy) -> ScoreTable:
     return replace(table, cost=cost, cost_unit=policy.cost_unit)
 
 
-def _goals(policy: Policy, table: ScoreTable) -> tuple[list[Goal], list[str]]:
+def _goals(policy: Policy, table: ScoreTable, evaluation: Evaluation) -> tuple[list[Goal], list[str]]:
     """The promises that can be tested, and why others cannot."""
     certificate = policy.certificate
     if certificate.get("guarantee") != "certified":
@@ -151,11 +151,12 @@ def _goals(policy: Policy, table: ScoreTable) -> tuple[list[Goal], list[str]]:
     except ValueError as error:
         raise PolicyError(f"the certificate's target cannot be read: {error}") from error
     needs_labels = [goal for goal in goals if goal.name in ("target_accuracy", "max_accuracy_drop")]
-    if table.label is not None:
+    if evaluation.accuracy is not None:
         return goals, []
+    why = "the rows have no labels" if table.label is None else "the policy abstains on all of the rows"
     return (
         [goal for goal in goals if goal not in needs_labels],
-        [f"{goal.name}: the rows have no labels" for goal in needs_labels],
+        [f"{goal.name}: {why}" for goal in needs_labels],
     )
 
 
@@ -184,11 +185,13 @@ def _calibration_answers(policy: Policy) -> np.ndarray | None:
 
 
 def _promise_finding(goal: Goal, table: ScoreTable, policy: Policy, level: float, delta: float) -> Finding:
-    problem = RoutingProblem.from_table(table, policy.routers, goal.gains_agreement(table)).skipping(policy.skip_below)
+    agreement = goal.gains_agreement(table)
+    problem = RoutingProblem.from_table(table, policy.routers, agreement, policy.abstains).skipping(policy.skip_below)
+    thresholds = np.append(policy.thresholds, policy.abstain_below) if policy.abstains else policy.thresholds
     promise = goal.promise(problem, level)
-    outcome = promise.outcome(problem, answering_stage(problem.confidence, policy.thresholds))
+    outcome = promise.outcome(problem, answering_stage(problem.confidence, thresholds))
     p_value = promise.p_value_kept(outcome)
-    worst = {"max_accuracy_drop": 1.0, "max_cost": problem.highest_cost}.get(goal.name, 0.0)
+    worst = {"max_accuracy_drop": 1.0, "max_abstain": 1.0, "max_cost": problem.highest_cost}.get(goal.name, 0.0)
     if p_value <= level:
         verdict: Verdict = "broken"
     elif promise.p_value_kept(np.full(len(outcome), worst)) > level:

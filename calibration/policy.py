@@ -42,6 +42,8 @@ class Policy:
             between it and the last one. Zeros, by which no row skips, if none are given.
         cost_per_mflop: (K,) float >= 0, of stages whose models count the operations of every row; zeros for others,
             whose rows cost ``cost`` each.
+        abstain_below: in [0, 1], or ``NEVER``; a row whose calibrated confidence at the last stage is below it is not
+            answered. At 0, the default, every row is.
     """
 
     stages: tuple[str, ...]
@@ -52,6 +54,7 @@ class Policy:
     certificate: Mapping[str, Any] = field(default_factory=dict)
     skip_below: np.ndarray = field(default_factory=lambda: np.zeros(0))
     cost_per_mflop: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    abstain_below: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "thresholds", np.asarray(self.thresholds, dtype=np.float64))
@@ -76,7 +79,8 @@ class Policy:
             f"{name} {'never' if threshold > 1 else f'>= {threshold:.4g}'}{f' (skip < {low:.4g})' if low else ''}"
             for name, threshold, low in zip(self.stages, self.thresholds, self.skip_below, strict=False)
         )
-        return f"Policy({self.version}: {', '.join(filter(None, [pairs, self.stages[-1]]))})"
+        last = f"{self.stages[-1]} (abstain < {self.abstain_below:.4g})" if self.abstains else self.stages[-1]
+        return f"Policy({self.version}: {', '.join(filter(None, [pairs, last]))})"
 
     @classmethod
     def from_thresholds(cls, stages: tuple[str, ...], thresholds: np.ndarray) -> "Policy":
@@ -136,8 +140,13 @@ class Policy:
         least = self.promises.get("target_agreement")
         return least if least is not None and 0 <= least <= 1 else None
 
+    @property
+    def abstains(self) -> bool:
+        """Whether rows may end without an answer."""
+        return self.abstain_below > 0
+
     def threshold(self, stage: int) -> float | None:
-        """Threshold of a stage (from 0); ``None`` for the last one, which answers everything."""
+        """Threshold of a stage (from 0); ``None`` for the last one, behind which there is no other."""
         return float(self.thresholds[stage]) if stage < len(self.thresholds) else None
 
     def row_cost(self, stage: int, prediction: Prediction) -> np.ndarray:
@@ -163,6 +172,8 @@ class Policy:
             }
             for k, (name, router) in enumerate(zip(self.stages, self.routers, strict=True))
         ]
+        if self.abstains:
+            stages[-1]["abstain_below"] = self.abstain_below
         return {
             "schema_version": SCHEMA_VERSION,
             "stages": stages,
@@ -242,6 +253,11 @@ class Policy:
         ]
         if isinstance(values["stages"][-1], Mapping) and "skip_below" in values["stages"][-1]:
             problems.append("the last stage cannot have 'skip_below': there is nowhere to skip to")
+        *earlier, last = values["stages"]
+        if any(isinstance(entry, Mapping) and "abstain_below" in entry for entry in earlier):
+            problems.append("only the last stage can have 'abstain_below': the others hand on what they are unsure of")
+        abstains = isinstance(last, Mapping) and "abstain_below" in last
+        abstain_below = _number(len(earlier), last, "abstain_below", NEVER, problems) if abstains else 0.0
         largest = sys.float_info.max
         cost = [_number(index, entry, "cost", largest, problems) for index, entry in enumerate(values["stages"])]
         cost_per_mflop = [
@@ -275,6 +291,7 @@ class Policy:
             certificate,
             np.array(skip_below),
             np.array(cost_per_mflop),
+            abstain_below,
         )
 
 
@@ -296,6 +313,13 @@ def _problem(policy: Policy) -> str | None:
     low = policy.skip_below
     if low.shape != (stages - 1,) or not np.all((low >= 0) & (low <= 1)):
         return f"a policy of {stages} stages needs {stages - 1} values of skip_below in [0, 1]; got {low.tolist()}"
+    if not 0 <= policy.abstain_below <= NEVER:
+        return f"abstain_below must be in [0, 1] (or {NEVER!r} for all rows); got {policy.abstain_below!r}"
+    if policy.skips and policy.abstains and policy.routers[-1].head is not None:
+        # A stage that a row skips has said nothing of it, which a replay of a table, where all have, would not show.
+        return (
+            "rows cannot skip stages and be abstained on by a head of the last stage; leave skip_below or the head out"
+        )
     for name, router, k in zip(policy.stages, policy.routers, range(stages), strict=True):
         if router.head is not None and not router.head.fits(k):
             return f"the head of stage {name!r} is made for another place; {k} stages come before it"

@@ -68,6 +68,7 @@ class RoutingProblem:
         confidence: (n, K - 1) calibrated confidence of all stages but the last.
         gain: (n, K) float, what is gained where a stage answers a row: 1 if right (or in agreement), else 0.
         cost: (n, K) float, cost of a row answered at a stage, all earlier ones included.
+        abstains: whether the last of the K columns is no stage, but stands for the rows that nobody answers.
         skipped_cost: highest cost of a row of the problem without skipping, where this is one with (0 otherwise).
     """
 
@@ -75,22 +76,48 @@ class RoutingProblem:
     gain: np.ndarray
     cost: np.ndarray
     skipped_cost: float = 0.0
+    abstains: bool = False
 
     @classmethod
-    def from_table(cls, table: ScoreTable, routers: tuple[Router, ...], agreement: bool) -> "RoutingProblem":
+    def from_table(
+        cls, table: ScoreTable, routers: tuple[Router, ...], agreement: bool, abstains: bool = False
+    ) -> "RoutingProblem":
         """The problem of a score table.
 
         Args:
             table: what the stages said.
             routers: K routers.
             agreement: gain agreement with the last stage instead of accuracy.
+            abstains: whether the last stage may abstain (:meth:`abstaining`).
         """
         gain = table.agrees if agreement else table.correct
-        confidence = calibrated_confidence(table, routers)[:, :-1]
-        return cls(confidence, gain.astype(np.float64), table.cumulative_cost)
+        confidence = calibrated_confidence(table, routers)
+        problem = cls(confidence[:, :-1], gain.astype(np.float64), table.cumulative_cost)
+        return problem.abstaining(confidence[:, -1]) if abstains else problem
 
     def __len__(self) -> int:
         return len(self.confidence)
+
+    def abstaining(self, confidence: np.ndarray) -> "RoutingProblem":
+        """The problem where rows that the last stage is unsure of end without an answer.
+
+        Abstaining is one more column behind the last stage, at no further cost and without a gain, and
+        ``abstain_below`` one more threshold: the same search and the same tests, on K + 1 columns.
+
+        Args:
+            confidence: (n,) calibrated confidence of the last stage.
+        """
+        return RoutingProblem(
+            np.column_stack([self.confidence, confidence]),
+            np.column_stack([self.gain, np.zeros(len(self))]),
+            np.column_stack([self.cost, self.cost[:, -1]]),
+            self.skipped_cost,
+            abstains=True,
+        )
+
+    def answered(self, stage: np.ndarray) -> np.ndarray:
+        """Which rows are answered at all: (n,) bool, from the column (n,) int that each row ends in."""
+        return stage < self.gain.shape[1] - 1 if self.abstains else np.ones(len(stage), dtype=bool)
 
     def skipping(self, skip_below: np.ndarray) -> "RoutingProblem":
         """The problem where rows below lower thresholds go straight to the last stage.

@@ -71,7 +71,7 @@ class Cascade:
             RowsError: the rows are not what the configuration says.
         """
         checked = rows if self.rows is None else check_rows(rows, self.rows)
-        return self._segment.run(np.ascontiguousarray(checked), self.policy)
+        return self._segment.run(np.ascontiguousarray(checked), self.policy).with_abstentions(self.policy)
 
 
 def check_policy(policy: Policy, stages: Sequence[str]) -> Policy:

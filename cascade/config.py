@@ -1,5 +1,6 @@
 """The configuration of a cascade: a YAML file, checked in one go."""
 
+import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ __all__ = [
     "AuditConfig",
     "CascadeConfig",
     "GearsConfig",
+    "ReviewConfig",
     "RouterConfig",
     "RowsConfig",
     "ServingConfig",
@@ -25,6 +27,7 @@ __all__ = [
 
 KIB = 1 << 10
 MIB = 1 << 20
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def _from_folder(path: Path, info: ValidationInfo) -> Path:
@@ -199,6 +202,51 @@ class TracesConfig(_Config):
     continue_callers: bool = False
 
 
+class ReviewConfig(_Config):
+    """Where the rows go that the cascade abstains on, as far as they are to be kept for a person.
+
+    Attributes:
+        file: JSON lines are appended to it, from the folder of the config; each node has its own.
+        max_file_bytes: beyond it the file is renamed to end in ".1", in place of the one before.
+        webhook: address that records are posted to as JSON: https, or http on loopback. Redirects are not followed.
+        webhook_authorization_env: environment variable with the value of the header ``authorization``.
+        include_rows: whether the rows themselves are written; else only what was said of them.
+        max_queue_rows: most rows that wait for each of the two; further ones are dropped and counted.
+        timeout_s: for the webhook to be reached, and to answer.
+    """
+
+    file: ConfigPath | None = None
+    max_file_bytes: Annotated[int, Field(ge=4 * KIB)] = 100 * MIB
+    webhook: str | None = None
+    webhook_authorization_env: VariableName | None = None
+    include_rows: bool = False
+    max_queue_rows: Annotated[int, Field(ge=1)] = 10_000
+    timeout_s: Annotated[float, Field(gt=0, le=300)] = 10.0
+
+    @field_validator("webhook")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urllib.parse.urlsplit(value)
+        plain = value.isascii() and value.isprintable() and " " not in value and not parts.fragment
+        if not (plain and parts.scheme in ("https", "http") and parts.hostname and parts.port != 0):
+            raise ValueError("webhook must be an address such as https://example.org/review")
+        if "@" in parts.netloc:
+            raise ValueError("webhook must not hold a password; give webhook_authorization_env")
+        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+            raise ValueError(f"webhook must be https, or http on loopback ({', '.join(LOOPBACK)})")
+        return value
+
+    @model_validator(mode="after")
+    def _leads_somewhere(self) -> Self:
+        if self.file is None and self.webhook is None:
+            raise ValueError("review needs a file, a webhook, or both")
+        if self.webhook_authorization_env is not None and self.webhook is None:
+            raise ValueError("webhook_authorization_env needs webhook")
+        return self
+
+
 class ServingConfig(_Config):
     """How the cascade is served.
 
@@ -241,6 +289,7 @@ class ServingConfig(_Config):
             one that is free. A cluster that is joined has its own.
         traces: OpenTelemetry spans; ``None`` for none.
         log_format: of the replicas' logs: lines of "text", or "json" objects.
+        review: where the rows go that the cascade abstains on; ``None`` where callers see to them.
     """
 
     host: str = "127.0.0.1"
@@ -275,6 +324,7 @@ class ServingConfig(_Config):
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     traces: TracesConfig | None = None
     log_format: Literal["text", "json"] = "text"
+    review: ReviewConfig | None = None
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:

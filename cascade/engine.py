@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cascade.calibration.policy import Policy
-from cascade.routers import EVIDENCE_COLUMNS, accepted, skipping
+from cascade.routers import EVIDENCE_COLUMNS, abstained, accepted, skipping
 from cascade.stage import Stage
 
 __all__ = ["PENDING", "Answers", "Segment", "Watch"]
@@ -38,6 +38,8 @@ class Answers:
             policy has neither.
         degraded: (n,) bool, the rows whose stage was not sure of them, and is taken at its word because no later one
             answered; ``None`` if there are none.
+        abstained: (n,) bool, the rows that the last stage looked at and was not sure enough of: the best guess is in
+            ``answer``, and a person decides; ``None`` before :meth:`with_abstentions`, or if there are none.
     """
 
     answer: np.ndarray
@@ -46,6 +48,7 @@ class Answers:
     cost: np.ndarray
     evidence: np.ndarray | None = None
     degraded: np.ndarray | None = None
+    abstained: np.ndarray | None = None
 
     @classmethod
     def empty(cls, n: int) -> "Answers":
@@ -59,6 +62,23 @@ class Answers:
         """The answers of some rows, without evidence."""
         degraded = None if self.degraded is None else self.degraded[rows]
         return Answers(self.answer[rows], self.stage[rows], self.confidence[rows], self.cost[rows], degraded=degraded)
+
+    def with_abstentions(self, policy: Policy) -> "Answers":
+        """These answers, of a whole cascade, with the rows marked that it abstains on.
+
+        All that decides it is in them, so it is decided once, where they leave the cascade. A degraded row has the word
+        of an earlier stage, and is not abstained.
+
+        Args:
+            policy: by which they were given.
+        """
+        if not policy.abstains:
+            return self
+        last = len(policy.stages) - 1
+        if last not in self.stage.tolist():  # most requests of one row, for which a list is far quicker than an array
+            return self
+        unsure = (self.stage == last) & abstained(self.confidence, policy.abstain_below)
+        return replace(self, abstained=unsure) if unsure.any() else self
 
     def put(self, rows: np.ndarray, later: "Answers") -> None:
         """Writes what a later segment said over rows of these answers, and adds its cost.

@@ -2,7 +2,7 @@
 
 from cascade.routers.evidence import EVIDENCE_COLUMNS, new_evidence
 from cascade.routers.heads import Agreement, Head, Layer, LearnedHead
-from cascade.routers.kernel import ALWAYS, NEVER, accepted, answering_stage, asked_stages, skipping
+from cascade.routers.kernel import ALWAYS, NEVER, abstained, accepted, answering_stage, asked_stages, skipping
 from cascade.routers.router import Calibrator, Router
 from cascade.routers.scores import SCORES, margin, maximum_probability, negative_entropy
 
@@ -17,6 +17,7 @@ __all__ = [
     "Layer",
     "LearnedHead",
     "Router",
+    "abstained",
     "accepted",
     "answering_stage",
     "asked_stages",

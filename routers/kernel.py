@@ -1,12 +1,12 @@
 """The routing kernel: the one place where a row is found sure enough, or hopeless.
 
-Offline evaluation, the in-process engine and the served application all decide by :func:`accepted` and
-:func:`skipping`, so a replay of logged confidences gives the served decisions bit for bit.
+Offline evaluation, the in-process engine and the served application all decide by :func:`accepted`, :func:`skipping`
+and :func:`abstained`, so a replay of logged confidences gives the served decisions bit for bit.
 """
 
 import numpy as np
 
-__all__ = ["ALWAYS", "NEVER", "accepted", "answering_stage", "asked_stages", "skipping"]
+__all__ = ["ALWAYS", "NEVER", "abstained", "accepted", "answering_stage", "asked_stages", "skipping"]
 
 ALWAYS = 0.0
 """Threshold that every row reaches."""
@@ -40,6 +40,19 @@ def skipping(confidence: np.ndarray, skip_below: float) -> np.ndarray:
         (n,) bool.
     """
     return np.asarray(np.asarray(confidence, dtype=np.float64) < skip_below)
+
+
+def abstained(confidence: np.ndarray, abstain_below: float) -> np.ndarray:
+    """Which of the rows that came to the last stage are not answered: a person decides.
+
+    Args:
+        confidence: (n,) calibrated confidence of the last stage, in [0, 1]; NaN counts as unsure.
+        abstain_below: in [0, 1], or :data:`NEVER`; at 0 every row is answered.
+
+    Returns:
+        (n,) bool.
+    """
+    return ~accepted(confidence, abstain_below) if abstain_below > 0 else np.zeros(len(confidence), dtype=bool)
 
 
 def answering_stage(confidence: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

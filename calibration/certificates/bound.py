@@ -23,7 +23,7 @@ def certified_bound(goal: Goal, problem: RoutingProblem, stage: np.ndarray, delt
         The hardest value of the target that passes, by bisection: the p-value is monotone in it.
     """
     easy = goal.easiest(problem)
-    hard = 0.0 if goal.name in ("max_cost", "max_accuracy_drop") else 1.0
+    hard = 0.0 if goal.name.startswith("max_") else 1.0
     for _ in range(BISECTIONS):
         middle = (easy + hard) / 2
         promise = Goal(goal.name, middle).promise(problem, delta)

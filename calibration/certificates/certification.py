@@ -29,8 +29,8 @@ class Certified:
     """The last thresholds in a sequence that passed.
 
     Attributes:
-        thresholds: (K - 1,).
-        stage: (n,) int, the stage that answers each of the tested rows.
+        thresholds: (K - 1,); with abstaining (K,), the last one ``abstain_below``.
+        stage: (n,) int, the stage that answers each of the tested rows; K where none does.
         p_values: of the test of each promise.
     """
 

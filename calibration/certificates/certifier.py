@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from cascade.calibration.certificates.abstaining_sequence import propose_abstaining
 from cascade.calibration.certificates.certification import Certified, certify
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.certificates.sequence import propose
@@ -18,8 +19,8 @@ __all__ = ["Certifier"]
 class Certifier:
     """The rows of a calibration, split into two problems with the same routers.
 
-    What is proposed does not depend on the goal, so several goals may be certified on one split; each certificate
-    holds with its own probability, not all of them together.
+    Several goals may be certified on one split, all with abstaining or all without; each certificate holds with its own
+    probability, not all of them together.
 
     Attributes:
         search: rows that propose thresholds (and that routers were fitted on), best with smoothed gains
@@ -36,7 +37,9 @@ class Certifier:
         return propose(self.search)
 
     def sequence(self, goal: Goal) -> list[np.ndarray]:
-        """The proposed thresholds (K - 1,) in the order of their testing, the surest first."""
+        """The proposed thresholds (K - 1,) in the order of their testing, the surest first; (K,) with abstaining."""
+        if goal.most_abstained is not None:
+            return propose_abstaining(goal, self.search, len(self.test))
         return [proposal.thresholds for proposal in goal.order(self.proposed, self.search, len(self.test))]
 
     def certify(self, goal: Goal, delta: float) -> Certified | None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cascade.calibration.certificates.promises import CostPromise, DropPromise, GainPromise, Promise
+from cascade.calibration.certificates.promises import AbstainPromise, CostPromise, DropPromise, GainPromise, Promise
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
+from cascade.calibration.search.abstaining_grid import Limits
 from cascade.calibration.search.best_thresholds import Target
 from cascade.calibration.search.frontier import OperatingPoint
 from cascade.routers import answering_stage
@@ -23,6 +24,7 @@ QUANTITIES = {
     "max_accuracy_drop": "accuracy drop",
     "target_agreement": "agreement",
     "max_cost": "mean cost",
+    "max_abstain": "abstained share",
 }
 
 
@@ -31,21 +33,29 @@ class Goal:
     """The target of :func:`~cascade.calibration.calibrate.calibrate`, or two: one of gain and a budget.
 
     Attributes:
-        name: "target_accuracy", "max_accuracy_drop", "target_agreement" or "max_cost".
+        name: "target_accuracy", "max_accuracy_drop", "target_agreement" or "max_cost"; of a part also "max_abstain".
         value: of the target.
         budget: a second one, "max_cost"; only beside a target of gain.
+        most_abstained: most rows, as a share, that may end without an answer; a target of accuracy is then about the
+            others. ``None`` where all are to be answered. Only beside "target_accuracy" or "max_cost".
     """
 
     name: str
     value: float
     budget: "Goal | None" = None
+    most_abstained: float | None = None
 
     @classmethod
-    def of(cls, **targets: float | None) -> "Goal":
+    def of(cls, *, max_abstain: float | None = None, **targets: float | None) -> "Goal":
         """The goal that is given.
 
+        Args:
+            max_abstain: most rows without an answer, in [0, 1); 0 is the same as ``None``.
+            targets: by name.
+
         Raises:
-            ValueError: none is given, or several beside ``max_cost``, or one is out of its range.
+            ValueError: none is given, or several beside ``max_cost``, or one is out of its range; or ``max_abstain`` is
+                beside one that abstaining cannot help.
         """
         given = {name: value for name, value in targets.items() if value is not None}
         gains = [cls(name, float(value)) for name, value in given.items() if name != "max_cost"]
@@ -58,12 +68,25 @@ class Goal:
             if not 0 <= goal.value <= 1:
                 raise ValueError(f"{goal.name} must be in [0, 1]; got {goal.value!r}")
         first, *second = [*gains, *([budget] if budget else [])]
-        return replace(first, budget=second[0] if second else None)
+        return replace(first, budget=second[0] if second else None)._abstaining(max_abstain)
+
+    def _abstaining(self, most: float | None) -> "Goal":
+        if most is None:
+            return self
+        if not 0 <= most < 1:
+            raise ValueError(f"max_abstain must be in [0, 1); got {most!r}")
+        if self.name not in ("target_accuracy", "max_cost"):
+            raise ValueError(
+                f"max_abstain goes with target_accuracy or max_cost; got {self.name}: rows that come to the last stage "
+                "never differ from it, so abstaining on them cannot help"
+            )
+        return replace(self, most_abstained=float(most) or None)
 
     @property
     def parts(self) -> "list[Goal]":
-        """The one or two targets, each alone."""
-        return [replace(self, budget=None), *([self.budget] if self.budget else [])]
+        """The targets, each alone."""
+        parts = [replace(self, budget=None, most_abstained=None), *([self.budget] if self.budget else [])]
+        return parts if self.most_abstained is None else [*parts, Goal("max_abstain", self.most_abstained)]
 
     @property
     def targets(self) -> dict[str, float]:
@@ -72,7 +95,9 @@ class Goal:
 
     def gains_agreement(self, table: ScoreTable) -> bool:
         """Whether agreement with the last stage counts as the gain, not accuracy."""
-        return self.name == "target_agreement" or (self.name == "max_cost" and table.label is None)
+        # Rows that come to the last stage always agree with it: only wrong answers are a reason to abstain.
+        unlabelled = table.label is None and self.most_abstained is None
+        return self.name == "target_agreement" or (self.name in ("max_cost", "max_abstain") and unlabelled)
 
     @property
     def quantity(self) -> str:
@@ -83,7 +108,17 @@ class Goal:
         """The value of the target that every cascade reaches."""
         if self.name == "max_cost":
             return problem.highest_cost
-        return 1.0 if self.name == "max_accuracy_drop" else 0.0
+        return 1.0 if self.name in ("max_accuracy_drop", "max_abstain") else 0.0
+
+    def limits(self) -> Limits:
+        """What the thresholds of a cascade that may abstain have to keep on the rows of a problem."""
+        values = self.targets
+        return Limits(values["max_abstain"], values.get("target_accuracy"), values.get("max_cost", np.inf))
+
+    @property
+    def abstains(self) -> bool:
+        """Whether rows may end without an answer."""
+        return self.most_abstained is not None
 
     def search_target(self, problem: RoutingProblem) -> Target:
         """The target on the rows of a problem; of two, that of gain, since the cheapest is what a budget asks for."""
@@ -104,6 +139,8 @@ class Goal:
             return CostPromise(self.value, problem.highest_cost, delta)
         if self.name == "max_accuracy_drop":
             return DropPromise(self.value, delta)
+        if self.name == "max_abstain":
+            return AbstainPromise(self.value)
         return GainPromise(self.value)
 
     def promises(self, problem: RoutingProblem, delta: float) -> list[Promise]:

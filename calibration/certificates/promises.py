@@ -12,7 +12,7 @@ import numpy as np
 
 from cascade.calibration.routing_problem import RoutingProblem
 
-__all__ = ["CostPromise", "DropPromise", "GainPromise", "Promise"]
+__all__ = ["AbstainPromise", "CostPromise", "DropPromise", "GainPromise", "Promise"]
 
 NUISANCE_SHARE = 0.05
 
@@ -32,7 +32,7 @@ class Promise(Protocol):
             stage: (n,) int, the stage that answers each row.
 
         Returns:
-            (n,) float.
+            (n,) float; fewer where the promise is about the answered rows only.
         """
 
     def margin(self, mean: float) -> float:
@@ -47,9 +47,11 @@ class Promise(Protocol):
 
 @dataclass(frozen=True)
 class GainPromise:
-    """The mean gain (accuracy, or agreement with the last stage) is at least ``least``.
+    """The mean gain (accuracy, or agreement with the last stage) of the answered rows is at least ``least``.
 
-    Exact binomial tail: Clopper and Pearson, Biometrika 26, 1934.
+    Exact binomial tail: Clopper and Pearson, Biometrika 26, 1934. Where a cascade may abstain, how many of n rows it
+    answers is random; but given which they are, their gains are independent draws with the mean that is promised, so
+    the tail is valid given the number, whatever it is, and therefore altogether.
 
     Attributes:
         least: in [0, 1].
@@ -59,8 +61,8 @@ class GainPromise:
     test: str = "exact binomial"
 
     def outcome(self, problem: RoutingProblem, stage: np.ndarray) -> np.ndarray:
-        """(n,) 1 for a gain, 0 for none."""
-        return np.asarray(np.take_along_axis(problem.gain, stage[:, None], axis=1)[:, 0])
+        """(m,) 1 for a gain, 0 for none, of the answered rows."""
+        return np.asarray(np.take_along_axis(problem.gain, stage[:, None], axis=1)[problem.answered(stage), 0])
 
     def margin(self, mean: float) -> float:
         """The mean gain above the least."""
@@ -78,6 +80,39 @@ class GainPromise:
         from scipy.special import bdtr
 
         return float(bdtr(int(outcome.sum()), len(outcome), self.least))
+
+
+@dataclass(frozen=True)
+class AbstainPromise:
+    """At most the share ``most`` of the rows is not answered: exact binomial tail.
+
+    Attributes:
+        most: in [0, 1].
+    """
+
+    most: float
+    test: str = "exact binomial"
+
+    def outcome(self, problem: RoutingProblem, stage: np.ndarray) -> np.ndarray:
+        """(n,) 1 where nobody answers, else 0."""
+        return np.asarray(~problem.answered(stage), dtype=np.float64)
+
+    def margin(self, mean: float) -> float:
+        """The share below the most."""
+        return self.most - mean
+
+    def p_value(self, outcome: np.ndarray) -> float:
+        """P(at most as many without an answer) if their share were ``most``."""
+        from scipy.special import bdtr
+
+        return float(bdtr(int(outcome.sum()), len(outcome), self.most))
+
+    def p_value_kept(self, outcome: np.ndarray) -> float:
+        """P(at least as many without an answer) if their share were ``most``."""
+        from scipy.special import bdtrc
+
+        left = int(outcome.sum())
+        return 1.0 if left == 0 else float(bdtrc(left - 1, len(outcome), self.most))
 
 
 @dataclass(frozen=True)

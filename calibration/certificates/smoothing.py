@@ -5,6 +5,8 @@ Averaging a row's 0 or 1 over its like leaves the means as they are and most of 
 model being right: it only proposes.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from cascade.calibration.routing_problem import RoutingProblem
@@ -16,7 +18,7 @@ DEGREE = 2
 
 def smoothed(problem: RoutingProblem) -> RoutingProblem:
     """The problem with smoothed gains."""
-    return RoutingProblem(problem.confidence, smoothed_gain(problem.confidence, problem.gain), problem.cost)
+    return replace(problem, gain=smoothed_gain(problem.confidence, problem.gain))
 
 
 def smoothed_gain(confidence: np.ndarray, gain: np.ndarray) -> np.ndarray:

@@ -183,7 +183,11 @@ def _best_of_many(problem: RoutingProblem, target: Target, candidates: Candidate
 def _zoom(
     problem: RoutingProblem, target: Target, candidates: Candidates, grid: Grid, thresholds: np.ndarray
 ) -> np.ndarray:
-    for finer, index in zoomed(problem, candidates, grid, thresholds, target.best):
+
+    def choose(finer: Grid) -> int | None:
+        return target.best(finer.gain.ravel(), finer.cost.ravel())
+
+    for finer, index in zoomed(problem, candidates, grid, thresholds, choose):
         thresholds = finer.thresholds(index)
     return _refine(problem, target, thresholds)
 

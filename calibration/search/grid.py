@@ -12,7 +12,7 @@ import numpy as np
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.candidates import bins_of, thinned, useful_candidates
 
-__all__ = ["LARGEST_GRID", "Grid", "fitting", "undominated"]
+__all__ = ["LARGEST_GRID", "Grid", "fitting", "last_share", "undominated"]
 
 LARGEST_GRID = 2_000_000
 
@@ -65,6 +65,17 @@ class Grid:
         """Flat indices of the points that no other beats in both gain and cost, by rising cost."""
         gain, cost = self.gain.ravel(), self.cost.ravel()
         return undominated(gain, cost)
+
+
+def last_share(grid: Grid, problem: RoutingProblem) -> np.ndarray:
+    """Share of the rows that come to the last stage, at every combination: one axis a threshold.
+
+    Args:
+        grid: of the problem.
+        problem: n rows.
+    """
+    bins = [bins_of(c, column) for c, column in zip(grid.candidates, problem.confidence.T, strict=True)]
+    return _sums_below(bins, grid.gain.shape, np.ones(len(problem))) / len(problem)
 
 
 def undominated(gain: np.ndarray, cost: np.ndarray) -> np.ndarray:

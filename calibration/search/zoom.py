@@ -14,8 +14,8 @@ CELLS = 100_000
 ZOOM = 4
 MOST_GRIDS = 20
 
-Choose = Callable[[np.ndarray, np.ndarray], int | None]
-"""From gains (m,) and costs (m,) to the index of the best point, ``None`` if none will do."""
+Choose = Callable[[Grid], int | None]
+"""From a grid to the flat index of its best point, ``None`` if none will do."""
 
 
 def zoomed(
@@ -41,7 +41,7 @@ def zoomed(
     for _ in range(MOST_GRIDS):
         window = tuple(_window(c, t, r, each) for c, t, r in zip(candidates, thresholds, reach, strict=True))
         grid = Grid.of(problem, 2 * CELLS, window)
-        index = choose(grid.gain.ravel(), grid.cost.ravel())
+        index = choose(grid)
         if index is None:
             return
         yield grid, index

@@ -19,6 +19,10 @@ def calibrate(
     max_accuracy_drop: Annotated[float | None, typer.Option(help="Most accuracy lost against the last stage.")] = None,
     target_agreement: Annotated[float | None, typer.Option(help="Least agreement with the last stage.")] = None,
     max_cost: Annotated[float | None, typer.Option(help="Most mean cost of a row, in the table's unit.")] = None,
+    max_abstain: Annotated[
+        float | None,
+        typer.Option(help="Most rows left to a person, as a share; accuracy is then that of the answered rows."),
+    ] = None,
     delta: Annotated[float, typer.Option(help="Risk that a certified target is missed on rows to come.")] = 0.05,
     guarantee: Annotated[
         str, typer.Option(help="'certified', or 'none' for the best thresholds on the table itself.")
@@ -59,6 +63,7 @@ def calibrate(
         "max_accuracy_drop": max_accuracy_drop,
         "target_agreement": target_agreement,
         "max_cost": max_cost,
+        "max_abstain": max_abstain,
     }
     targets = _gear_targets({name: value for name, value in given.items() if value is not None}, gears)
     try:
@@ -109,6 +114,7 @@ def _summary(policy: dict[str, Any]) -> dict[str, Any]:
     return {
         "thresholds": {stage["name"]: stage["threshold"] for stage in policy["stages"][:-1]},
         "skip_below": {s["name"]: s["skip_below"] for s in policy["stages"] if "skip_below" in s} or None,
+        "abstain_below": policy["stages"][-1].get("abstain_below"),
         "guarantee": certificate["guarantee"],
         "delta": certificate.get("delta"),
         "bounds": {test["target"]: test["bound"] for test in certificate.get("tests", [])} or None,

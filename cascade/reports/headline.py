@@ -32,6 +32,8 @@ def tiles(replay: Replay) -> list[tuple[str, str]]:
     if seen.accuracy is not None and seen.last_stage_accuracy is not None:
         last = percent(seen.last_stage_accuracy)
         shown.append((percent(seen.accuracy), f"accuracy; the last stage alone has {last}"))
+    if replay.policy.abstains:
+        shown.append((percent(seen.abstained), "of the rows are left to a person; the accuracy is that of the others"))
     shown.append((percent(seen.agreement), "of the answers are the last stage's"))
     shown.append((percent(float(seen.stage_share[0])), "of the rows are answered by the first stage"))
     return shown
@@ -50,6 +52,10 @@ def comparison(replay: Replay) -> ReportTable:
                 f"{percent(seen.accuracy)} {_shares(seen.accuracy_interval)}",
                 f"{percent(seen.last_stage_accuracy)} {_shares(proportion_interval(right, seen.rows, seen.level))}",
             )
+        )
+    if replay.policy.abstains:
+        rows.append(
+            ("rows left to a person", f"{percent(seen.abstained)} {_shares(seen.abstained_interval)}", percent(0))
         )
     agreement = f"{percent(seen.agreement)} {_shares(seen.agreement_interval)}"
     rows += [

@@ -68,6 +68,7 @@ function tiles(data) {
     ["cost of a row", number(summary.mean_cost), data.policy.cost_unit],
     ["refused", count(refused), ""],
     ["degraded rows", count(summary.degraded_rows), ""],
+    ...(data.policy.abstains ? [["left to a person", count(summary.abstained_rows), ""]] : []),
     ["rows waiting", count(data.queue_rows + data.forwarding_rows), ""],
   ];
   at("tiles").replaceChildren(...shown.map(([name, value, unit]) =>

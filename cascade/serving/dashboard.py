@@ -68,7 +68,13 @@ def _policy(policy: Policy) -> dict[str, Any]:
     ]
     told = ("guarantee", "target", "delta", "rows", "gear")
     certificate = {key: policy.certificate[key] for key in told if key in policy.certificate}
-    return {"version": policy.version, "stages": stages, "cost_unit": policy.cost_unit, "certificate": certificate}
+    return {
+        "version": policy.version,
+        "stages": stages,
+        "abstains": policy.abstains,
+        "cost_unit": policy.cost_unit,
+        "certificate": certificate,
+    }
 
 
 def _counts(history: History) -> dict[str, Any]:

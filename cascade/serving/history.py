@@ -23,6 +23,7 @@ class _Moment(NamedTuple):
     latency: np.ndarray
     answered_rows: np.ndarray
     degraded_rows: int
+    abstained_rows: int
     cost: float
 
 
@@ -68,6 +69,7 @@ class History:
             self.seen.latency_ms.counts.copy(),
             self.seen.answered_rows.copy(),
             self.seen.degraded_rows,
+            self.seen.abstained_rows,
             self.seen.cost,
         )
         if self._moments:
@@ -91,8 +93,8 @@ class History:
 
         Returns:
             "seconds", "requests" (answered), "refused" (a list of status, reason and count, most first),
-            "answered_rows" (a list, by the stage), "degraded_rows", "mean_cost" of an answered row, and "p50_ms",
-            "p95_ms", "p99_ms"; ``None`` where nothing was answered.
+            "answered_rows" (a list, by the stage), "degraded_rows", "abstained_rows", "mean_cost" of a row, and
+            "p50_ms", "p95_ms", "p99_ms"; ``None`` where nothing was answered.
         """
         first, last = self._moments[0], self._moments[-1]
         rows = last.answered_rows - first.answered_rows
@@ -108,6 +110,7 @@ class History:
             ],
             "answered_rows": rows.tolist(),
             "degraded_rows": last.degraded_rows - first.degraded_rows,
+            "abstained_rows": last.abstained_rows - first.abstained_rows,
             "mean_cost": (last.cost - first.cost) / total if total else None,
             **{f"p{percent:.0f}_ms": value for percent, value in zip(PERCENTS, self._percentiles_ms(first, last))},
         }

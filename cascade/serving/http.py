@@ -18,6 +18,7 @@ from cascade.serving.oip_http import HEADER_LENGTH, decode_inference, encode_inf
 from cascade.serving.openapi import openapi_document
 from cascade.serving.reply import Reply, refusal
 from cascade.serving.request import Request
+from cascade.serving.request_id import REQUEST_ID_HEADER, note_request_id
 from cascade.serving.routes import MODELS, ROUTES
 from cascade.serving.service import Service
 from cascade.serving.tracing import Tracing
@@ -115,6 +116,7 @@ class HttpApp:
     async def _predict(self, request: Request) -> Reply:
         rows = decode_rows(request.headers, request.body, self.service.config)
         headers = request.headers
+        note_request_id(headers.get(REQUEST_ID_HEADER))
         answers = await self.service.answer_rows(rows, _timeout_s(headers), headers.get("x-max-stage"))
         return Reply(orjson.dumps(answers))
 

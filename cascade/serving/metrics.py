@@ -96,6 +96,14 @@ METRICS = (
     *_histogram("cascade_request_latency_ms", "milliseconds", "Time to the answers of a request", TOLD_EDGES),
     Metric("counter", "cascade_answered_rows", "Answered rows, by the stage.", ("stage",), _by_stage("answered_rows")),
     Metric("counter", "cascade_degraded_rows", "Answered rows, degraded.", (), _number("degraded_rows")),
+    Metric("counter", "cascade_abstained_rows", "Rows left to a person.", (), _number("abstained_rows")),
+    Metric(
+        "counter",
+        "cascade_reviewed_rows",
+        "Abstained rows, by receiver and what became of them: written or dropped.",
+        ("receiver", "outcome"),
+        lambda seen: seen.reviewed_rows.items(),
+    ),
     Metric("counter", "cascade_cost", "Cost of the answered rows, in the policy's unit.", (), _number("cost")),
     Metric(
         "counter",

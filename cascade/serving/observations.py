@@ -73,6 +73,7 @@ class Observations:
         latency_ms: of answered requests for rows, from their rows being read to their answers being there.
         answered_rows: (K,) int64, by the stage that answered.
         degraded_rows: of the answered ones, those marked as degraded.
+        abstained_rows: of those of the last stage, those that are left to a person.
         cost: of all stages that looked at the answered rows, in the policy's unit.
         batch_rows: of the batches of this process's segment.
         batch_wait_ms: how long the oldest request of a batch waited for it.
@@ -84,6 +85,8 @@ class Observations:
         confidence: K histograms, of all rows that came to a stage of this process.
         reloads: of the policy, by outcome, such as "accepted" or "refused".
         dropped_audit_rows: rows that were to be audited, for which there was no time.
+        reviewed_rows: abstained rows on their way to a person, by receiver ("file", "webhook") and outcome ("written",
+            "dropped").
         queue_rows: rows that wait for a batch.
         forwarding_rows: rows that the next segment is asked about, or that wait for it.
         audit: the estimate, once there is one.
@@ -99,6 +102,7 @@ class Observations:
         self.latency_ms = Histogram(MILLISECONDS)
         self.answered_rows = np.zeros(len(stages), dtype=np.int64)
         self.degraded_rows = 0
+        self.abstained_rows = 0
         self.cost = 0.0
         self.batch_rows = Histogram(BATCH_ROWS)
         self.batch_wait_ms = Histogram(MILLISECONDS)
@@ -110,6 +114,7 @@ class Observations:
         self.confidence = [Histogram(CONFIDENCES) for _ in stages]
         self.reloads: Counter[str] = Counter()
         self.dropped_audit_rows = 0
+        self.reviewed_rows: dict[tuple[str, str], int] = {}
         self.queue_rows = 0
         self.forwarding_rows = 0
         self.audit: AuditEstimate | None = None
@@ -171,6 +176,7 @@ class Observations:
         self.answered_rows += np.bincount(stage, minlength=len(self.stages))
         self.cost += float(np.concatenate([answers.cost for _, answers in gathered]).sum())
         self.degraded_rows += sum(int(a.degraded.sum()) for _, a in gathered if a.degraded is not None)
+        self.abstained_rows += sum(int(a.abstained.sum()) for _, a in gathered if a.abstained is not None)
 
     def _fold_batches(self) -> None:
         gathered, self._batches = self._batches, []

@@ -17,6 +17,7 @@ from cascade.config import CascadeConfig, RowsConfig
 from cascade.errors import RowsError
 from cascade.rows import check_rows
 from cascade.serving.errors import BodyTooLarge, UnknownModel
+from cascade.serving.request_id import note_request_id
 from cascade.serving.service import Service
 
 __all__ = [
@@ -48,6 +49,7 @@ OUTPUTS = {
     "confidence": "FP64",
     "cost": "FP64",
     "degraded": "BOOL",
+    "abstained": "BOOL",
     "label": TEXT,
 }
 """Datatype of every column that may be asked for."""
@@ -173,6 +175,7 @@ async def answer(
         UnknownModel: another policy came into force before the rows were taken.
     """
     limits = [limit for limit in (inference.timeout_s, remaining_s) if limit is not None]
+    note_request_id(inference.id)
     columns = await service.answer_rows(inference.rows, min(limits, default=None), inference.max_stage)
     _check_version(version, columns["policy_version"])
     return columns
@@ -306,10 +309,10 @@ def output_tensors(inference: Inference, columns: dict[str, Any]) -> list[Tensor
 
 
 def response_parameters(columns: dict[str, Any]) -> dict[str, Any]:
-    """The version of the policy; for one row also its stage and confidence, which spares looking into tensors."""
+    """The version of the policy; for one row also what spares looking into tensors."""
     parameters = {"policy_version": columns["policy_version"]}
     if len(columns["answer"]) == 1:
-        parameters |= {"stage": columns["stage"][0], "confidence": columns["confidence"][0]}
+        parameters |= {name: columns[name][0] for name in ("stage", "confidence", "abstained")}
     return parameters
 
 

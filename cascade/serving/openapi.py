@@ -107,6 +107,7 @@ _HEADERS = {
         _parameter("X-Shape", "header", _TEXT, "Of raw rows, such as 64,32,32,3."),
         _parameter("X-Max-Stage", "header", _TEXT, "The last stage that may look at the rows."),
         _parameter("X-Timeout-Ms", "header", {"type": "number", "exclusiveMinimum": 0}, "How long the caller waits."),
+        _parameter("X-Request-Id", "header", _TEXT, "What the caller calls the request, for rows under review."),
     ),
     "model_infer": (_LENGTH,),
 }

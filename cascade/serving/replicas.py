@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from cascade.serving.policy_trial import try_out
 from cascade.serving.proxied import proxied_response
 from cascade.serving.ray_store import RayStore
 from cascade.serving.readiness import Readiness
+from cascade.serving.review import Review
 from cascade.serving.telemetry import Telemetry
 from cascade.serving.tracing import current_traceparent
 from cascade.serving.wire import answer_columns
@@ -201,6 +203,7 @@ class Gateway:
         ask_last: AskLast = self._batcher.answer if hop is None else hop.ask
         self._auditor.start(ask_last, lambda: self._batcher.is_idle)
         self._readiness = Readiness(None if hop is None else hop.probe)
+        self._review = None if config.serving.review is None else Review(config.serving.review, config.classes)
         self._limit = StageLimit(self._stages, config.serving.least_max_stage)
         store = RayStore(config.name, run)
         store.drop_other_runs()
@@ -241,7 +244,8 @@ class Gateway:
                 that it is not sure of have its answer, and are marked as degraded.
 
         Returns:
-            Columns "answer", "stage", "confidence", "cost", "degraded" (and "label"), and "policy_version".
+            Columns "answer", "stage", "confidence", "cost", "degraded", "abstained" (and "label"), and
+            "policy_version".
 
         Raises:
             RowsError: the rows are not what the configuration says, or there is no such stage.
@@ -266,6 +270,8 @@ class Gateway:
         answering = self._audited(rows, policy, timeout_s)
         if max_stage is not None:
             answering = self._limited(rows, policy, timeout_s, self._limit.place(max_stage))
+        if policy.abstains:
+            answering = self._abstaining(answering, rows, policy)
         answers = await self._telemetry.answered(answering, len(rows), policy)
         return answer_columns(answers, self._stages, self.config.classes) | {"policy_version": policy.version}
 
@@ -287,6 +293,13 @@ class Gateway:
         answers = await self._batcher.answer(rows, limited_policy(policy, last), timeout_s=timeout_s)
         return marked_answers(answers, policy, last)
 
+    async def _abstaining(self, answering: Awaitable[Answers], rows: np.ndarray, policy: Policy) -> Answers:
+        """Marks the rows that are left to a person, and sends them on their way to one."""
+        answers = (await answering).with_abstentions(policy)
+        if self._review is not None:
+            self._review.add(rows, answers, policy.version)
+        return answers
+
     @property
     def is_ready(self) -> bool:
         """Whether the later segments can be reached and have loaded, as of a few seconds ago."""
@@ -307,13 +320,15 @@ class Gateway:
         return dashboard_data(self.config, self.policies.policy, telemetry.history, gateway)
 
     def _tell(self, seen: Observations) -> None:
-        """Notes which policy is in force, and what the audit has found of it."""
+        """Notes which policy is in force, what the audit has found of it, and what went to a person."""
         policy = self.policies.policy
         seen.policy_version = policy.version
         seen.reloads["accepted"] = self.policies.revision
         if self.config.serving.gears is not None:
             seen.gear = self.policies.gear
         self._auditor.tell(policy, seen)
+        if self._review is not None:
+            seen.reviewed_rows |= self._review.outcomes
 
     async def check_health(self) -> None:
         """Asked by Ray Serve now and then; raising makes it start the replica anew."""
@@ -335,3 +350,6 @@ class Gateway:
             await self.policies.close()
         if hasattr(self, "_telemetry"):
             await self._telemetry.stop()
+        review = getattr(self, "_review", None)
+        if review is not None:
+            await asyncio.get_running_loop().run_in_executor(None, review.close)

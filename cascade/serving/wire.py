@@ -64,7 +64,7 @@ def decode_rows(headers: Mapping[str, str], body: bytes, config: CascadeConfig) 
 def answer_columns(answers: Answers, stages: Sequence[str], classes: Sequence[str] | None) -> dict[str, Any]:
     """Answers as columns of plain values.
 
-    They are "answer", "stage", "confidence", "cost", "degraded", and "label" if classes have names.
+    They are "answer", "stage", "confidence", "cost", "degraded", "abstained", and "label" if classes have names.
 
     Args:
         answers: n answered rows.
@@ -77,6 +77,7 @@ def answer_columns(answers: Answers, stages: Sequence[str], classes: Sequence[st
         "confidence": answers.confidence.tolist(),
         "cost": answers.cost.tolist(),
         "degraded": [False] * len(answers) if answers.degraded is None else answers.degraded.tolist(),
+        "abstained": [False] * len(answers) if answers.abstained is None else answers.abstained.tolist(),
     }
     if classes is not None:
         columns["label"] = [classes[answer] for answer in columns["answer"]]

@@ -46,17 +46,19 @@ def cases(draw):
     }
     levels = st.sampled_from([0.0, 0.2, 0.5, 0.8, 1.0, NEVER])
     lowest = st.sampled_from([0.0, 0.3, 0.7])
+    below = draw(st.sampled_from([0.0, 0.5, 0.8, NEVER]))
     thresholds, skip_below = (
         np.array(draw(st.lists(each, min_size=stages - 1, max_size=stages - 1))) for each in (levels, lowest)
     )
-    return options, thresholds, skip_below
+    return options, thresholds, skip_below, below
 
 
 @given(cases())
 def test_evaluation_equals_a_plain_loop(make_table, case):
-    options, thresholds, skip_below = case
+    options, thresholds, skip_below, below = case
     table = make_table(**options)
-    policy = replace(Policy.from_thresholds(tuple(table.stage.tolist()), thresholds), skip_below=skip_below)
+    policy = Policy.from_thresholds(tuple(table.stage.tolist()), thresholds)
+    policy = replace(policy, skip_below=skip_below, abstain_below=below)
     seen, rows = evaluate(table, policy), by_hand(table, table.confidence, thresholds, skip_below)
     n = len(rows)
     assert seen.rows == n
@@ -65,10 +67,19 @@ def test_evaluation_equals_a_plain_loop(make_table, case):
     assert seen.agreement == pytest.approx(sum(row[3] for row in rows) / n)
     problem = RoutingProblem.from_table(table, policy.routers, agreement=True).skipping(skip_below)
     assert problem.value(thresholds) == pytest.approx((seen.agreement, seen.mean_cost))
-    if table.label is None:
-        assert (seen.accuracy, seen.accuracy_interval, seen.last_stage_accuracy) == (None, None, None)
+    last = table.stages - 1
+    answered = [row for row, sure in zip(rows, table.confidence[:, -1] >= below, strict=True) if row[0] < last or sure]
+    assert seen.abstained == pytest.approx(1 - len(answered) / n)
+    assert seen.abstained_interval == pytest.approx(proportion_interval(n - len(answered), n))
+    if table.label is None or not answered:
+        assert (seen.accuracy, seen.accuracy_interval) == (None, None)
     else:
-        assert seen.accuracy == pytest.approx(sum(row[2] for row in rows) / n)
+        right = sum(row[2] for row in answered)
+        assert seen.accuracy == pytest.approx(right / len(answered))
+        assert seen.accuracy_interval == pytest.approx(proportion_interval(right, len(answered)))
+    if table.label is None:
+        assert seen.last_stage_accuracy is None
+    else:
         assert seen.last_stage_accuracy == pytest.approx(np.mean(table.prediction[:, -1] == table.label))
     last = table.cost[-1] if table.cost.ndim == 1 else table.cost[:, -1].mean()
     assert seen.last_stage_cost == pytest.approx(last)

@@ -11,6 +11,7 @@ from scipy.stats import fisher_exact
 from cascade.calibration import InfeasibleTarget, Policy, ScoreTable, calibrate
 from cascade.calibration.fresh_check import _fisher, check_fresh
 from cascade.errors import PolicyError
+from cascade.routers import NEVER
 
 DELTA = 0.1
 
@@ -28,7 +29,14 @@ def draw(rng, rows, harder=0.0):
     return ScoreTable(prediction, confidence, np.array([1.0, 6.0, 30.0]), names, label=np.zeros(rows, dtype=int))
 
 
-TARGETS = [{"max_accuracy_drop": 0.05}, {"target_accuracy": 0.85}, {"target_agreement": 0.85}, {"max_cost": 20.0}]
+ABSTAINING = {"target_accuracy": 0.95, "max_abstain": 0.15}
+TARGETS = [
+    {"max_accuracy_drop": 0.05},
+    {"target_accuracy": 0.85},
+    {"target_agreement": 0.85},
+    {"max_cost": 20.0},
+    ABSTAINING,
+]
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: next(iter(target)))
@@ -54,7 +62,7 @@ def test_harder_traffic_is_noticed(target):
     check = check_fresh(draw(rng, 2000, harder=1.0), policy)
     broken = [finding.claim for finding in check.broken]
     assert "rows forwarded by a" in broken
-    assert ("target_accuracy" in broken) is ("target_accuracy" in target)
+    assert ("target_accuracy" in broken or "max_abstain" in broken) is ("target_accuracy" in target)
     assert "collect and calibrate again" in check.conclusion
 
 
@@ -105,6 +113,31 @@ def test_of_two_targets_both_are_tested_and_rows_may_skip():
     claims = [finding.claim for finding in check.findings]
     assert claims[:2] == ["max_accuracy_drop", "max_cost"]
     assert check.findings[1].observed == pytest.approx(check.evaluation.mean_cost)
+
+
+def test_of_a_policy_that_abstains_accuracy_and_abstained_share_are_tested():
+    rng = np.random.default_rng(12)
+    policy = calibrate(draw(rng, 2000), **ABSTAINING)
+    accuracy, abstained, *rates = (check := check_fresh(draw(rng, 4000), policy)).findings
+    assert (accuracy.claim, abstained.claim, len(rates)) == (*ABSTAINING, 2)
+    assert accuracy.observed == check.evaluation.accuracy
+    assert 0 < abstained.observed == check.evaluation.abstained
+    assert not check.broken
+    hopeless = draw(rng, 500, harder=3.0)
+    assert "max_abstain" in [finding.claim for finding in check_fresh(hopeless, policy).broken]
+
+
+def test_what_can_be_tested_of_abstaining_without_labels_or_answers_is():
+    rng = np.random.default_rng(13)
+    policy = calibrate(draw(rng, 2000), **ABSTAINING)
+    fresh = draw(rng, 500)
+    unlabelled = check_fresh(replace(fresh, label=None), policy)
+    assert unlabelled.untested == ("target_accuracy: the rows have no labels",)
+    assert unlabelled.findings[0].claim == "max_abstain"
+    nobody = replace(policy, thresholds=np.full(2, NEVER), abstain_below=NEVER)
+    check = check_fresh(fresh, nobody)
+    assert check.untested == ("target_accuracy: the policy abstains on all of the rows",)
+    assert (check.findings[0].claim, check.findings[0].verdict) == ("max_abstain", "broken")
 
 
 def test_the_costs_are_those_that_the_policy_knows_unless_rows_have_their_own():

@@ -57,7 +57,8 @@ def policies(draw):
     lowest = draw(st.lists(st.just(0.0) | st.floats(0, 1), min_size=stages - 1, max_size=stages - 1))
     rate = draw(st.lists(st.just(0.0) | st.floats(0, 1e9), min_size=stages, max_size=stages))
     names = tuple(f"s{k}" for k in range(stages))
-    numbers = {"skip_below": np.array(lowest), "cost_per_mflop": np.array(rate)}
+    below = draw(st.just(0.0) | unit) if not any(lowest) or routers[-1].head is None else 0.0
+    numbers = {"skip_below": np.array(lowest), "cost_per_mflop": np.array(rate), "abstain_below": below}
     return Policy(names, tuple(routers), np.array(thresholds), np.array(cost), **numbers)
 
 
@@ -67,6 +68,7 @@ def test_text_and_back_gives_an_equal_policy_bit_for_bit(policy):
     assert again == policy
     assert again.thresholds.tobytes() == policy.thresholds.tobytes()
     assert again.routers == policy.routers
+    assert again.abstain_below == policy.abstain_below
     assert again.version == policy.version
     assert hash(again) == hash(policy)
 
@@ -106,11 +108,44 @@ def test_every_part_of_the_content_changes_the_version():
         change(cost=np.array([0, 1, 2, 4])),
         change(cost_unit="MFLOP"),
         change(certificate={}),
+        replace(policy, abstain_below=0.5),
     ]
     versions = {policy.version, *(other.version for other in changed)}
     assert len(versions) == len(changed) + 1
     assert all(other != policy for other in changed)
     assert all(len(version) == 12 for version in versions)
+
+
+def test_a_policy_that_answers_everything_is_written_as_ever():
+    assert "abstain_below" not in example().to_json()
+    assert not example().abstains
+
+
+@pytest.mark.parametrize("below", [-0.1, np.nan, 1.1, np.nextafter(NEVER, 2)])
+def test_a_threshold_of_abstaining_out_of_range_is_refused(below):
+    with pytest.raises(PolicyError, match="abstain_below"):
+        replace(example(), abstain_below=below)
+
+
+def test_only_the_last_stage_abstains():
+    values = replace(example(), abstain_below=0.25).to_dict()
+    values["stages"][1]["abstain_below"] = 0.5
+    with pytest.raises(PolicyError, match="only the last stage can have 'abstain_below'"):
+        Policy.from_dict(values)
+    values["stages"][1].pop("abstain_below")
+    values["stages"][3]["abstain_below"] = "0.5"
+    with pytest.raises(PolicyError, match=r"stages\[3\].abstain_below must be a number"):
+        Policy.from_dict(values)
+
+
+def test_rows_that_skip_are_not_abstained_on_by_a_head():
+    policy = example()
+    headed = replace(policy, routers=(*policy.routers[:3], Router("margin", Identity(), Agreement())))
+    skipping = replace(headed, skip_below=np.array([0.1, 0.0, 0.0]))
+    with pytest.raises(PolicyError, match="skip"):
+        replace(skipping, abstain_below=0.5)
+    assert replace(headed, abstain_below=0.5).abstains
+    assert replace(skipping, routers=policy.routers, abstain_below=0.5).abstains
 
 
 def test_a_policy_survives_pickling():
@@ -125,6 +160,7 @@ def test_repr_tells_the_thresholds():
     text = repr(example())
     assert example().version in text
     assert "a >= 0.3, b >= 1, c never, d" in text
+    assert "d (abstain < 0.25)" in repr(replace(example(), abstain_below=0.25))
 
 
 @pytest.mark.parametrize(

@@ -306,6 +306,30 @@ def test_heads_and_rows_that_skip_go_together(cuts):
     np.testing.assert_array_equal(answers.confidence, in_segments(stages, rows, policy, []).confidence)
 
 
+@pytest.mark.parametrize("below", [0.0, 0.6, 0.9, NEVER])
+def test_a_cascade_abstains_where_its_replay_does(below):
+    stages, rows, label = labelled(200)
+    table = collect(stages, rows, label)
+    found = calibrate(table, max_accuracy_drop=0.05, routers=[("maximum_probability", "platt")] * 3)
+    policy = replace(found, abstain_below=below)
+    answers = Cascade(stages, policy).predict(rows)
+    abstained = np.zeros(200, dtype=bool) if answers.abstained is None else answers.abstained
+    confidence = calibrated_confidence(table, policy.routers)
+    stage = answering_stage(confidence, policy.thresholds)
+    np.testing.assert_array_equal(abstained, (stage == 2) & (confidence[:, 2] < below))
+    np.testing.assert_array_equal(answers.stage, stage)  # the guess is that of the last stage
+    assert evaluate(table, policy).abstained == abstained.mean()
+    assert (answers.abstained is None) == (not abstained.any())
+
+
+def test_the_word_of_an_earlier_stage_is_never_abstained_on():
+    policy = replace(Policy.from_thresholds(("a", "b"), np.array([0.9])), abstain_below=0.8)
+    answers = Answers(np.zeros(4, int), np.array([0, 0, 1, 1]), np.array([0.95, 0.3, 0.3, np.nan]), np.ones(4))
+    degraded = replace(answers, degraded=np.array([False, True, False, False]))
+    assert degraded.with_abstentions(policy).abstained.tolist() == [False, False, True, True]
+    assert degraded.with_abstentions(replace(policy, abstain_below=0.0)) is degraded
+
+
 def test_without_heads_and_lower_thresholds_no_evidence_is_kept():
     stages, rows, _ = labelled(20)
     policy = Policy.from_thresholds(("a", "b", "c"), np.array([0.9, 0.9]))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cascade.routers import ALWAYS, NEVER, accepted, answering_stage, asked_stages, skipping
+from cascade.routers import ALWAYS, NEVER, abstained, accepted, answering_stage, asked_stages, skipping
 
 UNIT = st.floats(0, 1)
 
@@ -30,6 +30,21 @@ def test_a_row_at_the_threshold_is_accepted():
     below = np.nextafter(0.7, 0)
     assert accepted(np.array([below, 0.7]), 0.7).tolist() == [False, True]
     assert accepted(np.array([np.nextafter(1.0, 0), 1.0]), 1.0).tolist() == [False, True]
+
+
+@given(arrays(np.float64, st.integers(0, 30), elements=UNIT), UNIT, UNIT)
+def test_a_row_is_abstained_on_where_it_is_not_accepted(confidence, one, other):
+    low, high = sorted((one, other))
+    assert not (abstained(confidence, low) & ~abstained(confidence, high)).any()
+    assert abstained(confidence, NEVER).all()
+    assert not abstained(confidence, ALWAYS).any()
+    if high > 0:
+        np.testing.assert_array_equal(abstained(confidence, high), ~accepted(confidence, high))
+
+
+def test_a_confidence_of_nan_is_abstained_on_only_where_rows_may_be():
+    assert abstained(np.array([np.nan]), 1e-9).all()
+    assert not abstained(np.array([np.nan]), ALWAYS).any()
 
 
 @given(arrays(np.float64, st.integers(0, 30), elements=UNIT), UNIT, UNIT)

@@ -141,7 +141,7 @@ class ConstantService:
         assert rows.shape[1:] == (2,)
         n = len(rows)
         columns = {"answer": [0] * n, "stage": ["small"] * n, "confidence": [0.5] * n, "cost": [1.0] * n}
-        columns |= {"degraded": [False] * n, "label": ["zero"] * n}
+        columns |= {"degraded": [False] * n, "abstained": [False] * n, "label": ["zero"] * n}
         return columns | {"policy_version": POLICY.version}
 
     def describe_policy(self):

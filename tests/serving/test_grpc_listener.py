@@ -224,7 +224,7 @@ def test_float16_has_no_contents_but_raw_ones(config):
     raw = np.array(ROWS, "<f2").tobytes()
     typed, answered = call(service, infer((), {"fp32_contents": [0.0] * 6}, half), infer([raw], None, half))
     assert (typed[0], "raw" in typed[1]) == ("INVALID_ARGUMENT", True)
-    assert len(list(outputs(answered))) == 6
+    assert len(list(outputs(answered))) == 7
     assert service.seen == [ROWS]
 
 

@@ -5,6 +5,7 @@ import logging
 import re
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -183,8 +184,24 @@ def test_the_history_has_the_differences_and_forgets():
     assert summary["requests"] == 12
     assert summary["answered_rows"] == [12, 0, 12]
     assert summary["degraded_rows"] == 12
+    assert summary["abstained_rows"] == 0
     assert summary["mean_cost"] == 2
     assert summary["refused"] == [{"status": "503", "reason": "Overloaded", "requests": 3}]
+
+
+def test_abstained_rows_and_what_became_of_them_are_counted():
+    seen, made = Observations(STAGES), {}
+    export = MetricsExport(seen, lambda metric: made.setdefault(metric.name, Recorded(metric)))
+    history = History(seen)
+    answers = said([(2, 1.0, False)] * 3)
+    seen.answered(0.01, replace(answers, abstained=np.array([True, False, True])))
+    seen.reviewed_rows |= {("file", "written"): 1, ("file", "dropped"): 1}
+    export.export()
+    history.tick()
+    assert seen.abstained_rows == history.summary()["abstained_rows"] == 2
+    assert seen.answered_rows.tolist() == [0, 0, 3]
+    assert made["cascade_abstained_rows"].values == {(): 2}
+    assert made["cascade_reviewed_rows"].values == {("file", "written"): 1, ("file", "dropped"): 1}
 
 
 def test_the_monitor_exports_now_and_then_and_logs_refusals_once(caplog):

@@ -76,7 +76,7 @@ REQUESTS = {
     "raw answers": infer({"inputs": [tensor()], "parameters": {"binary_data_output": True}}),
     "one raw answer": infer({"inputs": [tensor()], "outputs": [
         {"name": "stage", "parameters": {"binary_data": True}}, {"name": "answer"}, {"name": "label"},
-        {"name": "confidence"}, {"name": "cost"}, {"name": "degraded"}]}),
+        {"name": "confidence"}, {"name": "cost"}, {"name": "degraded"}, {"name": "abstained"}]}),
     "this version": infer({"inputs": [tensor()]}, path=f"/v2/models/fake/versions/{POLICY.version}/infer"),
 }  # fmt: skip
 
@@ -109,6 +109,7 @@ def test_the_answer_of_one_row_also_stands_in_the_parameters(service):
         "policy_version": POLICY.version,
         "stage": "big",
         "confidence": pytest.approx(0.97),
+        "abstained": False,
     }
 
 
@@ -159,7 +160,8 @@ class Keeping(ConstantService):
     async def answer_rows(self, rows, timeout_s=None, max_stage=None):
         self.rows = rows
         return {"answer": [0] * len(rows), "stage": ["small"] * len(rows), "confidence": [1.0] * len(rows),
-                "cost": [1.0] * len(rows), "policy_version": POLICY.version}  # fmt: skip
+                "cost": [1.0] * len(rows), "abstained": [False] * len(rows),
+                "policy_version": POLICY.version}  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",

@@ -1,0 +1,141 @@
+"""The grid of a cascade that may abstain: accuracy of the answered rows, abstained share and cost at once."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.search.candidates import useful_candidates
+from cascade.calibration.search.grid import Grid, last_share
+from cascade.calibration.search.zoom import zoomed
+from cascade.routers import ALWAYS
+
+__all__ = ["AbstainingGrid", "Limits", "abstaining_candidates", "best_abstaining"]
+
+ROUNDING = 1e-9  # means of the same rows, summed in another order, differ by less
+LARGEST_GRID = 1_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an operating point has to keep; what is not limited is made as good as possible.
+
+    Attributes:
+        most_abstained: share of the rows, in [0, 1].
+        least_accuracy: of the answered rows, in [0, 1]; the cheapest point is the best then. ``None``: the most
+            accurate one within the budget is.
+        most_cost: mean cost of a row.
+        accuracy_margin: by how much P(answered) (accuracy - ``least_accuracy``) has to be above 0.
+    """
+
+    most_abstained: float
+    least_accuracy: float | None = None
+    most_cost: float = np.inf
+    accuracy_margin: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class AbstainingGrid:
+    """Means at every combination of candidates, flattened.
+
+    Attributes:
+        grid: K thresholds of K stages; the last one is ``abstain_below``.
+        right: (m,) share of all rows that are answered, and rightly.
+        abstained: (m,) share of all rows.
+    """
+
+    grid: Grid
+    right: np.ndarray
+    abstained: np.ndarray
+
+    @classmethod
+    def of(cls, problem: RoutingProblem, grid: Grid) -> "AbstainingGrid":
+        """Reads a grid of an abstaining problem.
+
+        Args:
+            problem: of :meth:`RoutingProblem.abstaining`.
+            grid: of this problem.
+        """
+        return cls(grid, grid.gain.ravel(), last_share(grid, problem).ravel())
+
+    @property
+    def cost(self) -> np.ndarray:
+        """(m,) mean cost of a row."""
+        return self.grid.cost.ravel()
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """(m,) share of right answers among the answered rows; 0 where none is."""
+        answered = 1 - self.abstained
+        return np.divide(  # type: ignore[no-any-return]
+            self.right, answered, out=np.zeros_like(answered), where=answered > ROUNDING
+        )
+
+    def best(self, limits: Limits) -> int | None:
+        """Flat index of the best point within limits; of equally good ones that which abstains least."""
+        kept = (self.abstained <= limits.most_abstained + ROUNDING) & (self.cost <= limits.most_cost * (1 + ROUNDING))
+        if limits.least_accuracy is None:
+            keys = (-self.accuracy, self.cost, self.abstained)
+        else:
+            above = self.right - limits.least_accuracy * (1 - self.abstained)
+            kept &= above >= limits.accuracy_margin - ROUNDING
+            keys = (self.cost, self.abstained, -self.right)
+        places = np.flatnonzero(kept)
+        for key in keys:
+            values = key[places]
+            places = places[values <= values.min() + ROUNDING * abs(values.min())] if len(places) else places
+        return int(places[0]) if len(places) else None
+
+    def most_accurate(self, most_abstained: float) -> int:
+        """Flat index of the point that is most accurate on the rows that it answers."""
+        place = self.best(Limits(most_abstained))
+        if place is None:
+            raise ValueError(f"there is always a point that abstains on nothing; got most_abstained {most_abstained!r}")
+        return place
+
+
+def abstaining_candidates(problem: RoutingProblem, limits: Limits) -> tuple[np.ndarray, ...]:
+    """Candidates for every threshold; the lowest ``abstain_below`` abstains on no row to come either.
+
+    With t the least accuracy of the answered rows, or the best within a budget, a policy is as good as its mean of
+    (gain - t) over all rows, where one that is not answered counts 0: as much as if it gained t. So that is what
+    abstaining is worth when candidates are told that are of use; at most 1, where t is not known.
+
+    Args:
+        problem: of :meth:`RoutingProblem.abstaining`.
+        limits: tell t.
+    """
+    worth = 1.0 if limits.least_accuracy is None else limits.least_accuracy
+    gain = np.column_stack([problem.gain[:, :-1], np.full(len(problem), worth)])
+    *earlier, last = useful_candidates(replace(problem, gain=gain))
+    return (*earlier, np.concatenate([[ALWAYS], last[1:]]))
+
+
+def best_abstaining(problem: RoutingProblem, limits: Limits) -> np.ndarray | None:
+    """Searches thresholds, ``abstain_below`` among them, on the empirical means.
+
+    The best point of a grid of all thresholds together, then of finer grids around it. Exact where all candidates fit
+    the grid.
+
+    Args:
+        problem: of :meth:`RoutingProblem.abstaining`.
+        limits: what must be kept.
+
+    Returns:
+        (K,) thresholds, or ``None`` if none that keep the limits were found.
+    """
+    candidates = abstaining_candidates(problem, limits)
+    coarse = Grid.of(problem, LARGEST_GRID, candidates)
+    place = AbstainingGrid.of(problem, coarse).best(limits)
+    if place is None:
+        return None
+    found = coarse.thresholds(place)
+    if all(len(few) == len(all_of) for few, all_of in zip(coarse.candidates, candidates, strict=True)):
+        return found
+
+    def choose(grid: Grid) -> int | None:
+        return AbstainingGrid.of(problem, grid).best(limits)
+
+    for grid, index in zoomed(problem, candidates, coarse, found, choose):
+        found = grid.thresholds(index)
+    return found
