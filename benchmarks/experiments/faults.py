@@ -26,6 +26,7 @@ import busy_stage
 import numpy as np
 import psutil
 import typer
+import uvloop
 from faulty_stage import HANG, RAISE, marked
 from labelled_load import LabelledLoad
 from lean_http import LeanHttpTarget, request_bytes
@@ -350,7 +351,7 @@ def main(
             for name in names:
                 scene = Scene(server, port, rows, scale, nodes)
                 scene.wait_for_replicas(SERVING["gateways"] + last.get("num_replicas", 1))
-                seen = asyncio.run(run_fault(scene, FAULTS[name]))
+                seen = uvloop.run(run_fault(scene, FAULTS[name]))
                 results[name] = seen | {"verdict": verdict(name, seen)}
                 say(f"{name}: {json.dumps({key: seen[key] for key in seen if key != 'before'}, sort_keys=True)}")
     result = {

@@ -15,7 +15,6 @@ server against an ideal whose stages were measured on all processors at once, on
 ``processor_share`` leaves throughput aside: W over the processor time a row of all processes of the server.
 """
 
-import asyncio
 import contextlib
 import functools
 import json
@@ -32,6 +31,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+import uvloop
 from lean_http import LeanHttpTarget
 from rich.console import Console
 from server_process import ServerProcess, free_port
@@ -151,7 +151,7 @@ def served(
             await target.close()
 
     before, own = server.processor_s(), time.process_time()
-    seen = asyncio.run(run())
+    seen = uvloop.run(run())
     return seen | {
         "server_processor_s_per_row": (server.processor_s() - before) / seen["rows"],
         "client_processor_s_per_row": (time.process_time() - own) / seen["rows"],

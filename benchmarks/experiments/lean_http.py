@@ -64,15 +64,18 @@ class LeanConnection(asyncio.Protocol):
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result((int(head[9:12]), body))
 
-    async def ask(self, request: bytes) -> tuple[int, bytes]:
+    async def ask(self, request: bytes, timeout_s: float = 30.0) -> tuple[int, bytes]:
         """Sends a request; returns status and body.
 
         Raises:
             OSError: the connection was cut before the answer was there.
+            TimeoutError: there is no answer yet.
         """
         if self._transport is None or self._transport.is_closing():
             raise ConnectionResetError("the server closed the connection")
-        self._waiting = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.create_future()
+        timer = loop.call_later(timeout_s, self._time_out)  # wait_for would make a task
         try:
             self._transport.write(request)
             return await self._waiting
@@ -80,7 +83,12 @@ class LeanConnection(asyncio.Protocol):
             self.close()  # what comes later would be taken for the answer to the next request
             raise
         finally:
+            timer.cancel()
             self._waiting = None
+
+    def _time_out(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(TimeoutError())
 
     def close(self) -> None:
         """Cuts the connection."""
@@ -95,7 +103,7 @@ class LeanHttpTarget:
         url: of the server, such as "http://127.0.0.1:8000".
         stages: names of the cascade's stages.
         connections: most at a time.
-        timeout_s: after it a request counts as failed.
+        timeout_s: after it a request that was sent counts as failed.
     """
 
     def __init__(self, url: str, stages: Sequence[str], connections: int, timeout_s: float = 30.0) -> None:
@@ -116,8 +124,8 @@ class LeanHttpTarget:
         if request is None:
             request = self._requests[id(rows)] = request_bytes(rows)
         try:
-            status, body = await asyncio.wait_for(self._ask(request), self._timeout_s)
-        except asyncio.TimeoutError as error:
+            status, body = await self._ask(request)
+        except TimeoutError as error:  # an OSError, too
             raise RequestFailed("timeout", f"no answer within {self._timeout_s:g} s") from error
         except OSError as error:
             raise RequestFailed("connection", str(error)) from error
@@ -133,7 +141,7 @@ class LeanHttpTarget:
             while self._idle and not self._idle[-1].usable:
                 self._idle.pop()
             connection = self._idle.pop() if self._idle else await self._connect()
-            answer = await connection.ask(request)
+            answer = await connection.ask(request, self._timeout_s)
             self._idle.append(connection)
             return answer
 

@@ -7,7 +7,6 @@ times p50, flat memory. By default the synthetic cascade of ``against_peers.py``
 ``--dataset`` take another. Needs the extra ``bench``.
 """
 
-import asyncio
 import json
 import signal
 import sys
@@ -18,6 +17,7 @@ from typing import Annotated, Any
 import busy_stage
 import numpy as np
 import typer
+import uvloop
 from lean_http import LeanHttpTarget
 from memory_watch import MemoryWatch, growth
 from rich.console import Console
@@ -53,7 +53,7 @@ def measure(load: Load, url: str, workload: Workload, stages: tuple[str, ...], c
         finally:
             await target.close()
 
-    return asyncio.run(run())
+    return uvloop.run(run())
 
 
 def verdict(seen: dict[str, Any], rate: float, memory_growth: float | None) -> dict[str, Any]:
