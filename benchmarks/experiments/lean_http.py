@@ -5,6 +5,7 @@ the server's side. It reads what ``cascade serve`` sends (a content length, no c
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -111,7 +112,7 @@ class LeanHttpTarget:
         self._stages = stages
         self._timeout_s = timeout_s
         self._room = asyncio.Semaphore(connections)
-        self._idle: list[LeanConnection] = []
+        self._idle: deque[LeanConnection] = deque()
         self._requests: dict[int, bytes] = {}
 
     async def open(self) -> None:
@@ -138,9 +139,11 @@ class LeanHttpTarget:
 
     async def _ask(self, request: bytes) -> tuple[int, bytes]:
         async with self._room:
-            while self._idle and not self._idle[-1].usable:
-                self._idle.pop()
-            connection = self._idle.pop() if self._idle else await self._connect()
+            # All connections in turn: the last ones alone would load one of several gateways more than the others.
+            connection = self._idle.popleft() if self._idle else None
+            while connection is not None and not connection.usable:
+                connection = self._idle.popleft() if self._idle else None
+            connection = connection or await self._connect()
             answer = await connection.ask(request, self._timeout_s)
             self._idle.append(connection)
             return answer
