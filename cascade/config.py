@@ -257,6 +257,8 @@ class ServingConfig(_Config):
             process of its own and all others share the gateway.
         gateways: replicas of the first segment, each with a listener on the same port.
         max_batch_rows: most rows of a micro-batch.
+        max_inline_ms: a batch that is expected to take no longer runs where requests are read, without a thread;
+            meanwhile nothing else is read or answered. 0 for none.
         max_queue_rows: rows waiting at a replica of a segment, and rows that it asks the next segment about at a
             time; beyond it requests are refused with 503.
         max_request_rows: most rows of one request.
@@ -297,6 +299,7 @@ class ServingConfig(_Config):
     segments: tuple[tuple[str, ...], ...] | None = None
     gateways: Annotated[int, Field(ge=1)] = 1
     max_batch_rows: Annotated[int, Field(ge=1)] = 64
+    max_inline_ms: Annotated[float, Field(ge=0, le=100)] = 2.0
     max_queue_rows: Annotated[int, Field(ge=1)] = 4096
     max_request_rows: Annotated[int, Field(ge=1)] = 1024
     max_body_bytes: Annotated[int, Field(ge=1)] = 16 * MIB

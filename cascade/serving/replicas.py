@@ -87,6 +87,7 @@ def _new_batcher(
         observer=observer,
         seen=telemetry.seen,
         tracing=telemetry.tracing,
+        max_inline_s=serving.max_inline_ms / 1e3,
     )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -39,18 +40,18 @@ class Recorder:
         return Answers(rows.copy(), np.full(len(rows), 1), np.ones(len(rows)), np.full(len(rows), 10.0))
 
 
-def new_batcher(recorder, max_batch_rows=8, max_queue_rows=10_000, forward=True):
-    return Batcher(recorder.run, recorder.forward if forward else None, max_batch_rows, max_queue_rows)
+def new_batcher(recorder, max_batch_rows=8, max_queue_rows=10_000, forward=True, **options):
+    return Batcher(recorder.run, recorder.forward if forward else None, max_batch_rows, max_queue_rows, **options)
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 16))
-def test_every_caller_gets_its_own_rows_in_order(sizes, max_batch_rows):
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 16), st.sampled_from([0.0, 1.0]))
+def test_every_caller_gets_its_own_rows_in_order(sizes, max_batch_rows, max_inline_s):
     recorder = Recorder()
     calls = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
 
     async def main():
-        batcher = new_batcher(recorder, max_batch_rows)
+        batcher = new_batcher(recorder, max_batch_rows, max_inline_s=max_inline_s)
         found = await asyncio.gather(*(batcher.answer(rows, POLICY) for rows in calls))
         batcher.close()
         return found
@@ -61,6 +62,54 @@ def test_every_caller_gets_its_own_rows_in_order(sizes, max_batch_rows):
         assert answers.cost.tolist() == np.where(rows % 2, 11.0, 1.0).tolist()
     assert max(recorder.sizes) <= max_batch_rows
     assert sum(recorder.sizes) == sum(sizes)
+
+
+def test_batches_known_to_be_quick_run_in_the_event_loop_which_goes_on_turning_between_them():
+    ran_in, turns = [], []
+
+    def run(rows, policy, earlier):
+        if rows[0] == 99:
+            time.sleep(0.05)
+        ran_in.append(threading.current_thread() is threading.main_thread())
+        turns.append(len(ticks))
+        return say(rows, np.ones(len(rows), dtype=bool))
+
+    ticks = []
+
+    async def tick():
+        while True:
+            ticks.append(1)
+            await asyncio.sleep(0)
+
+    async def main():
+        ticking = asyncio.create_task(tick())
+        batcher = Batcher(run, None, 1, 100, max_inline_s=0.002)
+        await asyncio.gather(*(batcher.answer(np.array([row]), POLICY) for row in [*range(20), 99, *range(6)]))
+        ticking.cancel()
+        batcher.close()
+
+    asyncio.run(main())
+    inline = np.array(ran_in)
+    assert not inline[:4].any()  # not known yet
+    assert inline[12:21].all()
+    assert not inline[21:24].any()  # one took far too long
+    assert np.diff(turns).min() > 0
+
+
+def test_without_a_limit_every_batch_runs_in_a_thread():
+    names = set()
+
+    def run(rows, policy, earlier):
+        names.add(threading.current_thread().name)
+        return say(rows, np.ones(len(rows), dtype=bool))
+
+    async def main():
+        batcher = Batcher(run, None, 1, 100)
+        await asyncio.gather(*(batcher.answer(np.array([row]), POLICY) for row in range(20)))
+        batcher.close()
+
+    asyncio.run(main())
+    assert names == {"segment_0"}
 
 
 def test_the_unsure_rows_of_a_batch_travel_as_one_contiguous_array():
