@@ -27,7 +27,7 @@ import yaml
 from lean_http import LeanConnection, LeanHttpTarget, request_bytes
 from rich.console import Console
 from scipy.stats import binom
-from server_process import ServerProcess, free_port
+from server_process import CASCADE_IS_UP, ServerProcess, free_port
 from synthetic_cascade import copy_modules
 
 from cascade.benchmarks.http_target import request_body
@@ -294,8 +294,8 @@ def main(
             port = free_port()
             url = f"http://127.0.0.1:{port}"
             command = [sys.executable, "-m", "cascade", "serve", str(folder / f"{kind}.yaml"), "--port", str(port)]
-            with ServerProcess(kind, command, f"{url}/predict", request_body(rows[:1]), folder / "log"):
-                time.sleep(3)
+            probe = request_body(rows[:1])
+            with ServerProcess(kind, command, f"{url}/predict", probe, folder / "log", up=CASCADE_IS_UP):
                 if not rate:
                     rate = asyncio.run(capacity(url, rows, 6.0))
                     phases = [

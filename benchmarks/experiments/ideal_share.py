@@ -34,7 +34,7 @@ import typer
 import uvloop
 from lean_http import LeanHttpTarget
 from rich.console import Console
-from server_process import ServerProcess, free_port
+from server_process import CASCADE_IS_UP, ServerProcess, free_port
 
 from cascade.benchmarks.http_target import request_body
 from cascade.benchmarks.load import ClosedLoop
@@ -187,9 +187,10 @@ def main(
         url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "cascade", "serve", str(config_path), "--port", str(port)]
         all_processors = AllProcessors(config_path, processors)
+        probe = request_body(rows[:1])
         with (
             contextlib.closing(all_processors),
-            ServerProcess("gateway", command, f"{url}/predict", request_body(rows[:1]), Path(name) / "log") as server,
+            ServerProcess("gateway", command, f"{url}/predict", probe, Path(name) / "log", up=CASCADE_IS_UP) as server,
         ):
             for size in rows_per_request:
                 connections = max(1, min(rows_under_way // size, 128))

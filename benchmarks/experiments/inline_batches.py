@@ -20,7 +20,7 @@ import numpy as np
 import typer
 from poisson import CONNECTIONS, OPEN_CONNECTIONS, measure
 from rich.console import Console
-from server_process import ServerProcess, free_port
+from server_process import CASCADE_IS_UP, ServerProcess, free_port
 from synthetic_cascade import FUSED, calibrated_rounds, write_cascade
 
 from cascade.benchmarks.http_target import request_body
@@ -44,9 +44,8 @@ def one_way(rounds: Sequence[int], max_inline_ms: float, rates: Sequence[float],
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "cascade", "serve", str(path), "--port", str(port)]
-        with ServerProcess(
-            "gateway", command, f"{url}/predict", request_body(workload.batches[0].rows), folder / "log"
-        ):
+        probe = request_body(workload.batches[0].rows)
+        with ServerProcess("gateway", command, f"{url}/predict", probe, folder / "log", up=CASCADE_IS_UP):
             closed = ClosedLoop(CONNECTIONS, seconds, warmup_seconds=2.0)
             capacity = measure(closed, url, workload, busy_stage.STAGES, CONNECTIONS)["requests_per_s"]
             rates = rates or [share * capacity for share in SHARES]

@@ -21,7 +21,7 @@ import uvloop
 from lean_http import LeanHttpTarget
 from memory_watch import MemoryWatch, growth
 from rich.console import Console
-from server_process import ServerProcess, free_port
+from server_process import CASCADE_IS_UP, ServerProcess, free_port
 from synthetic_cascade import FUSED, calibrated_rounds, write_cascade
 
 from cascade.benchmarks.http_target import request_body
@@ -124,7 +124,7 @@ def main(
         url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "cascade", "serve", str(config_path), "--port", str(port)]
         probe = request_body(workload.batches[0].rows)
-        with ServerProcess("gateway", command, f"{url}/predict", probe, folder / "log") as server:
+        with ServerProcess("gateway", command, f"{url}/predict", probe, folder / "log", up=CASCADE_IS_UP) as server:
             closed = ClosedLoop(CONNECTIONS, capacity_seconds, warmup_seconds=5.0)
             capacity = measure(closed, url, workload, stages, CONNECTIONS)
             rate = rate or share * capacity["requests_per_s"]

@@ -25,7 +25,7 @@ import orjson
 import typer
 from lean_http import LeanConnection, request_bytes
 from rich.console import Console
-from server_process import ServerProcess, free_port
+from server_process import CASCADE_IS_UP, ServerProcess, free_port
 from synthetic_cascade import calibrated_rounds, write_cascade
 
 from cascade.benchmarks.http_target import request_body
@@ -202,8 +202,8 @@ def main(
         port, rows = free_port(), busy_stage.new_rows(ROWS)
         command = [sys.executable, "-m", "cascade", "serve", str(config), "--port", str(port)]
         probe = request_body(rows[:1])
-        with ServerProcess("gateway", command, f"http://127.0.0.1:{port}/predict", probe, folder / "log"):
-            time.sleep(5)  # the second gateway may still be starting
+        url = f"http://127.0.0.1:{port}/predict"
+        with ServerProcess("gateway", command, url, probe, folder / "log", up=CASCADE_IS_UP):
             seen, done = asyncio.run(load(port, rows, policies, clients, reloads, every_s))
     numbers = summary(seen, done)
     verdict = {

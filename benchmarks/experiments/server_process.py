@@ -20,6 +20,8 @@ from cascade.errors import CascadeError
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
 LOG_TAIL_CHARACTERS = 2000
+CASCADE_IS_UP = "policy version"
+"""``up`` of ``cascade serve``."""
 
 
 def free_port() -> int:
@@ -39,6 +41,8 @@ class ServerProcess:
         probe: (body, headers) of a request that is answered with 200 once the server is ready.
         log: file for its output.
         environment: further variables; without RAY_ADDRESS among them it starts a Ray of its own.
+        up: text that it writes once all of it is up: one of several gateways answers before the others, and would have
+            all connections that are opened meanwhile.
     """
 
     def __init__(
@@ -49,9 +53,10 @@ class ServerProcess:
         probe: tuple[bytes, dict[str, str]],
         log: Path,
         environment: dict[str, str] | None = None,
+        up: str = "",
     ) -> None:
         self.name, self.command, self.url, self.probe, self.log = name, list(command), url, probe, log
-        self.environment = environment or {}
+        self.environment, self.up = environment or {}, up
 
     def __enter__(self) -> Self:
         inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
@@ -106,7 +111,9 @@ class ServerProcess:
                 raise CascadeError(f"{self.name} ended with code {self._process.returncode}:\n{self._log_tail()}")
             try:
                 self.post(*self.probe)
-                return
+                if self.up in self.log.read_text(encoding="utf-8", errors="replace"):
+                    return
+                problem = f"it answers, but has not written {self.up!r}"
             except OSError as error:
                 problem = error
             time.sleep(0.5)
