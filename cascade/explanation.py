@@ -12,7 +12,7 @@ from cascade.calibration.routing_problem import RoutingProblem
 from cascade.cascade import check_policy
 from cascade.errors import ScoreTableError
 from cascade.prediction import Prediction
-from cascade.routers import asked_stages
+from cascade.routers import abstained, asked_stages
 from cascade.stage import Stage
 
 __all__ = ["Explanation", "FrontierPiece", "StageWord", "explain"]
@@ -29,7 +29,7 @@ class StageWord:
         answer: the class.
         raw_confidence: in [0, 1], before calibration.
         confidence: in [0, 1], calibrated (or a head's).
-        threshold: that the confidence must reach; ``None`` for the last stage, which answers everything.
+        threshold: that the confidence must reach; ``None`` for a last stage that answers everything.
         skip_below: a lower confidence sends the row straight to the last stage; ``None`` where none does.
         cost: of asking it.
         running_cost: of all stages that the policy has asked by then; ``None`` if it does not ask this one.
@@ -55,11 +55,13 @@ class Explanation:
         words: K, in the order of the stages.
         policy_version: of the policy.
         cost_unit: of all costs.
+        abstained: whether the answer is only the last stage's best guess, and the row is left to a person.
     """
 
     words: tuple[StageWord, ...]
     policy_version: str
     cost_unit: str
+    abstained: bool
 
     @property
     def last_word(self) -> StageWord:
@@ -75,6 +77,7 @@ class Explanation:
             "answer": self.last_word.answer,
             "confidence": self.last_word.confidence,
             "cost": self.last_word.running_cost,
+            "abstained": self.abstained,
             "stages": [vars(word) for word in self.words],
         }
 
@@ -168,6 +171,7 @@ def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
     looks = asked_stages(confidence, policy.thresholds, policy.skip_below)[0]
     last = int(np.flatnonzero(looks)[-1])
     running = np.cumsum(np.where(looks, cost, 0.0))
+    thresholds = [*policy.thresholds.tolist(), policy.abstain_below if policy.abstains else None]
     words = [
         StageWord(
             stage=stage.name,
@@ -176,14 +180,15 @@ def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
             answer=int(prediction.answer[0]),
             raw_confidence=float(stage.raw_confidence(prediction)[0]),
             confidence=float(confidence[0, k]),
-            threshold=policy.threshold(k),
+            threshold=thresholds[k],
             skip_below=float(policy.skip_below[k]) if policy.skip_below[k : k + 1].any() else None,
             cost=float(cost[k]),
             running_cost=float(running[k]) if looks[k] else None,
         )
         for k, (stage, prediction) in enumerate(zip(asked.stages, asked.predictions, strict=True))
     ]
-    return Explanation(tuple(words), policy.version, policy.cost_unit)
+    abstains = bool(looks[-1] and abstained(confidence[:, -1], policy.abstain_below)[0])
+    return Explanation(tuple(words), policy.version, policy.cost_unit, abstains)
 
 
 def _pieces(asked: _AskedRow, policy: Policy, table: ScoreTable) -> list[FrontierPiece]:

@@ -94,7 +94,9 @@ def _print_way(way: "Explanation", names: tuple[str, ...] | None, label: int | N
     for title in titles:
         table.add_column(title, overflow="fold")
     for word in way.words:
-        verdict = "answers" if word.answers else "forwards" if word.asked else "not asked"
+        verdict = "forwards" if word.asked else "not asked"
+        if word.answers:
+            verdict = "leaves it to a person" if way.abstained else "answers"
         table.add_row(
             escape(word.stage),
             _class(word.answer, names),
@@ -111,18 +113,24 @@ def _print_way(way: "Explanation", names: tuple[str, ...] | None, label: int | N
     word = way.last_word
     truth = "" if label is None else f"; the label is {_class(label, names)}"
     output.print(
-        f"{escape(word.stage)} answers {_class(word.answer, names)}, at a cost of {word.running_cost:.4g} "
+        f"{_ending(way, names)}, at a cost of {word.running_cost:.4g} "
         f"{escape(way.cost_unit)}, under policy {way.policy_version}{truth}.",
         highlight=False,
     )
+
+
+def _ending(way: "Explanation", names: tuple[str, ...] | None) -> str:
+    word = way.last_word
+    stage, answer = escape(word.stage), _class(word.answer, names)
+    return f"{stage} guesses {answer} and leaves it to a person" if way.abstained else f"{stage} answers {answer}"
 
 
 def _print_others(ways: "list[Explanation]", names: tuple[str, ...] | None) -> None:
     for way in ways:
         word = way.last_word
         Console().print(
-            f"- under policy {way.policy_version}: {escape(word.stage)} answers {_class(word.answer, names)} "
-            f"({word.confidence:.4f}), at {word.running_cost:.4g} {escape(way.cost_unit)}",
+            f"- under policy {way.policy_version}: {_ending(way, names)} ({word.confidence:.4f}), "
+            f"at {word.running_cost:.4g} {escape(way.cost_unit)}",
             highlight=False,
         )
 

@@ -44,10 +44,11 @@ def table():
 UNIT = st.floats(0, 1)
 
 
-@given(st.integers(0, ROWS - 1), st.tuples(UNIT, UNIT), st.tuples(UNIT, UNIT))
-def test_the_way_is_that_of_the_engine_bit_for_bit(row, thresholds, lowest):
+@given(st.integers(0, ROWS - 1), st.tuples(UNIT, UNIT), st.tuples(UNIT, UNIT), st.just(0.0) | UNIT)
+def test_the_way_is_that_of_the_engine_bit_for_bit(row, thresholds, lowest, abstain_below):
     plain = Policy.from_thresholds(NAMES, np.array(thresholds))
     policy = dataclasses.replace(plain, cost=np.array([1.0, 4.0, 20.0]), skip_below=np.array(lowest))
+    policy = dataclasses.replace(policy, abstain_below=abstain_below)
     ((way,), pieces) = explain(STAGES, INDICES[row : row + 1], [policy])
     answers = Cascade(STAGES, policy).predict(INDICES[row : row + 1])
     word = way.last_word
@@ -55,6 +56,8 @@ def test_the_way_is_that_of_the_engine_bit_for_bit(row, thresholds, lowest):
     assert (word.confidence, word.running_cost) == (answers.confidence[0], answers.cost[0])
     assert sum(each.cost for each in way.words if each.asked) == answers.cost[0]
     assert [each.running_cost is None for each in way.words] == [not each.asked for each in way.words]
+    assert way.abstained == (answers.abstained is not None)
+    assert way.words[-1].threshold == (abstain_below or None)
     assert pieces == []
 
 
