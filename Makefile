@@ -57,7 +57,10 @@ bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve  ## serv
 	    --mosec-python .venv/peer-mosec/bin/python --litserve-python .venv/peer-litserve/bin/python
 	$(BIN)/python benchmarks/experiments/added_latency.py
 	$(BIN)/python benchmarks/experiments/ideal_share.py
+	$(BIN)/python benchmarks/experiments/inline_batches.py
 	$(BIN)/python benchmarks/experiments/poisson.py
+	$(BIN)/python benchmarks/experiments/poisson.py --config examples/cifar10/config.yaml --dataset cifar10 \
+	    --out benchmarks/results/poisson_cifar10.json
 	$(BIN)/python benchmarks/experiments/reload_under_load.py
 	$(BIN)/python benchmarks/experiments/gears.py
 	$(BIN)/python benchmarks/experiments/faults.py

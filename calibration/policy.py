@@ -13,6 +13,7 @@ import numpy as np
 
 from cascade.calibration.calibrators import Identity, calibrator_from_dict, calibrator_to_dict
 from cascade.calibration.monitoring.reference import Reference
+from cascade.calibration.policy_file import load_policies, parse_policies, save_policies
 from cascade.errors import PolicyError
 from cascade.prediction import Prediction
 from cascade.routers import NEVER, SCORES, Router
@@ -191,9 +192,7 @@ class Policy:
 
     def save(self, path: Path | str) -> None:
         """Writes the policy; a reader never sees half of it."""
-        partial = Path(f"{path}.partial")
-        partial.write_text(self.to_json(), encoding="utf-8")
-        partial.replace(path)
+        save_policies(self.to_json(), path)
 
     @classmethod
     def load(cls, path: Path | str) -> "Policy":
@@ -202,14 +201,7 @@ class Policy:
         Raises:
             PolicyError: it is missing, is not JSON, or is not a policy.
         """
-        try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise PolicyError(f"policy {path} does not exist; 'cascade calibrate' makes it") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise PolicyError(f"{path} cannot be read: {error}") from error
-        except PolicyError as error:
-            raise PolicyError(f"{path}: {error}") from error
+        return load_policies(path, cls.from_json)
 
     @classmethod
     def from_json(cls, text: str) -> "Policy":
@@ -218,11 +210,7 @@ class Policy:
         Raises:
             PolicyError: the text is not JSON, or not a policy.
         """
-        try:
-            values = json.loads(text, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
-            raise PolicyError(f"the policy is not JSON: {error}") from error
-        return cls.from_dict(values)
+        return cls.from_dict(parse_policies(text))
 
     @classmethod
     def from_dict(cls, values: Any) -> "Policy":
@@ -324,10 +312,6 @@ def _problem(policy: Policy) -> str | None:
         if router.head is not None and not router.head.fits(k):
             return f"the head of stage {name!r} is made for another place; {k} stages come before it"
     return None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number of JSON")
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.calibration.policy import Policy
+from cascade.calibration.policy_file import load_policies, parse_policies, save_policies
 from cascade.errors import PolicyError
 
 __all__ = ["PolicySet"]
@@ -79,9 +80,7 @@ class PolicySet:
 
     def save(self, path: Path | str) -> None:
         """Writes the set; a reader never sees half of it."""
-        partial = Path(f"{path}.partial")
-        partial.write_text(self.to_json(), encoding="utf-8")
-        partial.replace(path)
+        save_policies(self.to_json(), path)
 
     @classmethod
     def load(cls, path: Path | str) -> "PolicySet":
@@ -90,14 +89,7 @@ class PolicySet:
         Raises:
             PolicyError: it is missing, is not JSON, or is neither.
         """
-        try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise PolicyError(f"policy {path} does not exist; 'cascade calibrate' makes it") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise PolicyError(f"{path} cannot be read: {error}") from error
-        except PolicyError as error:
-            raise PolicyError(f"{path}: {error}") from error
+        return load_policies(path, cls.from_json)
 
     @classmethod
     def from_json(cls, text: str) -> "PolicySet":
@@ -106,11 +98,7 @@ class PolicySet:
         Raises:
             PolicyError: the text is not JSON, or neither a set nor a policy.
         """
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise PolicyError(f"the policy is not JSON: {error}") from error
-        return cls.from_dict(values)
+        return cls.from_dict(parse_policies(text))
 
     @classmethod
     def from_dict(cls, values: Any) -> "PolicySet":
