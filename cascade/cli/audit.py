@@ -1,13 +1,12 @@
 """``cascade audit``: whether a served cascade still keeps what it was calibrated to."""
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cascade.cli.console import JsonOption, print_result
+from cascade.cli.served import DEFAULT_URL, AuthorityOption, KeyVariableOption, key_of, served_config, served_url
 from cascade.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
@@ -20,21 +19,19 @@ TRIES_A_GATEWAY = 8
 
 
 def audit(
-    url: Annotated[str, typer.Argument(help="Address of the served cascade, such as http://127.0.0.1:8000.")],
-    key_env: Annotated[str | None, typer.Option(help="Environment variable with the key.")] = None,
-    tls_ca: Annotated[Path | None, typer.Option("--tls-ca", help="PEM file with the authority to trust.")] = None,
+    target: Annotated[
+        str, typer.Argument(metavar="[URL|CONFIG]", help="Address of a served cascade, or its configuration.")
+    ] = DEFAULT_URL,
+    key_env: KeyVariableOption = None,
+    authority: AuthorityOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ask a served cascade's gateways for their audits; exit code 5 if one has raised the alarm."""
     from cascade.serving.audit_summary import summarize_audits
     from cascade.serving.site import Site
 
-    if not url.startswith(("http://", "https://")):
-        raise InputError(f"{url!r} is not an address; it looks like http://127.0.0.1:8000")
-    key = None if key_env is None else os.environ.get(key_env, "").strip()
-    if key == "":
-        raise InputError(f"the environment variable {key_env} is empty; it must hold the key")
-    site = Site(url, key, tls_ca)
+    config = served_config(target)
+    site = Site(target if config is None else served_url(config), key_of(key_env), authority)
     first = _ask(site)
     reports = {first["gateway"]: first}
     for _ in range(TRIES_A_GATEWAY * (int(first["gateways"]) - 1)):

@@ -30,7 +30,7 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Write serve.yaml, for 'serve deploy', and rayservice.yaml, for the KubeRay operator."""
-    from cascade.calibration import Policy
+    from cascade.calibration import PolicySet
     from cascade.config import CascadeConfig
     from cascade.serving.application import new_application
     from cascade.serving.ray_service import ray_service, service_name
@@ -39,22 +39,22 @@ def build(
     if at is not None and not PurePosixPath(at).is_absolute():
         raise typer.BadParameter(f"--at must begin with '/'; got {at!r}")
     config = CascadeConfig.load(config_path)
-    policy = Policy.load(policy_path or config.policy)
+    policies = PolicySet.load(policy_path or config.policy)
     here = config_path.resolve().parent
-    new_application(config, policy, here)  # refuses what could not be deployed
-    image = image or f"{service_name(config.name)}:{policy.version}"
+    new_application(config, policies, here)  # refuses what could not be deployed
+    image = image or f"{service_name(config.name)}:{policies.version}"
     in_the_image = _arguments(config_path, policy_path, here, PurePosixPath(at) if at else IN_THE_IMAGE)
     on_the_nodes = _arguments(config_path, policy_path, here, PurePosixPath(at) if at else None)
     manifest = ray_service(config, in_the_image, image, here)
     out.mkdir(parents=True, exist_ok=True)
-    about = f"# Made by 'cascade build' from {config_path.name}, policy {policy.version}.\n"
+    about = f"# Made by 'cascade build' from {config_path.name}, policy {policies.version}.\n"
     _write(out / "serve.yaml", about, serve_config(config, on_the_nodes))
     _write(out / "rayservice.yaml", about, manifest)
     result = {
         "serve_config": str(out / "serve.yaml"),
         "ray_service": str(out / "rayservice.yaml"),
         "image": image,
-        "policy_version": policy.version,
+        "policy_version": policies.version,
         "secrets": _secrets(manifest),
     }
     print_result(result, as_json)

@@ -31,7 +31,9 @@ def explain(
     index: Annotated[int, typer.Option(min=0, help="Which row of --rows or --dataset, from 0.")] = 0,
     policy_paths: Annotated[
         list[Path] | None,
-        typer.Option("--policy", help="Policy [default: the config's]; further ones are compared with the first."),
+        typer.Option(
+            "--policy", help="Policy, or policy set [default: the config's]; further ones are compared with the first."
+        ),
     ] = None,
     scores: Annotated[
         Path | None, typer.Option(help="Score table: its frontier tells what other operating points would do.")
@@ -39,14 +41,15 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Ask every stage about one row: answers, confidences, thresholds, costs, and who answers."""
-    from cascade.calibration import Policy, ScoreTable
+    from cascade.calibration import PolicySet, ScoreTable
     from cascade.cascade import check_models, check_table, load_stages
     from cascade.config import CascadeConfig
     from cascade.explanation import explain as explain_row
     from cascade.rows import check_rows
 
     config = CascadeConfig.load(config_path)
-    policies = [check_models(Policy.load(path), config.stages) for path in policy_paths or [config.policy]]
+    gears = (gear for path in policy_paths or [config.policy] for gear in PolicySet.load(path).gears)
+    policies = [check_models(gear, config.stages) for gear in gears]
     table = None
     if scores is not None:
         table = ScoreTable.load(scores)

@@ -3,18 +3,21 @@
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cascade.cli.console import JsonOption, print_result
+from cascade.cli.served import AuthorityOption, served_config, served_url
 
 if TYPE_CHECKING:
     from cascade.config import CascadeConfig
+    from cascade.serving.site import Site
 
 __all__ = ["reload"]
 
 KEY_VARIABLE = "CASCADE_ADMIN_KEY"
+TIMEOUT_S = 60.0
 
 
 def reload(
@@ -36,43 +39,57 @@ def reload(
     key_file: Annotated[
         Path | None, typer.Option(help="File with admin keys; the first is used [default: the config's].")
     ] = None,
-    authorities: Annotated[
-        Path | None, typer.Option(help="PEM file with authorities that vouch for the server's certificate.")
-    ] = None,
+    authority: AuthorityOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put another policy into force without a restart, in all gateways, or say where it is not."""
     from cascade.calibration import PolicySet
-    from cascade.cli.admin_client import AdminClient
-    from cascade.config import CascadeConfig
     from cascade.errors import CheckFailed
+    from cascade.serving.site import Site
 
     if rollback and policy_path is not None:
         raise typer.BadParameter("give either --policy or --rollback")
     if version is not None and not rollback:
         raise typer.BadParameter("--version goes with --rollback")
-    config = None if "://" in target else CascadeConfig.load(target)
+    config = served_config(target)
     policy_path = policy_path or (config.policy if config else None)
     if policy_path is None and not rollback:
         raise typer.BadParameter("an address has no policy of its own; give --policy or --rollback")
-    client = AdminClient(_url(config) if config else target, _key(config, key_env, key_file), authorities)
+    site = Site(served_url(config) if config else target, _key(config, key_env, key_file), authority)
     if rollback:
         wanted = {} if version is None else {"version": version}
-        answer = client.ask("POST", "/policy/rollback", json.dumps(wanted).encode())
+        answer = _ask(site, "POST", "/policy/rollback", json.dumps(wanted).encode())
     else:
         # Read and written again, so that what is no policy is refused here, with the name of its file.
-        answer = client.ask("PUT", "/policy", PolicySet.load(str(policy_path)).to_json().encode())
+        answer = _ask(site, "PUT", "/policy", PolicySet.load(str(policy_path)).to_json().encode())
     print_result(answer, as_json)
     if answer.get("behind"):
         raise CheckFailed(f"{len(answer['behind'])} gateways do not have the policy yet; ask GET /policy of them again")
 
 
-def _url(config: "CascadeConfig") -> str:
-    serving = config.serving
-    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (not bound to, but asked)
-    host = anywhere.get(serving.host, serving.host)
-    scheme = "http" if serving.tls_certificate is None else "https"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{serving.port}"
+def _ask(site: "Site", method: str, path: str, body: bytes) -> dict[str, Any]:
+    """The answer of an admin's request.
+
+    Raises:
+        PolicyError: the server refuses what was sent.
+        ConfigError: it cannot be reached, or does not take the key.
+        CascadeError: it cannot do it now.
+    """
+    from cascade.errors import CascadeError, ConfigError, PolicyError
+
+    status, answer = site.ask(method, path, body, TIMEOUT_S)
+    if status == 0:
+        raise ConfigError(f"no cascade answers at {site.url}: {answer}")
+    if 200 <= status < 300:
+        if not isinstance(answer, dict):
+            raise ConfigError(f"what answers at {site.url} is no cascade")
+        return answer
+    sentence = answer.get("error", "") if isinstance(answer, dict) else answer
+    if status in (401, 403):
+        raise ConfigError(f"{site.url} does not take the admin key: {sentence}")
+    if status in (400, 404, 405, 413):
+        raise PolicyError(f"{site.url} refuses: {sentence}")
+    raise CascadeError(f"{site.url} cannot do it now (status {status}): {sentence}")
 
 
 def _key(config: "CascadeConfig | None", variable: str | None, file: Path | None) -> str:

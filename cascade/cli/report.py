@@ -14,6 +14,7 @@ def report(
     scores: Annotated[Path, typer.Option(help="Score table (.npz) to replay the policy on.")],
     policy: Annotated[Path, typer.Option(help="Policy file (JSON).")],
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    gear: Annotated[int, typer.Option(min=0, help="Of a policy set; 0 is the best.")] = 0,
     calibration_scores: Annotated[
         Path | None, typer.Option(help="Score table of other rows, to certify points of the frontier on.")
     ] = None,
@@ -27,16 +28,19 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write a page on a policy: accuracy, cost, frontier, stages, confidences, and where the cascade loses."""
-    from cascade.calibration import Policy, ScoreTable
+    from cascade.calibration import PolicySet, ScoreTable
     from cascade.reports import load_slices, write_report
 
     if delta is not None and (calibration_scores is None or not 0 < delta < 1):
         raise typer.BadParameter(f"--delta must be in (0, 1), and needs --calibration-scores; got {delta!r}")
+    gears = PolicySet.load(policy).gears
+    if gear >= len(gears):
+        raise typer.BadParameter(f"{policy} has {len(gears)} gears; got --gear {gear}")
     table = ScoreTable.load(scores)
     with console.status("searching, certifying, drawing ..."):
         replay = write_report(
             table,
-            Policy.load(policy),
+            gears[gear],
             out,
             calibration=None if calibration_scores is None else ScoreTable.load(calibration_scores),
             delta=delta,

@@ -1,7 +1,6 @@
 """``cascade status``: whether a served cascade is well."""
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,24 +9,28 @@ from rich.markup import escape
 from rich.table import Table
 
 from cascade.cli.console import JsonOption, print_result
+from cascade.cli.served import (
+    DEFAULT_URL,
+    AuthorityOption,
+    KeyVariableOption,
+    check_address,
+    key_of,
+    served_config,
+    served_url,
+)
 
 if TYPE_CHECKING:
-    from cascade.config import CascadeConfig
     from cascade.serving.status import CascadeStatus
 
 __all__ = ["status"]
-
-DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 def status(
     target: Annotated[
         str, typer.Argument(metavar="[URL|CONFIG]", help="Address of a served cascade, or its configuration.")
     ] = DEFAULT_URL,
-    key_env: Annotated[str, typer.Option(help="Environment variable with a key of the cascade.")] = "CASCADE_KEY",
-    authority: Annotated[
-        Path | None, typer.Option("--ca", help="PEM file of its certificate's authority [default: the machine's].")
-    ] = None,
+    key_env: KeyVariableOption = None,
+    authority: AuthorityOption = None,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -39,37 +42,26 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Ask a served cascade, and Ray Serve, how it is; exit code 5 if it is not well."""
-    from cascade.calibration import Policy
-    from cascade.config import CascadeConfig
-    from cascade.errors import CheckFailed, InputError
+    from cascade.calibration import PolicySet
+    from cascade.errors import CheckFailed
     from cascade.serving.status import deployments_status, served_status
 
-    config = None if target.startswith(("http://", "https://")) else CascadeConfig.load(target)
-    for place in (target if config is None else "", ray or ""):
-        if place and not place.startswith(("http://", "https://")):
-            raise InputError(f"an address must look like {DEFAULT_URL}; got {place!r}")
-    if authority is not None and not authority.is_file():
-        raise InputError(f"{authority} does not exist")
-    found = served_status(target if config is None else _url(config), os.environ.get(key_env), authority)
+    config = served_config(target)
+    if ray is not None:
+        check_address(ray)
+    found = served_status(target if config is None else served_url(config), key_of(key_env), authority)
     if ray is not None:
         deployments_status(found, ray, config.name if config else found.name, os.environ.get("RAY_AUTH_TOKEN"))
     if config is not None and found.policy_version is not None and config.policy.exists():
-        version = Policy.load(config.policy).version
-        if version != found.policy_version:
-            found.notes.append(f"the policy in force is not that of {config.policy.name}, which is {version}")
+        versions = [gear.version for gear in PolicySet.load(config.policy).gears]
+        if found.policy_version not in versions:
+            found.notes.append(f"the policy in force is not of {config.policy.name}, which has {', '.join(versions)}")
     if as_json:
         print_result(found.to_dict(), as_json)
     else:
         _print_status(found)
     if found.problems:
         raise CheckFailed("; ".join(found.problems))
-
-
-def _url(config: "CascadeConfig") -> str:
-    serving = config.serving
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(serving.host, serving.host)  # noqa: S104 (asked, not bound)
-    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return f"{'http' if serving.tls_certificate is None else 'https'}://{host}:{serving.port}"
 
 
 def _print_status(found: "CascadeStatus") -> None:

@@ -7,6 +7,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from cascade.errors import InputError
+
 __all__ = ["LONGEST_MESSAGE", "Site"]
 
 TIMEOUT_S = 10.0
@@ -27,12 +29,18 @@ class Site:
         url: that paths are appended to.
         key: sent as a bearer; ``None`` for none.
         authority: PEM file of the authority of its certificate; ``None`` for those that the machine knows.
+
+    Raises:
+        InputError: the file cannot be used.
     """
 
     def __init__(self, url: str, key: str | None, authority: Path | None) -> None:
         self.url = url.rstrip("/")
         self._headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        tls = ssl.create_default_context(cafile=authority)
+        try:
+            tls = ssl.create_default_context(cafile=authority)
+        except (OSError, ssl.SSLError) as error:
+            raise InputError(f"{authority} cannot be used as the file of an authority: {error}") from error
         # Not through a proxy: it is asked what is there, not what a proxy says.
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), _NoRedirect(), urllib.request.HTTPSHandler(context=tls)
@@ -40,9 +48,14 @@ class Site:
 
     def get(self, path: str) -> tuple[int, Any]:
         """Status and content; 0 and a sentence where there is no answer."""
-        request = urllib.request.Request(self.url + path, headers=self._headers)
+        return self.ask("GET", path)
+
+    def ask(self, method: str, path: str, body: bytes | None = None, timeout_s: float = TIMEOUT_S) -> tuple[int, Any]:
+        """Like :meth:`get`, with JSON to send."""
+        headers = self._headers | ({} if body is None else {"content-type": "application/json"})
+        request = urllib.request.Request(self.url + path, body, headers, method=method)
         try:
-            with self._opener.open(request, timeout=TIMEOUT_S) as response:
+            with self._opener.open(request, timeout=timeout_s) as response:
                 return response.status, _content(response.read())
         except urllib.error.HTTPError as error:
             with error:

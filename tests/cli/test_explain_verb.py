@@ -1,11 +1,12 @@
 """``cascade explain``: the way of a row, where it comes from, and the other operating points."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from cascade.calibration import Policy
+from cascade.calibration import Policy, PolicySet
 from cascade.cascade import Cascade
 
 NAMES = ("pixels", "middle", "neighbours")
@@ -34,6 +35,19 @@ def test_a_row_of_a_file_is_explained_as_the_cascade_answers_it(run, digits_fold
     assert [word["stage"] for word in told["stages"]] == list(NAMES)
     assert told["other_policies"][0]["stage"] == "pixels"
     assert told["frontier"] == []
+
+
+def test_each_gear_of_a_policy_set_is_told(run, digits_folder, policies, tmp_path):
+    gears = [
+        replace(Policy.load(policies / f"{name}.json"), certificate={"observed": {"mean_cost": cost}})
+        for name, cost in (("sure", 2.0), ("daring", 1.0))
+    ]
+    PolicySet(tuple(gears)).save(tmp_path / "set.json")
+    asked = ("explain", digits_folder / "config.yaml", "--rows", digits_folder / "rows.npz")
+    told = run(*asked, "--policy", tmp_path / "set.json", "--json").json
+    assert [told["policy_version"], *(way["policy_version"] for way in told["other_policies"])] == [
+        gear.version for gear in gears
+    ]
 
 
 def test_a_row_in_a_file_of_its_own(run, digits_folder, policies, tmp_path):

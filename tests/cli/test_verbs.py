@@ -382,7 +382,9 @@ def test_gears_make_a_policy_set_that_other_verbs_take(run, table_path, tmp_path
     ]
     assert costs == sorted(costs, reverse=True)
     assert run("evaluate", "--scores", table_path, "--policy", out, "--gear", 3).code == 2
-    assert run("report", "--scores", table_path, "--policy", out, "--out", tmp_path / "r.html").code == 3
+    reported = ("report", "--scores", table_path, "--policy", out, "--out", tmp_path / "r.html")
+    assert run(*reported, "--gear", 1, "--json").json["policy_version"] == gears[1].version
+    assert run(*reported, "--gear", 3).code == 2
 
     alone = run(*calibrate, "--gears", "0.6,0.5")
     assert [policy.certificate["target"] for policy in PolicySet.load(out).gears] == [

@@ -1,10 +1,12 @@
 """A small cascade on a file: two fake stages, the first one sure of even rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from serving_process import free_port
 
-from cascade.calibration import Policy
+from cascade.calibration import Policy, PolicySet
 from cascade.config import CascadeConfig
 
 CLASSES = ("zero", "one", "two", "three")
@@ -55,3 +57,13 @@ def policy():
 @pytest.fixture(scope="session")
 def config(config_path):
     return CascadeConfig.load(config_path)
+
+
+@pytest.fixture(scope="session")
+def two_gears():
+    """A set whose second gear is the policy of the fixtures."""
+    certificates = [{"observed": {"mean_cost": cost}} for cost in (2.0, 1.0)]
+    better = Policy.from_thresholds(("small", "big"), np.array([0.99]))
+    return PolicySet(
+        tuple(replace(gear, certificate=told) for gear, told in zip((better, policy()), certificates, strict=True))
+    )

@@ -199,6 +199,13 @@ def test_the_verb_writes_both_files(run, config_path, config, tmp_path):
     assert str(config_path.parent) not in manifest_text
 
 
+def test_the_verb_takes_a_policy_set(run, config_path, tmp_path, two_gears):
+    two_gears.save(config_path.parent / "gears.json")
+    done = run("build", config_path, "--out", tmp_path, "--policy", config_path.parent / "gears.json", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["policy_version"], done.json["image"]) == (two_gears.version, f"fake:{two_gears.version}")
+
+
 def test_files_are_elsewhere_where_that_is_said(run, config_path, config, tmp_path):
     policy = ("--policy", config.policy)
     assert run("build", config_path, "--out", tmp_path, "--at", "/srv/c", *policy, "--image", "i:2").code == 0

@@ -132,8 +132,17 @@ def test_a_configuration_tells_where_to_ask_and_which_policy_is_expected(run, co
         (tmp_path / "policy.json").write_text(POLICY.to_json().replace("0.8", "0.7"))
         other = run("status", tmp_path / "config.yaml", "--json")
     assert (same.code, same.json["url"], same.json["notes"]) == (0, url, [])
-    assert "is not that of policy.json" in other.json["notes"][0]
+    assert "is not of policy.json" in other.json["notes"][0]
     assert other.code == 0
+
+
+def test_of_a_policy_set_any_gear_is_expected(run, config, config_path, tmp_path, two_gears, monkeypatch):
+    monkeypatch.setattr("local_service.POLICY", two_gears.gears[1])
+    two_gears.save(tmp_path / "policy.json")
+    with served(config) as url:
+        text = config_path.read_text().replace(f"port: {config.serving.port}", f"port: {url.rpartition(':')[2]}")
+        (tmp_path / "config.yaml").write_text(text)
+        assert run("status", tmp_path / "config.yaml", "--json").json["notes"] == []
 
 
 @pytest.mark.parametrize("arguments", [["none.yaml"], ["http://127.0.0.1:1", "--ray", "127.0.0.1"], ["--ca", "no.pem"]])
