@@ -260,7 +260,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     accuracy.set_ylabel("accuracy")
     accuracy.set_xlabel("seconds")
     for axes in (rate, tail, gear, accuracy):
-        axes.legend(fontsize="small", loc="upper right")
+        axes.legend(fontsize="small", loc="lower right" if axes is accuracy else "upper right")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 

@@ -87,8 +87,14 @@ def _new_batcher(
         observer=observer,
         seen=telemetry.seen,
         tracing=telemetry.tracing,
-        max_inline_s=serving.max_inline_ms / 1e3,
+        # A processor waits for an accelerator, and reads requests meanwhile.
+        max_inline_s=0.0 if _asks_for_gpus(config, index) else serving.max_inline_ms / 1e3,
     )
+
+
+def _asks_for_gpus(config: CascadeConfig, index: int) -> bool:
+    options = config.segments[index][0].deployment.get("ray_actor_options") or {}
+    return bool(options.get("num_gpus"))
 
 
 def _gateways(config: CascadeConfig) -> int:
