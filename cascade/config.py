@@ -194,11 +194,13 @@ class TracesConfig(_Config):
 
     Attributes:
         sample_share: of the requests, chosen at random.
+        most_per_s: requests a gateway chooses in a second, however many there are; each costs as much as a few others.
         continue_callers: whether requests whose header ``traceparent`` says that they are sampled have spans as well,
             as children of their caller's. A caller can then have a span for every request.
     """
 
     sample_share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    most_per_s: Annotated[float, Field(gt=0)] = 10.0
     continue_callers: bool = False
 
 

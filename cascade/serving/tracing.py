@@ -6,6 +6,7 @@ stage that looked at rows of it, in whatever process: the context travels with t
 several sampled requests go on to a later process in one call, its spans are in the trace of the first of them.
 """
 
+import math
 import random
 import re
 import time
@@ -49,6 +50,8 @@ class Tracing:
         from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
         self._share = config.sample_share
+        self._pause_s = 1 / config.most_per_s
+        self._not_before_s = -math.inf
         self._continues = config.continue_callers
         self._stages = tuple(stages)
         resource = Resource({"service.name": name}).merge(OTELResourceDetector().detect())
@@ -79,7 +82,7 @@ class Tracing:
             policy: in force.
         """
         caller = current_traceparent.get()
-        if caller is None and random.random() >= self._share:
+        if caller is None and not self._chosen():
             return await answering
         from opentelemetry.trace import StatusCode
 
@@ -99,6 +102,16 @@ class Tracing:
         finally:
             current_traceparent.reset(token)
             span.end()
+
+    def _chosen(self) -> bool:
+        """Whether a request without a caller's span is to have one."""
+        if random.random() >= self._share:
+            return False
+        now = time.monotonic()
+        if now < self._not_before_s:
+            return False
+        self._not_before_s = now + self._pause_s
+        return True
 
     def batch(self, traceparents: list[str]) -> None:
         """Says whose rows are in the batch that runs next; there is one at a time."""

@@ -1,5 +1,7 @@
 """From the configuration to deployments, without starting Ray."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -69,3 +71,18 @@ def test_gateways_that_listen_themselves_cannot_be_scaled_by_ray_serve(tmp_path,
 def test_a_key_that_ray_serve_does_not_know_is_refused_with_its_stage(tmp_path):
     with pytest.raises(ConfigError, match="'s1'"):
         deployments(tmp_path, {}, {"num_replica": 2})
+
+
+@pytest.mark.parametrize(("options", "quick"), [({}, True), ({"num_cpus": 2}, True), ({"num_gpus": 0.5}, False)])
+def test_segments_on_gpus_always_have_their_thread(config, config_path, options, quick):
+    from cascade.serving.replicas import _new_batcher
+
+    first, *others = config.stages
+    first = first.model_copy(update={"deployment": {"ray_actor_options": options}})
+    config = config.model_copy(update={"stages": (first, *others)})
+    nobody = SimpleNamespace(watch=None, seen=None, tracing=None)
+    batcher = _new_batcher(config, config_path.parent, 0, None, nobody)
+    for _ in range(10):
+        batcher._pace.ran(1, 1e-5)
+    assert batcher._pace.is_quick(1) is quick
+    batcher.close()

@@ -1,13 +1,10 @@
 """Which batches are known to be quick."""
 
-from types import SimpleNamespace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.serving.pace import HANG, WINDOW, Pace
-from cascade.serving.replicas import _new_batcher
 
 QUICK_S = 0.002
 BATCHES = st.lists(st.tuples(st.integers(1, 64), st.floats(0, 0.01)), max_size=30)
@@ -54,16 +51,3 @@ def test_one_odd_batch_changes_nothing_but_one_that_hangs_does():
 def test_what_is_quick_follows_the_last_batches(batches):
     assert pace_after([*batches, *[(1, 1e-4)] * WINDOW]).is_quick(2)
     assert not pace_after([*batches, *[(1, 0.003)] * WINDOW]).is_quick(1)
-
-
-@pytest.mark.parametrize(("options", "quick"), [({}, True), ({"num_cpus": 2}, True), ({"num_gpus": 0.5}, False)])
-def test_segments_on_gpus_always_have_their_thread(config, config_path, options, quick):
-    first, *others = config.stages
-    first = first.model_copy(update={"deployment": {"ray_actor_options": options}})
-    config = config.model_copy(update={"stages": (first, *others)})
-    nobody = SimpleNamespace(watch=None, seen=None, tracing=None)
-    batcher = _new_batcher(config, config_path.parent, 0, None, nobody)
-    for _ in range(WINDOW):
-        batcher._pace.ran(1, 1e-5)
-    assert batcher._pace.is_quick(1) is quick
-    batcher.close()

@@ -64,7 +64,11 @@ def served(config_path, tmp_path_factory):
     folder = tmp_path_factory.mktemp("observed")
     config = yaml.safe_load(config_path.read_text())
     replace(Policy.load(config_path.parent / "policy.json"), cost=np.array([1.0, 10.0])).save(folder / "policy.json")
-    config["serving"] |= {"metrics_port": free_port(), "traces": {"sample_share": 1.0}, "log_format": "json"}
+    config["serving"] |= {
+        "metrics_port": free_port(),
+        "traces": {"sample_share": 1.0, "most_per_s": 1000},
+        "log_format": "json",
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     with collecting() as collector, pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -39,7 +40,7 @@ class Pair:
 
     def __init__(self, **settings):
         self.exported = InMemorySpanExporter()
-        self.tracing = Tracing(TracesConfig(**settings), ("small", "big"), "test", self.exported)
+        self.tracing = Tracing(TracesConfig(**{"most_per_s": 1e9} | settings), ("small", "big"), "test", self.exported)
         watch = self.tracing.stage_ran
         self.later = Batcher(Segment([Stage(True)], 1, watch).run, None, 8, 100, tracing=self.tracing)
         self.first = Batcher(Segment([Stage(False)], 0, watch).run, self.forward, 8, 100, tracing=self.tracing)
@@ -164,6 +165,14 @@ def test_what_travels_is_a_traceparent():
     (traceparent,) = pair.handed_on
     assert TRACEPARENT.fullmatch(traceparent)
     assert re.fullmatch("[0-9a-f-]{55}", traceparent)
+
+
+def test_a_flood_of_requests_is_no_flood_of_spans():
+    pair = Pair(sample_share=1, most_per_s=5)
+    begin = time.monotonic()
+    _, spans = pair.run(*(pair.ask(2 * place) for place in range(60)))
+    routes = sum(span.name == "cascade.route" for span in spans)
+    assert 1 <= routes <= 1 + 5 * (time.monotonic() - begin)
 
 
 def test_degraded_rows_are_told():
