@@ -37,7 +37,7 @@ RESULT = Path(__file__).resolve().parents[1] / "results" / "audit_drift.json"
 NOISE = {"noise of 10 of 255": 10, "noise of 30 of 255": 30}
 CLASSES = {"half cats and dogs": (3, 5), "half automobiles and ships": (1, 8)}
 MIXED_SHARES = (0.1, 0.3, 1.0)
-TARGETS = {"max_accuracy_drop": 0.02, "target_agreement": 0.96}
+TARGETS = {"max_accuracy_drop": 0.0125, "target_agreement": 0.97}
 QUIET_ROWS = 100_000
 QUIET_BLOCK = 1000
 
@@ -181,7 +181,7 @@ def main(
     run_rows: Annotated[int, typer.Option(help="Rows of a run without drift.")] = 1_000_000,
     drift_runs: Annotated[int, typer.Option(min=10, help="Of each kind of drift.")] = 20,
     most_rows: Annotated[int, typer.Option(help="Rows after which a drift counts as not noticed.")] = 1_000_000,
-    calibration_rows: Annotated[int, typer.Option(min=100)] = 5000,
+    calibration_rows: Annotated[int, typer.Option(min=100)] = 10_000,
     drifted_rows: Annotated[int, typer.Option(min=100, help="That the stages look at, of each kind.")] = 1500,
     block: Annotated[int, typer.Option(min=1, help="Rows from one look to the next, of a drift.")] = 500,
     out: Annotated[Path, typer.Option()] = RESULT,
