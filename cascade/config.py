@@ -194,7 +194,7 @@ class TracesConfig(_Config):
 
     Attributes:
         sample_share: of the requests, chosen at random.
-        most_per_s: requests a gateway chooses in a second, however many there are; each costs as much as a few others.
+        most_per_s: requests a gateway chooses in a second, however many there are.
         continue_callers: whether requests whose header ``traceparent`` says that they are sampled have spans as well,
             as children of their caller's. A caller can then have a span for every request.
     """
