@@ -1,5 +1,6 @@
 """Dynamic networks as a backend: every row takes its own path, and tells what it took."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -40,6 +41,8 @@ class DynamicBackend(TorchBackend):
                 f"a backend of type 'dynamic' needs a DynamicNetwork; {config.network} is a {type(network).__name__}, "
                 "for which the type is 'torch'"
             )
+        # Without memory, and as it was: operations of packed convolutions are not counted.
+        self._blueprint = copy.deepcopy(network).to("meta")
         if self.device.type == "cpu" and config.precision == "float32" and can_pack():
             pack_convolutions(fold_norms(network))
         self._executor = Executor(network.choices, network.policy, config.price)
@@ -69,9 +72,9 @@ class DynamicBackend(TorchBackend):
     def _path_costs(self, image: torch.Tensor) -> PathCosts:
         """Counted once for every size of images: (1, c, h, w)."""
         if image.shape not in self._costs:
-            executor = self._executor
+            network = self._blueprint
             try:
-                self._costs[image.shape] = PathCosts.count(executor.network, executor.policy, image)
+                self._costs[image.shape] = PathCosts.count(network.choices, network.policy, image.to("meta"))
             except (RuntimeError, ValueError) as error:
                 size = " x ".join(map(str, image.shape[1:]))
                 raise RowsError(

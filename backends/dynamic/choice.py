@@ -7,15 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cascade.backends.dynamic.feature_rows import add_rows, put_rows, runs, some_rows
+from cascade.backends.dynamic.feature_rows import add_rows, put_rows, some_rows
+from cascade.backends.networks.packing import PackedBlock
 
 __all__ = ["Choice", "SkipChoice"]
 
 DENSE_SHARE = 0.93
 """Share of the rows from which on a block is computed for all of them: docs/decisions/0012-paths.md."""
-
-RUN_BYTES = 2**18
-"""Size of a row's features from which on, on a processor, gathering it costs more than one more call of its block."""
 
 
 class Choice(ABC):
@@ -39,6 +37,10 @@ class Choice(ABC):
     @abstractmethod
     def is_identity(self, alternative: int) -> bool:
         """Whether an alternative returns its input, so that there is nothing to compute."""
+
+    def run_all(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
+        """``run``, but ``x``, dense in memory, may be overwritten, and be part of the result."""
+        return x if self.is_identity(alternative) else self.run(alternative, x)
 
     def route(self, x: torch.Tensor, rows: Sequence[torch.Tensor]) -> torch.Tensor:
         """Computes each row's own alternative, and nothing else.
@@ -105,8 +107,10 @@ class SkipChoice(Choice):
 
     def __init__(self, block: nn.Module) -> None:
         self.block = block
-        self.channels = block.residual[0].in_channels  # type: ignore[index, union-attr]
         self._keeps_shape = isinstance(block.shortcut, nn.Identity)
+        self._packed = block if isinstance(block, PackedBlock) else None
+        first = block.residual if self._packed else block.residual[0]  # type: ignore[index]
+        self.channels = first.in_channels  # type: ignore[union-attr, assignment]
 
     def run(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
         """Computes one alternative."""
@@ -118,22 +122,24 @@ class SkipChoice(Choice):
         """Whether an alternative returns its input."""
         return alternative == 0 and self._keeps_shape
 
+    def run_all(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
+        """``run``, which may overwrite ``x``; packed, a residual is added in place."""
+        if alternative and self._packed:
+            return self._packed.run_some(x, range(len(x)))
+        return super().run_all(alternative, x)
+
     def route(self, x: torch.Tensor, rows: Sequence[torch.Tensor]) -> torch.Tensor:
         """Adds the residuals of the rows that run to the shortcuts of all: no row has to be put back.
 
-        Small features are gathered; large ones are run where they are, neighbours together.
+        Packed convolutions run the rows where they are, one by one. Others gather them, or run all if nearly all do.
         """
         skipped, kept = rows
+        if self._packed:
+            return self._packed.run_some(x, kept.tolist())
         if len(kept) >= DENSE_SHARE * len(x):
             residual = self._residual(x).index_fill_(0, skipped, 0)
             return residual.add_(self._shortcut(x)).relu_()
         result = self._shortcut(x)
-        if x.device.type == "cpu" and x[0].nbytes >= RUN_BYTES:
-            for run in runs(kept):
-                result[run].add_(self._residual(x[run]))
-                if self._keeps_shape:
-                    result[run].relu_()
-            return result if self._keeps_shape else result.relu_()
         return add_rows(result, kept, self._residual(some_rows(x, kept))).relu_()
 
     def _residual(self, x: torch.Tensor) -> torch.Tensor:

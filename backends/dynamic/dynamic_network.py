@@ -24,7 +24,6 @@ class DynamicNetwork(nn.Module):
         keep_first: the first block always runs.
 
     Attributes:
-        choices: the base, as a sequence of choices.
         price: see :class:`~cascade.backends.dynamic.executor.Executor`.
     """
 
@@ -34,7 +33,11 @@ class DynamicNetwork(nn.Module):
         self.policy = policy
         self.keep_first = keep_first
         self.price = 0.0
-        self.choices: ChoiceNetwork = skippable(base, keep_first)  # type: ignore[arg-type]
+
+    @property
+    def choices(self) -> ChoiceNetwork:
+        """The base as it is now, as a sequence of choices."""
+        return skippable(self.base, self.keep_first)  # type: ignore[arg-type]
 
     def run(self, images: torch.Tensor) -> Outcome:
         """Runs each row along its path: (n, 3, h, w)."""

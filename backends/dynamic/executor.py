@@ -65,7 +65,7 @@ class Executor:
         """Runs paths that are known: (n, c, h, w), (n, D)."""
         choices = self.network.choices
         for choice, (only, rows) in zip(choices, _routes(paths, choices, x.device), strict=True):
-            x = choice.route(x, rows) if only is None else _run(choice, only, x)
+            x = choice.route(x, rows) if only is None else choice.run_all(only, x)
         return x
 
     def _find(self, images: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
@@ -78,7 +78,7 @@ class Executor:
             paths[:, d] = self._chosen(logits)
             ((only, rows),) = _routes(paths[:, d : d + 1], (choice,), x.device)
             changed = only is None or not choice.is_identity(only)
-            x = choice.route(x, rows) if only is None else _run(choice, only, x)
+            x = choice.route(x, rows) if only is None else choice.run_all(only, x)
         return x, paths
 
     def _chosen(self, logits: np.ndarray) -> np.ndarray:
@@ -103,14 +103,11 @@ def _routes(
     if len(paths) <= 1:
         yield from ((int(only), ()) for only in (paths[0] if len(paths) else [0] * len(choices)))
         return
+    alternatives = choices[0].alternatives
+    counts = np.stack([(paths == alternative).sum(axis=0) for alternative in range(alternatives)], axis=1).tolist()
     order = torch.from_numpy(np.argsort(paths.T, axis=1, kind="stable")).to(device)
-    for d, choice in enumerate(choices):
-        counts = np.bincount(paths[:, d], minlength=choice.alternatives).tolist()
-        if max(counts) == len(paths):
-            yield counts.index(len(paths)), ()
+    for own, rows in zip(counts, order, strict=True):
+        if len(paths) in own:
+            yield own.index(len(paths)), ()
         else:
-            yield None, order[d].split_with_sizes(counts)
-
-
-def _run(choice: Choice, alternative: int, x: torch.Tensor) -> torch.Tensor:
-    return x if choice.is_identity(alternative) else choice.run(alternative, x)
+            yield None, rows.split_with_sizes(own)

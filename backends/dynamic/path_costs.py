@@ -1,14 +1,13 @@
 """What a path costs, in floating-point operations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
 from cascade.backends.dynamic.choice_network import ChoiceNetwork
-from cascade.backends.networks.packing import can_pack
 from cascade.routers.gates import PathPolicy
 
 __all__ = ["PathCosts"]
@@ -35,11 +34,11 @@ class PathCosts:
         """Counts them.
 
         Args:
-            network: in evaluation mode.
-            policy: of the network.
-            image: (1, 3, h, w), of the size that will be run.
+            network: in evaluation mode, not packed.
+            policy: of the network, not packed.
+            image: (1, 3, h, w), of the size that will be run; may be on the device "meta", as the two others then.
         """
-        with torch.inference_mode(), torch.autocast(image.device.type, enabled=False):
+        with torch.inference_mode():
             stem, x = _counted(network.stem, image)
             policy_flops, state = _counted(policy.begin, image)
             rows = []
@@ -69,13 +68,6 @@ class PathCosts:
 
 
 def _counted(function: Callable[..., _Result], *arguments: object) -> tuple[float, _Result]:
-    packed = {torch.ops.mkldnn._convolution_pointwise: _packed_convolution} if can_pack() else {}
-    with FlopCounterMode(display=False, custom_mapping=packed) as counter:
+    with FlopCounterMode(display=False) as counter:
         result = function(*arguments)
     return float(counter.get_total_flops()), result
-
-
-def _packed_convolution(
-    image: Sequence[int], weight: Sequence[int], *_: object, out_shape: Sequence[int], **__: object
-) -> int:
-    return conv_flop_count(image, weight, out_shape)  # type: ignore[arg-type]

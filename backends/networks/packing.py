@@ -1,53 +1,152 @@
-"""Packing of convolutions for oneDNN, the library that runs PyTorch's convolutions on x86 and Arm processors."""
+"""Convolutions of small networks, as fast on one row as in a batch."""
 
-from typing import TypeGuard
+import threading
+from collections.abc import Iterable, Sequence
+from typing import TypeGuard, cast
 
 import torch
 from torch import nn
 
-__all__ = ["PackedConvolution", "can_pack", "pack_convolutions"]
+from cascade.backends.networks.image_resnet import BottleneckBlock
+from cascade.backends.networks.onednn import After, Convolution, can_call
+from cascade.backends.networks.resnet import BasicBlock
+
+__all__ = ["PackedBlock", "PackedConvolutions", "can_pack", "pack_convolutions"]
+
+FLOAT_BYTES = 4
 
 
-class PackedConvolution(nn.Module):
-    """A convolution whose weights lie as oneDNN wants them, with the ReLU after it.
+class PackedConvolutions(nn.Module):
+    """Convolutions that follow each other, run row by row: what is between them stays in the processor's cache.
 
-    PyTorch rearranges the weights at every call: of a small convolution on one row a third of the time. These are the
-    operators that ``torch.compile`` writes for the same purpose; they have no public name.
+    Their weights lie as oneDNN wants them, and a call costs 2 us besides its work, so that a row takes the same time
+    alone and in a batch. See :mod:`cascade.backends.networks.onednn`.
 
     Args:
-        convolution: on the processor, float32, padded with zeros.
-        relu: computes a ReLU too.
+        layers: on the processor, float32, each with whether a ReLU follows.
     """
 
-    def __init__(self, convolution: nn.Conv2d, relu: bool) -> None:
+    def __init__(self, layers: Iterable[tuple[nn.Conv2d, bool]]) -> None:
         super().__init__()
-        self.in_channels = convolution.in_channels
-        self._weight = convolution.weight.detach()
-        self._bias = None if convolution.bias is None else convolution.bias.detach()
-        self._geometry = [list(convolution.padding), list(convolution.stride), list(convolution.dilation)]
-        self._groups = convolution.groups
-        self._after = "relu" if relu else "none"
+        self._layers = tuple(layers)
+        self.in_channels = self._layers[0][0].in_channels
+        self._plans: dict[tuple[torch.Size, bool, int], _Plan] = {}
+        self._lock = threading.Lock()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Computes the convolution: (n, c, h, w) float32, channels-last."""
-        if not self._weight.is_mkldnn:  # now that the size of the images is known
-            self._weight = torch.ops.mkldnn._reorder_convolution_weight(
-                self._weight, *self._geometry, self._groups, list(x.shape)
-            )
-        result: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self._weight, self._bias, *self._geometry, self._groups, self._after, [], ""
-        )
+        """Computes them: (n, c, h, w) float32 -> (n, c', h', w'), channels-last."""
+        x = _channels_last(x)
+        plan = self._plan(x, adds=False)
+        result = torch.empty((len(x), *plan.shape), memory_format=torch.channels_last)
+        with self._lock:
+            plan.run(x.data_ptr(), result.data_ptr(), range(len(x)))
         return result
+
+    def add_to(self, target: torch.Tensor, x: torch.Tensor, rows: Sequence[int]) -> None:
+        """Adds the results of some rows to a target in place, with a ReLU of the sum; leaves other rows alone.
+
+        Args:
+            target: (n, c', h', w') float32, channels-last; may be ``x``.
+            x: (n, c, h, w) float32.
+            rows: their indices.
+        """
+        x = _channels_last(x)
+        if rows and not 0 <= min(rows) <= max(rows) < len(x):
+            raise IndexError(f"rows must be in [0, {len(x)}); got {min(rows)} to {max(rows)}")
+        plan = self._plan(x, adds=True)
+        if target.shape[1:] != plan.shape or len(target) != len(x) or _channels_last(target) is not target:
+            raise RuntimeError(f"the target must be {(len(x), *plan.shape)}, channels-last; got {tuple(target.shape)}")
+        with self._lock:
+            plan.run(x.data_ptr(), target.data_ptr(), rows)
+
+    def _plan(self, x: torch.Tensor, adds: bool) -> "_Plan":
+        key = (x.shape[1:], adds, torch.get_num_threads())
+        plan = self._plans.get(key)
+        if plan is None:
+            if x.shape[1] != self.in_channels:
+                raise RuntimeError(f"packed convolutions need (n, {self.in_channels}, h, w); got {tuple(x.shape)}")
+            plan = self._plans[key] = _Plan(self._layers, x.shape[1:], adds)
+        return plan
+
+
+class _Plan:
+    """Packed convolutions for images of one size.
+
+    Args:
+        layers: each with whether a ReLU follows.
+        size: (c, h, w) of an image.
+        adds: the last one adds its result to what is there, with a ReLU of the sum.
+
+    Attributes:
+        shape: (c', h', w') of a result.
+    """
+
+    def __init__(self, layers: Sequence[tuple[nn.Conv2d, bool]], size: torch.Size, adds: bool) -> None:
+        steps: list[Convolution] = []
+        shape = tuple(size)
+        for layer, relu in layers:
+            after: After = "add, relu" if adds and layer is layers[-1][0] else "relu" if relu else "none"
+            bias = torch.zeros(layer.out_channels) if layer.bias is None else layer.bias.detach()
+            weight, padding = layer.weight.detach().contiguous(), cast(tuple[int, ...], layer.padding)
+            steps.append(Convolution(weight, bias, layer.stride, padding, layer.dilation, shape[1:], after))
+            shape = steps[-1].shape
+        self.shape = torch.Size(shape)
+        self._row_bytes, self._result_bytes = size.numel() * FLOAT_BYTES, self.shape.numel() * FLOAT_BYTES
+        *inner, self._last = steps
+        self._between = [torch.empty(step.shape) for step in inner]
+        self._inner = [(step, memory.data_ptr()) for step, memory in zip(inner, self._between, strict=True)]
+
+    def run(self, begin: int, end: int, rows: Iterable[int]) -> None:
+        """Computes some rows, from and to images at these addresses; one thread at a time."""
+        inner, last, row_bytes, result_bytes = self._inner, self._last, self._row_bytes, self._result_bytes
+        for row in rows:
+            source = begin + row * row_bytes
+            for step, result in inner:
+                step(source, result)
+                source = result
+            last(source, end + row * result_bytes)
+
+
+class PackedBlock(nn.Module):
+    """A residual block whose residual is packed: it is added to the shortcut in place.
+
+    Args:
+        residual: of the block.
+        shortcut: of the block, ``nn.Identity`` where the shape stays.
+    """
+
+    def __init__(self, residual: PackedConvolutions, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.residual = residual
+        self.shortcut = shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Computes the ReLU of the sum."""
+        keeps_shape = isinstance(self.shortcut, nn.Identity)
+        return self.run_some(x.clone() if keeps_shape else x, range(len(x)))
+
+    def run_some(self, x: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        """Runs some rows; the others take the shortcut, and the ReLU where the shape changes.
+
+        Args:
+            x: (n, c, h, w) float32, channels-last, not negative; overwritten where the shape stays.
+            rows: their indices.
+        """
+        result: torch.Tensor = self.shortcut(x)
+        self.residual.add_to(result, x, rows)
+        return result if result is x else result.relu_()
 
 
 def can_pack() -> bool:
-    """Whether this build of PyTorch has oneDNN and the operators."""
-    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return bool(available) and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
+    """Whether there is a library that runs packed convolutions."""
+    return can_call()
 
 
 def pack_convolutions(network: nn.Module) -> nn.Module:
-    """Packs every convolution in an ``nn.Sequential``, with the ReLU that follows; drops identities.
+    """Packs the convolutions in every ``nn.Sequential``, with the ReLUs that follow; drops identities.
+
+    A sequence of nothing else is replaced by one :class:`PackedConvolutions`, and a residual block whose residual is
+    such a sequence by a :class:`PackedBlock`.
 
     Args:
         network: in float32 on the processor, in evaluation mode, norms folded; changed in place, and only good for
@@ -56,17 +155,44 @@ def pack_convolutions(network: nn.Module) -> nn.Module:
     Returns:
         The same network.
     """
-    for sequence in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
-        layers = [layer for layer in sequence if not isinstance(layer, nn.Identity)]
-        packed: list[nn.Module] = []
-        for layer, following in zip(layers, [*layers[1:], None], strict=True):
-            if isinstance(layer, nn.ReLU) and packed and isinstance(packed[-1], PackedConvolution):
-                continue
-            packed.append(PackedConvolution(layer, isinstance(following, nn.ReLU)) if _fits(layer) else layer)
-        del sequence[:]
-        sequence.extend(packed)
+    for name, child in list(network.named_children()):
+        pack_convolutions(child)
+        if isinstance(child, nn.Sequential):
+            setattr(network, name, _packed(child))
+        elif isinstance(child, BasicBlock | BottleneckBlock) and isinstance(child.residual, PackedConvolutions):
+            setattr(network, name, PackedBlock(child.residual, child.shortcut))
     return network
 
 
+def _packed(sequence: nn.Sequential) -> nn.Module:
+    layers: list[nn.Module] = []
+    open_group: list[tuple[nn.Conv2d, bool]] = []
+
+    def close() -> None:
+        if open_group:
+            layers.append(PackedConvolutions(open_group))
+            open_group.clear()
+
+    for layer in sequence:
+        if _fits(layer):
+            open_group.append((layer, False))
+        elif isinstance(layer, nn.ReLU) and open_group:
+            open_group[-1] = (open_group[-1][0], True)
+        elif not isinstance(layer, nn.Identity):
+            close()
+            layers.append(layer)
+    close()
+    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
 def _fits(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
-    return isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return (
+        isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.padding_mode == "zeros" and layer.padding != "same"
+    )
+
+
+def _channels_last(x: torch.Tensor) -> torch.Tensor:
+    if x.ndim != 4 or x.dtype != torch.float32 or x.device.type != "cpu":
+        got = f"{tuple(x.shape)} {x.dtype} on {x.device}"
+        raise RuntimeError(f"packed convolutions need (n, c, h, w) float32 on the processor; got {got}")
+    return x.contiguous(memory_format=torch.channels_last)

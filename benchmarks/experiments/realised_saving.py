@@ -100,6 +100,14 @@ def masked(network: ChoiceNetwork, images: torch.Tensor, paths: torch.Tensor, so
     return network.head(x)
 
 
+def whole(network: ChoiceNetwork, images: torch.Tensor) -> torch.Tensor:
+    """Every block of every row, in place."""
+    x = network.stem(images)
+    for choice in network.choices:
+        x = choice.run_all(choice.alternatives - 1, x)
+    return network.head(x)
+
+
 def base_network(name: str) -> nn.Module:
     """Folded, channels-last."""
     network = CifarResNet(110) if name == "resnet110" else ImageResNet(101)
@@ -135,12 +143,12 @@ class Race:
 
     def __init__(self, name: str, gate: str, eager: nn.Module, clock: Callable[[], float]) -> None:
         self.name, self.gate, self.clock = name, gate, clock
-        self.eager, self.packed = eager, pack_convolutions(copy.deepcopy(eager))
         keep_first = gate != "one-shot"
-        self.network = skippable(self.packed, keep_first)  # type: ignore[arg-type]
-        policy = ready(policy_of(name, gate, self.network))
-        image = self.images(1)
-        self.costs = PathCosts.count(self.network, policy, image)  # type: ignore[arg-type]
+        network = skippable(eager, keep_first)  # type: ignore[arg-type]
+        policy = ready(policy_of(name, gate, network))
+        self.costs = PathCosts.count(network, policy, self.images(1))  # type: ignore[arg-type]
+        self.eager = eager
+        self.network = skippable(pack_convolutions(copy.deepcopy(eager)), keep_first)  # type: ignore[arg-type]
         self.given = GivenPaths(pack_convolutions(policy))  # type: ignore[arg-type]
         self.executor = Executor(self.network, self.given)
 
@@ -163,7 +171,7 @@ class Race:
 
         ways: dict[str, Callable[[torch.Tensor], object]] = {
             "dense_eager": lambda _: self.eager(images),
-            "dense_packed": lambda _: self.packed(images),
+            "dense_packed": lambda _: whole(self.network, images),
             "dynamic": dynamic,
         }
         if others:

@@ -11,9 +11,11 @@ from cascade.backends.training.objectives.cross_entropy import answer_loss
 from cascade.backends.training.objectives.objective import Batch
 from cascade.backends.training.objectives.path_objective import (
     PathObjective,
+    best_alternatives,
     costs_taken,
     dynamic,
     taken_log_probabilities,
+    walk,
 )
 from cascade.backends.training.schedule import Schedule, Scheduled
 
@@ -30,36 +32,39 @@ class HybridReinforce(PathObjective):
         answer_weight: beta in the paper: of the cross-entropy in a decision's return.
         policy_weight: of the REINFORCE term beside the cross-entropy.
         baseline: taken off the returns, which changes no gradient in the mean and makes it less noisy: "none" as in
-            the paper, or "batch", the mean return of the batch at the same choice.
+            the paper; "batch", the mean return of the batch at the same choice; or "best", the return of the same row
+            on its most probable path.
     """
 
     kind: Literal["hybrid_reinforce"] = "hybrid_reinforce"
     cost_weight: Scheduled = Schedule(start=0.1, end=0.1)
     answer_weight: float = Field(default=1.0, ge=0)
     policy_weight: float = Field(default=0.01, gt=0)
-    baseline: Literal["none", "batch"] = "none"
+    baseline: Literal["none", "batch", "best"] = "none"
 
     @override
     def loss(self, network: nn.Module, batch: Batch, done: float) -> torch.Tensor:
         model = dynamic(network)
         state = model.policy.begin(batch.images)
-        paths, scores = [], []
-
-        def decide(d: int, x: torch.Tensor) -> torch.Tensor:
-            nonlocal state
-            logits, state = model.policy.step(d, x, state)
-            scores.append(logits.float().log_softmax(dim=1))
-            paths.append(scores[-1].detach().exp().multinomial(1)[:, 0])
-            return paths[-1]
-
-        answers = answer_loss(model.choices.follow(batch.images, decide), batch)
-        taken, log_probabilities = torch.stack(paths, dim=1), torch.stack(scores, dim=1)
-        savings = 1 / taken.shape[1] - costs_taken(taken, log_probabilities.shape[2])
-        gains = returns(self.answer_weight * answers.detach(), self.cost_weight.at(done) * savings)
+        logits, taken, scores = walk(model, batch.images, state, _drawn, first=0, learns=True)
+        answers = answer_loss(logits, batch)
+        gains = self._gains(answers.detach(), taken, scores.shape[2], done)
         if self.baseline == "batch":
             gains = gains - gains.mean(dim=0)
-        reinforce = -(taken_log_probabilities(log_probabilities, taken) * gains).sum(dim=1).mean()
+        elif self.baseline == "best":
+            with torch.no_grad():
+                logits, best, _ = walk(model, batch.images, state, best_alternatives, first=0, learns=False)
+                gains = gains - self._gains(answer_loss(logits, batch), best, scores.shape[2], done)
+        reinforce = -(taken_log_probabilities(scores.log_softmax(dim=2), taken) * gains).sum(dim=1).mean()
         return answers.mean() + self.policy_weight * reinforce
+
+    def _gains(self, losses: torch.Tensor, paths: torch.Tensor, alternatives: int, done: float) -> torch.Tensor:
+        savings = 1 / paths.shape[1] - costs_taken(paths, alternatives)
+        return returns(self.answer_weight * losses, self.cost_weight.at(done) * savings)
+
+
+def _drawn(probabilities: torch.Tensor) -> torch.Tensor:
+    return probabilities.multinomial(1)[:, 0]
 
 
 def returns(losses: torch.Tensor, rewards: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,8 @@
 """What the objectives of dynamic networks have in common."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
@@ -10,7 +13,16 @@ from cascade.backends.training.objectives.objective import Objective
 from cascade.backends.training.schedule import Schedule, Scheduled
 from cascade.errors import ConfigError
 
-__all__ = ["CostTerm", "PathObjective", "costs_taken", "dynamic", "path_costs", "taken_log_probabilities"]
+__all__ = [
+    "CostTerm",
+    "PathObjective",
+    "best_alternatives",
+    "costs_taken",
+    "dynamic",
+    "path_costs",
+    "taken_log_probabilities",
+    "walk",
+]
 
 
 class CostTerm(BaseModel):
@@ -93,6 +105,48 @@ def dynamic(network: nn.Module) -> DynamicNetwork:
             "use kind: cross_entropy"
         )
     return network
+
+
+def walk(
+    model: DynamicNetwork,
+    images: torch.Tensor,
+    state: Any,
+    choose: Callable[[torch.Tensor], torch.Tensor],
+    first: int,
+    learns: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Runs of each row the alternatives that are chosen, and nothing else.
+
+    Args:
+        model: its norms are frozen.
+        images: (n, 3, h, w).
+        state: of the policy, before the first choice.
+        choose: from the (n, A) probabilities of a choice's alternatives to (n,) int64.
+        first: index of the first choice that is made; earlier ones take their whole layer.
+        learns: whether a gradient flows to the network; to the policy it always does.
+
+    Returns:
+        (n, C) answers, (n, D) paths, and the policy's (n, D, A) logits.
+    """
+    paths, scores = [], []
+
+    def decide(d: int, x: torch.Tensor) -> torch.Tensor:
+        nonlocal state
+        with torch.enable_grad():
+            logits, state = model.policy.step(d, x, state)
+            scores.append(logits.float())
+        whole = torch.full((len(x),), logits.shape[1] - 1, dtype=torch.int64)
+        paths.append(choose(scores[-1].detach().softmax(dim=1)) if d >= first else whole)
+        return paths[-1]
+
+    with torch.set_grad_enabled(learns):
+        answers = model.choices.follow(images, decide)
+    return answers, torch.stack(paths, dim=1), torch.stack(scores, dim=1)
+
+
+def best_alternatives(probabilities: torch.Tensor) -> torch.Tensor:
+    """(n, A) -> (n,) int64."""
+    return probabilities.argmax(dim=1)
 
 
 def _freeze_norms(part: nn.Module) -> None:

@@ -1,22 +1,22 @@
 """Reward of a path that was drawn, against the reward of the best one."""
 
 import math
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import nn
 from typing_extensions import override
 
-from cascade.backends.dynamic.dynamic_network import DynamicNetwork
 from cascade.backends.training.objectives.cross_entropy import answer_loss
 from cascade.backends.training.objectives.objective import Batch
 from cascade.backends.training.objectives.path_objective import (
     PathObjective,
+    best_alternatives,
     costs_taken,
     dynamic,
     taken_log_probabilities,
+    walk,
 )
 from cascade.backends.training.schedule import Schedule, Scheduled
 
@@ -59,8 +59,8 @@ class SelfCritical(PathObjective):
         state = model.policy.begin(batch.images)
         learns_on_best = self.learn_on == "best" and not self.freeze_base
         learns_on_drawn = self.learn_on == "drawn" and not self.freeze_base
-        best_answers, best, _ = _walk(model, batch.images, state, _best, first, learns_on_best)
-        answers, drawn, scores = _walk(model, batch.images, state, lambda p: _drawn(p, alpha), first, learns_on_drawn)
+        best_answers, best, _ = walk(model, batch.images, state, best_alternatives, first, learns_on_best)
+        answers, drawn, scores = walk(model, batch.images, state, lambda p: _drawn(p, alpha), first, learns_on_drawn)
         alternatives = scores.shape[2]
         advantage = path_rewards(answers, drawn, batch.labels, self.penalty, alternatives) - path_rewards(
             best_answers, best, batch.labels, self.penalty, alternatives
@@ -88,35 +88,6 @@ def path_rewards(
     costs = costs_taken(paths, alternatives).sum(dim=1)
     right = answers.detach().argmax(dim=1) == labels
     return torch.where(right, 1 - costs**2, torch.full_like(costs, -penalty))
-
-
-def _walk(
-    model: DynamicNetwork,
-    images: torch.Tensor,
-    state: Any,
-    choose: Callable[[torch.Tensor], torch.Tensor],
-    first: int,
-    learns: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(n, C) answers, (n, D) paths and the policy's (n, D, A) logits; without ``learns`` only these have a gradient."""
-    paths, scores = [], []
-
-    def decide(d: int, x: torch.Tensor) -> torch.Tensor:
-        nonlocal state
-        with torch.enable_grad():
-            logits, state = model.policy.step(d, x, state)
-            scores.append(logits.float())
-        whole = torch.full((len(x),), logits.shape[1] - 1, dtype=torch.int64)
-        paths.append(choose(scores[-1].detach().softmax(dim=1)) if d >= first else whole)
-        return paths[-1]
-
-    with torch.set_grad_enabled(learns):
-        answers = model.choices.follow(images, decide)
-    return answers, torch.stack(paths, dim=1), torch.stack(scores, dim=1)
-
-
-def _best(probabilities: torch.Tensor) -> torch.Tensor:
-    return probabilities.argmax(dim=1)
 
 
 def _drawn(probabilities: torch.Tensor, alpha: float) -> torch.Tensor:

@@ -90,13 +90,6 @@ def test_blocks_that_nearly_all_rows_run_are_computed_for_all(network, kept):
     close(run(network, images, paths), masked(network, images, paths))
 
 
-def test_large_features_are_run_where_they_are(network, monkeypatch):
-    monkeypatch.setattr("cascade.backends.dynamic.choice.RUN_BYTES", 0)
-    images = images_of(len(ALL_PATHS))
-    paths = ALL_PATHS[torch.randperm(len(ALL_PATHS), generator=torch.Generator().manual_seed(0))]
-    close(run(network, images, paths), masked(network, images, paths))
-
-
 def big_networks():
     return {
         "cifar110": (CifarResNet(depth=110, width=4), 16),
@@ -115,10 +108,8 @@ def test_random_paths_of_big_networks_give_the_numbers_of_the_masked_reference(s
     reference = masked(network, images, paths)
     close(run(network, images, paths), reference)
     if can_pack():
-        pack_convolutions(fold_norms(base.requires_grad_(False)))
-        torch.testing.assert_close(
-            run(network, images, paths), reference, rtol=1e-3, atol=1e-3 * float(reference.std())
-        )
+        packed = skippable(pack_convolutions(fold_norms(base.requires_grad_(False))))
+        torch.testing.assert_close(run(packed, images, paths), reference, rtol=1e-3, atol=1e-3 * float(reference.std()))
 
 
 def policies(network):
@@ -269,16 +260,3 @@ def test_costs_add_up(network):
     assert costs.of(whole).item() == costs.dense
     assert (costs.of(0 * whole) < costs.dense / 2).all()
     assert costs.of(whole[:0]).shape == (0,)
-
-
-@pytest.mark.skipif(not can_pack(), reason="this build of PyTorch has no oneDNN")
-def test_packed_convolutions_cost_what_they_cost_before(settled):
-    base = settled(CifarResNet(depth=14, width=4, classes=3), SIZE).requires_grad_(False)
-    network = skippable(base)
-    policy = ConvolutionalGates([choice.channels for choice in network.choices]).eval().requires_grad_(False)
-    before = PathCosts.count(network, policy, images_of(1))
-    for module in (base, policy):
-        pack_convolutions(fold_norms(module))
-    after = PathCosts.count(network, policy, images_of(1))
-    assert (after.fixed, after.policy) == (before.fixed, before.policy)
-    assert torch.equal(after.alternatives, before.alternatives)
