@@ -73,10 +73,13 @@ class DynamicConfig(NetworkConfig):
         price: what running a block must be worth to a row, in units of the policy's logits. A block runs where the
             probability of running it is at least 1 / (1 + exp(-price)); 0 is the network as it was trained, above 0
             is cheaper.
+        graphs: run by CUDA graphs, for networks whose policy decides everything from the image. Off by default: no
+            graphics processor was at hand to measure them on.
     """
 
     type: Literal["dynamic"]
     price: FiniteFloat = 0.0
+    graphs: bool = False
 
 
 class SklearnConfig(_Config):

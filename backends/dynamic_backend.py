@@ -10,6 +10,7 @@ from typing_extensions import override
 from cascade.backends.config import DynamicConfig
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
 from cascade.backends.dynamic.executor import Executor
+from cascade.backends.dynamic.graph_executor import GraphExecutor
 from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.packing import can_pack, pack_convolutions
@@ -45,7 +46,7 @@ class DynamicBackend(TorchBackend):
         self._blueprint = copy.deepcopy(network).to("meta")
         if self.device.type == "cpu" and config.precision == "float32" and can_pack():
             pack_convolutions(fold_norms(network))
-        self._executor = Executor(network.choices, network.policy, config.price)
+        self._executor = self._new_executor(network, config)
         self._costs: dict[torch.Size, PathCosts] = {}
 
     @override
@@ -68,6 +69,23 @@ class DynamicBackend(TorchBackend):
         """Mean over the rows of the operations on their paths."""
         mflop = self.predict(rows).mflop
         return float(np.mean(mflop)) * 1e6 if mflop is not None else 0.0
+
+    def _new_executor(self, network: DynamicNetwork, config: DynamicConfig) -> Executor | GraphExecutor:
+        if not config.graphs:
+            return Executor(network.choices, network.policy, config.price)
+        if self.device.type != "cuda":
+            raise ConfigError(f"graphs: true needs a CUDA device; the device is {config.device!r}")
+        try:
+            return GraphExecutor(network.choices, network.policy, config.price)
+        except ValueError as error:
+            raise ConfigError(f"graphs: true does not fit {config.network}: {error}") from error
+
+    @override
+    def _precision(self) -> torch.autocast:
+        enabled = self.config.precision == "bfloat16"
+        # A graph would keep the address of a cached weight, and the cache ends with the batch.
+        cached = not isinstance(self._executor, GraphExecutor)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled, cache_enabled=cached)
 
     def _path_costs(self, image: torch.Tensor) -> PathCosts:
         """Counted once for every size of images: (1, c, h, w)."""

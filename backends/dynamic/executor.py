@@ -10,7 +10,7 @@ from cascade.backends.dynamic.choice import Choice
 from cascade.backends.dynamic.choice_network import ChoiceNetwork
 from cascade.routers.gates import PathPolicy
 
-__all__ = ["Executor", "Outcome"]
+__all__ = ["Executor", "Outcome", "chosen"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Executor:
             if self.policy.looks_at_features:
                 x, paths = self._find(images, x)
             else:
-                paths = self._chosen(self.policy.whole(images).float().cpu().numpy())
+                paths = chosen(self.policy.whole(images).float().cpu().numpy(), self.price)
                 x = self._follow(x, paths)
             return Outcome(self.network.head(x), torch.from_numpy(paths))
 
@@ -75,19 +75,25 @@ class Executor:
         changed = True
         for d, choice in enumerate(self.network.choices):
             logits, state = self._scorer.step(d, x, state, changed)
-            paths[:, d] = self._chosen(logits)
+            paths[:, d] = chosen(logits, self.price)
             ((only, rows),) = _routes(paths[:, d : d + 1], (choice,), x.device)
             changed = only is None or not choice.is_identity(only)
             x = choice.route(x, rows) if only is None else choice.run_all(only, x)
         return x, paths
 
-    def _chosen(self, logits: np.ndarray) -> np.ndarray:
-        """(..., A) -> (...) int64, the best alternative; of equal ones the dearest, and that where a logit is NaN."""
-        last = logits.shape[-1] - 1
-        if self.price:
-            logits = logits.copy()
-            logits[..., 1:] -= self.price
-        return np.asarray(last - logits[..., ::-1].argmax(axis=-1))
+
+def chosen(logits: np.ndarray, price: float) -> np.ndarray:
+    """(..., A) -> (...) int64, the best alternative; of equal ones the dearest, and that where a logit is NaN.
+
+    Args:
+        logits: of the alternatives.
+        price: taken off all but the first.
+    """
+    last = logits.shape[-1] - 1
+    if price:
+        logits = logits.copy()
+        logits[..., 1:] -= price
+    return np.asarray(last - logits[..., ::-1].argmax(axis=-1))
 
 
 def _routes(

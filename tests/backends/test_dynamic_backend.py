@@ -147,6 +147,19 @@ def test_what_does_not_fit_is_refused(saved, monkeypatch):
             build(saved, device="cuda")
 
 
+def test_graphs_need_a_cuda_device(saved):
+    with pytest.raises(ConfigError, match=r"graphs: true needs a CUDA device; the device is 'cpu'"):
+        build(saved, graphs=True)
+
+
+def test_without_a_library_for_packed_convolutions_the_answers_are_the_same(saved, rows, monkeypatch):
+    packed = build(saved).predict(rows)
+    monkeypatch.setattr("cascade.backends.dynamic_backend.can_pack", lambda: False)
+    plain = build(saved).predict(rows)
+    assert plain.probabilities == pytest.approx(packed.probabilities, abs=1e-4)
+    assert plain.mflop == pytest.approx(packed.mflop)
+
+
 def test_other_networks_are_of_type_torch(tmp_path, tiny_network):
     save_weights(tmp_path / "w.safetensors", tiny_network, {})
     network = "cascade.backends.networks.resnet:CifarResNet"

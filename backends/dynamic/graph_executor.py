@@ -1,0 +1,165 @@
+"""Runs a batch in which every row has its own path, by CUDA graphs."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from cascade.backends.dynamic.choice_network import ChoiceNetwork
+from cascade.backends.dynamic.executor import Outcome, chosen
+from cascade.backends.dynamic.feature_rows import put_rows, some_rows
+from cascade.routers.gates import PathPolicy
+
+__all__ = ["GraphExecutor", "bucket", "replayable"]
+
+WARM_UP_CALLS = 3  # before a capture: libraries choose their kernels and take their memory
+
+
+class GraphExecutor:
+    """Runs a network along the paths that a policy chooses from the images, without waiting for the device on the way.
+
+    An alternative of a choice is one CUDA graph for each size of its group of rows, rounded up to a bucket: it gathers
+    the rows, runs them, and puts them back. What fills a bucket up is a row that nobody reads. The device is waited for
+    twice a batch: for the paths, and for the answers.
+
+    Graphs are captured at their first use. On a processor the same steps run without graphs.
+
+    Args:
+        network: in evaluation mode.
+        policy: in evaluation mode; decides everything from the images.
+        price: see :class:`~cascade.backends.dynamic.executor.Executor`.
+
+    Raises:
+        ValueError: the policy looks at features, so that paths are not known beforehand.
+    """
+
+    def __init__(self, network: ChoiceNetwork, policy: PathPolicy, price: float = 0.0) -> None:
+        if policy.looks_at_features:
+            raise ValueError("gates inside a network decide on the way; graphs need a policy that sees the image only")
+        self.network = network
+        self.policy = policy
+        self.price = price
+        self._batches: dict[tuple[int, torch.Size, torch.dtype], _GraphedBatch] = {}
+        self._lock = threading.Lock()
+
+    def run(self, images: torch.Tensor) -> Outcome:
+        """Runs a batch: (n, 3, h, w), n >= 0."""
+        size = bucket(max(len(images), 1))
+        key = (size, images.shape[1:], images.dtype)
+        with self._lock, torch.inference_mode():
+            if key not in self._batches:
+                self._batches[key] = _GraphedBatch(self.network, self.policy, images, size)
+            return self._batches[key].run(images, self.price)
+
+
+class _GraphedBatch:
+    """Memory and graphs for batches of up to some number of images of one size.
+
+    Args:
+        network: of choices.
+        policy: decides everything at once.
+        images: like those that will come: (n, 3, h, w).
+        size: their largest number. All features have one row more, into which the fill of a bucket goes.
+    """
+
+    def __init__(self, network: ChoiceNetwork, policy: PathPolicy, images: torch.Tensor, size: int) -> None:
+        self.network, self.policy, self.size = network, policy, size
+        self._device = images.device
+        empty = images.new_zeros(size + 1, *images.shape[1:])
+        self._images = empty.contiguous(memory_format=torch.channels_last)
+        self._features = list(_features(network, self._images))
+        self._logits = network.head(self._features[-1][:size]).clone()
+        self._scores = policy.whole(self._images[:size]).clone()
+        rows = torch.full((len(network.choices), self._scores.shape[2], size), size)
+        self._rows = rows.pin_memory() if images.is_cuda else rows
+        self._device_rows = self._rows.to(self._device, copy=True)
+        self._pool = torch.cuda.graph_pool_handle() if images.is_cuda else None
+        self._begin, self._end = self._replayable(self._look), self._replayable(self._answer)
+        self._graphs: dict[tuple[int, int, int], Callable[[], None]] = {}
+
+    def run(self, images: torch.Tensor, price: float) -> Outcome:
+        """Runs up to ``size`` images."""
+        n = len(images)
+        self._images[:n].copy_(images)
+        self._begin()
+        paths = chosen(self._scores[:n].float().cpu().numpy(), price)
+        steps = list(self._steps(paths))
+        self._device_rows.copy_(self._rows, non_blocking=True)
+        for step in steps:
+            step()
+        self._end()
+        return Outcome(self._logits[:n].clone(), torch.from_numpy(paths))
+
+    def _steps(self, paths: np.ndarray) -> Iterator[Callable[[], None]]:
+        """The graphs of a batch, in order; notes the indices of their rows."""
+        noted = self._rows.numpy()
+        noted.fill(self.size)
+        for d, choice in enumerate(self.network.choices):
+            for alternative in range(choice.alternatives):
+                mine = np.flatnonzero(paths[:, d] == alternative)
+                if len(mine) and not choice.is_identity(alternative):
+                    noted[d, alternative, : len(mine)] = mine
+                    yield self._graph(d, alternative, bucket(len(mine)))
+
+    def _graph(self, d: int, alternative: int, rows: int) -> Callable[[], None]:
+        key = (d, alternative, rows)
+        if key not in self._graphs:
+            self._device_rows.fill_(self.size)  # a capture runs the function: on nobody's row
+            self._graphs[key] = self._replayable(lambda: self._run_rows(*key))
+        return self._graphs[key]
+
+    def _look(self) -> None:
+        self._scores.copy_(self.policy.whole(self._images[: self.size]))
+        self._features[0].copy_(self.network.stem(self._images))
+
+    def _run_rows(self, d: int, alternative: int, rows: int) -> None:
+        mine = self._device_rows[d, alternative, :rows]
+        part = self.network.choices[d].run(alternative, some_rows(self._features[d], mine))
+        put_rows(self._features[d + 1], mine, part)
+
+    def _answer(self) -> None:
+        self._logits.copy_(self.network.head(self._features[-1][: self.size]))
+
+    def _replayable(self, function: Callable[[], None]) -> Callable[[], None]:
+        return replayable(function, self._device, self._pool)
+
+
+def bucket(rows: int) -> int:
+    """The next of 1, 2, 3, 4, 6, 8, 12, 16, 24, ...: at most half more than it takes."""
+    power = 1 << (rows - 1).bit_length()
+    return power * 3 // 4 if power >= 4 and rows <= power * 3 // 4 else power
+
+
+def replayable(function: Callable[[], None], device: torch.device, pool: Any = None) -> Callable[[], None]:
+    """A function as a CUDA graph; on a processor, the function.
+
+    Args:
+        function: works on tensors that stay where they are, and is called a few times here.
+        device: of the tensors.
+        pool: memory that graphs share, of which no two run at once.
+    """
+    if device.type != "cuda":
+        return function
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UP_CALLS):
+            function()
+    torch.cuda.current_stream(device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool):
+        function()
+    return graph.replay
+
+
+def _features(network: ChoiceNetwork, images: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Memory of what comes to each choice and of what comes to the head; the same where a choice keeps the shape."""
+    x = network.stem(images).contiguous(memory_format=torch.channels_last).clone()
+    yield x
+    for choice in network.choices:
+        y = choice.run(choice.alternatives - 1, x)
+        if y.shape != x.shape:
+            x = y.contiguous(memory_format=torch.channels_last).clone()
+        yield x
