@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from cascade.backends.dynamic.choice import Choice
 from cascade.backends.dynamic.choice_network import ChoiceNetwork
 from cascade.routers.gates import PathPolicy
 
@@ -49,6 +48,7 @@ class Executor:
         self.policy = policy
         self.price = price
         self._scorer = policy.scorer()
+        self._works = np.array([[not c.is_identity(a) for a in range(c.alternatives)] for c in network.choices])
 
     def run(self, images: torch.Tensor) -> Outcome:
         """Runs a batch: (n, 3, h, w), n >= 0."""
@@ -61,10 +61,15 @@ class Executor:
                 x = self._follow(x, paths)
             return Outcome(self.network.head(x), torch.from_numpy(paths))
 
-    def _follow(self, x: torch.Tensor, paths: np.ndarray) -> torch.Tensor:
-        """Runs paths that are known: (n, c, h, w), (n, D)."""
-        choices = self.network.choices
-        for choice, (only, rows) in zip(choices, _routes(paths, choices, x.device), strict=True):
+    def _follow(self, x: torch.Tensor, paths: np.ndarray, first: int = 0) -> torch.Tensor:
+        """Takes steps of known paths, from choice ``first`` on: (n, c, h, w), (n, number of steps)."""
+        choices = self.network.choices[first : first + paths.shape[1]]
+        if len(paths) == 1:
+            path = paths[0]
+            for d in np.flatnonzero(self._works[np.arange(first, first + len(path)), path]).tolist():
+                x = choices[d].run_all(int(path[d]), x)
+            return x
+        for choice, (only, rows) in zip(choices, _routes(paths, choices[0].alternatives, x.device), strict=True):
             x = choice.route(x, rows) if only is None else choice.run_all(only, x)
         return x
 
@@ -73,12 +78,11 @@ class Executor:
         state = self._scorer.begin(images)
         paths = np.empty((len(x), len(self.network.choices)), dtype=np.int64)
         changed = True
-        for d, choice in enumerate(self.network.choices):
+        for d in range(len(self.network.choices)):
             logits, state = self._scorer.step(d, x, state, changed)
             paths[:, d] = chosen(logits, self.price)
-            ((only, rows),) = _routes(paths[:, d : d + 1], (choice,), x.device)
-            changed = only is None or not choice.is_identity(only)
-            x = choice.route(x, rows) if only is None else choice.run_all(only, x)
+            changed = bool(self._works[d, paths[:, d]].any())
+            x = self._follow(x, paths[:, d : d + 1], d)
         return x, paths
 
 
@@ -97,19 +101,15 @@ def chosen(logits: np.ndarray, price: float) -> np.ndarray:
 
 
 def _routes(
-    paths: np.ndarray, choices: Sequence[Choice], device: torch.device
+    paths: np.ndarray, alternatives: int, device: torch.device
 ) -> Iterator[tuple[int | None, Sequence[torch.Tensor]]]:
-    """Of each choice: the alternative that all rows take, or ``None`` and the rows of each alternative.
+    """Of each step: the alternative that all rows take, or ``None`` and the rows of each alternative.
 
     Args:
-        paths: (n, D) int64.
-        choices: D of them.
+        paths: (n, number of steps) int64.
+        alternatives: number of them.
         device: of the indices; they go there at once.
     """
-    if len(paths) <= 1:
-        yield from ((int(only), ()) for only in (paths[0] if len(paths) else [0] * len(choices)))
-        return
-    alternatives = choices[0].alternatives
     counts = np.stack([(paths == alternative).sum(axis=0) for alternative in range(alternatives)], axis=1).tolist()
     order = torch.from_numpy(np.argsort(paths.T, axis=1, kind="stable")).to(device)
     for own, rows in zip(counts, order, strict=True):

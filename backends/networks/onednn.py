@@ -83,7 +83,8 @@ class Convolution:
         size: Sequence[int],
         after: After = "none",
     ) -> None:
-        library = self._library = _Library.get()
+        library = _Library.get()
+        self._place, self._execute, self._stream = library.place, library.execute, library.stream
         library.use_threads(torch.get_num_threads())
         o, c, *kernel = weight.shape
         height, width = (
@@ -114,17 +115,17 @@ class Convolution:
         self._address = ctypes.addressof(self._arguments)
         self._primitive = library.new("dnnl_primitive_create", descriptor)
 
-    def __call__(self, source: int, target: int) -> None:
-        """Computes it, in the calling thread; no two threads at once.
+    def read_from(self, address: int) -> None:
+        """Sets where the (h, w, c) float32 image is."""
+        self._place(self._source, address)
 
-        Args:
-            source: address of a (h, w, c) float32 image.
-            target: address of the (h', w', o) float32 result.
-        """
-        library = self._library
-        library.place(self._source, source)
-        library.place(self._target, target)
-        status = library.execute(self._primitive, library.stream, 4, self._address)
+    def write_to(self, address: int) -> None:
+        """Sets where the (h', w', o) float32 result goes."""
+        self._place(self._target, address)
+
+    def __call__(self) -> None:
+        """Computes it, in the calling thread; no two threads at once."""
+        status = self._execute(self._primitive, self._stream, 4, self._address)
         if status:
             raise RuntimeError(f"oneDNN could not run a convolution: status {status}")
 

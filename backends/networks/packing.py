@@ -92,19 +92,21 @@ class _Plan:
             shape = steps[-1].shape
         self.shape = torch.Size(shape)
         self._row_bytes, self._result_bytes = size.numel() * FLOAT_BYTES, self.shape.numel() * FLOAT_BYTES
-        *inner, self._last = steps
-        self._between = [torch.empty(step.shape) for step in inner]
-        self._inner = [(step, memory.data_ptr()) for step, memory in zip(inner, self._between, strict=True)]
+        self._steps = steps
+        self._between = [torch.empty(step.shape) for step in steps[:-1]]
+        for before, memory, after_it in zip(steps, self._between, steps[1:], strict=False):
+            before.write_to(memory.data_ptr())
+            after_it.read_from(memory.data_ptr())
 
-    def run(self, begin: int, end: int, rows: Iterable[int]) -> None:
+    def run(self, source: int, target: int, rows: Iterable[int]) -> None:
         """Computes some rows, from and to images at these addresses; one thread at a time."""
-        inner, last, row_bytes, result_bytes = self._inner, self._last, self._row_bytes, self._result_bytes
+        steps, row_bytes, result_bytes = self._steps, self._row_bytes, self._result_bytes
+        read_from, write_to = steps[0].read_from, steps[-1].write_to
         for row in rows:
-            source = begin + row * row_bytes
-            for step, result in inner:
-                step(source, result)
-                source = result
-            last(source, end + row * result_bytes)
+            read_from(source + row * row_bytes)
+            write_to(target + row * result_bytes)
+            for step in steps:
+                step()
 
 
 class PackedBlock(nn.Module):
@@ -119,11 +121,11 @@ class PackedBlock(nn.Module):
         super().__init__()
         self.residual = residual
         self.shortcut = shortcut
+        self._keeps_shape = isinstance(shortcut, nn.Identity)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Computes the ReLU of the sum."""
-        keeps_shape = isinstance(self.shortcut, nn.Identity)
-        return self.run_some(x.clone() if keeps_shape else x, range(len(x)))
+        return self.run_some(x.clone() if self._keeps_shape else x, range(len(x)))
 
     def run_some(self, x: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
         """Runs some rows; the others take the shortcut, and the ReLU where the shape changes.
@@ -132,9 +134,9 @@ class PackedBlock(nn.Module):
             x: (n, c, h, w) float32, channels-last, not negative; overwritten where the shape stays.
             rows: their indices.
         """
-        result: torch.Tensor = self.shortcut(x)
+        result: torch.Tensor = x if self._keeps_shape else self.shortcut(x)
         self.residual.add_to(result, x, rows)
-        return result if result is x else result.relu_()
+        return x if self._keeps_shape else result.relu_()
 
 
 def can_pack() -> bool:
