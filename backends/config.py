@@ -47,6 +47,8 @@ class NetworkConfig(_Config):
         device: such as "cpu", "cuda", "cuda:1".
         precision: of the computation; "bfloat16" by autocast.
         fold_norms: fold batch norms into convolutions after loading.
+        packed: run convolutions row by row through oneDNN (extra ``onednn``; on a processor, in float32), with norms
+            folded: small networks and small batches gain most. ``None``: dynamic networks, where it can be done.
         threads: of the processor, for the whole process; ``None`` leaves torch's choice.
     """
 
@@ -57,6 +59,7 @@ class NetworkConfig(_Config):
     device: str = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
     fold_norms: bool = False
+    packed: bool | None = None
     threads: int | None = Field(default=None, ge=1)
 
 

@@ -1,7 +1,7 @@
 """Dynamic networks as a backend: every row takes its own path, and tells what it took."""
 
-import copy
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,9 +12,7 @@ from cascade.backends.dynamic.dynamic_network import DynamicNetwork
 from cascade.backends.dynamic.executor import Executor
 from cascade.backends.dynamic.graph_executor import GraphExecutor
 from cascade.backends.dynamic.path_costs import PathCosts
-from cascade.backends.networks.folding import fold_norms
-from cascade.backends.networks.packing import can_pack, pack_convolutions
-from cascade.backends.torch_backend import TorchBackend
+from cascade.backends.torch_backend import TorchBackend, refuse_non_finite
 from cascade.errors import ConfigError, RowsError
 from cascade.prediction import Prediction
 
@@ -24,7 +22,7 @@ __all__ = ["DynamicBackend"]
 class DynamicBackend(TorchBackend):
     """A network whose rows take paths of their own; rows are (n, c, h, w) images after the configured ``input``.
 
-    On a processor in float32, norms are folded and convolutions packed, as small batches need it.
+    On a processor in float32, norms are folded and convolutions packed where oneDNN is found.
 
     Args:
         config: what to load and how to run it.
@@ -42,10 +40,6 @@ class DynamicBackend(TorchBackend):
                 f"a backend of type 'dynamic' needs a DynamicNetwork; {config.network} is a {type(network).__name__}, "
                 "for which the type is 'torch'"
             )
-        # Without memory, and as it was: operations of packed convolutions are not counted.
-        self._blueprint = copy.deepcopy(network).to("meta")
-        if self.device.type == "cpu" and config.precision == "float32" and can_pack():
-            pack_convolutions(fold_norms(network))
         self._executor = self._new_executor(network, config)
         self._costs: dict[torch.Size, PathCosts] = {}
 
@@ -56,10 +50,10 @@ class DynamicBackend(TorchBackend):
         Raises:
             RowsError: images of this size do not fit the network, or a pixel is NaN or infinite.
         """
+        refuse_non_finite(rows)
+        images = self._tensor(rows)
+        costs = self._path_costs(images[:1])
         with torch.inference_mode(), self._precision():
-            images = self._tensor(rows)
-            _refuse_non_finite(rows)
-            costs = self._path_costs(images[:1])
             outcome = self._executor.run(images)
             probabilities = torch.softmax(outcome.logits.float(), dim=1).cpu().numpy()
         return replace(Prediction.from_probabilities(probabilities), mflop=costs.of(outcome.paths).numpy() / 1e6)
@@ -87,24 +81,20 @@ class DynamicBackend(TorchBackend):
         cached = not isinstance(self._executor, GraphExecutor)
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled, cache_enabled=cached)
 
+    @override
+    def _packs(self) -> bool:
+        return self._can_pack() if self.config.packed is None else super()._packs()
+
     def _path_costs(self, image: torch.Tensor) -> PathCosts:
         """Counted once for every size of images: (1, c, h, w)."""
         if image.shape not in self._costs:
-            network = self._blueprint
+            network = cast(DynamicNetwork, self._blueprint or self.network)
+            image = image.to("meta") if self._blueprint else image
             try:
-                self._costs[image.shape] = PathCosts.count(network.choices, network.policy, image.to("meta"))
+                self._costs[image.shape] = PathCosts.count(network.choices, network.policy, image)
             except (RuntimeError, ValueError) as error:
                 size = " x ".join(map(str, image.shape[1:]))
                 raise RowsError(
                     f"images of {size} (channels, height, width) do not fit the network: {error}"
                 ) from error
         return self._costs[image.shape]
-
-
-def _refuse_non_finite(rows: np.ndarray) -> None:
-    """The ReLU of packed convolutions would make a 0 of a NaN, and an answer like any other of its row."""
-    if rows.dtype.kind != "f":
-        return
-    finite = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
-    if not finite.all():
-        raise RowsError(f"row {int(np.argmin(finite))} holds a pixel that is NaN or infinite; leave such images out")

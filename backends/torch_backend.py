@@ -1,5 +1,7 @@
 """Torch networks: architecture from code, weights from a safetensors file."""
 
+import copy
+
 import numpy as np
 import torch
 from torch import nn
@@ -8,11 +10,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from cascade.backends.config import NetworkConfig
 from cascade.backends.imports import import_object
 from cascade.backends.networks.folding import fold_norms
+from cascade.backends.networks.packing import can_pack, pack_convolutions
 from cascade.backends.weights import load_weights, read_facts
-from cascade.errors import ConfigError
+from cascade.errors import ConfigError, RowsError
 from cascade.prediction import Prediction
 
-__all__ = ["TorchBackend"]
+__all__ = ["TorchBackend", "refuse_non_finite"]
 
 
 class TorchBackend:
@@ -32,9 +35,20 @@ class TorchBackend:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.network = self._load_network()
+        self._blueprint: nn.Module | None = None
+        if self._packs():
+            # As it was, and without memory: operations of packed convolutions are not counted.
+            self._blueprint = copy.deepcopy(self.network).to("meta")
+            pack_convolutions(fold_norms(self.network))
 
     def predict(self, rows: np.ndarray) -> Prediction:
-        """Answers a batch: (n, ...) rows -> softmax of the logits."""
+        """Answers a batch: (n, ...) rows -> softmax of the logits.
+
+        Raises:
+            RowsError: convolutions are packed, and a value is NaN or infinite.
+        """
+        if self._blueprint:
+            refuse_non_finite(rows)
         with torch.inference_mode():
             logits = self._forward(rows)
             probabilities = torch.softmax(logits.float(), dim=1).cpu().numpy()
@@ -43,7 +57,10 @@ class TorchBackend:
     def flops_per_row(self, rows: np.ndarray) -> float:
         """Counted by ``torch.utils.flop_counter``: convolutions and matrix products, twice the multiply-adds."""
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            self._forward(rows)
+            if self._blueprint:
+                self._blueprint(self._tensor(rows).to("meta"))
+            else:
+                self._forward(rows)
         return float(counter.get_total_flops()) / len(rows)
 
     def _forward(self, rows: np.ndarray) -> torch.Tensor:
@@ -59,6 +76,19 @@ class TorchBackend:
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+
+    def _packs(self) -> bool:
+        """Whether convolutions are to be packed; ConfigError if they cannot."""
+        if self.config.packed and not self._can_pack():
+            raise ConfigError(
+                "packed: true needs device: cpu, precision: float32 and oneDNN (pip install 'idk-cascade[onednn]'); "
+                f"device is {self.config.device}, precision {self.config.precision}, "
+                f"oneDNN {'was' if can_pack() else 'not'} found"
+            )
+        return bool(self.config.packed)
+
+    def _can_pack(self) -> bool:
+        return self.device.type == "cpu" and self.config.precision == "float32" and can_pack()
 
     def _load_network(self) -> nn.Module:
         config = self.config
@@ -77,6 +107,15 @@ class TorchBackend:
             fold_norms(network)
         loaded: nn.Module = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return loaded
+
+
+def refuse_non_finite(rows: np.ndarray) -> None:
+    """The ReLU of packed convolutions would make a 0 of a NaN, and an answer like any other of its row."""
+    if rows.dtype.kind != "f":
+        return
+    finite = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+    if not finite.all():
+        raise RowsError(f"row {int(np.argmin(finite))} holds a pixel that is NaN or infinite; leave such images out")
 
 
 def _device(name: str) -> torch.device:

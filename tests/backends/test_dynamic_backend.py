@@ -154,7 +154,7 @@ def test_graphs_need_a_cuda_device(saved):
 
 def test_without_a_library_for_packed_convolutions_the_answers_are_the_same(saved, rows, monkeypatch):
     packed = build(saved).predict(rows)
-    monkeypatch.setattr("cascade.backends.dynamic_backend.can_pack", lambda: False)
+    monkeypatch.setattr("cascade.backends.torch_backend.can_pack", lambda: False)
     plain = build(saved).predict(rows)
     assert plain.probabilities == pytest.approx(packed.probabilities, abs=1e-4)
     assert plain.mflop == pytest.approx(packed.mflop)

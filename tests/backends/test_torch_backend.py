@@ -10,10 +10,11 @@ from cascade.backends.config import TorchConfig
 from cascade.backends.errors import WeightsError
 from cascade.backends.images import ImageInput
 from cascade.backends.networks.folding import fold_norms
+from cascade.backends.networks.packing import PackedConvolutions, can_pack
 from cascade.backends.networks.resnet import CifarResNet
 from cascade.backends.torch_backend import TorchBackend
 from cascade.backends.weights import load_weights, read_facts, save_weights
-from cascade.errors import ConfigError
+from cascade.errors import ConfigError, RowsError
 
 INPUT = ImageInput(mean=(128.0,) * 3, std=(64.0,) * 3)
 
@@ -52,6 +53,31 @@ def test_probabilities_are_the_softmax_of_the_saved_networks_logits(weights, tin
     assert said.answer.tolist() == expected.argmax(axis=1).tolist()
     assert said.answer.dtype == np.int64
     assert np.ptp(expected, axis=0).max() > 0.01, "the network says the same of all rows"
+
+
+@pytest.mark.skipif(not can_pack(), reason="no oneDNN library (extra onednn)")
+def test_packed_convolutions_answer_and_cost_alike(weights, tiny_network, pixels):
+    packed, plain = build(weights, packed=True), build(weights)
+    assert isinstance(packed.network.stem, PackedConvolutions)
+    assert packed.predict(pixels).probabilities == pytest.approx(reference(tiny_network, pixels), abs=1e-5)
+    assert packed.flops_per_row(pixels) == plain.flops_per_row(pixels) > 0
+    assert not isinstance(plain.network.stem, PackedConvolutions), "only where it is asked for"
+
+
+@pytest.mark.skipif(not can_pack(), reason="no oneDNN library (extra onednn)")
+def test_packed_convolutions_refuse_what_is_no_number(weights, pixels):
+    planes = np.ascontiguousarray(((pixels.astype(np.float32) - 128) / 64).transpose(0, 3, 1, 2))
+    planes[3, 0, 1, 1] = np.nan
+    with pytest.raises(RowsError, match=r"row 3 .* NaN or infinite"):
+        build(weights, input=None, packed=True).predict(planes)
+
+
+def test_what_cannot_be_packed_is_refused(weights, monkeypatch):
+    with pytest.raises(ConfigError, match=r"packed: true needs .* precision bfloat16"):
+        build(weights, packed=True, precision="bfloat16")
+    monkeypatch.setattr("cascade.backends.torch_backend.can_pack", lambda: False)
+    with pytest.raises(ConfigError, match=r"idk-cascade\[onednn\].* oneDNN not found"):
+        build(weights, packed=True)
 
 
 def test_rows_reach_a_network_without_an_input_as_they_are(weights, tiny_network, pixels):
