@@ -10,13 +10,13 @@ from cascade.backends.config import BackendConfig, EnsembleConfig
 
 __all__ = ["model_digest", "remembered_digest"]
 
-WITHOUT_EFFECT = {"device", "threads"}
+WITHOUT_EFFECT = {"device", "threads", "packed", "graphs"}
 
 
 def model_digest(config: BackendConfig) -> str:
     """SHA-256 of a backend's description, with the content of its files in place of their paths.
 
-    Where it runs (device, threads) does not count. Code does not either: of a network or a class of the user's own
+    Where and how it runs (device, threads, packed, graphs) does not count. Code does not either: of a network or a class of the user's own
     the name and the arguments count.
 
     Args:

@@ -35,6 +35,14 @@ def images_of(rows: np.ndarray, recipe: Recipe) -> list[torch.Tensor]:
     return [recipe.input.tensor(rows[start : start + BATCH_ROWS]) for start in range(0, len(rows), BATCH_ROWS)]
 
 
+def run_whole(network: ChoiceNetwork, images: torch.Tensor) -> torch.Tensor:
+    """Every block of every row, in place: (n, 3, h, w) -> (n, C) logits."""
+    x = network.stem(images)
+    for choice in network.choices:
+        x = choice.run_all(choice.alternatives - 1, x)
+    return network.head(x)
+
+
 def answers_along(network: ChoiceNetwork, batches: list[torch.Tensor], paths: torch.Tensor) -> np.ndarray:
     """(n,) top classes of rows along given paths.
 

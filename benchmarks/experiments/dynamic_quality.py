@@ -7,8 +7,9 @@ policy, distinct paths, measured time a row of the whole base and of the network
 number of blocks,
 
 - random paths: every row keeps as many blocks as the policy kept for it, but random ones;
-- the best fixed path: blocks are deleted one by one, each time the one whose loss costs the least accuracy on training
-  rows that were held out, down to the policy's mean, and half a block is a mixture of two paths;
+- the best fixed path, or mixture of two, drawn without looking at the image: candidates are the paths that the policy
+  itself takes most often, and those that are left when blocks are deleted one by one, each time the one whose loss
+  costs the least accuracy; training rows that were held out choose among them;
 
 both on the base as it was before, and on the network's own fine-tuned weights.
 """
@@ -17,6 +18,7 @@ import copy
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +35,7 @@ from dynamic_networks import (
     greedy_deletions,
     images_of,
     path_without,
+    run_whole,
     trained,
 )
 from torch import nn
@@ -49,6 +52,8 @@ from cascade.machine import describe_machine
 from cascade.theme import ACCENT, MUTED, stage_colours
 
 RESULT = RESULTS / "dynamic_quality.json"
+COMMONEST = 10
+BATCHES_A_TURN = 10
 PRICES = (-4.0, -2.0, -1.0, 1.0, 2.0)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -65,6 +70,7 @@ def quality(
     paths = torch.cat([outcome.paths for outcome in outcomes])
     right = np.concatenate([outcome.logits.argmax(dim=1).numpy() for outcome in outcomes]) == label
     costs = PathCosts.count(network.choices, network.policy, images[0][:1])
+    packed_base, packed = packed_copy(base), packed_copy(network).choices
     always = 1 if network.keep_first else 0
     kept = always + paths.sum(dim=1).numpy()
     flops = float(costs.of(paths).mean())
@@ -82,8 +88,8 @@ def quality(
             "saved_share": 1 - flops / costs.dense,
         },
         "baselines": {
-            "base": baselines(skippable(base, network.keep_first), test, chosen_on, paths, draws, seed),
-            "own_weights": baselines(network.choices, test, chosen_on, paths, draws, seed),
+            "base": baselines(skippable(packed_base, network.keep_first), test, chosen_on, paths, draws, seed),
+            "own_weights": baselines(packed, test, chosen_on, paths, draws, seed),
         },
         "kept_by_class": [float(kept[label == c].mean()) for c in range(len(CLASSES))],
         "kept_share_by_block": [1.0] * always + paths.double().mean(dim=0).tolist(),
@@ -109,18 +115,45 @@ def baselines(
     network: ChoiceNetwork, test: Rows, chosen_on: Rows, paths: torch.Tensor, draws: int, seed: int
 ) -> dict[str, Any]:
     """Accuracy of random and of the best fixed paths with as many blocks as the policy's, and of the whole."""
-    depth = len(network.choices)
     generator = torch.Generator().manual_seed(seed)
     random = [accuracy_along(network, *test, shuffled(paths, generator)) for _ in range(draws)]
-    order = greedy_deletions(network, *chosen_on)
-    mean = float(paths.sum(dim=1).double().mean())
-    more, fewer = math.ceil(mean), math.floor(mean)
-    ends = [accuracy_along(network, *test, path_without(order[: depth - k], depth)) for k in (fewer, more)]
     return {
-        "whole": accuracy_along(network, *test, path_without([], depth)),
+        "whole": accuracy_along(network, *test, path_without([], len(network.choices))),
         "random": {"mean": float(np.mean(random)), "std": float(np.std(random)), "draws": draws},
-        "best_fixed": ends[0] + (mean - fewer) * (ends[1] - ends[0]),
+        "best_fixed": best_fixed(network, test, chosen_on, paths),
     }
+
+
+def best_fixed(network: ChoiceNetwork, test: Rows, chosen_on: Rows, paths: torch.Tensor) -> float:
+    """Accuracy of the best fixed path or mixture of two that keeps as many blocks as the policy in the mean."""
+    depth, mean = paths.shape[1], float(paths.sum(dim=1).double().mean())
+    order = greedy_deletions(network, *chosen_on)
+    deleted = [path_without(order[: depth - kept], depth) for kept in (math.floor(mean), math.ceil(mean))]
+    candidates = [*deleted, *commonest(paths)]
+    seen = [accuracy_along(network, *chosen_on, path) for path in candidates]
+    kept = [int(path.sum()) for path in candidates]
+
+    def mixed(pair: tuple[int, int], accuracies: Sequence[float]) -> float:
+        cheap, dear = pair
+        share = (mean - kept[cheap]) / (kept[dear] - kept[cheap]) if kept[dear] > kept[cheap] else 0.0
+        return (1 - share) * accuracies[cheap] + share * accuracies[dear]
+
+    indices = range(len(candidates))
+    pairs = [(i, j) for i in indices for j in indices if kept[i] <= mean <= kept[j]]
+    best = max(pairs, key=lambda pair: mixed(pair, seen))
+    judged = {i: accuracy_along(network, *test, candidates[i]) for i in set(best)}
+    return mixed(best, [judged.get(i, math.nan) for i in indices])
+
+
+def commonest(paths: torch.Tensor) -> list[torch.Tensor]:
+    """The paths that most rows take: (n, D) -> (D,) each."""
+    distinct, counts = torch.unique(paths, dim=0, return_counts=True)
+    return list(distinct[counts.argsort(descending=True)[:COMMONEST]])
+
+
+def packed_copy(network: nn.Module) -> Any:
+    """The same network, faster."""
+    return pack_convolutions(fold_norms(copy.deepcopy(network).requires_grad_(False)))
 
 
 def shuffled(paths: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -130,21 +163,22 @@ def shuffled(paths: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 def times(network: DynamicNetwork, images: torch.Tensor, sizes: tuple[int, ...], repeats: int) -> list[dict[str, Any]]:
     """Milliseconds a row of the whole base, as fast as it can be had, and of the network along its paths; medians."""
-    folded = fold_norms(copy.deepcopy(network))
-    packed = pack_convolutions(copy.deepcopy(folded))
+    folded, packed = fold_norms(copy.deepcopy(network)), packed_copy(network)
     executor = Executor(packed.choices, packed.policy)
-    ways = {"folded": folded.base, "packed": packed.base, "dynamic": executor.run}
+    ways = {"folded": folded.base, "packed": lambda batch: run_whole(packed.choices, batch), "dynamic": executor.run}
     found = []
     for size in sizes:
         batches = images.split(size)[:repeats]
         taken: dict[str, list[float]] = {name: [] for name in ways}
         with torch.inference_mode():
-            for batch in [batches[0], *batches]:
+            for turn in range(0, len(batches), BATCHES_A_TURN):
                 for name, run in ways.items():
-                    start = time.perf_counter()
-                    run(batch)
-                    taken[name].append((time.perf_counter() - start) / len(batch) * 1e3)
-        medians = {name: float(np.median(values[1:])) for name, values in taken.items()}
+                    run(batches[turn])
+                    for batch in batches[turn : turn + BATCHES_A_TURN]:
+                        start = time.perf_counter()
+                        run(batch)
+                        taken[name].append((time.perf_counter() - start) / len(batch) * 1e3)
+        medians = {name: float(np.median(values)) for name, values in taken.items()}
         whole = min(medians["folded"], medians["packed"])
         found.append(
             {

@@ -25,6 +25,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from dynamic_networks import run_whole
 from rich.console import Console
 from torch import nn
 
@@ -112,14 +113,6 @@ def masked(network: ChoiceNetwork, images: torch.Tensor, paths: torch.Tensor, so
     return network.head(x)
 
 
-def whole(network: ChoiceNetwork, images: torch.Tensor) -> torch.Tensor:
-    """Every block of every row, in place."""
-    x = network.stem(images)
-    for choice in network.choices:
-        x = choice.run_all(choice.alternatives - 1, x)
-    return network.head(x)
-
-
 def base_network(name: str, device: str, dtype: torch.dtype) -> nn.Module:
     """Folded, channels-last."""
     network = CifarResNet(110) if name == "resnet110" else ImageResNet(101)
@@ -176,7 +169,7 @@ class Race:
     def best_dense(self, images: torch.Tensor) -> Callable[[], object]:
         """The whole network, packed or as a CUDA graph."""
         if self.device.type == "cpu":
-            return lambda: whole(self.network, images)
+            return lambda: run_whole(self.network, images)
         result = self.eager(images)
         return replayable(lambda: result.copy_(self.eager(images)), self.device)
 

@@ -20,7 +20,9 @@ def torch_config(weights, **changes):
 def test_the_place_of_a_file_and_of_the_computation_do_not_count(weights, tmp_path):
     moved = tmp_path / "moved.safetensors"
     moved.write_bytes(weights.read_bytes())
-    assert model_digest(torch_config(weights)) == model_digest(torch_config(moved, device="cuda", threads=3))
+    assert model_digest(torch_config(weights)) == model_digest(
+        torch_config(moved, device="cuda", threads=3, packed=True)
+    )
 
 
 @pytest.mark.parametrize(
