@@ -16,8 +16,8 @@ WITHOUT_EFFECT = {"device", "threads", "packed", "graphs"}
 def model_digest(config: BackendConfig) -> str:
     """SHA-256 of a backend's description, with the content of its files in place of their paths.
 
-    Where and how it runs (device, threads, packed, graphs) does not count. Code does not either: of a network or a class of the user's own
-    the name and the arguments count.
+    Where and how it runs (device, threads, packed, graphs) does not count. Code does not either: of a network or a
+    class of the user's own the name and the arguments count.
 
     Args:
         config: checked, so that its files exist.

@@ -82,3 +82,15 @@ def test_the_distance_of_orders_is_the_share_of_pairs_that_changed_places(experi
     assert kendall_distance([0, 1, 2, 3]) == 0
     assert kendall_distance([3, 2, 1, 0]) == 1
     assert kendall_distance([1, 0, 2]) == pytest.approx(1 / 3)
+
+
+def test_the_best_fixed_path_is_the_best_mixture_of_two_that_costs_as_much(experiment, dynamic_networks, network, rows):
+    paths = torch.tensor(list(itertools.product([0, 1], repeat=3)))  # all of them, 1.5 choices taken in the mean
+    accuracy = {int(path.sum()): [] for path in paths}
+    for path in paths:
+        accuracy[int(path.sum())].append(dynamic_networks.accuracy_along(network, *rows, path))
+    best = {kept: max(values) for kept, values in accuracy.items()}
+    expected = max(
+        (1 - s) * best[a] + s * best[b] for a, b, s in ((1, 2, 0.5), (0, 2, 0.75), (1, 3, 0.25), (0, 3, 0.5))
+    )
+    assert experiment("dynamic_quality").best_fixed(network, rows, rows, paths) == pytest.approx(expected)
