@@ -61,12 +61,12 @@ class Executor:
                 x = self._follow(x, paths)
             return Outcome(self.network.head(x), torch.from_numpy(paths))
 
-    def _follow(self, x: torch.Tensor, paths: np.ndarray, first: int = 0) -> torch.Tensor:
-        """Takes steps of known paths, from choice ``first`` on: (n, c, h, w), (n, number of steps)."""
-        choices = self.network.choices[first : first + paths.shape[1]]
+    def _follow(self, x: torch.Tensor, paths: np.ndarray) -> torch.Tensor:
+        """Runs paths that are known: (n, c, h, w), (n, D)."""
+        choices = self.network.choices
         if len(paths) == 1:
             path = paths[0]
-            for d in np.flatnonzero(self._works[np.arange(first, first + len(path)), path]).tolist():
+            for d in np.flatnonzero(self._works[np.arange(len(choices)), path]).tolist():
                 x = choices[d].run_all(int(path[d]), x)
             return x
         for choice, (only, rows) in zip(choices, _routes(paths, choices[0].alternatives, x.device), strict=True):
@@ -78,11 +78,15 @@ class Executor:
         state = self._scorer.begin(images)
         paths = np.empty((len(x), len(self.network.choices)), dtype=np.int64)
         changed = True
-        for d in range(len(self.network.choices)):
+        for d, choice in enumerate(self.network.choices):
             logits, state = self._scorer.step(d, x, state, changed)
-            paths[:, d] = chosen(logits, self.price)
-            changed = bool(self._works[d, paths[:, d]].any())
-            x = self._follow(x, paths[:, d : d + 1], d)
+            paths[:, d] = taken = chosen(logits, self.price)
+            only: int | None = int(taken[0]) if len(taken) == 1 else None
+            if only is None:
+                ((only, rows),) = _routes(taken[:, None], choice.alternatives, x.device)
+            changed = only is None or bool(self._works[d, only])
+            if changed:
+                x = choice.route(x, rows) if only is None else choice.run_all(only, x)
         return x, paths
 
 
