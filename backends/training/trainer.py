@@ -56,6 +56,7 @@ class Trainer:
         checkpoint: file to continue from and to write after every epoch.
         cache: folder for pretrained weights.
         on_progress: called after every step.
+        on_epoch: called with every new record of the history.
 
     Attributes:
         network: the network, trained as far as it got.
@@ -69,6 +70,7 @@ class Trainer:
     checkpoint: Path
     cache: Path
     on_progress: Callable[[Progress], None] = lambda progress: None
+    on_epoch: Callable[[dict[str, float]], None] = lambda record: None
     network: nn.Module = field(init=False)
     history: list[dict[str, float]] = field(init=False, default_factory=list)
 
@@ -86,6 +88,7 @@ class Trainer:
             self.history.append(self._run_epoch(epoch, optimizer))
             metadata = {"recipe": recipe, "history": self.history}
             save_checkpoint(self.checkpoint, self.network, optimizer, metadata)
+            self.on_epoch(self.history[-1])
         self._average_with(start)
         _set_attributes(self.network, self.recipe.final)
         self.network.eval()

@@ -40,7 +40,8 @@ def train(
     checkpoint = datasets.cache_folder() / "training" / f"{recipe_path.stem}.checkpoint.safetensors"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with TrainingProgress(recipe, quiet=as_json) as progress:
-        trainer = Trainer(recipe, rows, labels, checkpoint, datasets.cache_folder() / "pretrained", progress.update)
+        pretrained = datasets.cache_folder() / "pretrained"
+        trainer = Trainer(recipe, rows, labels, checkpoint, pretrained, progress.update, progress.tell)
         trainer.fit()
     figures = trainer.figures(test.rows, test.labels)
     result = {

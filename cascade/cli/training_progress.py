@@ -1,4 +1,4 @@
-"""The progress bar of a training."""
+"""How far a training has come."""
 
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ __all__ = ["TrainingProgress"]
 
 
 class TrainingProgress:
-    """A bar over all steps of all epochs, with the running loss.
+    """A bar over all steps of all epochs, with the running loss, and a line an epoch.
 
     Args:
         recipe: tells the number of epochs.
@@ -24,7 +24,7 @@ class TrainingProgress:
     """
 
     def __init__(self, recipe: "Recipe", quiet: bool = False) -> None:
-        self.recipe = recipe
+        self.recipe, self.quiet = recipe, quiet
         columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), TextColumn("loss {task.fields[loss]:.3f}"))
         self.bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=quiet)
 
@@ -47,3 +47,10 @@ class TrainingProgress:
             epoch=f"{step.epoch + 1}/{self.recipe.epochs}",
             loss=step.loss,
         )
+
+    def tell(self, record: dict[str, float]) -> None:
+        """Prints an epoch's record: where output goes to a file there is no bar."""
+        if self.quiet:
+            return
+        figures = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in record.items() if name != "epoch")
+        self.bar.console.print(f"epoch {record['epoch'] + 1:.0f}/{self.recipe.epochs}: {figures}")

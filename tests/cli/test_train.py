@@ -50,6 +50,7 @@ def test_the_shipped_weights_have_the_accuracy_that_was_written_beside_them(run,
     recipe.write_text(RECIPE.format(more=more))
     done = run("train", recipe, "--threads", 1, "--json")
     assert done.code == 0, done.err
+    assert "epoch" not in done.err
     weights = tmp_path / "weights" / "toy.safetensors"
     assert done.json["weights"] == str(weights)
     facts = json.loads(weights.with_suffix(".json").read_text())
@@ -81,3 +82,15 @@ def test_a_changed_source_exits_with_3(run, toy, monkeypatch):
     monkeypatch.setitem(datasets.DATASETS, "cifar10", Dataset("cifar10", lambda *a: changed, digests))
     result = run("data", "cifar10")
     assert (result.code, "test_labels has SHA-256" in result.err) == (3, True)
+
+
+def test_a_line_an_epoch_tells_how_far_a_training_has_come(run, toy, tmp_path):
+    recipe = tmp_path / "recipes" / "toy.yaml"
+    recipe.parent.mkdir()
+    recipe.write_text(RECIPE.format(more=""))
+    done = run("train", recipe, "--threads", 1)
+    assert done.code == 0, done.err
+    history = json.loads((tmp_path / "weights" / "toy.json").read_text())["history"]
+    lines = [line for line in done.err.splitlines() if line.startswith("epoch ") and "held out accuracy" in line]
+    assert len(lines) == len(history) == 12
+    assert lines[2].startswith(f"epoch 3/12: loss {history[2]['loss']:g}, seconds ")
