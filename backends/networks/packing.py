@@ -54,8 +54,9 @@ class PackedConvolutions(nn.Module):
         if rows and not 0 <= min(rows) <= max(rows) < len(x):
             raise IndexError(f"rows must be in [0, {len(x)}); got {min(rows)} to {max(rows)}")
         plan = self._plan(x, adds=True)
-        if target.shape[1:] != plan.shape or len(target) != len(x) or _channels_last(target) is not target:
-            raise RuntimeError(f"the target must be {(len(x), *plan.shape)}, channels-last; got {tuple(target.shape)}")
+        shape = (len(x), *plan.shape)
+        if target.shape != shape or (target is not x and _channels_last(target) is not target):
+            raise RuntimeError(f"the target must be {shape}, channels-last; got {tuple(target.shape)}")
         with self._lock:
             plan.run(x.data_ptr(), target.data_ptr(), rows)
 
