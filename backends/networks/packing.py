@@ -111,7 +111,7 @@ class _Plan:
 
 
 class PackedBlock(nn.Module):
-    """A residual block whose residual is packed: it is added to the shortcut in place.
+    """A residual block whose residual is packed: it is added in place, to what the shortcut makes of the input.
 
     Args:
         residual: of the block.
@@ -125,19 +125,19 @@ class PackedBlock(nn.Module):
         self._keeps_shape = isinstance(shortcut, nn.Identity)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Computes the ReLU of the sum."""
-        return self.run_some(x.clone() if self._keeps_shape else x, range(len(x)))
+        """Computes the ReLU of the sum; overwrites ``x`` where the shape stays."""
+        return self.run_some(x, range(len(x)))
 
     def run_some(self, x: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
         """Runs some rows; the others take the shortcut, and the ReLU where the shape changes.
 
         Args:
             x: (n, c, h, w) float32, channels-last, not negative; overwritten where the shape stays.
-            rows: their indices.
+            rows: their indices, each once.
         """
         result: torch.Tensor = x if self._keeps_shape else self.shortcut(x)
         self.residual.add_to(result, x, rows)
-        return x if self._keeps_shape else result.relu_()
+        return result if self._keeps_shape or len(rows) == len(x) else result.relu_()
 
 
 def can_pack() -> bool:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
+from cascade.backends.dynamic.choice import SkipChoice
 from cascade.backends.networks import onednn
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.packing import PackedBlock, PackedConvolutions, can_pack, pack_convolutions
@@ -88,17 +89,19 @@ def test_a_block_runs_some_rows_and_leaves_the_others_alone(out_channels, stride
 def test_a_row_gets_the_same_bits_alone_and_in_a_batch():
     _, packed = packed_block()
     images = images_of(6, 4, 8, 8)
-    together = packed(images)
-    assert all(torch.equal(packed(images[row : row + 1])[0], together[row]) for row in range(6))
+    together = packed(images.clone())
+    assert all(torch.equal(packed(images[row : row + 1].clone())[0], together[row]) for row in range(6))
 
 
-def test_the_input_of_a_block_is_left_alone():
+def test_a_choice_leaves_its_input_alone_unless_it_may_overwrite_it():
     for geometry in ((4, 4, 1), (4, 8, 2)):
-        _, packed = packed_block(*geometry)
-        images = images_of(3, 4, 8, 8)
+        plain, packed = packed_block(*geometry)
+        choice = SkipChoice(packed)
+        images = images_of(3, 4, 8, 8).abs()
         before = images.clone()
-        packed(images)
+        close(choice.run(1, images), plain(before))
         assert torch.equal(images, before)
+        close(choice.run_all(1, images), plain(before))
 
 
 def test_several_sizes_and_numbers_of_threads():
@@ -116,10 +119,11 @@ def test_several_sizes_and_numbers_of_threads():
 def test_threads_may_share_a_network():
     _, packed = packed_block()
     batches = [images_of(8, 4, 8, 8, seed) for seed in range(8)]
-    wanted = [packed(batch) for batch in batches]
+    wanted = [packed(batch.clone()) for batch in batches]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(20):
-            assert all(map(torch.equal, pool.map(packed, batches), wanted))
+            found = pool.map(packed, [batch.clone() for batch in batches])
+            assert all(map(torch.equal, found, wanted))
 
 
 def test_what_does_not_fit_is_refused():
