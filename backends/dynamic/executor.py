@@ -28,7 +28,7 @@ class Outcome:
 class Executor:
     """Runs a network along the paths that a policy chooses.
 
-    At each choice the rows of each alternative are gathered, run together, and put back
+    At each choice the rows of each alternative are gathered, run together, and put back, or, packed, run where they are
     (:meth:`~cascade.backends.dynamic.choice.Choice.route`). An alternative that returns its input costs nothing; one
     that all rows take is run without gathering.
 
