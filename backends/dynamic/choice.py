@@ -115,7 +115,7 @@ class SkipChoice(Choice):
     def run(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
         """Computes one alternative."""
         if alternative:
-            return self.block(x.clone() if self._packed and self._keeps_shape else x)  # type: ignore[no-any-return]
+            return self.block(x)  # type: ignore[no-any-return]
         return x if self._keeps_shape else functional.relu(self._shortcut(x))
 
     def is_identity(self, alternative: int) -> bool:

@@ -5,10 +5,9 @@ either returns another memory format or copies value by value, and takes up to s
 docs/decisions/0012-paths.md.
 """
 
-import numpy as np
 import torch
 
-__all__ = ["add_rows", "put_rows", "runs", "some_rows"]
+__all__ = ["add_rows", "put_rows", "some_rows"]
 
 
 def some_rows(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -38,15 +37,6 @@ def add_rows(x: torch.Tensor, rows: torch.Tensor, values: torch.Tensor) -> torch
     """Adds to some rows in place, each at most once: (n, c, h, w), (m,) int64, (m, c, h, w); returns ``x``."""
     _flat(x).index_add_(0, rows, _flat(_formatted_like(x, values)))
     return x
-
-
-def runs(rows: torch.Tensor) -> list[slice]:
-    """Consecutive rows as slices, which need no copy: (m,) int64, rising, in the memory of the processor."""
-    if not len(rows):
-        return []
-    values = rows.numpy()
-    cuts = np.flatnonzero(np.diff(values) != 1) + 1
-    return [slice(int(part[0]), int(part[-1]) + 1) for part in np.split(values, cuts)]
 
 
 def _is_channels_last(x: torch.Tensor) -> bool:

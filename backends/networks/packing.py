@@ -125,8 +125,8 @@ class PackedBlock(nn.Module):
         self._keeps_shape = isinstance(shortcut, nn.Identity)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Computes the ReLU of the sum; overwrites ``x`` where the shape stays."""
-        return self.run_some(x, range(len(x)))
+        """Computes the ReLU of the sum; leaves ``x`` alone, which a network may use elsewhere."""
+        return self.run_some(x.clone() if self._keeps_shape else x, range(len(x)))
 
     def run_some(self, x: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
         """Runs some rows; the others take the shortcut, and the ReLU where the shape changes.

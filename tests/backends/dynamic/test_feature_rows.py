@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cascade.backends.dynamic.feature_rows import add_rows, put_rows, runs, some_rows
+from cascade.backends.dynamic.feature_rows import add_rows, put_rows, some_rows
 
 FORMATS = [torch.channels_last, torch.contiguous_format]
 
@@ -33,15 +33,6 @@ def test_rows_are_put_and_added_in_place(features, memory_format, other_format):
         assert result.data_ptr() == x.data_ptr()
         assert torch.equal(x[rows], expected)
         assert torch.equal(x[[0, 2, 3, 4, 6]], features[[0, 2, 3, 4, 6]])
-
-
-@pytest.mark.parametrize(
-    ("rows", "expected"),
-    [([], []), ([3], [(3, 4)]), ([0, 1, 2], [(0, 3)]), ([0, 2, 3, 6], [(0, 1), (2, 4), (6, 7)])],
-)
-def test_neighbours_are_slices(rows, expected):
-    found = runs(torch.tensor(rows, dtype=torch.int64))
-    assert [(run.start, run.stop) for run in found] == expected
 
 
 def test_features_that_are_not_dense_are_refused_where_a_copy_would_be_written_to(features):
