@@ -17,6 +17,8 @@ from cascade.calibration.certificates.refusal import (
     refuse_empirical,
 )
 from cascade.calibration.certificates.smoothing import smoothed
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
+from cascade.calibration.costs.stage_costs import stage_costs
 from cascade.calibration.evaluation import evaluate
 from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.monitoring.reference import Reference
@@ -27,7 +29,7 @@ from cascade.calibration.search.abstaining_grid import best_abstaining
 from cascade.calibration.search.best_thresholds import best_thresholds
 from cascade.calibration.search.lower_thresholds import best_lower_thresholds
 from cascade.errors import InfeasibleTarget
-from cascade.routers import Router
+from cascade.routers import NEVER, Router
 
 __all__ = ["Guarantee", "RouterChoice", "calibrate"]
 
@@ -64,6 +66,7 @@ def calibrate(
     seed: int = 0,
     routers: Sequence[RouterChoice] | None = None,
     skip: bool = False,
+    arrivals: Arrivals = DEFAULT_ARRIVALS,
 ) -> Policy:
     """Finds the operating point for a target.
 
@@ -89,6 +92,8 @@ def calibrate(
         routers: (score or head, calibrator) for each stage, names of ``SCORES`` or ``HEADS`` and of ``CALIBRATORS``;
             by default the table's confidences count as they are.
         skip: also look for lower thresholds, so that rows which are hopeless for the middle stages skip them.
+        arrivals: how many rows come together; where the table has cost curves, the predicted cost of the cascade for
+            such rows is what is made small. A stage that does not pay then gets the threshold ``NEVER``: it is not run.
 
     Raises:
         ValueError: no target or too many, or an argument out of its range; or ``max_abstain`` with a target that it
@@ -111,22 +116,22 @@ def calibrate(
     if guarantee not in get_args(Guarantee):
         raise ValueError(f"guarantee must be one of {', '.join(get_args(Guarantee))}; got {guarantee!r}")
     if guarantee == "none":
-        found = _empirical(table, goal, routers, skip)
+        found = _empirical(table, goal, routers, skip, arrivals)
     else:
-        found = _certified(table, goal, routers, skip, delta, seed)
+        found = _certified(table, goal, routers, skip, delta, seed, arrivals)
     names = tuple(map(str, table.stage))
-    cost = table.cost if table.cost.ndim == 1 else table.cost.mean(axis=0)
     thresholds, beyond = np.split(found.thresholds, [table.stages - 1])
     policy = Policy(
         names,
         found.routers,
         thresholds,
-        cost,
-        table.cost_unit,
+        cost_unit=table.cost_unit,
         skip_below=found.skip_below,
-        cost_per_mflop=np.zeros(0) if table.cost_per_mflop is None else table.cost_per_mflop,
         abstain_below=float(beyond.sum()),
+        curves=table.curves if table.has_curves else (),
+        arrivals=arrivals if table.has_curves else None,
     )
+    policy = replace(policy, **stage_costs(table, arrivals, evaluate(table, policy).reached_share))
     certificate = {
         "guarantee": guarantee,
         "target": goal.targets,
@@ -135,14 +140,24 @@ def calibrate(
         "model_sha256": {} if table.model is None else dict(zip(names, map(str, table.model), strict=True)),
         "observed": _observed(table, policy),
         **({} if routers is None else {"routers": [list(choice) for choice in routers]}),
+        **({"cost_is": _cost_basis(table, arrivals)} if table.has_curves else {}),
         **found.facts,
     }
     return replace(policy, certificate=certificate)
 
 
-def _empirical(table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None, skip: bool) -> _Found:
+def _cost_basis(table: ScoreTable, arrivals: Arrivals) -> str:
+    return (
+        f"mean {table.cost_unit} per row of the stages that look at it, predicted by cost curves for {arrivals}; "
+        f"measured on {table.curve_machine or 'an unnamed machine'}; it is no wall-clock time of requests"
+    )
+
+
+def _empirical(
+    table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None, skip: bool, arrivals: Arrivals
+) -> _Found:
     fitted = fit_routers(table, choices, goal)
-    problem = RoutingProblem.from_table(table, fitted, goal.gains_agreement(table), goal.abstains)
+    problem = RoutingProblem.from_table(table, fitted, goal.gains_agreement(table), goal.abstains, arrivals)
     if goal.abstains:
         found = best_abstaining(problem, goal.limits())
         if found is None:
@@ -150,8 +165,11 @@ def _empirical(table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | 
         lowest = np.zeros(table.stages - 1)
         log_choices = len(found) * np.log(len(table) + 1)
         return _Found(fitted, found, lowest, _reference(table, fitted, found, lowest, log_choices))
-    lowest = best_lower_thresholds(problem, goal.search_target(problem)) if skip else np.zeros(table.stages - 1)
-    problem = problem.skipping(lowest)
+    lowest = np.zeros(table.stages - 1)
+    if skip:
+        problem = _at_constant_costs(problem, goal)
+        lowest = best_lower_thresholds(problem, goal.search_target(problem))
+        problem = problem.skipping(lowest)
     thresholds = best_thresholds(problem, goal.search_target(problem))
     if thresholds is None:
         raise refuse_empirical(goal, problem, table.cost_unit)
@@ -164,7 +182,13 @@ def _empirical(table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | 
 
 
 def _certified(
-    table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None, skip: bool, delta: float, seed: int
+    table: ScoreTable,
+    goal: Goal,
+    choices: Sequence[RouterChoice] | None,
+    skip: bool,
+    delta: float,
+    seed: int,
+    arrivals: Arrivals,
 ) -> _Found:
     agreement = goal.gains_agreement(table)
     gain = table.agrees if agreement else table.correct  # refuses a table without labels, however short
@@ -173,10 +197,13 @@ def _certified(
     search_rows, test_rows = split_rows(len(table), seed)
     search = table.take(search_rows)
     fitted = fit_routers(search, choices, goal)
-    smooth = smoothed(RoutingProblem.from_table(search, fitted, agreement, goal.abstains))
-    lowest = best_lower_thresholds(smooth, goal.search_target(smooth)) if skip else np.zeros(table.stages - 1)
+    smooth = smoothed(RoutingProblem.from_table(search, fitted, agreement, goal.abstains, arrivals))
     test_table = table.take(test_rows)
-    test = RoutingProblem.from_table(test_table, fitted, agreement, goal.abstains)
+    test = RoutingProblem.from_table(test_table, fitted, agreement, goal.abstains, arrivals)
+    lowest = np.zeros(table.stages - 1)
+    if skip:
+        smooth, test = _at_constant_costs(smooth, goal), _at_constant_costs(test, goal, smooth)
+        lowest = best_lower_thresholds(smooth, goal.search_target(smooth))
     certifier = Certifier(smooth.skipping(lowest), test.skipping(lowest))
     found = certifier.certify(goal, delta)
     if found is None:
@@ -188,6 +215,23 @@ def _certified(
     return _Found(fitted, found.thresholds, lowest, facts)
 
 
+def _at_constant_costs(problem: RoutingProblem, goal: Goal, by: RoutingProblem | None = None) -> RoutingProblem:
+    """A problem whose rows may skip stages: prices as constants per row, right at the best thresholds without skipping.
+
+    Args:
+        problem: n rows.
+        goal: decides which thresholds are best.
+        by: rows that find them; by default those of the problem.
+    """
+    if problem.prices is None:
+        return problem
+    by = by or problem
+    best = best_thresholds(by, goal.search_target(by))
+    thresholds = np.full(problem.confidence.shape[1], NEVER) if best is None else best
+    running = replace(by, optional=False)
+    return replace(problem, optional=False).priced_at(thresholds, running.shares(thresholds))
+
+
 def _reference(
     table: ScoreTable, routers: tuple[Router, ...], thresholds: np.ndarray, lowest: np.ndarray, log_choices: float
 ) -> dict[str, Any]:
@@ -197,15 +241,16 @@ def _reference(
 
 
 def _tests(goal: Goal, certifier: Certifier, found: Certified, delta: float) -> list[dict[str, Any]]:
-    promises = goal.promises(certifier.test, delta)
-    outcomes = [promise.outcome(certifier.test, found.stage) for promise in promises]
+    tested = certifier.tested(goal, found.thresholds)
+    promises = goal.promises(tested, delta)
+    outcomes = [promise.outcome(tested, found.stage) for promise in promises]
     return [
         {
             "target": part.name,
             "test": promise.test,
             "rows": len(outcome),
             "observed": float(outcome.mean()),
-            "bound": certified_bound(part, certifier.test, found.stage, delta),
+            "bound": certified_bound(part, tested, found.stage, delta),
             "p_value": p_value,
         }
         for part, promise, outcome, p_value in zip(goal.parts, promises, outcomes, found.p_values, strict=True)
@@ -219,6 +264,8 @@ def _observed(table: ScoreTable, policy: Policy) -> dict[str, Any]:
         "agreement": seen.agreement,
         "mean_cost": seen.mean_cost,
         "cost_unit": seen.cost_unit,
+        "last_stage_cost": seen.last_stage_cost,
         "stage_share": [float(share) for share in seen.stage_share],
+        "reached_share": [float(share) for share in seen.reached_share],
         **({"abstained": seen.abstained} if policy.abstains else {}),
     }

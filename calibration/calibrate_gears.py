@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from cascade.calibration.calibrate import Guarantee, RouterChoice, calibrate
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.policy import TARGETS
 from cascade.calibration.policy_set import PolicySet
 from cascade.calibration.score_table import ScoreTable
@@ -19,6 +20,7 @@ def calibrate_gears(
     seed: int = 0,
     routers: Sequence[RouterChoice] | None = None,
     skip: bool = False,
+    arrivals: Arrivals = DEFAULT_ARRIVALS,
 ) -> PolicySet:
     """Finds an operating point for each of several targets.
 
@@ -35,6 +37,7 @@ def calibrate_gears(
         seed: of the split of the rows.
         routers: as for ``calibrate``.
         skip: as for ``calibrate``.
+        arrivals: as for ``calibrate``.
 
     Raises:
         ValueError: there is no target, or one is not what ``calibrate`` takes.
@@ -60,6 +63,7 @@ def calibrate_gears(
                 seed=seed,
                 routers=routers,
                 skip=skip,
+                arrivals=arrivals,
             )
         )
     return PolicySet(tuple(gears))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.exact_binomial import exact_interval
 from cascade.calibration.policy import Policy
 from cascade.calibration.routing_problem import calibrated_confidence
@@ -15,6 +16,8 @@ from cascade.routers import abstained, asked_stages
 __all__ = ["Evaluation", "evaluate", "proportion_interval"]
 
 Interval = tuple[float, float]
+
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,14 +33,16 @@ class Evaluation:
         abstained_interval: exact binomial interval.
         agreement: share of answers equal to the last stage's, in [0, 1]; the guess on a row that is not answered is.
         agreement_interval: exact binomial interval.
-        mean_cost: mean cost of a row.
-        mean_cost_interval: normal approximation, mean +- z s / sqrt(n).
-        last_stage_cost: mean cost of a row if the last stage alone answered it.
+        mean_cost: mean cost of a row; where the table has cost curves, predicted for the rows that come together.
+        mean_cost_interval: normal approximation, mean +- z s / sqrt(n); errors of the curves are not in it.
+        last_stage_cost: mean cost of a row if the last stage alone answered it, at its own best batch size.
         last_stage_accuracy: accuracy of the last stage alone; ``None`` without labels.
         cost_unit: unit of the costs.
         stage: K names.
         stage_share: (K,) share of the rows that each stage answered; at the last one, or looked at and abstained.
         stage_share_interval: (K, 2) exact binomial intervals.
+        reached_share: (K,) share of all work that came to each stage; of the rows, where all are the same work.
+        arrivals: the rows together that the costs are for; ``None`` where costs are constants per row.
         level: of the intervals, such as 0.95.
     """
 
@@ -56,20 +61,40 @@ class Evaluation:
     stage: tuple[str, ...]
     stage_share: np.ndarray
     stage_share_interval: np.ndarray
+    reached_share: np.ndarray
+    arrivals: Arrivals | None
     level: float
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence if the last stage alone is cheaper, ``None`` otherwise."""
+        if self.mean_cost <= self.last_stage_cost * (1 + ROUNDING):
+            return None
+        together = "" if self.arrivals is None else f" for {self.arrivals}"
+        sentence = (
+            f"no cascade: {self.stage[-1]!r} alone costs {self.last_stage_cost:.4g} {self.cost_unit} "
+            f"per row{together}, the cascade {self.mean_cost:.4g}"
+        )
+        if self.accuracy is None or self.last_stage_accuracy is None or self.accuracy >= self.last_stage_accuracy:
+            return sentence
+        return f"{sentence}, and it is less accurate: {self.accuracy:.4f} against {self.last_stage_accuracy:.4f}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
+        values = {
+            name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()
+        }
+        return values | {"arrivals": None if self.arrivals is None else str(self.arrivals), "warning": self.warning}
 
 
-def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95) -> Evaluation:
+def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95, arrivals: Arrivals | None = None) -> Evaluation:
     """Replays a policy on a score table.
 
     Args:
         table: n rows, the stages of the policy in its order.
         policy: the operating point.
         level: of the confidence intervals, in (0, 1).
+        arrivals: how many rows come together, where the table has cost curves; by default as the policy was chosen.
 
     Raises:
         PolicyError: the policy is of other stages.
@@ -78,17 +103,19 @@ def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95) -> Evaluati
         raise PolicyError(f"the policy is for stages {list(policy.stages)}, the score table has {table.stage.tolist()}")
     n = len(table)
     confidence = calibrated_confidence(table, policy.routers)
-    asked = asked_stages(confidence, policy.thresholds, policy.skip_below)
+    asked = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)
     stage = table.stages - 1 - asked[:, ::-1].argmax(axis=1)
     answered = ~(asked[:, -1] & abstained(confidence[:, -1], policy.abstain_below))
     answers = int(np.count_nonzero(answered))
-    cost = np.where(asked, table.cost, 0.0).sum(axis=1)
+    arrivals = arrivals or policy.arrivals or DEFAULT_ARRIVALS
+    prices, work = table.prices(arrivals), table.work
+    cost = np.where(asked, work, 0.0).sum(axis=1) if prices is None else prices.row_cost(work, asked)
+    last_cost = work[:, -1].mean() if prices is None else prices.of_stage(-1, work[:, -1].mean())
     agreed = int(np.take_along_axis(table.agrees, stage[:, None], axis=1).sum())
     counts = np.bincount(stage, minlength=table.stages)
     right = None
     if table.label is not None and answers:
         right = int(np.take_along_axis(table.correct, stage[:, None], axis=1)[answered].sum())
-    last_cost = np.broadcast_to(table.cost, table.prediction.shape)[:, -1]
     return Evaluation(
         rows=n,
         accuracy=None if right is None else right / answers,
@@ -99,14 +126,22 @@ def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95) -> Evaluati
         agreement_interval=proportion_interval(agreed, n, level),
         mean_cost=float(cost.mean()),
         mean_cost_interval=_mean_interval(cost, level),
-        last_stage_cost=float(last_cost.mean()),
+        last_stage_cost=float(last_cost),
         last_stage_accuracy=None if table.label is None else float(table.correct[:, -1].mean()),
         cost_unit=table.cost_unit,
         stage=policy.stages,
         stage_share=counts / n,
         stage_share_interval=np.array([proportion_interval(int(count), n, level) for count in counts]),
+        reached_share=_reached_share(work, asked),
+        arrivals=None if prices is None else arrivals,
         level=level,
     )
+
+
+def _reached_share(work: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    whole = work.sum(axis=0)
+    reached = np.where(asked, work, 0.0).sum(axis=0)
+    return np.asarray(np.where(whole > 0, reached / np.where(whole > 0, whole, 1.0), asked.mean(axis=0)))
 
 
 def proportion_interval(successes: int, trials: int, level: float = 0.95) -> Interval:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cascade.calibration.certificates.goal import QUANTITIES, Goal
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
 from cascade.calibration.evaluation import Evaluation, evaluate
 from cascade.calibration.policy import Policy
 from cascade.calibration.routing_problem import RoutingProblem
@@ -130,10 +131,14 @@ def check_fresh(table: ScoreTable, policy: Policy, delta: float | None = None) -
 
 
 def _at_the_policys_cost(table: ScoreTable, policy: Policy) -> ScoreTable:
-    """Times measured now, on a machine with other work, are not what was promised."""
+    """Times measured now, on a machine with other work, are not those of the guarantee."""
     if table.stages != len(policy.stages):
         return table  # refused by ``evaluate``
     fixed = np.ones(table.stages, dtype=bool) if table.cost.ndim == 1 else np.ptp(table.cost, axis=0) == 0
+    table = table.with_curves(())
+    if fixed.all() and policy.cost_per_ms is not None:
+        table = replace(table, cost=policy.cost, cost_unit=policy.cost_unit)
+        return table.with_curves(policy.curves, policy.cost_per_ms)
     cost = policy.cost if fixed.all() else np.where(fixed, policy.cost, table.cost)
     return replace(table, cost=cost, cost_unit=policy.cost_unit)
 
@@ -186,8 +191,12 @@ def _calibration_answers(policy: Policy) -> np.ndarray | None:
 
 def _promise_finding(goal: Goal, table: ScoreTable, policy: Policy, level: float, delta: float) -> Finding:
     agreement = goal.gains_agreement(table)
-    problem = RoutingProblem.from_table(table, policy.routers, agreement, policy.abstains).skipping(policy.skip_below)
     thresholds = np.append(policy.thresholds, policy.abstain_below) if policy.abstains else policy.thresholds
+    arrivals = policy.arrivals or DEFAULT_ARRIVALS
+    problem = RoutingProblem.from_table(table, policy.routers, agreement, policy.abstains, arrivals)
+    problem = problem.with_skips(policy.skip_below, policy.thresholds, policy.reached_share)
+    if goal.name == "max_cost":
+        problem = problem.priced_at(thresholds, policy.reached_share)
     promise = goal.promise(problem, level)
     outcome = promise.outcome(problem, answering_stage(problem.confidence, thresholds))
     p_value = promise.p_value_kept(outcome)

@@ -12,16 +12,20 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from cascade.calibration.calibrators import Identity, calibrator_from_dict, calibrator_to_dict
+from cascade.calibration.costs.arrivals import Arrivals, arrivals_from_dict
+from cascade.calibration.costs.cost_curve import CostCurve
 from cascade.calibration.monitoring.reference import Reference
 from cascade.calibration.policy_file import load_policies, parse_policies, save_policies
 from cascade.errors import PolicyError
 from cascade.prediction import Prediction
-from cascade.routers import NEVER, SCORES, Router
+from cascade.routers import NEVER, SCORES, Router, running_stages
 from cascade.routers.heads import head_from_dict, head_to_dict
 
 __all__ = ["SCHEMA_VERSION", "TARGETS", "Policy"]
 
 SCHEMA_VERSION = 1
+
+LEAST_SHARE = 1e-5  # of the rows, where no row of the calibration came to a stage
 
 TARGETS = ("target_accuracy", "max_accuracy_drop", "target_agreement", "max_cost")
 """What a certificate can promise."""
@@ -36,7 +40,7 @@ class Policy:
         routers: K routers; the last one only tells how sure the last stage is.
         thresholds: (K - 1,) float in [0, 1], or ``NEVER``; a stage answers the rows whose calibrated
             confidence reaches its threshold.
-        cost: (K,) float >= 0, mean cost of each stage on a row; zeros if none is given.
+        cost: (K,) float >= 0, mean cost of each stage on a row that comes to it; zeros if none is given.
         cost_unit: unit of ``cost``.
         certificate: why the policy may be trusted: target, guarantee, sample size, digest of the data.
         skip_below: (K - 1,) float in [0, 1], lower thresholds; rows below that a stage does not answer skip the stages
@@ -45,6 +49,9 @@ class Policy:
             whose rows cost ``cost`` each.
         abstain_below: in [0, 1], or ``NEVER``; a row whose calibrated confidence at the last stage is below it is not
             answered. At 0, the default, every row is.
+        curves: K cost curves, ``None`` for stages of a constant cost; empty if there are none. They decide into how
+            many calls the rows of a stage are split.
+        arrivals: the rows together for which the policy was chosen; ``None`` where costs are constants per row.
     """
 
     stages: tuple[str, ...]
@@ -56,6 +63,8 @@ class Policy:
     skip_below: np.ndarray = field(default_factory=lambda: np.zeros(0))
     cost_per_mflop: np.ndarray = field(default_factory=lambda: np.zeros(0))
     abstain_below: float = 0.0
+    curves: tuple[CostCurve | None, ...] = ()
+    arrivals: Arrivals | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "thresholds", np.asarray(self.thresholds, dtype=np.float64))
@@ -103,6 +112,57 @@ class Policy:
     def needs_probabilities(self) -> bool:
         """Whether a head looks at class probabilities."""
         return any(router.head is not None and router.head.needs_probabilities for router in self.routers)
+
+    @cached_property
+    def runs(self) -> np.ndarray:
+        """(K,) bool, the stages that run; one with the threshold ``NEVER`` does not, unless a head looks at it."""
+        return running_stages(self.thresholds, self.skip_below, self.needs_evidence)
+
+    def last_running(self, stage: int) -> int | None:
+        """The last stage up to one (from 0) that runs; ``None`` if there is none."""
+        running = np.flatnonzero(self.runs[: stage + 1])
+        return int(running[-1]) if len(running) else None
+
+    def calls(self, stage: int, rows: int) -> int:
+        """Into how many calls of a stage (from 0) its rows are best split: by its cost curve, else 1."""
+        curve = self.curves[stage] if self.curves else None
+        return 1 if curve is None else curve.calls(rows)
+
+    def predicted_ms(self, arrivals: Arrivals | None = None, shares: np.ndarray | None = None) -> float | None:
+        """Predicted time per row, in ms; ``None`` if that is not known.
+
+        Args:
+            arrivals: how many rows come together; by default those that the policy was chosen for.
+            shares: (K,) of the rows that reach each stage; by default those at calibration.
+        """
+        arrivals, shares = arrivals or self.arrivals, self.reached_share if shares is None else shares
+        if arrivals is None or shares is None or not self.curves or None in self.curves:
+            return None
+        asked = zip(self.curves, shares, self.runs, strict=True)
+        times = [arrivals.mean_ms(curve, np.array([share])) for curve, share, runs in asked if curve and runs]
+        return float(sum(time[0] for time in times))
+
+    def last_stage_ms(self, arrivals: Arrivals | None = None) -> float | None:
+        """Predicted time per row of the last stage alone, in ms; arguments and ``None`` as of :meth:`predicted_ms`."""
+        curve, arrivals = self.curves[-1] if self.curves else None, arrivals or self.arrivals
+        return None if curve is None or arrivals is None else float(arrivals.mean_ms(curve, np.ones(1))[0])
+
+    @property
+    def cost_per_ms(self) -> np.ndarray | None:
+        """(K,) cost of a millisecond at each stage; ``None`` if not all stages have curves, or it is not known."""
+        if self.arrivals is None or self.reached_share is None or not self.curves or None in self.curves:
+            return None
+        share = np.maximum(self.reached_share, LEAST_SHARE)
+        ms = [self.arrivals.mean_ms(c, np.array([s]))[0] for c, s in zip(self.curves, share, strict=True) if c]
+        return np.asarray(self.cost * share / np.array(ms))
+
+    @property
+    def reached_share(self) -> np.ndarray | None:
+        """(K,) share of the calibration's work that reached each stage; ``None`` if it is not known."""
+        observed = self.certificate.get("observed")
+        shares = observed.get("reached_share") if isinstance(observed, Mapping) else None
+        known = isinstance(shares, list) and len(shares) == len(self.stages) and all(map(_is_number, shares))
+        return np.array(shares, dtype=np.float64) if known else None
 
     @cached_property
     def skips(self) -> bool:
@@ -170,6 +230,7 @@ class Policy:
                 **({} if router.head is None else {"head": head_to_dict(router.head)}),
                 **({"skip_below": float(self.skip_below[k])} if self.skip_below[k : k + 1].any() else {}),
                 **({"cost_per_mflop": float(self.cost_per_mflop[k])} if self.cost_per_mflop[k] else {}),
+                **_curve_entry(self.curves, k),
             }
             for k, (name, router) in enumerate(zip(self.stages, self.routers, strict=True))
         ]
@@ -180,6 +241,7 @@ class Policy:
             "stages": stages,
             "cost_unit": self.cost_unit,
             "certificate": dict(self.certificate),
+            **({} if self.arrivals is None else {"arrivals": self.arrivals.to_dict()}),
         }
 
     def to_json(self) -> str:
@@ -264,6 +326,11 @@ class Policy:
                 problems.append(str(error))
         if not isinstance(cost_unit, str):
             problems.append(f"cost_unit must be a text; got {cost_unit!r}")
+        curves, arrivals = _curves(values["stages"], problems), None
+        try:
+            arrivals = None if values.get("arrivals") is None else arrivals_from_dict(values["arrivals"])
+        except PolicyError as error:
+            problems.append(str(error))
         entries = [entry for entry in values["stages"] if isinstance(entry, Mapping)]
         names = [entry["name"] for entry in entries if isinstance(entry.get("name"), str)]
         if len(set(names)) < len(names):
@@ -280,6 +347,8 @@ class Policy:
             np.array(skip_below),
             np.array(cost_per_mflop),
             abstain_below,
+            curves,
+            arrivals,
         )
 
 
@@ -296,6 +365,8 @@ def _problem(policy: Policy) -> str | None:
     rate = policy.cost_per_mflop
     if rate.shape != (stages,) or not np.all(np.isfinite(rate) & (rate >= 0)):
         return f"a policy of {stages} stages needs {stages} values of cost_per_mflop of at least 0; got {rate.tolist()}"
+    if policy.curves and len(policy.curves) != stages:
+        return f"a policy of {stages} stages needs {stages} cost curves, or none; got {len(policy.curves)}"
     if not np.all((policy.thresholds >= 0) & (policy.thresholds <= NEVER)):
         return f"thresholds must be in [0, 1] (or {NEVER!r} for never); got {policy.thresholds.tolist()}"
     low = policy.skip_below
@@ -312,6 +383,23 @@ def _problem(policy: Policy) -> str | None:
         if router.head is not None and not router.head.fits(k):
             return f"the head of stage {name!r} is made for another place; {k} stages come before it"
     return None
+
+
+def _curve_entry(curves: tuple[CostCurve | None, ...], stage: int) -> dict[str, Any]:
+    curve = curves[stage] if curves else None
+    return {} if curve is None else {"cost_curve": curve.to_dict()}
+
+
+def _curves(entries: list[Any], problems: list[str]) -> tuple[CostCurve | None, ...]:
+    """The cost curves of the stages, empty if there is none; notes what is wrong with them."""
+    curves: list[CostCurve | None] = []
+    for index, entry in enumerate(entries):
+        given = entry.get("cost_curve") if isinstance(entry, Mapping) else None
+        try:
+            curves.append(None if given is None else CostCurve.from_dict(given))
+        except PolicyError as error:
+            problems.append(f"stages[{index}].cost_curve: {error}")
+    return tuple(curves) if any(curves) else ()
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

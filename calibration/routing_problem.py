@@ -1,15 +1,20 @@
 """The threshold search as a problem on three arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
 from cascade.calibration.calibrators import Temperature
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
+from cascade.calibration.costs.stage_prices import StagePrices
 from cascade.calibration.score_table import ScoreTable
 from cascade.errors import ScoreTableError
-from cascade.routers import EVIDENCE_COLUMNS, Router, answering_stage, new_evidence, skipping
+from cascade.routers import ALWAYS, EVIDENCE_COLUMNS, NEVER, Router, answering_stage, new_evidence, skipping
 
 __all__ = ["RoutingProblem", "calibrated_confidence", "table_evidence"]
+
+MOST_STAGES_OF_ALL_SUBSETS = 6
 
 
 def calibrated_confidence(table: ScoreTable, routers: tuple[Router, ...]) -> np.ndarray:
@@ -64,12 +69,22 @@ def table_evidence(table: ScoreTable) -> np.ndarray:
 class RoutingProblem:
     """What n rows gain and cost, depending on the stage that answers them.
 
+    Where ``prices`` are given, the mean cost is a function of how much work reaches each stage, which is not a mean
+    over rows; :meth:`priced_at` gives the linear problem that touches it at some thresholds.
+
+    A stage whose threshold is ``NEVER`` answers no row. Where stages are optional it is not run either, and costs
+    nothing: a search over :meth:`subsets` of the stages finds which of them pay.
+
     Attributes:
         confidence: (n, K - 1) calibrated confidence of all stages but the last.
         gain: (n, K) float, what is gained where a stage answers a row: 1 if right (or in agreement), else 0.
-        cost: (n, K) float, cost of a row answered at a stage, all earlier ones included.
-        abstains: whether the last of the K columns is no stage, but stands for the rows that nobody answers.
+        cost: (n, K) float, cost of a row answered at a stage, all earlier ones included; where ``prices`` are given, if
+            all rows came to every stage.
         skipped_cost: highest cost of a row of the problem without skipping, where this is one with (0 otherwise).
+        abstains: whether the last of the K columns is no stage, but stands for the rows that nobody answers.
+        work: (n, K) float, what a row adds to the work of a stage; ``None`` without ``prices``.
+        prices: mean cost as a function of the shares of work; ``None`` where costs are constants per row.
+        optional: whether stages with a threshold of ``NEVER`` are left out.
     """
 
     confidence: np.ndarray
@@ -77,26 +92,57 @@ class RoutingProblem:
     cost: np.ndarray
     skipped_cost: float = 0.0
     abstains: bool = False
+    work: np.ndarray | None = None
+    prices: StagePrices | None = None
+    optional: bool = True
 
     @classmethod
     def from_table(
-        cls, table: ScoreTable, routers: tuple[Router, ...], agreement: bool, abstains: bool = False
+        cls,
+        table: ScoreTable,
+        routers: tuple[Router, ...],
+        agreement: bool,
+        abstains: bool = False,
+        arrivals: Arrivals = DEFAULT_ARRIVALS,
     ) -> "RoutingProblem":
         """The problem of a score table.
 
         Args:
-            table: what the stages said.
+            table: what the stages predicted.
             routers: K routers.
             agreement: gain agreement with the last stage instead of accuracy.
             abstains: whether the last stage may abstain (:meth:`abstaining`).
+            arrivals: how many rows come together, where the table has cost curves.
         """
-        gain = table.agrees if agreement else table.correct
+        gain = (table.agrees if agreement else table.correct).astype(np.float64)
         confidence = calibrated_confidence(table, routers)
-        problem = cls(confidence[:, :-1], gain.astype(np.float64), table.cumulative_cost)
+        # A head looks at what all stages before it predicted.
+        optional = all(router.head is None for router in routers)
+        problem = cls.priced(confidence[:, :-1], gain, table.work, table.prices(arrivals), optional)
         return problem.abstaining(confidence[:, -1]) if abstains else problem
+
+    @classmethod
+    def priced(
+        cls,
+        confidence: np.ndarray,
+        gain: np.ndarray,
+        work: np.ndarray,
+        prices: StagePrices | None,
+        optional: bool = True,
+    ) -> "RoutingProblem":
+        """A problem from the work of rows (n, K); without prices the work is the cost."""
+        if prices is None:
+            return cls(confidence, gain, np.cumsum(work, axis=1), optional=optional)
+        cost = np.cumsum(work * prices.secant(np.ones(work.shape[1])), axis=1)
+        return cls(confidence, gain, cost, work=work, prices=prices, optional=optional)
 
     def __len__(self) -> int:
         return len(self.confidence)
+
+    @property
+    def stages(self) -> int:
+        """Number of stages; K, or one less where the cascade may abstain."""
+        return len(self.gain[0]) - self.abstains
 
     def abstaining(self, confidence: np.ndarray) -> "RoutingProblem":
         """The problem where rows that the last stage is unsure of end without an answer.
@@ -107,11 +153,12 @@ class RoutingProblem:
         Args:
             confidence: (n,) calibrated confidence of the last stage.
         """
-        return RoutingProblem(
-            np.column_stack([self.confidence, confidence]),
-            np.column_stack([self.gain, np.zeros(len(self))]),
-            np.column_stack([self.cost, self.cost[:, -1]]),
-            self.skipped_cost,
+        nothing = np.zeros(len(self))
+        return replace(
+            self,
+            confidence=np.column_stack([self.confidence, confidence]),
+            gain=np.column_stack([self.gain, nothing]),
+            cost=np.column_stack([self.cost, self.cost[:, -1]]),
             abstains=True,
         )
 
@@ -127,9 +174,14 @@ class RoutingProblem:
 
         Args:
             skip_below: (K - 1,) in [0, 1]; zeros change nothing.
+
+        Raises:
+            ValueError: the problem has prices; take :meth:`priced_at` first.
         """
         if not skip_below.any():
             return self
+        if self.prices is not None:
+            raise ValueError("rows can only skip stages at constant costs per row")
         gain, cost = self.gain.copy(), self.cost.copy()
         last_cost = self.cost[:, -1] - self.cost[:, -2]
         # Backwards: where a row skips, it never comes to a later stage that it would skip from.
@@ -137,16 +189,129 @@ class RoutingProblem:
             skips = skipping(self.confidence[:, k], skip_below[k])
             gain[skips, k + 1 :] = self.gain[skips, -1:]
             cost[skips, k + 1 :] = (self.cost[skips, k] + last_cost[skips])[:, None]
-        return RoutingProblem(self.confidence, gain, cost, self.highest_cost)
+        return RoutingProblem(self.confidence, gain, cost, self.highest_cost, optional=False)
+
+    def with_skips(
+        self, skip_below: np.ndarray, thresholds: np.ndarray, shares: np.ndarray | None = None
+    ) -> "RoutingProblem":
+        """:meth:`skipping`, at the constant costs per row that are right at some thresholds where there are prices.
+
+        Args:
+            skip_below: (K - 1,); zeros change nothing.
+            thresholds: (K - 1,).
+            shares: (K,) of work, as for :meth:`priced_at`.
+        """
+        if not skip_below.any() or self.prices is None:
+            return self.skipping(skip_below)
+        return replace(self, optional=False).priced_at(thresholds, shares).skipping(skip_below)
+
+    @property
+    def least_cost(self) -> float:
+        """Mean cost of a row at the cheapest stage alone."""
+        alone = np.where(np.eye(self.stages, self.confidence.shape[1], dtype=bool), ALWAYS, NEVER)
+        if self.abstains:
+            alone[:, -1] = ALWAYS
+        return min(self.value(thresholds)[1] for thresholds in alone)
 
     @property
     def highest_cost(self) -> float:
-        """Cost of the dearest row if it runs through all stages, which rows to come may do even where these skip."""
+        """Cost of the most expensive row if it runs through all stages, as future rows may do even where these skip."""
         return max(float(self.cost[:, -1].max()), self.skipped_cost)
+
+    def subsets(self) -> list[tuple[int, ...]]:
+        """The sets of stages that a search looks at: all that hold the last stage, the full one first.
+
+        Of more than ``MOST_STAGES_OF_ALL_SUBSETS`` stages, the full set and those that lack one stage or keep one.
+        """
+        earlier, last = tuple(range(self.stages - 1)), self.stages - 1
+        if not self.optional:
+            return [(*earlier, last)]
+        sizes = range(len(earlier), -1, -1)
+        if self.stages > MOST_STAGES_OF_ALL_SUBSETS:
+            sizes = sorted({len(earlier), len(earlier) - 1, 1, 0}, reverse=True)  # type: ignore[assignment]
+        return [(*chosen, last) for size in sizes for chosen in combinations(earlier, size)]
+
+    def running(self, thresholds: np.ndarray) -> tuple[int, ...]:
+        """The stages that thresholds (K - 1,) do not leave out."""
+        last = self.stages - 1
+        return tuple(k for k in range(self.stages) if k == last or not self.optional or thresholds[k] <= 1.0)
+
+    def select(self, stages: tuple[int, ...]) -> "RoutingProblem":
+        """The problem of some of the stages, in their order; the last of them answers what remains.
+
+        Args:
+            stages: rising, at least one.
+        """
+        if len(stages) == self.stages:
+            return self
+        columns = [*stages, self.stages] if self.abstains else list(stages)
+        own = np.diff(self.cost, axis=1, prepend=0.0)
+        return RoutingProblem(
+            self.confidence[:, columns[:-1]],
+            self.gain[:, columns],
+            np.cumsum(own[:, columns], axis=1),
+            self.skipped_cost,
+            self.abstains,
+            None if self.work is None else self.work[:, list(stages)],
+            None if self.prices is None else self.prices.select(stages),
+            self.optional,
+        )
+
+    def widened(self, stages: tuple[int, ...], thresholds: np.ndarray) -> np.ndarray:
+        """Thresholds (K - 1,) of all stages from those of :meth:`select`; the other stages answer nothing."""
+        wide = np.full(self.confidence.shape[1], NEVER)
+        wide[[*stages[:-1], self.stages - 1] if self.abstains else list(stages[:-1])] = thresholds
+        return wide
+
+    def shares(self, thresholds: np.ndarray) -> np.ndarray:
+        """Mean work of a row at each stage under some thresholds (K - 1,); 0 at stages that are left out.
+
+        Raises:
+            ValueError: the problem has no prices.
+        """
+        if self.work is None:
+            raise ValueError("a problem without prices has no shares of work")
+        stage = answering_stage(self.confidence, thresholds)
+        shares = np.zeros(self.stages)
+        for k in self.running(thresholds):
+            shares[k] = self.work[stage >= k, k].sum() / len(self)
+        return shares
+
+    def priced_at(self, thresholds: np.ndarray, shares: np.ndarray | None = None) -> "RoutingProblem":
+        """The problem at constant costs per row that are nowhere too low, and right at some shares.
+
+        Args:
+            thresholds: (K - 1,); stages that they leave out cost nothing.
+            shares: (K,) of work at which the costs are right; by default those under the thresholds.
+
+        Returns:
+            A problem without prices. Its mean cost under these thresholds is at least the true one, on whatever rows.
+        """
+        running = self.running(thresholds)
+        own = np.zeros_like(self.cost)
+        if self.prices is None or self.work is None:
+            if len(running) == self.stages:
+                return self
+            own[:, running] = np.diff(self.cost, axis=1, prepend=0.0)[:, running]
+        else:
+            intercept, slope = self.prices.tangent(self.shares(thresholds) if shares is None else shares)
+            for k in running:
+                own[:, k] = slope[k] * self.work[:, k]
+            own[:, 0] += intercept[list(running)].sum()
+        return replace(self, cost=np.cumsum(own, axis=1), work=None, prices=None)
 
     def value(self, thresholds: np.ndarray) -> tuple[float, float]:
         """Mean gain and mean cost of a row under some thresholds (K - 1,)."""
         stage = answering_stage(self.confidence, thresholds)[:, None]
-        gain = np.take_along_axis(self.gain, stage, axis=1)
-        cost = np.take_along_axis(self.cost, stage, axis=1)
-        return float(gain.mean()), float(cost.mean())
+        gain = float(np.take_along_axis(self.gain, stage, axis=1).mean())
+        if self.prices is not None:
+            return gain, self.prices.total(self.shares(thresholds))
+        return gain, float(self.row_cost(thresholds).mean())
+
+    def row_cost(self, thresholds: np.ndarray) -> np.ndarray:
+        """(n,) cost of each row under some thresholds (K - 1,); with prices see :meth:`StagePrices.row_cost`."""
+        stage = answering_stage(self.confidence, thresholds)[:, None]
+        if self.prices is not None and self.work is not None:
+            runs = np.isin(np.arange(self.stages), self.running(thresholds))
+            return self.prices.row_cost(self.work, runs & (stage >= np.arange(self.stages)))
+        return np.asarray(np.take_along_axis(self.priced_at(thresholds).cost, stage, axis=1)[:, 0])

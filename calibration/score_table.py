@@ -2,16 +2,25 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cascade.calibration.costs.arrivals import Arrivals
+from cascade.calibration.costs.cost_curve import CostCurve, curve_arrays
+from cascade.calibration.costs.stage_prices import StagePrices
 from cascade.calibration.npz import load_arrays
 from cascade.errors import ScoreTableError
 
 __all__ = ["ScoreTable"]
+
+LEAST_COST = 1e-12
+
+TEXTS = ("cost_unit", "curve_machine")
+CURVES = ("curve_rows", "curve_ms", "curve_spread", "curve_cost", "cost_per_ms")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +38,14 @@ class ScoreTable:
         model: (K,) str, digest of each stage's model; ``None`` if it is not known.
         cost_per_mflop: (K,) float >= 0, above 0 for the stages whose models count the operations of every row: their
             ``cost`` is this times millions of operations; ``None`` if there are none.
+        curve_rows: (m,) int >= 1, rising, sizes of calls that were timed; ``None``, like the next three, if none were:
+            then ``cost`` is a constant per row, whatever the size of a call.
+        curve_ms: (K, m) float > 0, never falling along a row, median time of a call; NaN where it was not measured.
+        curve_spread: (K, m) float >= 0, interquartile range of these times over their median.
+        curve_cost: (K,) float >= 0, ``cost`` of the mean row of the timed calls; 0 for a stage whose ``cost`` is no
+            time (money per token, operations), and therefore a constant per row.
+        cost_per_ms: (K,) float >= 0, in ``cost_unit``; 0 where ``curve_cost`` is.
+        curve_machine: what the times were measured on, and how busy it was.
 
     Raises:
         ScoreTableError: the arrays contradict each other; the text lists every problem.
@@ -43,13 +60,18 @@ class ScoreTable:
     scores: np.ndarray | None = None
     model: np.ndarray | None = None
     cost_per_mflop: np.ndarray | None = None
+    curve_rows: np.ndarray | None = None
+    curve_ms: np.ndarray | None = None
+    curve_spread: np.ndarray | None = None
+    curve_cost: np.ndarray | None = None
+    cost_per_ms: np.ndarray | None = None
+    curve_machine: str = ""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None and field.name != "cost_unit":
-                object.__setattr__(self, field.name, np.asarray(value))
-        object.__setattr__(self, "cost_unit", str(self.cost_unit))
+            if value is not None:
+                object.__setattr__(self, field.name, str(value) if field.name in TEXTS else np.asarray(value))
         problems = _problems(self)
         if problems:
             raise ScoreTableError("\n  ".join(["the score table cannot be used:", *problems]))
@@ -89,13 +111,70 @@ class ScoreTable:
         """(n, K) float, cost of a row that is answered at each stage: that stage and all before it."""
         return np.cumsum(np.broadcast_to(self.cost, self.prediction.shape), axis=1)
 
+    @cached_property
+    def curves(self) -> tuple[CostCurve | None, ...]:
+        """K cost curves; ``None`` for a stage with a constant cost per row."""
+        if self.curve_rows is None or self.curve_ms is None or self.curve_spread is None or self.curve_cost is None:
+            return (None,) * self.stages
+        found: list[CostCurve | None] = []
+        for ms, spread, cost in zip(self.curve_ms, self.curve_spread, self.curve_cost, strict=True):
+            there = np.isfinite(ms)
+            found.append(CostCurve(self.curve_rows[there], ms[there], spread[there]) if cost > 0 else None)
+        return tuple(found)
+
+    def with_curves(
+        self,
+        curves: Sequence[CostCurve | None],
+        cost_per_ms: np.ndarray | None = None,
+        machine: str = "",
+    ) -> "ScoreTable":
+        """The table with other cost curves; its mean row is that of the timed calls.
+
+        Args:
+            curves: K, ``None`` for stages of a constant cost; or empty for no curves.
+            cost_per_ms: (K,) > 0; by default 1, for costs in ms.
+            machine: what they were measured on.
+        """
+        timed = np.array([curve is not None for curve in curves])
+        if not timed.any():
+            none: dict[str, Any] = dict.fromkeys(CURVES)
+            return replace(self, **none, curve_machine="")
+        rows, ms, spread = curve_arrays(curves)
+        mean = np.broadcast_to(self.cost, self.prediction.shape).mean(axis=0)
+        return replace(
+            self,
+            curve_rows=rows,
+            curve_ms=ms,
+            curve_spread=spread,
+            curve_cost=np.where(timed, np.maximum(mean, LEAST_COST), 0.0),
+            cost_per_ms=np.where(timed, 1.0 if cost_per_ms is None else cost_per_ms, 0.0),
+            curve_machine=machine,
+        )
+
+    @property
+    def has_curves(self) -> bool:
+        """Whether the cost of a stage depends on the rows in a call."""
+        return any(curve is not None for curve in self.curves)
+
+    @property
+    def work(self) -> np.ndarray:
+        """(n, K) float, what a row adds to a stage's work: of a stage with a curve in mean rows, else its cost."""
+        cost = np.broadcast_to(self.cost, self.prediction.shape).astype(np.float64)
+        return cost if self.curve_cost is None else cost / np.where(self.curve_cost > 0, self.curve_cost, 1.0)
+
+    def prices(self, arrivals: Arrivals) -> StagePrices | None:
+        """Mean cost per row as a function of the shares of ``work``; ``None`` where costs are constants per row."""
+        if not self.has_curves or self.cost_per_ms is None:
+            return None
+        return StagePrices.of(self.curves, arrivals, self.cost_per_ms)
+
     @property
     def digest(self) -> str:
         """SHA-256 of the content, in hexadecimal."""
         state = hashlib.sha256()
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None:
+            if value is not None and not (field.name == "curve_machine" and not value):
                 array = np.ascontiguousarray(value)
                 state.update(f"{field.name} {array.dtype.str} {array.shape}".encode())
                 state.update(array.tobytes())
@@ -107,17 +186,9 @@ class ScoreTable:
         Args:
             rows: (m,) int indices, or (n,) bool.
         """
-        return ScoreTable(
-            self.prediction[rows],
-            self.confidence[rows],
-            self.cost if self.cost.ndim == 1 else self.cost[rows],
-            self.stage,
-            self.cost_unit,
-            None if self.label is None else self.label[rows],
-            None if self.scores is None else self.scores[rows],
-            self.model,
-            self.cost_per_mflop,
-        )
+        per_row = ("prediction", "confidence", "label", "scores", *(("cost",) if self.cost.ndim == 2 else ()))
+        taken = {name: getattr(self, name)[rows] for name in per_row if getattr(self, name) is not None}
+        return replace(self, **taken)
 
     def select(self, stages: Sequence[int | str]) -> "ScoreTable":
         """The table of some stages, in the given order.
@@ -133,17 +204,11 @@ class ScoreTable:
         columns = [] if unknown else [names.index(s) if isinstance(s, str) else int(s) for s in stages]
         if not columns or len(set(columns)) < len(columns):
             raise ScoreTableError(f"stages to select must be different ones of {names}; got {list(stages)}")
-        return ScoreTable(
-            self.prediction[:, columns],
-            self.confidence[:, columns],
-            self.cost[..., columns],
-            self.stage[columns],
-            self.cost_unit,
-            self.label,
-            None if self.scores is None else self.scores[:, columns],
-            None if self.model is None else self.model[columns],
-            None if self.cost_per_mflop is None else self.cost_per_mflop[columns],
-        )
+        per_stage = ("stage", "model", "cost_per_mflop", "curve_ms", "curve_spread", "curve_cost", "cost_per_ms")
+        chosen = {name: getattr(self, name)[columns] for name in per_stage if getattr(self, name) is not None}
+        chosen |= {name: getattr(self, name)[:, columns] for name in ("prediction", "confidence")}
+        scores = None if self.scores is None else self.scores[:, columns]
+        return replace(self, cost=self.cost[..., columns], scores=scores, **chosen)
 
     def save(self, path: Path | str) -> None:
         """Writes an ``.npz`` file without any pickle in it."""
@@ -166,8 +231,8 @@ class ScoreTable:
         missing = [name for name in ("prediction", "confidence", "cost", "stage") if name not in arrays]
         if missing:
             raise ScoreTableError(f"{path} lacks the arrays {', '.join(missing)}")
-        if "cost_unit" in arrays:
-            arrays["cost_unit"] = arrays["cost_unit"].item() if arrays["cost_unit"].size == 1 else "?"
+        for name in arrays.keys() & TEXTS:
+            arrays[name] = arrays[name].item() if arrays[name].size == 1 else "?"
         try:
             return cls(**arrays)
         except ScoreTableError as error:
@@ -205,6 +270,30 @@ def _problems(table: ScoreTable) -> list[str]:
         if table.scores.ndim != 3 or table.scores.shape[:2] != (n, stages):
             problems.append(f"scores must be (n, K, C) = ({n}, {stages}, C); got {table.scores.shape}")
         problems += _number_problems("scores", table.scores, 1.0)
+    return [*problems, *_curve_problems(table)]
+
+
+def _curve_problems(table: ScoreTable) -> list[str]:
+    given = [name for name in CURVES if getattr(table, name) is not None]
+    if not given:
+        return []
+    rows, ms, spread, cost, cost_per_ms = (getattr(table, name) for name in CURVES)
+    if len(given) < len(CURVES):
+        return [f"{', '.join(CURVES)} go together; got {', '.join(given)} only"]
+    stages, sizes = table.prediction.shape[1], rows.shape
+    if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
+        return [f"curve_rows must be whole numbers (m,); got {rows.dtype} of shape {rows.shape}"]
+    if not ms.shape == spread.shape == (stages, *sizes):
+        return [f"curve_ms and curve_spread must be {(stages, *sizes)}; got {ms.shape} and {spread.shape}"]
+    if not cost.shape == cost_per_ms.shape == (stages,):
+        return [f"curve_cost and cost_per_ms must be {(stages,)}; got {cost.shape} and {cost_per_ms.shape}"]
+    problems = _number_problems("curve_cost", cost, np.inf) + _number_problems("cost_per_ms", cost_per_ms, np.inf)
+    if ((cost > 0) != (cost_per_ms > 0)).any():
+        problems.append(f"curve_cost and cost_per_ms must be above 0 for the same stages; got {cost}, {cost_per_ms}")
+    for name, own, own_spread in zip(table.stage, ms, spread, strict=True):
+        there = np.isfinite(own)
+        problem = CostCurve(rows[there], own[there], own_spread[there]).problem()
+        problems += [f"the cost curve of stage {str(name)!r} {problem}"] if problem else []
     return problems
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from cascade.calibration import OperatingPoint, Policy, ScoreTable, frontier
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.cascade import check_policy
 from cascade.errors import ScoreTableError
 from cascade.prediction import Prediction
-from cascade.routers import abstained, asked_stages
+from cascade.routers import abstained, asked_stages, running_stages
 from cascade.stage import Stage
 
 __all__ = ["Explanation", "FrontierPiece", "StageWord", "explain"]
@@ -127,8 +128,7 @@ class _AskedRow:
 
     def cost(self, policy: Policy) -> np.ndarray:
         """(K,) of asking each stage."""
-        pairs = zip(self.predictions, policy.cost, strict=True)
-        return np.array([fixed if prediction.cost is None else prediction.cost[0] for prediction, fixed in pairs])
+        return np.array([policy.row_cost(k, prediction)[0] for k, prediction in enumerate(self.predictions)])
 
 
 def explain(
@@ -168,7 +168,7 @@ def explain(
 
 def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
     confidence, cost = asked.confidence(policy), asked.cost(policy)
-    looks = asked_stages(confidence, policy.thresholds, policy.skip_below)[0]
+    looks = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)[0]
     last = int(np.flatnonzero(looks)[-1])
     running = np.cumsum(np.where(looks, cost, 0.0))
     thresholds = [*policy.thresholds.tolist(), policy.abstain_below if policy.abstains else None]
@@ -192,12 +192,14 @@ def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
 
 
 def _pieces(asked: _AskedRow, policy: Policy, table: ScoreTable) -> list[FrontierPiece]:
-    problem = RoutingProblem.from_table(table, policy.routers, agreement=table.label is None)
-    points = frontier(problem.skipping(policy.skip_below))
+    arrivals = policy.arrivals or DEFAULT_ARRIVALS
+    problem = RoutingProblem.from_table(table, policy.routers, table.label is None, arrivals=arrivals)
+    points = frontier(problem.with_skips(policy.skip_below, policy.thresholds))
     confidence, cost = asked.confidence(policy), asked.cost(policy)
 
     def looks(point: OperatingPoint) -> tuple[bool, ...]:
-        return tuple(asked_stages(confidence, point.thresholds, policy.skip_below)[0].tolist())
+        runs = running_stages(point.thresholds, policy.skip_below, policy.needs_evidence)
+        return tuple(asked_stages(confidence, point.thresholds, policy.skip_below, runs)[0].tolist())
 
     pieces = []
     for which, group in groupby(points, looks):

@@ -1,88 +1,166 @@
-"""Measuring what stages cost: the time of a batch against its size."""
+"""Measuring cost curves: the time of a call of each stage against the rows in it, as a cascade runs it."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from cascade.backends.backend import CountsFlops
-from cascade.calibration.cost_model import CostModel
+from cascade.calibration.costs.cost_curve import CostCurve
+from cascade.calibration.policy import Policy
+from cascade.engine import Segment
+from cascade.machine import describe_machine
+from cascade.processor_time import others_share
 from cascade.stage import Stage
 
-__all__ = ["StageCosts", "measure"]
+__all__ = ["LARGEST_CALL", "MeasuredCurves", "measure_curves"]
 
-REPEATS = 5
-WARM_UP_BATCHES = 2
+LARGEST_CALL = 1024
+SECONDS_A_STAGE = 3.0
+LEAST_REPEATS = 3
+MOST_REPEATS = 25
+MOST_SPREAD = 0.25  # of repeated times, in the median over all sizes
+MOST_OTHERS = 0.1  # of the processors
 
 
 @dataclass(frozen=True, eq=False)
-class StageCosts:
-    """Times of one stage.
+class MeasuredCurves:
+    """Cost curves of K stages on this machine.
 
     Attributes:
-        name: of the stage.
-        batch_rows: (m,) int, sizes.
-        batch_ms: (m,) median time of a batch of each size.
-        model: fitted to them.
-        flops_per_row: where the backend counts them.
+        curves: K.
+        machine: what they were measured on: processor, cores, threads.
+        load: the system's load average of the last minute before; ``None`` where the system has none.
+        others: share of the processors that other processes took meanwhile, in [0, 1]; ``None`` if it is not known.
+        spread: interquartile range of repeated times over their median, in the median over all stages and sizes.
     """
 
-    name: str
-    batch_rows: np.ndarray
-    batch_ms: np.ndarray
-    model: CostModel
-    flops_per_row: float | None
+    curves: tuple[CostCurve, ...]
+    machine: str
+    load: float | None
+    others: float | None
+    spread: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {
-            "name": self.name,
-            "batch_rows": self.batch_rows.tolist(),
-            "batch_ms": self.batch_ms.tolist(),
-            "fixed_ms": self.model.fixed_ms,
-            "row_ms": self.model.row_ms,
-            "flops_per_row": self.flops_per_row,
-        }
+    @property
+    def note(self) -> str:
+        """Machine and its state, in one line."""
+        parts = [self.machine, f"spread of times {self.spread:.0%}"]
+        parts += [] if self.others is None else [f"other processes {self.others:.0%} of the processors"]
+        parts += [] if self.load is None else [f"load average {self.load:.2g}"]
+        return ", ".join(parts)
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence if the machine was too busy to trust the times, ``None`` otherwise."""
+        reasons = []
+        if self.spread > MOST_SPREAD:
+            reasons.append(f"repeated times differ by {self.spread:.0%} (at most {MOST_SPREAD:.0%} is usual)")
+        if self.others is not None and self.others > MOST_OTHERS:
+            reasons.append(f"other processes took {self.others:.0%} of the processors")
+        if not reasons:
+            return None
+        return f"the times were measured on a busy machine: {' and '.join(reasons)}; measure again when it is quiet"
 
 
-def measure(
+@dataclass(eq=False)
+class _Timed:
+    """One stage, and how long its calls took.
+
+    Attributes:
+        seconds: of the calls at each size.
+        spent: seconds of all of them.
+    """
+
+    stage: Stage
+    seconds: dict[int, list[float]] = field(default_factory=dict)
+    spent: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._segment = Segment([self.stage])
+        self._policy = Policy.from_thresholds((self.stage.name,), np.zeros(0))
+
+    def call(self, rows: np.ndarray, counts: bool = True) -> None:
+        begin = time.perf_counter()
+        self._segment.run(rows, self._policy)
+        seconds = time.perf_counter() - begin
+        self.spent += seconds
+        if counts:
+            self.seconds.setdefault(len(rows), []).append(seconds)
+
+    def expected(self, size: int) -> float:
+        """Seconds of a call, by the nearest smaller size."""
+        known = max((other for other in self.seconds if other <= size), default=0)
+        return float(np.median(self.seconds[known])) * size / known if known else 0.0
+
+    def curve(self) -> CostCurve:
+        rows = np.array(sorted(self.seconds))
+        times = [np.array(self.seconds[size]) * 1e3 for size in rows.tolist()]
+        middle = np.array([np.median(ms) for ms in times])
+        quartiles = np.array([np.subtract(*np.quantile(ms, [0.75, 0.25])) for ms in times])
+        return CostCurve.fit(rows, middle, quartiles / np.maximum(middle, 1e-9))
+
+
+def measure_curves(
     stages: Sequence[Stage],
     rows: np.ndarray,
     *,
-    largest: int = 64,
-    on_size: Callable[[str, int], None] = lambda stage, size: None,
-) -> list[StageCosts]:
-    """Times every stage on batches of 1, 2, 4, ... rows.
+    largest: int = LARGEST_CALL,
+    seconds: float = SECONDS_A_STAGE,
+    seed: int = 0,
+    on_call: Callable[[str, float], None] = lambda stage, share: None,
+) -> MeasuredCurves:
+    """Times calls of 1, 2, 4, ... rows through the engine, the stages by turns, on rows drawn anew for each call.
+
+    A stage that is called again and again on the same rows finds them, and itself, in the processor's caches, and looks
+    up to twice as fast as it is in a cascade.
 
     Args:
-        stages: K stages.
-        rows: (n, ...), n >= 1; batches are taken from the front, over and over if there are too few.
-        largest: most rows of a batch, >= 1.
-        on_size: called with (stage, size) after every size.
+        stages: K stages, in the threads that will serve them.
+        rows: (n, ...), n >= 1.
+        largest: most rows of a call, >= 1; a stage gets fewer where a few such calls would take too long.
+        seconds: for each stage; a stage is called at least once with one row.
+        seed: of the draws.
+        on_call: called with a stage's name and the share of its time that is spent, after each call.
     """
-    sizes = np.unique(np.minimum(2 ** np.arange(int(np.ceil(np.log2(largest))) + 1), largest))
-    return [_measured(stage, rows, sizes, on_size) for stage in stages]
+    random = np.random.default_rng(seed)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    timed = [_Timed(stage) for stage in stages]
+    sizes = np.unique(np.minimum(2 ** np.arange(int(np.ceil(np.log2(largest))) + 1), largest)).tolist()
+    with others_share() as others:
+        for turn in range(MOST_REPEATS + 1):
+            # The first turn warms up, and finds how many rows are too many; later ones mix sizes.
+            order = sizes if turn == 0 else random.permutation(sizes).tolist()
+            for size in order:
+                for each in timed:
+                    if turn == 0 and _fits(each, size, seconds):
+                        each.call(_draw(rows, size, random), counts=False)
+                    if _wanted(each, size, seconds):
+                        each.call(_draw(rows, size, random))
+                        on_call(each.stage.name, min(each.spent / seconds, 1.0))
+    curves = tuple(each.curve() for each in timed)
+    spread = float(np.median(np.concatenate([curve.spread for curve in curves])))
+    return MeasuredCurves(curves, _machine(), load, others.value, spread)
 
 
-def _measured(stage: Stage, rows: np.ndarray, sizes: np.ndarray, on_size: Callable[[str, int], None]) -> StageCosts:
-    times = []
-    for size in sizes:
-        batch = np.ascontiguousarray(rows[np.arange(size) % len(rows)])
-        times.append(_median_ms(stage, batch))
-        on_size(stage.name, int(size))
-    batch_ms = np.array(times)
-    flops = stage.backend.flops_per_row(rows[:1]) if isinstance(stage.backend, CountsFlops) else None
-    return StageCosts(stage.name, sizes, batch_ms, CostModel.fit(sizes, batch_ms), flops)
+def _fits(timed: _Timed, size: int, seconds: float) -> bool:
+    """Whether a size may be begun: it, and all smaller ones, can be repeated a few times."""
+    return size == 1 or timed.spent + 2 * LEAST_REPEATS * timed.expected(size) <= seconds
 
 
-def _median_ms(stage: Stage, batch: np.ndarray) -> float:
-    for _ in range(WARM_UP_BATCHES):
-        stage.predict(batch)
-    times = []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        stage.predict(batch)
-        times.append(time.perf_counter() - begin)
-    return float(np.median(times)) * 1e3
+def _wanted(timed: _Timed, size: int, seconds: float) -> bool:
+    repeats = len(timed.seconds.get(size, ()))
+    if repeats == 0:
+        return _fits(timed, size, seconds)
+    return timed.spent + timed.expected(size) <= seconds or (repeats < LEAST_REPEATS and size > 1)
+
+
+def _draw(rows: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
+    return np.ascontiguousarray(rows[random.integers(0, len(rows), size)])
+
+
+def _machine() -> str:
+    machine = describe_machine()
+    threads = machine["torch_threads"]
+    parts = [machine["cpu"], f"{machine['cores']} cores", *([f"{threads} torch threads"] if threads else [])]
+    return ", ".join([*parts, *machine["gpus"]])

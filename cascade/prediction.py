@@ -1,5 +1,6 @@
 """What a model says about a batch of rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,19 @@ class Prediction:
             probabilities: (n, C).
         """
         return cls(np.asarray(probabilities).argmax(axis=1).astype(np.int64), np.asarray(probabilities))
+
+    @classmethod
+    def join(cls, parts: "Sequence[Prediction]") -> "Prediction":
+        """The predictions of one model for several batches, at least one, as one."""
+        if len(parts) == 1:
+            return parts[0]
+
+        def joined(name: str) -> np.ndarray | None:
+            arrays = [getattr(part, name) for part in parts]
+            return None if any(array is None for array in arrays) else np.concatenate(arrays)
+
+        answer = np.concatenate([part.answer for part in parts])
+        return cls(answer, *map(joined, ("probabilities", "confidence", "cost", "mflop")))
 
     def __len__(self) -> int:
         return len(self.answer)

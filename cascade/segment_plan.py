@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cascade.calibration import Policy, ScoreTable
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.errors import ScoreTableError
 from cascade.routers import asked_stages
@@ -42,8 +43,13 @@ class StageLoad:
     cost_ms: np.ndarray
 
     @classmethod
-    def measure(cls, table: ScoreTable, policy: Policy) -> "StageLoad":
+    def measure(cls, table: ScoreTable, policy: Policy, arrivals: Arrivals | None = None) -> "StageLoad":
         """Replays a policy on a score table whose costs are times.
+
+        Args:
+            table: of the stages of the policy.
+            policy: the operating point.
+            arrivals: how many rows come together, where the table has cost curves; by default as the policy was chosen.
 
         Raises:
             ScoreTableError: the table is of other stages, or its costs are not in milliseconds.
@@ -54,14 +60,22 @@ class StageLoad:
             raise ScoreTableError(
                 f"a plan needs costs in ms; the table's are in {table.cost_unit}; use 'cascade collect --cost time'"
             )
-        asked = asked_stages(calibrated_confidence(table, policy.routers), policy.thresholds, policy.skip_below)
+        asked = asked_stages(
+            calibrated_confidence(table, policy.routers), policy.thresholds, policy.skip_below, policy.runs
+        )
         # A row that skips a stage comes by it all the same.
         reached = np.logical_or.accumulate(asked[:, ::-1], axis=1)[:, ::-1]
-        cost = np.broadcast_to(table.cost, asked.shape)
         rows = reached.sum(axis=0)
-        # Dynamic stages have a cost a row, and the rows that reach a stage are not like the others.
-        there = np.where(asked, cost, 0).sum(axis=0) / np.maximum(rows, 1)
-        return cls(policy.stages, rows / len(table), np.where(rows > 0, there, cost.mean(axis=0)))
+        # Dynamic stages have a cost per row, and the rows that reach a stage are not like the others.
+        shares = np.where(asked, table.work, 0.0).mean(axis=0)
+        prices = table.prices(arrivals or policy.arrivals or DEFAULT_ARRIVALS)
+        if prices is None:
+            per_row, alone = shares, table.work.mean(axis=0)
+        else:
+            per_row = np.array([float(prices.of_stage(k, share)) for k, share in enumerate(shares)])
+            alone = prices.secant(shares) * table.work.mean(axis=0)
+        reach = rows / len(table)
+        return cls(policy.stages, reach, np.where(rows > 0, per_row / np.maximum(reach, 1 / len(table)), alone))
 
     @property
     def per_row_ms(self) -> np.ndarray:

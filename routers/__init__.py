@@ -2,7 +2,16 @@
 
 from cascade.routers.evidence import EVIDENCE_COLUMNS, new_evidence
 from cascade.routers.heads import Agreement, Head, Layer, LearnedHead
-from cascade.routers.kernel import ALWAYS, NEVER, abstained, accepted, answering_stage, asked_stages, skipping
+from cascade.routers.kernel import (
+    ALWAYS,
+    NEVER,
+    abstained,
+    accepted,
+    answering_stage,
+    asked_stages,
+    running_stages,
+    skipping,
+)
 from cascade.routers.router import Calibrator, Router
 from cascade.routers.scores import SCORES, margin, maximum_probability, negative_entropy
 
@@ -25,5 +34,6 @@ __all__ = [
     "maximum_probability",
     "negative_entropy",
     "new_evidence",
+    "running_stages",
     "skipping",
 ]

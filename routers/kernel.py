@@ -6,7 +6,7 @@ and :func:`abstained`, so a replay of logged confidences gives the served decisi
 
 import numpy as np
 
-__all__ = ["ALWAYS", "NEVER", "abstained", "accepted", "answering_stage", "asked_stages", "skipping"]
+__all__ = ["ALWAYS", "NEVER", "abstained", "accepted", "answering_stage", "asked_stages", "running_stages", "skipping"]
 
 ALWAYS = 0.0
 """Threshold that every row reaches."""
@@ -71,13 +71,30 @@ def answering_stage(confidence: np.ndarray, thresholds: np.ndarray) -> np.ndarra
     return stage
 
 
-def asked_stages(confidence: np.ndarray, thresholds: np.ndarray, skip_below: np.ndarray) -> np.ndarray:
+def running_stages(thresholds: np.ndarray, skip_below: np.ndarray, heads: bool = False) -> np.ndarray:
+    """Which stages have any say: a stage that neither answers a row nor lets one skip is not run.
+
+    Args:
+        thresholds: (K - 1,).
+        skip_below: (K - 1,), lower thresholds.
+        heads: whether learned rules look at what all stages predicted.
+
+    Returns:
+        (K,) bool; the last stage always runs.
+    """
+    return np.append((thresholds <= 1.0) | (skip_below > 0) | heads, True)
+
+
+def asked_stages(
+    confidence: np.ndarray, thresholds: np.ndarray, skip_below: np.ndarray, runs: np.ndarray
+) -> np.ndarray:
     """Which stages look at each row of a table of confidences; the last of them answers it.
 
     Args:
         confidence: (n, K) or (n, K - 1); the last stage's confidence is not looked at.
         thresholds: (K - 1,); a stage answers the rows that reach its own.
         skip_below: (K - 1,); the rows below it that a stage does not answer go straight to the last stage.
+        runs: (K,) bool, as of :func:`running_stages`.
 
     Returns:
         (n, K) bool.
@@ -85,7 +102,7 @@ def asked_stages(confidence: np.ndarray, thresholds: np.ndarray, skip_below: np.
     asked = np.zeros((len(confidence), len(thresholds) + 1), dtype=bool)
     coming = np.ones(len(confidence), dtype=bool)
     for k, (threshold, lowest) in enumerate(zip(thresholds, skip_below, strict=True)):
-        asked[:, k] = coming
+        asked[:, k] = coming & runs[k]
         unsure = coming & ~accepted(confidence[:, k], threshold)
         skips = unsure & skipping(confidence[:, k], lowest)
         asked[:, -1] |= skips

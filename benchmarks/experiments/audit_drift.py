@@ -59,7 +59,7 @@ class Traffic:
     def of(cls, table: ScoreTable, policy: Policy, weight: np.ndarray) -> "Traffic":
         """Rows (n,) drawn with given weights."""
         confidence = calibrated_confidence(table, policy.routers)
-        asked = asked_stages(confidence, policy.thresholds, policy.skip_below)
+        asked = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)
         stage = table.stages - 1 - asked[:, ::-1].argmax(axis=1)
         said = table.prediction[np.arange(len(table)), stage]
         before = table.prediction[:, -2]

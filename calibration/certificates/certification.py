@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.calibration.certificates.promises import Promise
+from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.routers import answering_stage
 
-__all__ = ["Certified", "certify", "split_rows"]
+__all__ = ["Certified", "at_constant_costs", "certify", "split_rows"]
 
 SEARCH_SHARE = 0.15
 
@@ -55,15 +55,19 @@ def split_rows(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def certify(
-    promises: Sequence[Promise], problem: RoutingProblem, sequence: Sequence[np.ndarray], delta: float
+    goal: Goal, problem: RoutingProblem, sequence: Sequence[np.ndarray], delta: float, proposing: RoutingProblem
 ) -> Certified | None:
     """Tests thresholds in their order, up to the first that fails.
 
+    A mean cost that depends on the shares of work is tested as a mean over rows that is nowhere below it, and right at
+    the shares of the rows that proposed the thresholds (:meth:`RoutingProblem.priced_at`).
+
     Args:
-        promises: all of which they must keep.
+        goal: all of whose targets they must keep.
         problem: rows that had no part in the choice of the sequence.
         sequence: thresholds (K - 1,), surest first.
         delta: in (0, 1).
+        proposing: rows that chose the sequence.
 
     Returns:
         The last that passed; ``None`` if the first one failed.
@@ -71,8 +75,18 @@ def certify(
     passed = None
     for thresholds in sequence:
         stage = answering_stage(problem.confidence, thresholds)
-        p_values = tuple(promise.p_value(promise.outcome(problem, stage)) for promise in promises)
+        priced = at_constant_costs(goal, problem, thresholds, proposing)
+        p_values = tuple(promise.p_value(promise.outcome(priced, stage)) for promise in goal.promises(priced, delta))
         if not all(p_value <= delta for p_value in p_values):  # also where one is NaN
             break
         passed = Certified(thresholds, stage, p_values)
     return passed
+
+
+def at_constant_costs(
+    goal: Goal, problem: RoutingProblem, thresholds: np.ndarray, proposing: RoutingProblem
+) -> RoutingProblem:
+    """The problem that the tests of a goal see at some thresholds; arguments as of :func:`certify`."""
+    if "max_cost" not in goal.targets:
+        return problem
+    return problem.priced_at(thresholds, None if proposing.prices is None else proposing.shares(thresholds))

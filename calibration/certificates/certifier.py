@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from cascade.calibration.certificates.abstaining_sequence import propose_abstaining
-from cascade.calibration.certificates.certification import Certified, certify
+from cascade.calibration.certificates.certification import Certified, at_constant_costs, certify
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.certificates.sequence import propose
 from cascade.calibration.routing_problem import RoutingProblem
@@ -44,4 +44,8 @@ class Certifier:
 
     def certify(self, goal: Goal, delta: float) -> Certified | None:
         """The last thresholds of the sequence that passed, or ``None`` if the goal cannot be certified."""
-        return certify(goal.promises(self.test, delta), self.test, self.sequence(goal), delta)
+        return certify(goal, self.test, self.sequence(goal), delta, self.search)
+
+    def tested(self, goal: Goal, thresholds: np.ndarray) -> RoutingProblem:
+        """The problem that the tests of a goal see at some thresholds (K - 1,)."""
+        return at_constant_costs(goal, self.test, thresholds, self.search)

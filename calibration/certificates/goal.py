@@ -11,7 +11,6 @@ from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search.abstaining_grid import Limits
 from cascade.calibration.search.best_thresholds import Target
 from cascade.calibration.search.frontier import OperatingPoint
-from cascade.routers import answering_stage
 
 __all__ = ["QUANTITIES", "Goal"]
 
@@ -170,7 +169,5 @@ class Goal:
 
 
 def _clearly_within(budget: float, proposal: OperatingPoint, problem: RoutingProblem, tested_rows: int) -> bool:
-    stage = answering_stage(problem.confidence, proposal.thresholds)
-    cost = np.take_along_axis(problem.cost, stage[:, None], axis=1)
-    error = cost.std() * (1 / tested_rows + 1 / len(problem)) ** 0.5
+    error = problem.row_cost(proposal.thresholds).std() * (1 / tested_rows + 1 / len(problem)) ** 0.5
     return bool(budget - proposal.cost >= CLEAR_MARGIN * error)

@@ -25,10 +25,10 @@ LEAST_RISK = 1e-4
 def refuse_empirical(goal: Goal, problem: RoutingProblem, cost_unit: str) -> InfeasibleTarget:
     """The refusal of a target that no thresholds reach on the rows themselves."""
     if goal.name == "max_cost":
-        nearest = float(problem.cost[:, 0].mean())
+        nearest = problem.least_cost
         return InfeasibleTarget(
-            f"no policy costs at most {goal.value:g} {cost_unit} a row: "
-            f"the first stage alone costs {nearest:.6g} {cost_unit}",
+            f"no policy costs at most {goal.value:g} {cost_unit} per row: "
+            f"the cheapest stage alone costs {nearest:.6g} {cost_unit}",
             nearest,
         )
     best = best_thresholds(problem, Target(most_cost=np.inf))
@@ -91,15 +91,16 @@ def refuse_certified(goal: Goal, certifier: Certifier, delta: float, table: Scor
         return refuse_budget(goal, _nearest_budget(goal, goal.budget, certifier, delta), table.cost_unit)
     easier = replace(goal, budget=None)
     beside = ""
-    stage = answering_stage(certifier.test.confidence, certifier.sequence(easier)[0])
+    surest = certifier.sequence(easier)[0]
+    stage, tested = answering_stage(certifier.test.confidence, surest), certifier.tested(easier, surest)
     if goal.abstains:
-        first = _first_failure(easier, certifier, stage, delta)
+        first = _first_failure(easier, tested, stage, delta)
         beside = "".join(f" beside {part.name} {part.value:g}" for part in easier.parts if part.name != first.name)
         nearest = _nearest_abstaining(easier, first, certifier, delta)
     else:
-        nearest = certified_bound(first, certifier.test, stage, delta)
+        nearest = certified_bound(first, tested, stage, delta)
     unit = f" {table.cost_unit}" if first.name == "max_cost" else ""
-    more = _more_rows(first, certifier.test, stage, delta, len(table))
+    more = _more_rows(first, tested, stage, delta, len(table))
     wanted = (
         "more rows of the same kind would not change that"
         if more is None
@@ -112,10 +113,10 @@ def refuse_certified(goal: Goal, certifier: Certifier, delta: float, table: Scor
     )
 
 
-def _first_failure(goal: Goal, certifier: Certifier, stage: np.ndarray, delta: float) -> Goal:
+def _first_failure(goal: Goal, tested: RoutingProblem, stage: np.ndarray, delta: float) -> Goal:
     """The first target that fails where rows (n,) are answered at some stages."""
-    for part, promise in zip(goal.parts, goal.promises(certifier.test, delta), strict=True):
-        if not promise.p_value(promise.outcome(certifier.test, stage)) <= delta:
+    for part, promise in zip(goal.parts, goal.promises(tested, delta), strict=True):
+        if not promise.p_value(promise.outcome(tested, stage)) <= delta:
             return part
     return goal.parts[0]
 

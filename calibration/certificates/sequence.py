@@ -3,8 +3,9 @@
 import numpy as np
 
 from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.search.candidates import thinned
 from cascade.calibration.search.frontier import OperatingPoint
-from cascade.calibration.search.grid import Grid
+from cascade.calibration.search.grid import Grid, undominated
 
 __all__ = ["propose"]
 
@@ -13,7 +14,7 @@ LARGEST_GRID = 200_000
 
 
 def propose(problem: RoutingProblem) -> list[OperatingPoint]:
-    """The frontier of a problem, on one grid.
+    """The frontier of a problem, on one grid for each subset of its stages.
 
     Args:
         problem: n rows that will not test what is proposed, K stages; with smoothed gains.
@@ -21,9 +22,13 @@ def propose(problem: RoutingProblem) -> list[OperatingPoint]:
     Returns:
         At most 200 points by rising cost and gain.
     """
-    grid = Grid.of(problem, LARGEST_GRID)
-    points = grid.frontier()
-    if len(points) > LONGEST:
-        points = points[np.linspace(0, len(points) - 1, LONGEST).round().astype(int)]
-    gain, cost = grid.gain.ravel(), grid.cost.ravel()
-    return [OperatingPoint(grid.thresholds(i), float(gain[i]), float(cost[i])) for i in points]
+    points: list[OperatingPoint] = []
+    for stages in problem.subsets():
+        grid = Grid.of(problem.select(stages), LARGEST_GRID)
+        gain, cost = grid.gain.ravel(), grid.cost.ravel()
+        points += [
+            OperatingPoint(problem.widened(stages, grid.thresholds(i)), float(gain[i]), float(cost[i]))
+            for i in grid.frontier()
+        ]
+    gains, costs = np.array([(point.gain, point.cost) for point in points]).T
+    return [points[i] for i in thinned(undominated(gains, costs), LONGEST)]

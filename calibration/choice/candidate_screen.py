@@ -42,7 +42,7 @@ class CandidateScreen:
         self.deadline = np.inf if deadline is None else deadline
         self.standings: dict[Stages, Standing] = {}
         one = np.ones((len(pool), 1))
-        self._weights = np.concatenate([pool.gain, pool.cost + pool.hop_cost, one], axis=1)
+        self._weights = np.concatenate([pool.gain, pool.work, one], axis=1)
         self._bins: dict[tuple[int, int], tuple[np.ndarray, int]] = {}
         self._expanded: set[Stages] = set()
 
@@ -95,12 +95,19 @@ class CandidateScreen:
             left = unsure[(slice(None),) * (k + 1) + (-1,) * (depth - k - 1)]
             answered = reached[..., None, model] - left[..., model]
             gain += answered.reshape(answered.shape + (1,) * (depth - k - 1))
-            paid = reached[..., models + model]
+            paid = self._paid(model, reached, hops=k > 0)
             cost += paid.reshape(paid.shape + (1,) * (depth - k))
-        n, reached = len(self.pool), unsure[..., -1] > 0
-        gains = (gain[..., None] + unsure[..., :models]) / n
-        costs = (cost[..., None] + unsure[..., models:-1]) / n - self.pool.hop_cost
+        reached = unsure[..., -1] > 0
+        gains = (gain[..., None] + unsure[..., :models]) / len(self.pool)
+        last = [self._paid(model, unsure, hops=depth > 0) for model in range(models)]
+        costs = cost[..., None] + np.stack(last, axis=-1)
         return gains[reached].reshape(-1, models), costs[reached].reshape(-1, models)
+
+    def _paid(self, model: int, sums: np.ndarray, hops: bool) -> np.ndarray:
+        """Mean cost per row of a model for the rows of some sums of all weights."""
+        n = len(self.pool)
+        hop_cost = self.pool.hop_cost if hops else 0.0
+        return self.pool.price(model, sums[..., self.pool.models + model] / n) + hop_cost * sums[..., -1] / n
 
     def _unsure_sums(self, prefix: Stages) -> np.ndarray:
         """Sums of all weights over the rows below candidate i_0 of the first stage, i_1 of the second, ..."""

@@ -1,12 +1,15 @@
 """What a search over the cascades of a pool found, judged on rows that had no part in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from cascade.calibration.calibrators import Identity
 from cascade.calibration.certificates.goal import Goal
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
+from cascade.calibration.costs.stage_costs import stage_costs
+from cascade.calibration.evaluation import evaluate
 from cascade.calibration.policy import Policy
 from cascade.calibration.score_table import ScoreTable
 from cascade.routers import Router
@@ -31,6 +34,7 @@ class ChosenCascade:
         mean_cost: mean cost of a row, hops included.
         mean_cost_interval: percentile bootstrap.
         stage_share: (K,) share of the rows that each stage answered.
+        last_stage_cost: mean cost of a row if the last stage alone answered it.
         worst_cost: cost of a row that runs through all stages, each at its worst.
         reaches_target: whether the target is reached on these rows too.
         chosen_gain: ``gain`` on the rows that chose, which flatter.
@@ -44,6 +48,7 @@ class ChosenCascade:
     mean_cost: float
     mean_cost_interval: Interval
     stage_share: np.ndarray
+    last_stage_cost: float
     worst_cost: float
     reaches_target: bool
     chosen_gain: float
@@ -56,18 +61,26 @@ class ChosenCascade:
         """Plain values, ready for JSON."""
         return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
 
-    def policy(self, table: ScoreTable) -> Policy:
+    def policy(self, table: ScoreTable, arrivals: Arrivals = DEFAULT_ARRIVALS) -> Policy:
         """The policy for ``table.select(self.stages)``: no guarantee, and the costs of the models without hops.
 
         Args:
             table: of the pool.
+            arrivals: how many rows come together, where the table has cost curves.
         """
         part = table.select(self.stages)
-        cost = part.cost if part.cost.ndim == 1 else part.cost.mean(axis=0)
         routers = (Router(None, Identity()),) * part.stages
         certificate = {"guarantee": "none", "held_out": {"gain": self.gain, "mean_cost": self.mean_cost}}
-        rate = np.zeros(0) if part.cost_per_mflop is None else part.cost_per_mflop
-        return Policy(self.stages, routers, self.thresholds, cost, table.cost_unit, certificate, cost_per_mflop=rate)
+        policy = Policy(
+            self.stages,
+            routers,
+            self.thresholds,
+            cost_unit=table.cost_unit,
+            certificate=certificate,
+            curves=part.curves if part.has_curves else (),
+            arrivals=arrivals if part.has_curves else None,
+        )
+        return replace(policy, **stage_costs(part, arrivals, evaluate(part, policy).reached_share))
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,7 @@ class CascadeChoice:
         best_single: the best model alone; ``None`` if none reaches the target.
         best_several: the best cascade of at least two models, all of which answer rows; ``None`` if none was found.
         best_shorter: where the best choice has three stages or more, the best cascade of fewer.
+        arrivals: the rows together that the costs are for; ``None`` where costs are constants per row.
         too_slow: models that miss the deadline even alone.
         with_model: for models outside the best choice the best cascade found in which they answer rows.
         level: of all intervals.
@@ -144,6 +158,7 @@ class CascadeChoice:
     best_single: Alternative | None
     best_several: Alternative | None
     best_shorter: Alternative | None
+    arrivals: Arrivals | None
     too_slow: tuple[str, ...]
     with_model: dict[str, Alternative]
     level: float
@@ -159,6 +174,7 @@ class CascadeChoice:
         return {
             **vars(self),
             "goal": {self.goal.name: self.goal.value},
+            "arrivals": None if self.arrivals is None else str(self.arrivals),
             "choices": [choice.to_dict() for choice in self.choices],
             **{name: None if value is None else value.to_dict() for name, value in alternatives.items()},
             "with_model": {name: value.to_dict() for name, value in self.with_model.items()},

@@ -37,8 +37,7 @@ def replay(pool: ModelPool, stages: Stages, thresholds: np.ndarray) -> tuple[np.
     problem = pool.problem(stages)
     stage = answering_stage(problem.confidence, thresholds)
     gain = np.take_along_axis(problem.gain, stage[:, None], axis=1)[:, 0]
-    cost = np.take_along_axis(problem.cost, stage[:, None], axis=1)[:, 0]
-    return stage, gain, cost
+    return stage, gain, problem.row_cost(thresholds)
 
 
 class CascadeJudge:
@@ -85,6 +84,7 @@ class CascadeJudge:
             mean_cost=cost,
             mean_cost_interval=percentile_interval(self._cost_draws[:, i], self.level),
             stage_share=np.bincount(self._stage[i], minlength=len(stages)) / n,
+            last_stage_cost=float(self.pool.price(stages[-1], self.pool.work[:, stages[-1]].mean())),
             worst_cost=self.pool.longest(stages),
             reaches_target=bool(len(self.target.rank(np.array([gain]), np.array([cost])))),
             chosen_gain=candidate.gain,

@@ -14,6 +14,7 @@ from cascade.calibration.choice.candidate_search import MOST_CANDIDATES, screen_
 from cascade.calibration.choice.cascade_choice import Alternative, CascadeChoice
 from cascade.calibration.choice.cascade_judge import Candidate, CascadeJudge, replay
 from cascade.calibration.choice.model_pool import ModelPool
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search.best_thresholds import Target, best_thresholds
 from cascade.errors import InfeasibleTarget
@@ -41,6 +42,7 @@ def choose_cascade(
     hop_cost: float = 0.0,
     deadline: float | None = None,
     max_stages: int = MAX_STAGES,
+    arrivals: Arrivals = DEFAULT_ARRIVALS,
     seed: int = 0,
     level: float = 0.95,
     most_candidates: int = MOST_CANDIDATES,
@@ -60,6 +62,7 @@ def choose_cascade(
         hop_cost: cost >= 0, in the table's unit, of every stage after the first that a row reaches.
         deadline: most that a row may cost if it runs through all stages, each at its highest cost in the table.
         max_stages: most models in a cascade, in [1, 12].
+        arrivals: how many rows come together, where the table has cost curves.
         seed: of the split of the rows and of the resamples.
         level: of the intervals, in (0, 1).
         most_candidates: bound up to which all orders, or all subsets, are looked at.
@@ -79,7 +82,7 @@ def choose_cascade(
     _check(goal, hop_cost, deadline, max_stages, level)
     if len(table) < 2:
         raise InfeasibleTarget("one row cannot both choose a cascade and judge it; more rows are needed")
-    pool = ModelPool.of(table, goal.gains_agreement(table), hop_cost)
+    pool = ModelPool.of(table, goal.gains_agreement(table), hop_cost, arrivals=arrivals)
     if deadline is not None and pool.worst_cost.min() > deadline:
         raise InfeasibleTarget(
             f"no model keeps the deadline of {deadline:g} {table.cost_unit}: "
@@ -124,6 +127,7 @@ def choose_cascade(
         best_single=first(lambda stages: len(stages) == 1),
         best_several=first(lambda stages: len(stages) > 1),
         best_shorter=first(lambda stages: 1 < len(stages) < len(best)),
+        arrivals=arrivals if table.has_curves else None,
         too_slow=tuple(names[m] for m in ladder if not screen.fits((m,))),
         with_model={name: alternative for name, alternative in with_model.items() if alternative is not None},
         level=level,
@@ -219,7 +223,7 @@ def _refusal(goal: Goal, pool: ModelPool, target: Target, screen: CandidateScree
     """Names the nearest value of the target that the candidates reach."""
     candidates: Iterable[Stages] = screen.ranked()[:REFINED]
     if target.least_gain is None:
-        nearest = min(pool.cost[:, m].mean() for m in range(pool.models) if screen.fits((m,)))
+        nearest = min(float(pool.cost[:, m].mean()) for m in range(pool.models) if screen.fits((m,)))
         return InfeasibleTarget(
             f"no cascade costs at most {goal.value:g} {cost_unit} a row: the cheapest model that may be used costs "
             f"{nearest:.6g} {cost_unit}",

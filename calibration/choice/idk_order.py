@@ -6,6 +6,7 @@ distribution of who is sure of what is the one of the rows at hand. Which rows a
 not depend on their order, so dynamic programming over the 2^(M - 1) sets finds the optimum.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,7 @@ def optimal_order(
     hop_cost: float = 0.0,
     deadline: float | None = None,
     worst_cost: np.ndarray | None = None,
+    price: Callable[[int, np.ndarray], np.ndarray] = lambda classifier, share: share,
 ) -> IdkOrder:
     """Chooses and orders classifiers for the least mean cost until one is sure.
 
@@ -50,6 +52,8 @@ def optimal_order(
         hop_cost: added for every classifier after the first that a row reaches.
         deadline: most that ``worst_cost`` of the chosen ones, with hops, may sum up to; the last is always among them.
         worst_cost: (M,), at least the highest ``cost`` of each; by default just that.
+        price: mean cost per row of a classifier from the mean of its ``cost`` over all rows, where those that do not
+            come to it count 0; never falling.
 
     Raises:
         ValueError: the shapes do not fit, or there are more than ``MOST_CLASSIFIERS``.
@@ -65,7 +69,9 @@ def optimal_order(
     longest = worst[-1] + _sums_over_sets(worst[:-1] + hop_cost)
     if deadline is not None and worst[-1] > deadline:
         raise InfeasibleTarget(f"the last classifier alone takes {worst[-1]:g} at worst, the deadline is {deadline:g}")
-    next_cost = _mean_cost_after(sure, row_cost + hop_cost)
+    next_cost = _mean_cost_after(sure, np.column_stack([row_cost, np.ones(n)]))
+    left = next_cost[:, -1:]
+    next_cost = np.column_stack([price(m, share) for m, share in enumerate(next_cost[:, :-1].T)]) + hop_cost * left
     spent, last = _cheapest_orders(next_cost, hop_cost)
     total = spent + next_cost[:, -1]
     total[0] -= hop_cost  # the deterministic classifier alone is reached without a hop
@@ -85,7 +91,7 @@ def _sums_over_sets(values: np.ndarray) -> np.ndarray:
 
 
 def _mean_cost_after(sure: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    """Mean cost of running each classifier on the rows of which nobody in a set is sure: (2^(M - 1), M).
+    """Mean of (n, C) costs, over all rows, of those of which no classifier in a set is sure: (2^(M - 1), C).
 
     A row is left after a set if those who are sure of it are a subset of the set's complement: a histogram of the
     rows by who is sure, summed over subsets.

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
+from cascade.calibration.costs.stage_prices import StagePrices
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
 
@@ -18,20 +20,27 @@ class ModelPool:
     Attributes:
         confidence: (n, M) float in [0, 1].
         gain: (n, M) float, 1 where a model is right (or agrees with the last one), else 0.
-        cost: (n, M) float >= 0, cost of running a model on a row.
-        worst_cost: (M,) float, highest cost of a model on any row.
+        work: (n, M) float >= 0, what a row adds to the work of a model; without ``prices`` the cost of running it.
+        worst_cost: (M,) float, highest cost of a model on any row, where all rows come to it.
         hop_cost: cost >= 0 of sending a row on to the next stage.
+        prices: mean cost as a function of the shares of work; ``None`` where costs are constants per row.
     """
 
     confidence: np.ndarray
     gain: np.ndarray
-    cost: np.ndarray
+    work: np.ndarray
     worst_cost: np.ndarray
     hop_cost: float = 0.0
+    prices: StagePrices | None = None
 
     @classmethod
     def of(
-        cls, table: ScoreTable, agreement: bool, hop_cost: float = 0.0, confidence: np.ndarray | None = None
+        cls,
+        table: ScoreTable,
+        agreement: bool,
+        hop_cost: float = 0.0,
+        confidence: np.ndarray | None = None,
+        arrivals: Arrivals = DEFAULT_ARRIVALS,
     ) -> "ModelPool":
         """The stages of a score table as a pool.
 
@@ -40,16 +49,17 @@ class ModelPool:
             agreement: gain agreement with the last stage instead of accuracy.
             hop_cost: in the table's unit.
             confidence: (n, M) calibrated; by default the table's confidences count as they are.
+            arrivals: how many rows come together, where the table has cost curves.
 
         Raises:
             ScoreTableError: accuracy is asked for, and the table has no labels.
         """
         gain = table.agrees if agreement else table.correct
-        cost = np.broadcast_to(table.cost, table.prediction.shape).astype(np.float64)
         if confidence is None:
             # In float64 and at most 1, as routers give it.
             confidence = np.clip(table.confidence.astype(np.float64), 0.0, 1.0)
-        return cls(confidence, gain.astype(np.float64), cost, cost.max(axis=0), hop_cost)
+        pool = cls(confidence, gain.astype(np.float64), table.work, np.zeros(0), hop_cost, table.prices(arrivals))
+        return replace(pool, worst_cost=pool.cost.max(axis=0))
 
     def __len__(self) -> int:
         return len(self.gain)
@@ -57,7 +67,16 @@ class ModelPool:
     @property
     def models(self) -> int:
         """M."""
-        return len(self.worst_cost)
+        return len(self.gain[0])
+
+    @property
+    def cost(self) -> np.ndarray:
+        """(n, M) cost of running a model on a row, if all rows come to it."""
+        return self.work if self.prices is None else self.work * self.prices.secant(np.ones(self.models))
+
+    def price(self, model: int, share: np.ndarray) -> np.ndarray:
+        """Mean cost per row of a model that gets some mean work per row."""
+        return share if self.prices is None else self.prices.of_stage(model, share)
 
     def take(self, rows: np.ndarray) -> "ModelPool":
         """The pool on some rows; the worst cost stays that of all rows.
@@ -65,7 +84,7 @@ class ModelPool:
         Args:
             rows: (m,) int indices, or (n,) bool.
         """
-        return replace(self, confidence=self.confidence[rows], gain=self.gain[rows], cost=self.cost[rows])
+        return replace(self, confidence=self.confidence[rows], gain=self.gain[rows], work=self.work[rows])
 
     def problem(self, stages: Sequence[int]) -> RoutingProblem:
         """The threshold search for a cascade of some models, in the given order; hops cost.
@@ -74,9 +93,13 @@ class ModelPool:
             stages: indices of models, the last one answers everything.
         """
         columns = list(stages)
-        cost = self.cost[:, columns]
-        cost[:, 1:] += self.hop_cost
-        return RoutingProblem(self.confidence[:, columns[:-1]], self.gain[:, columns], np.cumsum(cost, axis=1))
+        confidence, gain, work = self.confidence[:, columns[:-1]], self.gain[:, columns], self.work[:, columns]
+        hops = self.hop_cost * (np.arange(len(columns)) > 0)
+        if self.prices is None:
+            return RoutingProblem.priced(confidence, gain, work + hops, None, optional=False)
+        return RoutingProblem.priced(
+            confidence, gain, work, self.prices.select(columns).with_hops(hops), optional=False
+        )
 
     def halves(self, seed: int) -> tuple["ModelPool", "ModelPool"]:
         """Two random halves of the rows: one to choose on, one to judge on (the same size or one row less).

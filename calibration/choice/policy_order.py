@@ -9,6 +9,7 @@ from cascade.calibration.choice.cascade_choice import Alternative, ChosenCascade
 from cascade.calibration.choice.cascade_judge import Candidate, CascadeJudge
 from cascade.calibration.choice.idk_order import optimal_order
 from cascade.calibration.choice.model_pool import ModelPool
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.policy import Policy
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.calibration.score_table import ScoreTable
@@ -57,6 +58,7 @@ def order_policy(
     *,
     hop_cost: float = 0.0,
     deadline: float | None = None,
+    arrivals: Arrivals | None = None,
     seed: int = 0,
     level: float = 0.95,
 ) -> PolicyOrder:
@@ -70,6 +72,7 @@ def order_policy(
         policy: K stages.
         hop_cost: cost of every stage after the first that a row reaches.
         deadline: most that a row may cost if it runs through all stages, each at its highest cost in the table.
+        arrivals: how many rows come together, where the table has cost curves; by default as the policy was chosen.
         seed: of the split of the rows into those that choose and those that judge, and of the resamples.
         level: of the intervals, in (0, 1).
 
@@ -88,15 +91,17 @@ def order_policy(
     if len(table) < 2:
         raise InfeasibleTarget("one row cannot both choose an order and judge it; more rows are needed")
     agreement = table.label is None
-    pool = ModelPool.of(table, agreement, hop_cost, calibrated_confidence(table, policy.routers))
+    arrivals = arrivals or policy.arrivals or DEFAULT_ARRIVALS
+    pool = ModelPool.of(table, agreement, hop_cost, calibrated_confidence(table, policy.routers), arrivals)
     choosing, judging = pool.halves(seed)
     sure = [accepted(choosing.confidence[:, k], threshold) for k, threshold in enumerate(policy.thresholds)]
     found = optimal_order(
         np.stack(sure, axis=1) if sure else np.zeros((len(choosing), 0), dtype=bool),
-        choosing.cost,
+        choosing.work,
         hop_cost=hop_cost,
         deadline=deadline,
         worst_cost=pool.worst_cost,
+        price=choosing.price,
     )
     given = tuple(range(pool.models))
     candidates = [
@@ -114,6 +119,7 @@ def order_policy(
         skip_below=np.zeros(len(columns) - 1),
         cost=policy.cost[columns],
         cost_per_mflop=policy.cost_per_mflop[columns],
+        curves=tuple(policy.curves[k] for k in columns) if policy.curves else (),
         certificate={"guarantee": "none", "ordered_from": policy.version},
     )
     return PolicyOrder(

@@ -11,7 +11,7 @@ from cascade.calibration.exact_binomial import exact_interval
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.calibration.score_table import ScoreTable
 from cascade.errors import PolicyError
-from cascade.routers import Router, asked_stages
+from cascade.routers import Router, asked_stages, running_stages
 
 __all__ = ["Reference"]
 
@@ -58,11 +58,12 @@ class Reference:
             skip_below: (K - 1,), lower thresholds.
             log_choices: how many policies these rows chose among, as a logarithm.
         """
-        asked = asked_stages(calibrated_confidence(table, routers), thresholds, skip_below)
+        runs = running_stages(thresholds, skip_below, any(router.head is not None for router in routers))
+        asked = asked_stages(calibrated_confidence(table, routers), thresholds, skip_below, runs)
         stage = table.stages - 1 - asked[:, ::-1].argmax(axis=1)
         said, last = table.prediction, table.prediction[:, -1]
         forwarded = stage == table.stages - 1
-        word, repeated = said[:, 0], []
+        word, repeated = np.full(len(table), -1), []
         for k in range(table.stages - 1):
             word = np.where(asked[:, k], said[:, k], word)
             repeated.append(int(np.count_nonzero(forwarded & (word == last))))

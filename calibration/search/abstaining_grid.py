@@ -15,6 +15,8 @@ __all__ = ["AbstainingGrid", "Limits", "abstaining_candidates", "best_abstaining
 ROUNDING = 1e-9  # means of the same rows, summed in another order, differ by less
 LARGEST_GRID = 1_000_000
 
+Key = tuple[float, float, float]
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -86,6 +88,11 @@ class AbstainingGrid:
             places = places[values <= values.min() + ROUNDING * abs(values.min())] if len(places) else places
         return int(places[0]) if len(places) else None
 
+    def key(self, place: int, limits: Limits) -> Key:
+        """By what a point that keeps the limits is compared with others; the lowest is the best."""
+        accuracy, cost, abstained = float(self.accuracy[place]), float(self.cost[place]), float(self.abstained[place])
+        return (-accuracy, cost, abstained) if limits.least_accuracy is None else (cost, abstained, -accuracy)
+
     def most_accurate(self, most_abstained: float) -> int:
         """Flat index of the point that is most accurate on the rows that it answers."""
         place = self.best(Limits(most_abstained))
@@ -112,10 +119,10 @@ def abstaining_candidates(problem: RoutingProblem, limits: Limits) -> tuple[np.n
 
 
 def best_abstaining(problem: RoutingProblem, limits: Limits) -> np.ndarray | None:
-    """Searches thresholds, ``abstain_below`` among them, on the empirical means.
+    """Searches thresholds, ``abstain_below`` among them, and the stages that run, on the empirical means.
 
-    The best point of a grid of all thresholds together, then of finer grids around it. Exact where all candidates fit
-    the grid.
+    For each subset of the stages the best point of a grid of all thresholds together, then of finer grids around it.
+    Exact where all candidates fit the grid.
 
     Args:
         problem: of :meth:`RoutingProblem.abstaining`.
@@ -124,18 +131,29 @@ def best_abstaining(problem: RoutingProblem, limits: Limits) -> np.ndarray | Non
     Returns:
         (K,) thresholds, or ``None`` if none that keep the limits were found.
     """
+    best: tuple[Key, np.ndarray] | None = None
+    for stages in problem.subsets():
+        found = _best_of_running(problem.select(stages), limits)
+        if found is not None and (best is None or found[0] < best[0]):
+            best = found[0], problem.widened(stages, found[1])
+    return None if best is None else best[1]
+
+
+def _best_of_running(problem: RoutingProblem, limits: Limits) -> tuple[Key, np.ndarray] | None:
+    """The best point of a cascade all of whose stages run, and the key by which it is compared."""
     candidates = abstaining_candidates(problem, limits)
     coarse = Grid.of(problem, LARGEST_GRID, candidates)
-    place = AbstainingGrid.of(problem, coarse).best(limits)
+    points = AbstainingGrid.of(problem, coarse)
+    place = points.best(limits)
     if place is None:
         return None
-    found = coarse.thresholds(place)
+    key, found = points.key(place, limits), coarse.thresholds(place)
     if all(len(few) == len(all_of) for few, all_of in zip(coarse.candidates, candidates, strict=True)):
-        return found
+        return key, found
 
     def choose(grid: Grid) -> int | None:
         return AbstainingGrid.of(problem, grid).best(limits)
 
     for grid, index in zoomed(problem, candidates, coarse, found, choose):
-        found = grid.thresholds(index)
-    return found
+        key, found = AbstainingGrid.of(problem, grid).key(index, limits), grid.thresholds(index)
+    return key, found

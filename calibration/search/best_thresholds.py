@@ -1,6 +1,6 @@
 """The threshold search: the cheapest thresholds that gain enough, or the best within a budget."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from cascade.calibration.search.convex_frontier import edge_at, price_between
 from cascade.calibration.search.grid import LARGEST_GRID, Grid
 from cascade.calibration.search.three_stages import ThreeStages
 from cascade.calibration.search.zoom import zoomed
-from cascade.routers import NEVER, accepted, answering_stage
+from cascade.routers import ALWAYS, NEVER, accepted, answering_stage
 
 __all__ = ["Target", "best_thresholds"]
 
@@ -18,6 +18,7 @@ STARTS = 8  # points of a coarse grid that are looked at closer
 PAIR_STARTS = 2  # of them, how many have their thresholds moved in pairs, which takes longer
 PAIR_GRID = 300_000
 ROUNDS = 20
+LINEAR_ROUNDS = 4  # searches at the marginal costs of the point found last
 NARROWINGS = 3
 ROUNDING = 1e-9  # means of the same rows, summed in another order, differ by less
 
@@ -86,13 +87,19 @@ class Target:
 
 
 def best_thresholds(problem: RoutingProblem, target: Target, largest: int = LARGEST_GRID) -> np.ndarray | None:
-    """Searches thresholds on the empirical means.
+    """Searches thresholds on the empirical means, and which stages run at all.
 
-    Only thresholds that can be of use are looked at
-    (:func:`~cascade.calibration.search.candidates.useful_candidates`). Where all their combinations fit a grid, the
-    best one is taken. Three stages are first narrowed down to the thresholds that the convex frontier does not rule
-    out, which usually makes them fit at any number of rows. More stages start from the best points of a coarse grid;
-    then every two neighbouring thresholds are set together to their optimum, until none moves.
+    Every subset of the stages is searched (:meth:`~cascade.calibration.routing_problem.RoutingProblem.subsets`), and a
+    stage outside the best one gets the threshold ``NEVER``. Only thresholds that can be of use are looked at
+    (:func:`~cascade.calibration.search.candidates.useful_candidates`). Where all their combinations fit a grid, as they
+    always do for two stages, the best one is taken: exact. Beyond that:
+
+    - Three stages at constant costs per row are first narrowed down to the thresholds that the convex frontier does
+      not rule out, which usually makes them fit at any number of rows.
+    - More stages start from the best points of a coarse grid; then every two neighbouring thresholds are set together
+      to their optimum, until none moves.
+    - At prices that depend on the shares of work, the same searches run at the marginal costs of the point found last,
+      a few times; their results, and the best points of a coarse grid at the true prices, are refined at the true ones.
 
     Args:
         problem: n rows, K stages.
@@ -102,12 +109,43 @@ def best_thresholds(problem: RoutingProblem, target: Target, largest: int = LARG
     Returns:
         (K - 1,) thresholds, or ``None`` if none that reach the target were found.
     """
+    found = []
+    for stages in problem.subsets():
+        running = replace(problem.select(stages), optional=False)
+        thresholds = _best_of_running(running, target, largest)
+        if thresholds is not None:
+            found.append(problem.widened(stages, thresholds))
+    return _best(problem, target, found) if found else None
+
+
+def _best_of_running(problem: RoutingProblem, target: Target, largest: int) -> np.ndarray | None:
+    """The best thresholds of a cascade all of whose stages run."""
     candidates = useful_candidates(problem)
     if len(candidates) < 2 or np.prod([len(c) for c in candidates], dtype=float) <= largest:
         return _best_on_grid(problem, target, candidates, largest)
+    if problem.prices is not None:
+        return _best_at_prices(problem, target, candidates, largest)
     if len(candidates) == 2:
         return _best_of_three(problem, target, candidates, largest)
     return _best_of_many(problem, target, candidates, largest)
+
+
+def _best_at_prices(problem: RoutingProblem, target: Target, candidates: Candidates, largest: int) -> np.ndarray | None:
+    grid = Grid.of(problem, largest, candidates)
+    ranked = target.rank(grid.gain.ravel(), grid.cost.ravel())
+    starts = [grid.thresholds(index) for index in _spread(ranked)] if len(ranked) else []
+    found = [_zoom(problem, target, candidates, grid, start) for start in starts]
+    thresholds = starts[0] if starts else np.full(len(candidates), ALWAYS)
+    for _ in range(LINEAR_ROUNDS):
+        linear = _best_of_running(problem.priced_at(thresholds), target, largest)
+        if linear is None:
+            break
+        if _reached(problem, target, linear):
+            found.append(_refine(problem, target, linear.copy()))
+        if np.array_equal(linear, thresholds):
+            break
+        thresholds = linear
+    return _best(problem, target, found) if found else None
 
 
 def _best_on_grid(problem: RoutingProblem, target: Target, candidates: Candidates, largest: int) -> np.ndarray | None:
@@ -221,7 +259,10 @@ def _pair_at_its_best(problem: RoutingProblem, target: Target, thresholds: np.nd
     later = answering_stage(problem.confidence[rows, k + 2 :], thresholds[k + 2 :]) + k + 2
     choice = np.stack([np.full(len(rows), k), np.full(len(rows), k + 1), later], axis=1)
     part = RoutingProblem(
-        problem.confidence[rows, k : k + 2], problem.gain[rows[:, None], choice], problem.cost[rows[:, None], choice]
+        problem.confidence[rows, k : k + 2],
+        problem.gain[rows[:, None], choice],
+        problem.cost[rows[:, None], choice],
+        optional=False,
     )
     gain, cost = problem.gain[gone, stage[gone]].sum(), problem.cost[gone, stage[gone]].sum()
     pair = best_thresholds(part, target.within(len(rows), len(stage), gain, cost), PAIR_GRID)
@@ -268,17 +309,29 @@ def _along(problem: RoutingProblem, thresholds: np.ndarray, k: int) -> tuple[np.
     order = order[np.argsort(-problem.confidence[order, k], kind="stable")]
     values = problem.confidence[order, k]
     last_of_ties = np.append(values[1:] != values[:-1], True)[: len(values)]
-    totals = []
-    for weight in (problem.gain, problem.cost):
-        otherwise = np.take_along_axis(weight, stage, axis=1)[:, 0]
-        change = np.cumsum(weight[order, k] - otherwise[order])
-        totals.append(np.append(change[last_of_ties], 0.0) + otherwise.sum())
+    gain = _running_mean(problem.gain, stage, order, k)[last_of_ties]
+    if problem.prices is None or problem.work is None:
+        cost = _running_mean(problem.cost, stage, order, k)[last_of_ties]
+    else:
+        cost = np.full(len(gain), 0.0)
+        for j in range(problem.stages):
+            work = problem.work[:, j] * (stage[:, 0] >= j) / n
+            left = np.cumsum(work[order])[last_of_ties] if j > k else 0.0
+            cost += problem.prices.of_stage(j, np.maximum(work.sum() - left, 0.0))
+    # No row answered here at all: the threshold NEVER, of a stage that runs all the same.
+    never = problem.value(np.where(np.arange(len(thresholds)) == k, NEVER, thresholds))
     now = problem.value(thresholds)
     return (
         np.concatenate([values[last_of_ties], [NEVER, thresholds[k]]]),
-        np.append(totals[0] / n, now[0]),
-        np.append(totals[1] / n, now[1]),
+        np.concatenate([gain, [never[0], now[0]]]),
+        np.concatenate([cost, [never[1], now[1]]]),
     )
+
+
+def _running_mean(weight: np.ndarray, stage: np.ndarray, order: np.ndarray, k: int) -> np.ndarray:
+    """Mean of (n, K) weights over all rows, as stage k answers one more row of an order after the other."""
+    otherwise = np.take_along_axis(weight, stage, axis=1)[:, 0]
+    return np.asarray((np.cumsum(weight[order, k] - otherwise[order]) + otherwise.sum()) / len(weight))
 
 
 def _best(problem: RoutingProblem, target: Target, found: list[np.ndarray]) -> np.ndarray:

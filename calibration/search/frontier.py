@@ -1,7 +1,7 @@
 """The frontier: operating points that no other one beats in both accuracy and cost."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class OperatingPoint:
 
 
 def frontier(problem: RoutingProblem, most_points: int = 200, largest: int = LARGEST_GRID) -> list[OperatingPoint]:
-    """The frontier, cheapest first.
+    """The frontier over all subsets of the stages, cheapest first; stages that are left out have thresholds ``NEVER``.
 
     Exact for two stages, and wherever the combinations of all thresholds of use fit a grid. Beyond that, points of a
     coarse grid are joined by exact corners of the convex frontier (three stages), or by points of ever finer grids
@@ -46,16 +46,25 @@ def frontier(problem: RoutingProblem, most_points: int = 200, largest: int = LAR
         most_points: evenly spaced points are kept where there are more; both ends always are.
         largest: bound on the number of combinations in a grid.
     """
+    points = [
+        replace(point, thresholds=problem.widened(stages, point.thresholds))
+        for stages in problem.subsets()
+        for point in _of_running(problem.select(stages), largest)
+    ]
+    points = _undominated(points)
+    return [points[i] for i in thinned(np.arange(len(points)), most_points)]
+
+
+def _of_running(problem: RoutingProblem, largest: int) -> list[OperatingPoint]:
+    """The frontier of a cascade all of whose stages run."""
     candidates = useful_candidates(problem)
     grid = Grid.of(problem, largest, candidates)
-    if all(len(c) == len(all_of) for c, all_of in zip(grid.candidates, candidates, strict=True)):
-        return list(_points(grid, thinned(grid.frontier(), most_points)))
     points = list(_points(grid, grid.frontier()))
-    if len(candidates) == 2:
-        points = _undominated([*points, *_corners(problem, candidates)])
-    else:
-        points = _closer(problem, candidates, grid, points)
-    return [points[i] for i in thinned(np.arange(len(points)), most_points)]
+    if all(len(c) == len(all_of) for c, all_of in zip(grid.candidates, candidates, strict=True)):
+        return points
+    if len(candidates) == 2 and problem.prices is None:
+        return _undominated([*points, *_corners(problem, candidates)])
+    return _closer(problem, candidates, grid, points)
 
 
 def _points(grid: Grid, places: np.ndarray) -> Iterator[OperatingPoint]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascade.calibration.costs.stage_prices import StagePrices
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.candidates import bins_of, thinned, useful_candidates
 
@@ -38,7 +39,7 @@ class Grid:
         largest: int = LARGEST_GRID,
         candidates: tuple[np.ndarray, ...] | None = None,
     ) -> "Grid":
-        """Evaluates the grid of a problem.
+        """Evaluates the grid of a problem, all of whose stages run, also where they answer no row.
 
         Every candidate is on it where that is not too large (always so for two stages); else evenly spaced ones are.
 
@@ -53,7 +54,10 @@ class Grid:
         bins = [bins_of(c, column) for c, column in zip(chosen, problem.confidence.T, strict=True)]
         shape = tuple(len(c) for c in chosen)
         gain = _totals(bins, shape, problem.gain) / len(problem.confidence)
-        cost = _totals(bins, shape, problem.cost) / len(problem.confidence)
+        if problem.prices is None or problem.work is None:
+            cost = _totals(bins, shape, problem.cost) / len(problem.confidence)
+        else:
+            cost = _prices(bins, shape, problem.work / len(problem.confidence), problem.prices)
         return cls(chosen, gain, cost)
 
     def thresholds(self, flat_index: int | np.integer) -> np.ndarray:
@@ -110,6 +114,15 @@ def _totals(bins: list[np.ndarray], shape: tuple[int, ...], weight: np.ndarray) 
         answered = unsure[..., -1:] - unsure
         total += answered.reshape(answered.shape + (1,) * (len(shape) - k - 1))
     return np.asarray(total + _sums_below(bins, shape, weight[:, -1]))
+
+
+def _prices(bins: list[np.ndarray], shape: tuple[int, ...], work: np.ndarray, prices: StagePrices) -> np.ndarray:
+    """Mean cost for every combination: each stage at the price of the share of the work (n, K) that reaches it."""
+    total = np.zeros(shape)
+    for k in range(work.shape[1]):
+        cost = prices.of_stage(k, _sums_below(bins[:k], shape[:k], work[:, k]))
+        total += cost.reshape(cost.shape + (1,) * (len(shape) - k))
+    return total
 
 
 def _sums_below(bins: list[np.ndarray], shape: tuple[int, ...], weight: np.ndarray) -> np.ndarray:

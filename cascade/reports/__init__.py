@@ -19,7 +19,7 @@ from cascade.reports.risk_coverage import RiskCoverage, risk_coverage
 from cascade.reports.risk_coverage_figure import risk_coverage_figure
 from cascade.reports.slice_file import load_slices
 from cascade.reports.slices import Slice, compare_slices
-from cascade.reports.stage_value import StageValues, stage_values, without_stage
+from cascade.reports.stage_value import StageValues, stage_values
 
 __all__ = [
     "CertifiedFrontier",
@@ -45,7 +45,6 @@ __all__ = [
     "risk_coverage_figure",
     "save_picture",
     "stage_values",
-    "without_stage",
     "write_pictures",
     "write_report",
 ]

@@ -6,6 +6,8 @@ from functools import cached_property
 import numpy as np
 
 from cascade.calibration import Evaluation, Identity, Policy, ScoreTable, evaluate
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
+from cascade.calibration.costs.stage_prices import StagePrices
 from cascade.calibration.routing_problem import RoutingProblem, calibrated_confidence
 from cascade.reports.frontier_points import FrontierPoint, frontier_points
 from cascade.reports.reliability import Reliability, reliability
@@ -45,7 +47,7 @@ class Replay:
         evaluation = evaluate(table, policy)
         confidence = calibrated_confidence(table, policy.routers)
         gain = table.agrees if table.label is None else table.correct
-        asked = asked_stages(confidence, policy.thresholds, policy.skip_below)
+        asked = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)
         return cls(table, policy, evaluation, confidence, asked, gain)
 
     @property
@@ -97,12 +99,28 @@ class Replay:
     @property
     def single_cost(self) -> np.ndarray:
         """(K,) float, mean cost of a row of each stage alone."""
-        return np.asarray(np.broadcast_to(self.table.cost, self.gain.shape).mean(axis=0))
+        work = self.table.work.mean(axis=0)
+        prices = self._prices
+        return work if prices is None else np.array([float(prices.of_stage(k, w)) for k, w in enumerate(work)])
 
     @property
     def cost(self) -> np.ndarray:
-        """(n,) float, cost of each row: all stages that looked at it."""
-        return np.asarray(np.where(self.asked, self.table.cost, 0.0).sum(axis=1))
+        """(n,) float, cost of each row: all stages that looked at it; rows differ by marginal costs."""
+        work, prices = self.table.work, self._prices
+        return (
+            np.asarray(np.where(self.asked, work, 0.0).sum(axis=1))
+            if prices is None
+            else prices.row_cost(work, self.asked)
+        )
+
+    @cached_property
+    def _prices(self) -> StagePrices | None:
+        return self.table.prices(self.arrivals)
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """How many rows come together, where the table has cost curves."""
+        return self.policy.arrivals or DEFAULT_ARRIVALS
 
     @property
     def cost_ratio(self) -> float | None:
@@ -112,7 +130,9 @@ class Replay:
 
     def problem(self) -> RoutingProblem:
         """The threshold search that the policy was chosen in."""
-        return RoutingProblem(self.confidence[:, :-1], self.gain.astype(np.float64), self.table.cumulative_cost)
+        optional = not self.policy.needs_evidence
+        gain = self.gain.astype(np.float64)
+        return RoutingProblem.priced(self.confidence[:, :-1], gain, self.table.work, self._prices, optional)
 
     @cached_property
     def frontier(self) -> list[FrontierPoint]:

@@ -7,7 +7,7 @@ import numpy as np
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.best_thresholds import Target, best_thresholds
 
-__all__ = ["StageValues", "stage_values", "without_stage"]
+__all__ = ["StageValues", "stage_values"]
 
 
 # Smaller than the calibration's, since there is a search a stage; the refinement that follows makes up for it.
@@ -46,26 +46,9 @@ def stage_values(problem: RoutingProblem, gain: float, known_cost: float) -> Sta
     """
     # On a coarse grid the search may miss the thresholds that are known already.
     cost = np.fmin(_least_cost(problem, gain), known_cost)
-    stages = problem.gain.shape[1]
-    return StageValues(
-        gain, float(cost), np.array([_least_cost(without_stage(problem, stage), gain) for stage in range(stages)])
-    )
-
-
-def without_stage(problem: RoutingProblem, stage: int) -> RoutingProblem:
-    """The problem of the same rows where one stage is neither asked nor paid for.
-
-    Args:
-        problem: n rows, K >= 2 stages.
-        stage: index from 0; without the last one, the one before it answers what remains.
-    """
-    own_cost = np.diff(problem.cost, axis=1, prepend=0.0)
-    unasked = min(stage, problem.confidence.shape[1] - 1)
-    return RoutingProblem(
-        np.delete(problem.confidence, unasked, axis=1),
-        np.delete(problem.gain, stage, axis=1),
-        np.cumsum(np.delete(own_cost, stage, axis=1), axis=1),
-    )
+    stages = range(problem.stages)
+    others = [problem.select(tuple(k for k in stages if k != left_out)) for left_out in stages]
+    return StageValues(gain, float(cost), np.array([_least_cost(each, gain) for each in others]))
 
 
 def _least_cost(problem: RoutingProblem, gain: float) -> float:

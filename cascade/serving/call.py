@@ -84,10 +84,11 @@ class Call:
         """No later stage answers some rows that the segment has seen: falls back, or ends the call with the error."""
         if self.done.done():
             return
-        if self.fallback is None or self._answers is None:
+        word = None if self.fallback is None else self.policy.last_running(self.fallback)
+        if word is None or self._answers is None or (self._answers.answer[places] < 0).any():
             self.done.set_exception(error)
             return
-        self._answers.stage[places] = self.fallback
+        self._answers.stage[places] = word
         self._mark(places)
         self._close(len(places))
 

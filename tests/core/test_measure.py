@@ -4,11 +4,11 @@ import time
 
 import numpy as np
 import pytest
+from cascade.calibration.cost_model import CostModel
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.backends.fake_backend import FakeBackend
-from cascade.calibration.cost_model import CostModel
 from cascade.measure import measure
 from cascade.stage import Stage
 

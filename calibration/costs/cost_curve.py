@@ -1,0 +1,171 @@
+"""A cost curve: the time of a call against the rows in it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cascade.errors import PolicyError
+
+__all__ = ["CostCurve", "curve_arrays"]
+
+EFFICIENT = 1.03
+"""A size is efficient if a row costs at most this times what it costs at the best size."""
+
+LEAST_MS = 1e-6  # a stage that is faster than the clock
+
+
+@dataclass(frozen=True, eq=False)
+class CostCurve:
+    """Time of a call of one stage on one machine, measured at some sizes.
+
+    Between two sizes the time is interpolated, above the largest it goes on in proportion. It never falls: a measured
+    time below that of a smaller size is noise, which isotonic regression removes (Barlow et al., Statistical Inference
+    under Order Restrictions, 1972, section 1.2).
+
+    Attributes:
+        rows: (m,) int >= 1, rising, m >= 1.
+        ms: (m,) float > 0, median time of a call; never falling.
+        spread: (m,) float >= 0, interquartile range of the measured times over their median.
+    """
+
+    rows: np.ndarray
+    ms: np.ndarray
+    spread: np.ndarray
+
+    @classmethod
+    def fit(cls, rows: np.ndarray, ms: np.ndarray, spread: np.ndarray | None = None) -> "CostCurve":
+        """Makes measured times monotone.
+
+        Args:
+            rows: (m,) int >= 1, rising; sizes.
+            ms: (m,) float >= 0, median times.
+            spread: (m,) float >= 0; zeros if it is not known.
+        """
+        from sklearn.isotonic import IsotonicRegression
+
+        rows, ms = np.asarray(rows, dtype=np.int64), np.maximum(np.asarray(ms, dtype=np.float64), LEAST_MS)
+        # Relative errors count, so that small calls matter as much as large ones.
+        fitted = np.exp(IsotonicRegression().fit_transform(rows, np.log(ms)))
+        return cls(rows, fitted, np.zeros(len(rows)) if spread is None else np.asarray(spread, dtype=np.float64))
+
+    def __repr__(self) -> str:
+        return f"CostCurve({self.fixed_ms:.3g} ms + {self.row_ms:.3g} ms per row, best at {self.best_rows} rows)"
+
+    @cached_property
+    def best_rows(self) -> int:
+        """The smallest measured size at which a row costs about as little as it can."""
+        row_ms = self.ms / self.rows
+        return int(self.rows[np.argmax(row_ms <= EFFICIENT * row_ms.min())])
+
+    @cached_property
+    def _summary(self) -> tuple[float, float]:
+        from scipy.optimize import nnls
+
+        (fixed, row), _ = nnls(np.stack([1 / self.ms, self.rows / self.ms], axis=1), np.ones(len(self.rows)))
+        return float(fixed), float(row)
+
+    @property
+    def fixed_ms(self) -> float:
+        """Time of any call, however small: non-negative least squares of the relative error."""
+        return self._summary[0]
+
+    @property
+    def row_ms(self) -> float:
+        """Time that each row adds, by the same fit."""
+        return self._summary[1]
+
+    def call_ms(self, rows: np.ndarray | float) -> np.ndarray:
+        """Time of one call.
+
+        Args:
+            rows: >= 0, any shape; fractions count as a share of a row.
+
+        Returns:
+            ms, in the shape of ``rows``; 0 for no rows, and in proportion below one row.
+        """
+        rows = np.asarray(rows, dtype=np.float64)
+        inside = np.interp(rows, np.append(0.0, self.rows), np.append(0.0, self.ms))
+        return np.asarray(np.where(rows > self.rows[-1], rows * (self.ms[-1] / self.rows[-1]), inside))
+
+    def calls(self, rows: int) -> int:
+        """Into how many calls of equal size this many rows are best split.
+
+        Args:
+            rows: >= 1.
+        """
+        if rows <= self.best_rows:
+            return 1
+        fewest = rows // self.best_rows
+        options = (fewest, fewest + 1)
+        return min(options, key=lambda calls: calls * float(self.call_ms(rows / calls)))
+
+    def split_ms(self, rows: np.ndarray | float) -> np.ndarray:
+        """Time of this many rows, split into calls as :meth:`calls` does.
+
+        Args:
+            rows: >= 0, any shape.
+
+        Returns:
+            ms, in the shape of ``rows``; never falling.
+        """
+        rows = np.asarray(rows, dtype=np.float64)
+        fewest = np.maximum(np.floor(rows / self.best_rows), 1.0)
+        options = [calls * self.call_ms(rows / calls) for calls in (fewest, fewest + 1)]
+        return np.asarray(np.where(rows <= self.best_rows, options[0], np.minimum(*options)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {"rows": self.rows.tolist(), "ms": self.ms.tolist(), "spread": self.spread.tolist()}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> "CostCurve":
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            PolicyError: the values are no curve.
+        """
+        if not isinstance(values, Mapping) or not values.keys() == {"rows", "ms", "spread"}:
+            raise PolicyError(f"a cost curve must be an object of 'rows', 'ms' and 'spread'; got {values!r:.80}")
+        try:
+            curve = cls(*(np.asarray(values[name], dtype=np.float64) for name in ("rows", "ms", "spread")))
+        except (TypeError, ValueError) as error:
+            raise PolicyError(f"a cost curve must hold lists of numbers: {error}") from error
+        problem = curve.problem()
+        if problem:
+            raise PolicyError(f"a cost curve {problem}")
+        return cls(curve.rows.astype(np.int64), curve.ms, curve.spread)
+
+    def problem(self) -> str | None:
+        """What is wrong with the curve, ``None`` if nothing is."""
+        shapes = {self.rows.shape, self.ms.shape, self.spread.shape}
+        if len(shapes) != 1 or self.rows.ndim != 1 or not self.rows.size:
+            return f"needs as many times and spreads as sizes, at least one; got shapes {sorted(shapes)}"
+        if not np.isfinite([self.rows, self.ms, self.spread]).all():
+            return "must hold finite numbers"
+        if (self.rows < 1).any() or (np.diff(self.rows) <= 0).any() or (self.rows % 1 != 0).any():
+            return f"needs rising whole numbers of rows, at least 1; got {self.rows.tolist()}"
+        if (self.ms <= 0).any() or (np.diff(self.ms) < 0).any() or (self.spread < 0).any():
+            return f"needs times above 0 that never fall, and spreads of at least 0; got {self.ms.tolist()}"
+        return None
+
+
+def curve_arrays(curves: Sequence[CostCurve | None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Curves as arrays with a common axis of sizes.
+
+    Args:
+        curves: K, at least one of them a curve.
+
+    Returns:
+        (m,) int sizes, and (K, m) times and spreads, NaN where a stage was not measured; a stage without a curve has
+        times of 1 and spreads of 0.
+    """
+    sizes = np.unique(np.concatenate([curve.rows for curve in curves if curve is not None]))
+    ms, spread = np.full((2, len(curves), len(sizes)), np.nan)
+    for k, curve in enumerate(curves):
+        places = slice(None) if curve is None else np.searchsorted(sizes, curve.rows)
+        ms[k, places] = 1.0 if curve is None else curve.ms
+        spread[k, places] = 0.0 if curve is None else curve.spread
+    return sizes, ms, spread

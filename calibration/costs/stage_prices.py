@@ -1,0 +1,122 @@
+"""Prices of stages: the mean cost per row of a cascade from the shares of the rows that reach its stages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.calibration.costs.arrivals import Arrivals
+from cascade.calibration.costs.cost_curve import CostCurve
+
+__all__ = ["StagePrices"]
+
+# Close to 0, where a call of one row is the rule, the cost bends most.
+SHARES = np.unique(np.concatenate([[0.0], np.geomspace(1e-5, 1.0, 192), np.linspace(0.0, 1.0, 193)]))
+
+
+@dataclass(frozen=True, eq=False)
+class StagePrices:
+    """For K stages a function g_k of a share in [0, 1], rising from g_k(0) = 0: a table, linear in between.
+
+    The mean cost per row of a cascade is sum_k g_k(share_k): a function of the shares alone, monotone in each. A share
+    counts work: a row that is twice the work of a mean row counts twice.
+
+    Attributes:
+        cost: (K, s) float >= 0, g_k at ``SHARES``; a row that rises in proportion is a constant cost per row.
+    """
+
+    cost: np.ndarray
+
+    @classmethod
+    def of(cls, curves: Sequence[CostCurve | None], arrivals: Arrivals, cost_per_ms: np.ndarray) -> "StagePrices":
+        """Tabulates the expected cost of each stage.
+
+        Args:
+            curves: K; ``None`` for a stage of a constant cost, whose work is that cost.
+            arrivals: of the rows.
+            cost_per_ms: (K,) > 0, in the unit of the costs, where there is a curve.
+        """
+        rows = [
+            SHARES if curve is None else np.maximum.accumulate(arrivals.mean_ms(curve, SHARES)) * factor
+            for curve, factor in zip(curves, cost_per_ms, strict=True)
+        ]
+        return cls(np.stack(rows))
+
+    def with_hops(self, hop_cost: np.ndarray) -> "StagePrices":
+        """The same with a further cost (K,) of each mean row that reaches a stage."""
+        return StagePrices(self.cost + hop_cost[:, None] * SHARES)
+
+    def select(self, stages: Sequence[int]) -> "StagePrices":
+        """Those of some stages."""
+        return StagePrices(self.cost[list(stages)])
+
+    def of_stage(self, stage: int, share: np.ndarray | float) -> np.ndarray:
+        """g_k.
+
+        Args:
+            stage: k.
+            share: >= 0, any shape; above 1, which the work of unusual rows may be, in proportion.
+
+        Returns:
+            In the shape of ``share``.
+        """
+        share = np.asarray(share, dtype=np.float64)
+        inside = np.interp(share, SHARES, self.cost[stage])
+        return np.asarray(np.where(share > 1, share * self.cost[stage, -1], inside))
+
+    def total(self, shares: np.ndarray) -> float:
+        """Mean cost per row: (K,) shares -> cost."""
+        return float(sum(self.of_stage(k, share) for k, share in enumerate(shares)))
+
+    def row_cost(self, work: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        """Cost of each row, for means and their errors.
+
+        Args:
+            work: (n, K) that each row is to each stage.
+            asked: (n, K) bool, the stages that look at it.
+
+        Returns:
+            (n,) float: rows differ by marginal costs, and their mean is the mean cost per row.
+        """
+        done = np.where(asked, work, 0.0)
+        shares = done.mean(axis=0)
+        linear = done @ self.tangent(shares)[1]
+        return np.asarray(linear + (self.total(shares) - linear.mean()))
+
+    def secant(self, shares: np.ndarray) -> np.ndarray:
+        """(K,) mean cost of a row that reaches each stage, at (K,) shares; at 0 that of the smallest share."""
+        shares = np.maximum(shares, SHARES[1])
+        return np.array([float(self.of_stage(k, share)) / share for k, share in enumerate(shares)])
+
+    def tangent(self, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Linear functions that are nowhere below g_k, and close to it at some shares.
+
+        Each is the piece there of the least concave function above g_k.
+
+        Args:
+            shares: (K,).
+
+        Returns:
+            Two arrays (K,), intercepts and slopes: g_k(s) <= intercept_k + slope_k s for every s in [0, 1].
+        """
+        pieces = [_piece_at(row, share) for row, share in zip(self.cost, shares, strict=True)]
+        intercept, slope = np.array(pieces).T
+        return intercept, slope
+
+
+def _piece_at(cost: np.ndarray, share: float) -> tuple[float, float]:
+    """Intercept and slope of the upper convex hull's edge at a share (Andrew's monotone chain)."""
+    hull: list[int] = []
+    for i in range(len(cost)):
+        while len(hull) > 1 and _is_below(cost, hull[-2], hull[-1], i):
+            hull.pop()
+        hull.append(i)
+    right = int(np.clip(np.searchsorted(SHARES[hull], share), 1, len(hull) - 1))
+    i, j = hull[right - 1], hull[right]
+    slope = (cost[j] - cost[i]) / (SHARES[j] - SHARES[i])
+    return float(cost[i] - slope * SHARES[i]), float(slope)
+
+
+def _is_below(cost: np.ndarray, i: int, j: int, k: int) -> bool:
+    """Whether point j is not above the line from i to k."""
+    return bool((cost[j] - cost[i]) * (SHARES[k] - SHARES[i]) <= (cost[k] - cost[i]) * (SHARES[j] - SHARES[i]))
