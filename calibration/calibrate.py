@@ -129,6 +129,7 @@ def calibrate(
         skip_below=found.skip_below,
         abstain_below=float(beyond.sum()),
         curves=table.curves if table.has_curves else (),
+        cost_per_ms=np.zeros(0) if table.cost_per_ms is None else table.cost_per_ms,
         arrivals=arrivals if table.has_curves else None,
     )
     policy = replace(policy, **stage_costs(table, arrivals, evaluate(table, policy).reached_share))
@@ -140,7 +141,7 @@ def calibrate(
         "model_sha256": {} if table.model is None else dict(zip(names, map(str, table.model), strict=True)),
         "observed": _observed(table, policy),
         **({} if routers is None else {"routers": [list(choice) for choice in routers]}),
-        **({"cost_is": _cost_basis(table, arrivals)} if table.has_curves else {}),
+        **({} if table.prices(arrivals) is None else {"cost_is": _cost_basis(table, arrivals)}),
         **found.facts,
     }
     return replace(policy, certificate=certificate)

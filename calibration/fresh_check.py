@@ -136,7 +136,7 @@ def _at_the_policys_cost(table: ScoreTable, policy: Policy) -> ScoreTable:
         return table  # refused by ``evaluate``
     fixed = np.ones(table.stages, dtype=bool) if table.cost.ndim == 1 else np.ptp(table.cost, axis=0) == 0
     table = table.with_curves(())
-    if fixed.all() and policy.cost_per_ms is not None:
+    if fixed.all() and policy.cost_per_ms.any():
         table = replace(table, cost=policy.cost, cost_unit=policy.cost_unit)
         return table.with_curves(policy.curves, policy.cost_per_ms)
     cost = policy.cost if fixed.all() else np.where(fixed, policy.cost, table.cost)

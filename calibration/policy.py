@@ -25,8 +25,6 @@ __all__ = ["SCHEMA_VERSION", "TARGETS", "Policy"]
 
 SCHEMA_VERSION = 1
 
-LEAST_SHARE = 1e-5  # of the rows, where no row of the calibration came to a stage
-
 TARGETS = ("target_accuracy", "max_accuracy_drop", "target_agreement", "max_cost")
 """What a certificate can promise."""
 
@@ -49,9 +47,10 @@ class Policy:
             whose rows cost ``cost`` each.
         abstain_below: in [0, 1], or ``NEVER``; a row whose calibrated confidence at the last stage is below it is not
             answered. At 0, the default, every row is.
-        curves: K cost curves, ``None`` for stages of a constant cost; empty if there are none. They decide into how
-            many calls the rows of a stage are split.
-        arrivals: the rows together for which the policy was chosen; ``None`` where costs are constants per row.
+        curves: K curves of the time of a call, ``None`` for stages that were not timed; empty if there are none. They
+            decide into how many calls the rows of a stage are split.
+        cost_per_ms: (K,) float >= 0, in ``cost_unit``; 0 for stages whose costs are constants per row.
+        arrivals: the rows together for which the policy was chosen; ``None`` without curves.
     """
 
     stages: tuple[str, ...]
@@ -64,6 +63,7 @@ class Policy:
     cost_per_mflop: np.ndarray = field(default_factory=lambda: np.zeros(0))
     abstain_below: float = 0.0
     curves: tuple[CostCurve | None, ...] = ()
+    cost_per_ms: np.ndarray = field(default_factory=lambda: np.zeros(0))
     arrivals: Arrivals | None = None
 
     def __post_init__(self) -> None:
@@ -74,6 +74,8 @@ class Policy:
         object.__setattr__(self, "skip_below", skip_below if skip_below.size else np.zeros(len(self.thresholds)))
         rate = np.asarray(self.cost_per_mflop, dtype=np.float64)
         object.__setattr__(self, "cost_per_mflop", rate if rate.size else np.zeros(len(self.stages)))
+        factor = np.asarray(self.cost_per_ms, dtype=np.float64)
+        object.__setattr__(self, "cost_per_ms", factor if factor.size else np.zeros(len(self.stages)))
         problem = _problem(self)
         if problem:
             raise PolicyError(problem)
@@ -146,15 +148,6 @@ class Policy:
         """Predicted time per row of the last stage alone, in ms; arguments and ``None`` as of :meth:`predicted_ms`."""
         curve, arrivals = self.curves[-1] if self.curves else None, arrivals or self.arrivals
         return None if curve is None or arrivals is None else float(arrivals.mean_ms(curve, np.ones(1))[0])
-
-    @property
-    def cost_per_ms(self) -> np.ndarray | None:
-        """(K,) cost of a millisecond at each stage; ``None`` if not all stages have curves, or it is not known."""
-        if self.arrivals is None or self.reached_share is None or not self.curves or None in self.curves:
-            return None
-        share = np.maximum(self.reached_share, LEAST_SHARE)
-        ms = [self.arrivals.mean_ms(c, np.array([s]))[0] for c, s in zip(self.curves, share, strict=True) if c]
-        return np.asarray(self.cost * share / np.array(ms))
 
     @property
     def reached_share(self) -> np.ndarray | None:
@@ -231,6 +224,7 @@ class Policy:
                 **({"skip_below": float(self.skip_below[k])} if self.skip_below[k : k + 1].any() else {}),
                 **({"cost_per_mflop": float(self.cost_per_mflop[k])} if self.cost_per_mflop[k] else {}),
                 **_curve_entry(self.curves, k),
+                **({"cost_per_ms": float(self.cost_per_ms[k])} if self.cost_per_ms[k] else {}),
             }
             for k, (name, router) in enumerate(zip(self.stages, self.routers, strict=True))
         ]
@@ -310,12 +304,13 @@ class Policy:
         abstain_below = _number(len(earlier), last, "abstain_below", NEVER, problems) if abstains else 0.0
         largest = sys.float_info.max
         cost = [_number(index, entry, "cost", largest, problems) for index, entry in enumerate(values["stages"])]
-        cost_per_mflop = [
-            _number(index, entry, "cost_per_mflop", largest, problems)
-            if isinstance(entry, Mapping) and "cost_per_mflop" in entry
-            else 0.0
-            for index, entry in enumerate(values["stages"])
-        ]
+        cost_per_mflop, cost_per_ms = (
+            [
+                _number(index, entry, key, largest, problems) if isinstance(entry, Mapping) and key in entry else 0.0
+                for index, entry in enumerate(values["stages"])
+            ]
+            for key in ("cost_per_mflop", "cost_per_ms")
+        )
         certificate, cost_unit = values.get("certificate", {}), values.get("cost_unit", "ms")
         if not isinstance(certificate, Mapping) or not _is_json(certificate):
             problems.append("certificate must be an object of finite numbers, texts and lists")
@@ -348,6 +343,7 @@ class Policy:
             np.array(cost_per_mflop),
             abstain_below,
             curves,
+            np.array(cost_per_ms),
             arrivals,
         )
 
@@ -365,6 +361,11 @@ def _problem(policy: Policy) -> str | None:
     rate = policy.cost_per_mflop
     if rate.shape != (stages,) or not np.all(np.isfinite(rate) & (rate >= 0)):
         return f"a policy of {stages} stages needs {stages} values of cost_per_mflop of at least 0; got {rate.tolist()}"
+    factor = policy.cost_per_ms
+    if factor.shape != (stages,) or not np.all(np.isfinite(factor) & (factor >= 0)):
+        return f"a policy of {stages} stages needs {stages} values of cost_per_ms of at least 0; got {factor.tolist()}"
+    if any(f and not (policy.curves and policy.curves[k]) for k, f in enumerate(factor)):
+        return "a stage with cost_per_ms needs a cost_curve"
     if policy.curves and len(policy.curves) != stages:
         return f"a policy of {stages} stages needs {stages} cost curves, or none; got {len(policy.curves)}"
     if not np.all((policy.thresholds >= 0) & (policy.thresholds <= NEVER)):

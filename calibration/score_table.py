@@ -113,13 +113,13 @@ class ScoreTable:
 
     @cached_property
     def curves(self) -> tuple[CostCurve | None, ...]:
-        """K cost curves; ``None`` for a stage with a constant cost per row."""
-        if self.curve_rows is None or self.curve_ms is None or self.curve_spread is None or self.curve_cost is None:
+        """K curves of the time of a call; ``None`` for a stage that was not timed."""
+        if self.curve_rows is None or self.curve_ms is None or self.curve_spread is None:
             return (None,) * self.stages
         found: list[CostCurve | None] = []
-        for ms, spread, cost in zip(self.curve_ms, self.curve_spread, self.curve_cost, strict=True):
+        for ms, spread in zip(self.curve_ms, self.curve_spread, strict=True):
             there = np.isfinite(ms)
-            found.append(CostCurve(self.curve_rows[there], ms[there], spread[there]) if cost > 0 else None)
+            found.append(CostCurve(self.curve_rows[there], ms[there], spread[there]) if there.any() else None)
         return tuple(found)
 
     def with_curves(
@@ -132,7 +132,7 @@ class ScoreTable:
 
         Args:
             curves: K, ``None`` for stages of a constant cost; or empty for no curves.
-            cost_per_ms: (K,) > 0; by default 1, for costs in ms.
+            cost_per_ms: (K,) >= 0, 0 for stages whose costs are no times; by default 1, for costs in ms.
             machine: what they were measured on.
         """
         timed = np.array([curve is not None for curve in curves])
@@ -140,20 +140,21 @@ class ScoreTable:
             none: dict[str, Any] = dict.fromkeys(CURVES)
             return replace(self, **none, curve_machine="")
         rows, ms, spread = curve_arrays(curves)
+        factor = np.where(timed, 1.0 if cost_per_ms is None else cost_per_ms, 0.0)
         mean = np.broadcast_to(self.cost, self.prediction.shape).mean(axis=0)
         return replace(
             self,
             curve_rows=rows,
             curve_ms=ms,
             curve_spread=spread,
-            curve_cost=np.where(timed, np.maximum(mean, LEAST_COST), 0.0),
-            cost_per_ms=np.where(timed, 1.0 if cost_per_ms is None else cost_per_ms, 0.0),
+            curve_cost=np.where(factor > 0, np.maximum(mean, LEAST_COST), 0.0),
+            cost_per_ms=factor,
             curve_machine=machine,
         )
 
     @property
     def has_curves(self) -> bool:
-        """Whether the cost of a stage depends on the rows in a call."""
+        """Whether the times of calls are known of some stage."""
         return any(curve is not None for curve in self.curves)
 
     @property
@@ -164,9 +165,10 @@ class ScoreTable:
 
     def prices(self, arrivals: Arrivals) -> StagePrices | None:
         """Mean cost per row as a function of the shares of ``work``; ``None`` where costs are constants per row."""
-        if not self.has_curves or self.cost_per_ms is None:
+        if self.cost_per_ms is None or not self.cost_per_ms.any():
             return None
-        return StagePrices.of(self.curves, arrivals, self.cost_per_ms)
+        timed = [curve if factor else None for curve, factor in zip(self.curves, self.cost_per_ms, strict=True)]
+        return StagePrices.of(timed, arrivals, self.cost_per_ms)
 
     @property
     def digest(self) -> str:
@@ -288,12 +290,17 @@ def _curve_problems(table: ScoreTable) -> list[str]:
     if not cost.shape == cost_per_ms.shape == (stages,):
         return [f"curve_cost and cost_per_ms must be {(stages,)}; got {cost.shape} and {cost_per_ms.shape}"]
     problems = _number_problems("curve_cost", cost, np.inf) + _number_problems("cost_per_ms", cost_per_ms, np.inf)
-    if ((cost > 0) != (cost_per_ms > 0)).any():
+    if not problems and ((cost > 0) != (cost_per_ms > 0)).any():
         problems.append(f"curve_cost and cost_per_ms must be above 0 for the same stages; got {cost}, {cost_per_ms}")
     for name, own, own_spread in zip(table.stage, ms, spread, strict=True):
         there = np.isfinite(own)
-        problem = CostCurve(rows[there], own[there], own_spread[there]).problem()
+        problem = CostCurve(rows[there], own[there], own_spread[there]).problem() if there.any() else None
         problems += [f"the cost curve of stage {str(name)!r} {problem}"] if problem else []
+    untimed = [
+        str(name) for name, own, factor in zip(table.stage, ms, cost_per_ms) if factor and not np.isfinite(own).any()
+    ]
+    if untimed:
+        problems.append(f"cost_per_ms must be 0 where curve_ms has no times; got more for {untimed}")
     return problems
 
 

@@ -1,11 +1,13 @@
 """The sequence of thresholds that a certification walks along."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.candidates import thinned
-from cascade.calibration.search.frontier import OperatingPoint
-from cascade.calibration.search.grid import Grid, undominated
+from cascade.calibration.search.frontier import OperatingPoint, of_all_subsets, points_at
+from cascade.calibration.search.grid import Grid
 
 __all__ = ["propose"]
 
@@ -22,13 +24,10 @@ def propose(problem: RoutingProblem) -> list[OperatingPoint]:
     Returns:
         At most 200 points by rising cost and gain.
     """
-    points: list[OperatingPoint] = []
-    for stages in problem.subsets():
-        grid = Grid.of(problem.select(stages), LARGEST_GRID)
-        gain, cost = grid.gain.ravel(), grid.cost.ravel()
-        points += [
-            OperatingPoint(problem.widened(stages, grid.thresholds(i)), float(gain[i]), float(cost[i]))
-            for i in grid.frontier()
-        ]
-    gains, costs = np.array([(point.gain, point.cost) for point in points]).T
-    return [points[i] for i in thinned(undominated(gains, costs), LONGEST)]
+
+    def points_of(running: RoutingProblem) -> Iterator[OperatingPoint]:
+        grid = Grid.of(running, LARGEST_GRID)
+        return points_at(grid, grid.frontier())
+
+    points = of_all_subsets(problem, points_of)
+    return [points[i] for i in thinned(np.arange(len(points)), LONGEST)]

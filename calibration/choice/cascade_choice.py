@@ -78,6 +78,7 @@ class ChosenCascade:
             cost_unit=table.cost_unit,
             certificate=certificate,
             curves=part.curves if part.has_curves else (),
+            cost_per_ms=np.zeros(0) if part.cost_per_ms is None else part.cost_per_ms,
             arrivals=arrivals if part.has_curves else None,
         )
         return replace(policy, **stage_costs(part, arrivals, evaluate(part, policy).reached_share))

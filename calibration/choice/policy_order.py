@@ -119,6 +119,7 @@ def order_policy(
         skip_below=np.zeros(len(columns) - 1),
         cost=policy.cost[columns],
         cost_per_mflop=policy.cost_per_mflop[columns],
+        cost_per_ms=policy.cost_per_ms[columns],
         curves=tuple(policy.curves[k] for k in columns) if policy.curves else (),
         certificate={"guarantee": "none", "ordered_from": policy.version},
     )

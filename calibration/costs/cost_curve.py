@@ -159,13 +159,12 @@ def curve_arrays(curves: Sequence[CostCurve | None]) -> tuple[np.ndarray, np.nda
         curves: K, at least one of them a curve.
 
     Returns:
-        (m,) int sizes, and (K, m) times and spreads, NaN where a stage was not measured; a stage without a curve has
-        times of 1 and spreads of 0.
+        (m,) int sizes, and (K, m) times and spreads, NaN where a stage was not measured.
     """
     sizes = np.unique(np.concatenate([curve.rows for curve in curves if curve is not None]))
     ms, spread = np.full((2, len(curves), len(sizes)), np.nan)
     for k, curve in enumerate(curves):
-        places = slice(None) if curve is None else np.searchsorted(sizes, curve.rows)
-        ms[k, places] = 1.0 if curve is None else curve.ms
-        spread[k, places] = 0.0 if curve is None else curve.spread
+        if curve is not None:
+            places = np.searchsorted(sizes, curve.rows)
+            ms[k, places], spread[k, places] = curve.ms, curve.spread
     return sizes, ms, spread

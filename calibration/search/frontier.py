@@ -1,7 +1,7 @@
 """The frontier: operating points that no other one beats in both accuracy and cost."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from cascade.calibration.search.convex_frontier import convex_frontier
 from cascade.calibration.search.grid import LARGEST_GRID, Grid, undominated
 from cascade.calibration.search.three_stages import ThreeStages
 
-__all__ = ["OperatingPoint", "frontier"]
+__all__ = ["OperatingPoint", "frontier", "of_all_subsets", "points_at"]
 
 PRICES = 40
 PIECES = (12, 40)  # of the frontier, in each round
@@ -46,20 +46,34 @@ def frontier(problem: RoutingProblem, most_points: int = 200, largest: int = LAR
         most_points: evenly spaced points are kept where there are more; both ends always are.
         largest: bound on the number of combinations in a grid.
     """
-    points = [
-        replace(point, thresholds=problem.widened(stages, point.thresholds))
-        for stages in problem.subsets()
-        for point in _of_running(problem.select(stages), largest)
-    ]
-    points = _undominated(points)
+    points = of_all_subsets(problem, lambda running: _of_running(running, largest))
     return [points[i] for i in thinned(np.arange(len(points)), most_points)]
+
+
+def of_all_subsets(
+    problem: RoutingProblem, points_of: Callable[[RoutingProblem], Iterable[OperatingPoint]]
+) -> list[OperatingPoint]:
+    """What no other point beats of the points of all subsets of the stages, cheapest first.
+
+    Args:
+        problem: n rows, K stages.
+        points_of: the points of a cascade all of whose stages run.
+    """
+    found = []
+    for stages in problem.subsets():
+        for point in points_of(problem.select(stages)):
+            thresholds = problem.widened(stages, point.thresholds)
+            # A stage that answers no row ran on the grid, and does not in the cascade.
+            value = problem.value(thresholds) if (point.thresholds > 1).any() else (point.gain, point.cost)
+            found.append(OperatingPoint(thresholds, *value))
+    return _undominated(found)
 
 
 def _of_running(problem: RoutingProblem, largest: int) -> list[OperatingPoint]:
     """The frontier of a cascade all of whose stages run."""
     candidates = useful_candidates(problem)
     grid = Grid.of(problem, largest, candidates)
-    points = list(_points(grid, grid.frontier()))
+    points = list(points_at(grid, grid.frontier()))
     if all(len(c) == len(all_of) for c, all_of in zip(grid.candidates, candidates, strict=True)):
         return points
     if len(candidates) == 2 and problem.prices is None:
@@ -67,7 +81,7 @@ def _of_running(problem: RoutingProblem, largest: int) -> list[OperatingPoint]:
     return _closer(problem, candidates, grid, points)
 
 
-def _points(grid: Grid, places: np.ndarray) -> Iterator[OperatingPoint]:
+def points_at(grid: Grid, places: np.ndarray) -> Iterator[OperatingPoint]:
     """The operating points at some flat indices of a grid."""
     gain, cost = grid.gain.ravel(), grid.cost.ravel()
     for i in places:
@@ -98,7 +112,7 @@ def _closer(
             used = np.array([points[i].thresholds for i in piece]).T
             windows = tuple(_window(c, t, int(step) + 1) for c, t, step in zip(candidates, used, apart, strict=True))
             grid = Grid.of(problem, PIECE_GRID, windows)
-            found += _points(grid, _beating(grid, points))
+            found += points_at(grid, _beating(grid, points))
             spans.append([len(all_of) / len(few) for all_of, few in zip(windows, grid.candidates, strict=True)])
         points, apart = _undominated(found), np.mean(spans, axis=0).tolist()
     return points

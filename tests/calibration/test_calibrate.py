@@ -23,13 +23,15 @@ optimum = functools.partial(calibrate, guarantee="none")
 def all_points(table, agreement):
     """(gain, cost) of every combination of thresholds that differs on the table, by masks over its rows."""
     reference = table.prediction[:, -1] if agreement else table.label
-    cost = np.cumsum(np.broadcast_to(table.cost, table.prediction.shape), axis=1)
     candidates = [[*np.unique(column), 2.0] for column in table.confidence[:, :-1].T]
     points = []
     for thresholds in itertools.product(*candidates):
         stage = np.full(len(table), table.stages - 1)
         for k in range(table.stages - 2, -1, -1):
             stage = np.where(table.confidence[:, k] >= thresholds[k], k, stage)
+        # A stage that answers no row is not run.
+        runs = np.array([threshold <= 1 for threshold in thresholds] + [True])
+        cost = np.cumsum(np.broadcast_to(table.cost, table.prediction.shape) * runs, axis=1)
         rows = np.arange(len(table))
         points.append(((table.prediction[rows, stage] == reference).mean(), cost[rows, stage].mean()))
     return np.array(points)

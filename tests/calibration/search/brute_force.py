@@ -37,16 +37,20 @@ def every_threshold(problem):
     return tuple(np.append(np.unique(column), NEVER) for column in problem.confidence.T)
 
 
-def value(problem, thresholds):
-    """Mean gain and cost, row by row."""
+def value(problem, thresholds, runs_all=False):
+    """Mean gain and cost, row by row; a stage that answers no row is not run, unless ``runs_all``."""
+    own = np.diff(problem.cost, axis=1, prepend=0.0)
+    runs = [runs_all or threshold <= 1 for threshold in thresholds] + [True]
     gain = cost = 0.0
     for i, row in enumerate(problem.confidence):
         accepting = [k for k, threshold in enumerate(thresholds) if row[k] >= threshold]
         stage = accepting[0] if accepting else len(thresholds)
-        gain, cost = gain + problem.gain[i, stage], cost + problem.cost[i, stage]
+        gain += problem.gain[i, stage]
+        cost += sum(own[i, k] for k in range(stage + 1) if runs[k])
     return gain / len(problem.confidence), cost / len(problem.confidence)
 
 
-def all_points(problem):
+def all_points(problem, runs_all=False):
     """(m, 2) gain and cost of every combination of thresholds."""
-    return np.array([value(problem, thresholds) for thresholds in itertools.product(*every_threshold(problem))])
+    every = itertools.product(*every_threshold(problem))
+    return np.array([value(problem, thresholds, runs_all) for thresholds in every])

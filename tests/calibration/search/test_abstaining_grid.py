@@ -21,7 +21,7 @@ ROUTER = Router(None, Identity())
 
 def all_points(table):
     """(accuracy of the answered rows, abstained share, mean cost) of all thresholds that differ, by loops over rows."""
-    cost = np.cumsum(np.broadcast_to(table.cost, table.prediction.shape), axis=1)
+    cost = np.broadcast_to(table.cost, table.prediction.shape)
     candidates = [[*np.unique(column), NEVER] for column in table.confidence.T]
     candidates[-1].append(0.0)
     points = []
@@ -31,7 +31,7 @@ def all_points(table):
             stage = 0
             while stage < table.stages - 1 and table.confidence[row, stage] < thresholds[stage]:
                 stage += 1
-            paid += cost[row, stage]
+            paid += sum(cost[row, k] for k in range(stage + 1) if k == table.stages - 1 or thresholds[k] <= 1)
             if stage == table.stages - 1 and table.confidence[row, stage] < thresholds[stage]:
                 continue
             answered += 1

@@ -1,6 +1,7 @@
 """The threshold search against brute force; one threshold moved, the others fixed, sees what the rows give."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,11 +41,11 @@ def assert_optimal(problem, target, thresholds, gain, cost, slack=0.0):
         if not reached.any():
             assert thresholds is None
             return
-        found_gain, found_cost = value(problem, thresholds)
+        found_gain, found_cost = value(problem, thresholds, not problem.optional)
         assert found_gain >= target.least_gain - 2 * TOLERANCE
         assert found_cost <= cost[reached].min() * (1 + slack) + TOLERANCE
     else:
-        found_gain, found_cost = value(problem, thresholds)
+        found_gain, found_cost = value(problem, thresholds, not problem.optional)
         assert found_cost <= target.most_cost * (1 + TOLERANCE) + TOLERANCE
         kept = cost <= target.most_cost * (1 + TOLERANCE)
         assert found_gain >= gain[kept].max() * (1 - slack) - TOLERANCE
@@ -63,7 +64,8 @@ def test_small_problems_are_solved_exactly(problem):
 @given(problems(least_stages=3, most_stages=3, most_rows=20))
 @settings(max_examples=80)
 def test_three_stages_narrowed_by_the_convex_frontier_lose_nothing(problem):
-    gain, cost = all_points(problem).T
+    problem = replace(problem, optional=False)
+    gain, cost = all_points(problem, runs_all=True).T
     for target in targets_of(gain, cost):
         found = _best_of_three(problem, target, useful_candidates(problem), 10**6)
         assert_optimal(problem, target, found, gain, cost)
@@ -71,7 +73,7 @@ def test_three_stages_narrowed_by_the_convex_frontier_lose_nothing(problem):
 
 @pytest.mark.parametrize("seed", range(2))
 def test_three_stages_of_many_distinct_confidences_are_solved_exactly(seed):
-    problem = distinct_problem(1500, 3, seed)
+    problem = replace(distinct_problem(1500, 3, seed), optional=False)
     grid = Grid.of(problem, 10**9, every_threshold(problem))
     assert grid.gain.size == 1501**2
     gain, cost = grid.gain.ravel(), grid.cost.ravel()
@@ -84,7 +86,7 @@ def test_three_stages_of_many_distinct_confidences_are_solved_exactly(seed):
 def four_stages():
     """A problem of four stages whose useful combinations are too many for a grid, and the grid of them all."""
     problem = distinct_problem(5000, 4)
-    problem = RoutingProblem(np.round(problem.confidence * 150) / 150, problem.gain, problem.cost)
+    problem = RoutingProblem(np.round(problem.confidence * 150) / 150, problem.gain, problem.cost, optional=False)
     whole = Grid.of(problem, 10**9)
     assert whole.gain.size > LARGEST_GRID
     return problem, whole
@@ -99,15 +101,16 @@ def test_four_stages_beyond_the_grid_are_within_half_a_percent(four_stages):
 
 @given(problems(least_stages=4, most_stages=4, most_rows=12), st.integers(0, 1))
 def test_a_pair_of_thresholds_is_set_to_its_optimum(problem, k):
+    problem = replace(problem, optional=False)
     every = every_threshold(problem)
     start = np.array([values[len(values) // 2] for values in every])
-    gain, _ = value(problem, start)
+    gain, _ = value(problem, start, runs_all=True)
     target = Target(least_gain=gain)
     found = _pair_at_its_best(problem, target, start, k)
     others = [start[:1], start[1:2], start[2:]]
     for i in (k, k + 1):
         others[i] = every[i]
-    points = np.array([value(problem, thresholds) for thresholds in itertools.product(*others)])
+    points = np.array([value(problem, thresholds, runs_all=True) for thresholds in itertools.product(*others)])
     assert_optimal(problem, target, found, *points.T)
     assert found[2 - 2 * k] == start[2 - 2 * k]
 
@@ -129,7 +132,7 @@ def test_a_frontier_of_four_stages_beyond_the_grid_is_within_half_a_percent(four
 
 
 def test_a_frontier_of_three_stages_beyond_the_grid_is_within_half_a_percent():
-    problem = distinct_problem(3000, 3)
+    problem = replace(distinct_problem(3000, 3), optional=False)
     whole = Grid.of(problem, 10**9)
     assert whole.gain.size > 500_000
     assert_frontier_within_half_a_percent(problem, frontier(problem, 10**6, largest=50_000), whole)
@@ -140,7 +143,7 @@ def test_every_value_of_a_threshold_gains_and_costs_what_the_rows_do(stages, n, 
     random = np.random.default_rng(seed)
     confidence = random.integers(0, levels + 1, (n, stages - 1)) / levels
     cost = np.cumsum(random.uniform(0, 3, (n, stages)), axis=1)
-    problem = RoutingProblem(confidence, random.uniform(0, 1, (n, stages)), cost)
+    problem = RoutingProblem(confidence, random.uniform(0, 1, (n, stages)), cost, optional=False)
     thresholds = random.choice([0.0, 0.3, 0.5, 1.0, NEVER], stages - 1)
     for k in range(stages - 1):
         values, gain, cost_along = _along(problem, thresholds, k)

@@ -27,7 +27,7 @@ def test_at_a_price_each_threshold_has_its_best_partner(problem):
     candidates = every_threshold(problem)
     stages = ThreeStages(problem, candidates)
     shape = tuple(len(values) for values in candidates)
-    gain, cost = (column.reshape(shape) for column in all_points(problem).T)
+    gain, cost = (column.reshape(shape) for column in all_points(problem, runs_all=True).T)
     for price in PRICES:
         worth = price * gain - cost
         assert stages.worth_of_first(price) == pytest.approx(worth.max(axis=1))
@@ -41,10 +41,12 @@ def test_at_a_price_each_threshold_has_its_best_partner(problem):
 def test_the_convex_frontier_is_the_optimum_at_every_price(problem):
     candidates = useful_candidates(problem)
     corners = convex_frontier(ThreeStages(problem, candidates))
-    points = all_points(problem)
+    points = all_points(problem, runs_all=True)
     gain, cost = np.array([(corner.gain, corner.cost) for corner in corners]).T
     for corner in corners:
-        assert value(problem, thresholds_at(candidates, corner)) == pytest.approx((corner.gain, corner.cost))
+        assert value(problem, thresholds_at(candidates, corner), runs_all=True) == pytest.approx(
+            (corner.gain, corner.cost)
+        )
     # The prices at which the optimum changes are those between corners, so these and some others say everything.
     between = np.diff(cost) / np.diff(gain)
     assert (between > -1e-9).all()

@@ -18,7 +18,8 @@ def test_every_cell_of_the_grid_is_the_mean_over_the_rows(problem):
     grid = Grid.of(problem, candidates=every_threshold(problem))
     for index, thresholds in enumerate(itertools.product(*grid.candidates)):
         assert grid.thresholds(index).tolist() == list(thresholds)
-        assert (grid.gain.flat[index], grid.cost.flat[index]) == pytest.approx(value(problem, thresholds))
+        running = pytest.approx(value(problem, thresholds, runs_all=True))
+        assert (grid.gain.flat[index], grid.cost.flat[index]) == running
         assert problem.value(np.array(thresholds)) == pytest.approx(value(problem, thresholds))
 
 
@@ -36,7 +37,8 @@ def test_a_coarse_grid_is_bounded_and_still_exact_at_its_cells(problem, largest)
     if axes > 1:
         assert grid.gain.size <= max(largest, 2**axes)
     for index, thresholds in enumerate(itertools.product(*grid.candidates)):
-        assert (grid.gain.flat[index], grid.cost.flat[index]) == pytest.approx(value(problem, thresholds))
+        running = pytest.approx(value(problem, thresholds, runs_all=True))
+        assert (grid.gain.flat[index], grid.cost.flat[index]) == running
     assert all(column.min() == c[0] for c, column in zip(grid.candidates, problem.confidence.T, strict=True))
 
 
@@ -59,7 +61,7 @@ def test_a_long_frontier_is_thinned_but_keeps_both_ends():
     random = np.random.default_rng(0)
     confidence = random.random((500, 1))
     gain = np.stack([confidence[:, 0], np.ones(500)], axis=1)
-    problem = RoutingProblem(confidence, gain, np.tile([1.0, 5.0], (500, 1)))
+    problem = RoutingProblem(confidence, gain, np.tile([1.0, 5.0], (500, 1)), optional=False)
     whole, thinned = frontier(problem, 10_000), frontier(problem, 20)
     assert len(whole) > 400
     assert len(thinned) == 20
