@@ -122,11 +122,11 @@ def check_fresh(table: ScoreTable, policy: Policy, delta: float | None = None) -
     known = _calibration_answers(policy)
     if known is None:
         untested.append("forward rates: the certificate does not tell those at calibration")
-    tests = len(goals) + (0 if known is None else len(policy.thresholds))
+    tests = len(goals) + (0 if known is None else int(np.count_nonzero(policy.runs[:-1])))
     level = delta / max(tests, 1)
     findings = [_promise_finding(goal, table, policy, level, delta) for goal in goals]
     if known is not None:
-        findings += _rate_findings(policy.stages, known, np.rint(evaluation.stage_share * len(table)), level)
+        findings += _rate_findings(policy, known, np.rint(evaluation.stage_share * len(table)), level)
     return FreshCheck(evaluation, tuple(findings), tuple(untested), delta)
 
 
@@ -212,12 +212,13 @@ def _promise_finding(goal: Goal, table: ScoreTable, policy: Policy, level: float
     return Finding(goal.name, goal.value, float(outcome.mean()), promise.test, p_value, verdict)
 
 
-def _rate_findings(stages: tuple[str, ...], known: np.ndarray, seen: np.ndarray, level: float) -> Iterator[Finding]:
-    """Args: (K,) answers of each stage at calibration, and on the fresh rows."""
+def _rate_findings(policy: Policy, known: np.ndarray, seen: np.ndarray, level: float) -> Iterator[Finding]:
+    """Args: (K,) answers of each stage at calibration, and on the fresh rows. A stage that does not run has no rate."""
     rows_known, rows_seen = int(known.sum()), int(seen.sum())
     beyond_known = rows_known - np.cumsum(known).astype(int)
     beyond_seen = rows_seen - np.cumsum(seen).astype(int)
-    for name, before, now in zip(stages[:-1], beyond_known[:-1], beyond_seen[:-1], strict=True):
+    for k in np.flatnonzero(policy.runs[:-1]).tolist():
+        name, before, now = policy.stages[k], beyond_known[k], beyond_seen[k]
         p_value = _fisher(now, rows_seen, before, rows_known)
         extreme = min(_fisher(count, rows_seen, before, rows_known) for count in (0, rows_seen))
         verdict: Verdict = "broken" if p_value <= level else "too few rows" if extreme > level else "not refuted"

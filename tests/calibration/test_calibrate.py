@@ -231,7 +231,9 @@ def test_the_certificate_says_what_was_asked_and_seen_and_promises_nothing(make_
         "agreement": seen.agreement,
         "mean_cost": seen.mean_cost,
         "cost_unit": "ms",
+        "last_stage_cost": seen.last_stage_cost,
         "stage_share": seen.stage_share.tolist(),
+        "reached_share": seen.reached_share.tolist(),
     }
     assert certificate["observed"] == observed
     assert Policy.from_json(policy.to_json()) == policy

@@ -61,7 +61,7 @@ def test_harder_traffic_is_noticed(target):
     policy = calibrate(draw(rng, 2000), **target)
     check = check_fresh(draw(rng, 2000, harder=1.0), policy)
     broken = [finding.claim for finding in check.broken]
-    assert "rows forwarded by a" in broken
+    assert any(claim.startswith("rows forwarded by") for claim in broken)
     assert ("target_accuracy" in broken or "max_abstain" in broken) is ("target_accuracy" in target)
     assert "collect and calibrate again" in check.conclusion
 
@@ -158,7 +158,7 @@ def test_without_labels_or_a_certificate_it_is_said_what_was_not_tested():
     fresh = replace(draw(rng, 500), label=None)
     check = check_fresh(fresh, policy)
     assert check.untested == ("max_accuracy_drop: the rows have no labels",)
-    assert [finding.claim for finding in check.findings] == [f"rows forwarded by {name}" for name in "ab"]
+    assert [finding.claim for finding in check.findings] == ["rows forwarded by b"]  # a does not pay, so it does not run
     bare = check_fresh(fresh, Policy.from_thresholds(("a", "b", "c"), np.array([0.5, 0.5])))
     assert (bare.findings, len(bare.untested), bare.conclusion) == ((), 2, "nothing could be tested")
     empirical = check_fresh(fresh, calibrate(draw(rng, 500), max_accuracy_drop=0.05, guarantee="none"))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cascade.routers import ALWAYS, NEVER, abstained, accepted, answering_stage, asked_stages, skipping
+from cascade.routers import ALWAYS, NEVER, abstained, accepted, answering_stage, asked_stages, running_stages, skipping
 
 UNIT = st.floats(0, 1)
 
@@ -82,9 +82,19 @@ def test_the_asked_stages_are_those_of_a_plain_walk(data, stages, n):
             if k == stages - 1 or row[k] >= thresholds[k]:
                 break
             k = stages - 1 if row[k] < lowest[k] else k + 1
-    np.testing.assert_array_equal(asked_stages(confidence, thresholds, lowest), asked)
-    plain = asked_stages(confidence, thresholds, np.zeros(stages - 1))
+    every = np.ones(stages, dtype=bool)
+    np.testing.assert_array_equal(asked_stages(confidence, thresholds, lowest, every), asked)
+    runs = running_stages(thresholds, lowest)
+    np.testing.assert_array_equal(asked_stages(confidence, thresholds, lowest, runs), asked & runs)
+    assert (asked & runs).any(axis=1).all(), "a stage that is left out answers no row"
+    plain = asked_stages(confidence, thresholds, np.zeros(stages - 1), every)
     np.testing.assert_array_equal(plain, answering_stage(confidence, thresholds)[:, None] >= np.arange(stages))
+
+
+def test_a_stage_runs_where_it_answers_or_skips_or_a_head_looks_at_it():
+    thresholds, lowest = np.array([NEVER, 1.0, NEVER]), np.array([0.0, 0.0, 0.1])
+    assert running_stages(thresholds, lowest).tolist() == [False, True, True, True]
+    assert running_stages(thresholds, lowest, heads=True).all()
 
 
 def test_at_0_no_row_skips_and_nan_never_does():

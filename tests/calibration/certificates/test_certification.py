@@ -5,6 +5,7 @@ import pytest
 
 from cascade.calibration import InfeasibleTarget, ScoreTable, calibrate, evaluate
 from cascade.calibration.certificates.certification import certify, split_rows
+from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.certificates.promises import CostPromise, DropPromise, GainPromise
 from cascade.calibration.routing_problem import RoutingProblem
 
@@ -110,11 +111,24 @@ def test_the_sequence_stops_at_the_first_failure():
             EveryOther.seen += 1
             return 1.0 if EveryOther.seen == 3 else 0.0
 
+    class Asked(Goal):
+        """A goal that is tested by one given guarantee."""
+
+        tested = EveryOther(0.5)
+
+        def promises(self, problem, delta):
+            return [self.tested]
+
+    class Impossible(Asked):
+        """A goal that nothing reaches."""
+
+        tested = GainPromise(1.1)
+
     sequence = [np.array([threshold]) for threshold in (0.9, 0.8, 0.7, 0.6)]
-    found = certify([EveryOther(0.5)], problem, sequence, 0.05)
+    found = certify(Asked("target_accuracy", 0.5), problem, sequence, 0.05, problem)
     assert found.thresholds.tolist() == [0.8]
     assert EveryOther.seen == 3
-    assert certify([GainPromise(1.1)], problem, sequence, 0.05) is None
+    assert certify(Impossible("target_accuracy", 0.5), problem, sequence, 0.05, problem) is None
 
 
 @pytest.mark.parametrize("rows", [2, 3, 10, 1001])

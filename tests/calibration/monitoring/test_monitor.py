@@ -20,7 +20,7 @@ def population(rows, seed=0, skill=1.0):
     right = rng.random((rows, 3)) < 1 / (1 + np.exp(-2 * ease))
     prediction = np.where(right, 0, rng.integers(1, 4, (rows, 3)))
     confidence = 1 / (1 + np.exp(-2 * ease))
-    return ScoreTable(prediction, confidence, np.array([1.0, 5.0, 30.0]), np.array(STAGES), label=np.zeros(rows, int))
+    return ScoreTable(prediction, confidence, np.array([0.2, 5.0, 30.0]), np.array(STAGES), label=np.zeros(rows, int))
 
 
 def routed(table, policy):
