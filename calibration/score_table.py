@@ -19,16 +19,17 @@ class ScoreTable:
     """What K stages said on n rows.
 
     Attributes:
-        prediction: (n, K) int, the answer of each stage.
+        prediction: (n, K) int >= 0, the class that each stage answers.
         confidence: (n, K) float in [0, 1], how sure each stage was, before calibration.
         cost: (K,) or (n, K) float >= 0, cost of running a stage on a row.
         stage: (K,) str, names of the stages, cheapest first.
         cost_unit: unit of ``cost``, such as "ms" (measured time) or "MFLOP".
-        label: (n,) int, the right answers; ``None`` if they are not known.
+        label: (n,) int >= 0, the right classes; ``None`` if they are not known.
         scores: (n, K, C) float in [0, 1], class probabilities; ``None`` if they were not kept.
         model: (K,) str, digest of each stage's model; ``None`` if it is not known.
         cost_per_mflop: (K,) float >= 0, above 0 for the stages whose models count the operations of every row: their
             ``cost`` is this times millions of operations; ``None`` if there are none.
+        classes: (C,) str, different names of the classes 0 to C - 1; ``None`` where numbers suffice.
 
     Raises:
         ScoreTableError: the arrays contradict each other; the text lists every problem.
@@ -43,14 +44,18 @@ class ScoreTable:
     scores: np.ndarray | None = None
     model: np.ndarray | None = None
     cost_per_mflop: np.ndarray | None = None
+    classes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        problems = []
         for field in fields(self):
             value = getattr(self, field.name)
+            if np.ma.is_masked(value):
+                problems.append(f"{field.name} must have a value everywhere; got a masked array")
             if value is not None and field.name != "cost_unit":
                 object.__setattr__(self, field.name, np.asarray(value))
         object.__setattr__(self, "cost_unit", str(self.cost_unit))
-        problems = _problems(self)
+        problems += _problems(self)
         if problems:
             raise ScoreTableError("\n  ".join(["the score table cannot be used:", *problems]))
 
@@ -117,6 +122,7 @@ class ScoreTable:
             None if self.scores is None else self.scores[rows],
             self.model,
             self.cost_per_mflop,
+            self.classes,
         )
 
     def select(self, stages: Sequence[int | str]) -> "ScoreTable":
@@ -143,6 +149,7 @@ class ScoreTable:
             None if self.scores is None else self.scores[:, columns],
             None if self.model is None else self.model[columns],
             None if self.cost_per_mflop is None else self.cost_per_mflop[columns],
+            self.classes,
         )
 
     def save(self, path: Path | str) -> None:
@@ -156,9 +163,10 @@ class ScoreTable:
         """Reads an ``.npz`` file; anyone may have written it.
 
         Raises:
-            ScoreTableError: it is missing, is no ``.npz`` file, holds pickled objects, or contradicts itself.
+            ScoreTableError: it is missing, is no ``.npz`` file, holds pickled objects or arrays that are not listed
+                here, or contradicts itself.
         """
-        known = {field.name for field in fields(cls)}
+        known = [field.name for field in fields(cls)]
         try:
             arrays: dict[str, Any] = {**load_arrays(path, known, ScoreTableError)}
         except FileNotFoundError as error:
@@ -166,8 +174,10 @@ class ScoreTable:
         missing = [name for name in ("prediction", "confidence", "cost", "stage") if name not in arrays]
         if missing:
             raise ScoreTableError(f"{path} lacks the arrays {', '.join(missing)}")
-        if "cost_unit" in arrays:
-            arrays["cost_unit"] = arrays["cost_unit"].item() if arrays["cost_unit"].size == 1 else "?"
+        unit = arrays.get("cost_unit", np.array("ms"))
+        if unit.dtype.kind != "U" or unit.size != 1:
+            raise ScoreTableError(f"{path}: cost_unit must be one text; got {unit.dtype} of shape {unit.shape}")
+        arrays["cost_unit"] = unit.item()
         try:
             return cls(**arrays)
         except ScoreTableError as error:
@@ -200,12 +210,41 @@ def _problems(table: ScoreTable) -> list[str]:
             problems.append(f"cost_per_mflop must be {(stages,)}; got {table.cost_per_mflop.shape}")
         problems += _number_problems("cost_per_mflop", table.cost_per_mflop, np.inf)
     if table.label is not None and (table.label.shape != (n,) or not np.issubdtype(table.label.dtype, np.integer)):
-        problems.append(f"label must be {n} integers; got {table.label.dtype} of shape {table.label.shape}")
+        hint = " (cascade.labels.label_ids makes ids of names)" if table.label.dtype.kind == "U" else ""
+        problems.append(f"label must be {n} integers; got {table.label.dtype} of shape {table.label.shape}{hint}")
     if table.scores is not None:
         if table.scores.ndim != 3 or table.scores.shape[:2] != (n, stages):
             problems.append(f"scores must be (n, K, C) = ({n}, {stages}, C); got {table.scores.shape}")
         problems += _number_problems("scores", table.scores, 1.0)
+    return problems or _class_problems(table)
+
+
+def _class_problems(table: ScoreTable) -> list[str]:
+    """What is wrong with the classes of a table whose shapes and types are right."""
+    classes, scores = table.classes, table.scores
+    count = None if scores is None else scores.shape[2]
+    if classes is not None:
+        if classes.ndim != 1 or classes.dtype.kind != "U":
+            return [f"classes must be (C,) names; got {classes.dtype} of shape {classes.shape}"]
+        if len(np.unique(classes)) < len(classes):
+            return [f"classes must be different names; got {classes.tolist()}"]
+        if count not in (None, len(classes)):
+            return [f"scores must have a column for each of the {len(classes)} classes; got {count}"]
+        count = len(classes)
+    problems = _id_problems("prediction", table.prediction, count)
+    if table.label is not None:
+        remedy = " (leave rows without a label out)"
+        problems += [problem + remedy for problem in _id_problems("label", table.label, count)]
     return problems
+
+
+def _id_problems(name: str, ids: np.ndarray, count: int | None) -> list[str]:
+    wrong = (ids < 0) if count is None else (ids < 0) | (ids >= count)
+    if not wrong.any():
+        return []
+    place = tuple(int(i) for i in np.argwhere(wrong)[0])
+    bounds = "classes >= 0" if count is None else f"classes from 0 to {count - 1}"
+    return [f"{name} must be {bounds}; {int(wrong.sum())} values are not, first {name}{list(place)} = {ids[place]}"]
 
 
 def _number_problems(name: str, array: np.ndarray, highest: float) -> list[str]:

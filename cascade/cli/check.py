@@ -71,7 +71,7 @@ def check(
         result["score_table_rows"] = len(table)
     fresh = None
     if with_rows and policy is not None:
-        rows, label = load_rows(dataset, split, rows_file)
+        rows, label = load_rows(dataset, split, rows_file, config.classes)
         label = None if label is None else label[:limit]
         fresh = check_fresh(_collect(stages, check_rows(rows[:limit], config.rows), label, as_json), policy, delta)
     if fresh is None:
