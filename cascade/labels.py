@@ -72,7 +72,7 @@ def _from_objects(objects: list[Any]) -> np.ndarray:
         try:
             return np.array(values, dtype=np.int64)
         except OverflowError as error:
-            raise DataError(f"label must be integers of 64 bits; got {max(values, key=abs)}") from error
+            raise DataError("label must be integers of 64 bits; one is too large") from error
     row = next((row for row, v in enumerate(values) if not isinstance(v, str | int | np.integer)), None)
     if row is None:
         raise DataError("label must be all texts or all integers; got both")
