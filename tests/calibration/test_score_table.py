@@ -245,15 +245,6 @@ def test_names_of_classes_stay_with_the_table(make_table, tmp_path):
     assert table.take(np.arange(5)).classes.tolist() == table.select([1]).classes.tolist() == table.classes.tolist()
 
 
-def test_thinning_by_weights_gives_rows_as_they_come_in_the_traffic():
-    """The lines of docs/tune.md, 'Weighted rows': half of the table is hard, a twentieth of the traffic."""
-    hard = np.arange(20_000) % 2 == 1
-    weight = np.where(hard, 0.05 / 0.5, 0.95 / 0.5)
-    keep = np.random.default_rng(0).random(len(weight)) < weight / weight.max()
-    assert hard[keep].mean() == pytest.approx(0.05, abs=3 * (0.05 * 0.95 / keep.sum()) ** 0.5)
-    assert keep[~hard].all()
-
-
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "scores.npz"
     with pytest.raises(ScoreTableError, match="'cascade collect' makes it"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cascade.calibration import ScoreTable
+from cascade.calibration import Policy, ScoreTable
 from cascade.rows_file import save_rows
 
 CONFIG = """
@@ -78,6 +78,22 @@ def test_texts_with_named_labels_become_a_table(run, folder):
     assert (result.code, result.json["accuracy"]) == (0, {"quick": 1.0, "slow": 1.0}), result.err
     table = ScoreTable.load(folder / "scores.npz")
     assert (table.classes.tolist(), table.label[:11].tolist()) == (["even", "odd"], [1] * 10 + [0])
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_check_bench_and_explain_take_the_same_labels(run, folder, named):
+    texts = [str(number) for number in range(100)]
+    ids = [len(text) % 2 for text in texts]
+    save_rows(folder / "rows.npz", texts, [("even", "odd")[each] for each in ids] if named else ids)
+    Policy.from_thresholds(("quick", "slow"), np.array([0.5])).save(folder / "policy.json")
+    common = (folder / "config.yaml", "--rows", folder / "rows.npz", "--json")
+    checked = run("check", *common)
+    assert (checked.code, checked.json["fresh"]["accuracy"]) == (0, 1.0), checked.err
+    load = ("--target", "in-process", "--seconds", 0.05, "--warmup-seconds", 0, "--repeats", 1)
+    benched = run("bench", *common, *load)
+    assert (benched.code, benched.json["summary"]["accuracy"]["median"]) == (0, 1.0), benched.err
+    explained = run("explain", *common, "--index", 5)
+    assert (explained.code, explained.json["label"], explained.json["answer"]) == (0, 1, 1), explained.err
 
 
 def test_a_stage_that_fails_loses_nothing_and_the_next_run_goes_on(run, folder):
