@@ -23,7 +23,7 @@ __all__ = ["collect"]
 
 @dataclass(frozen=True)
 class _StageScores:
-    """What one stage said on all rows, and what a row cost: one number, or (n,) where rows differ.
+    """What one stage predicted for all rows, and what a row cost: one number, or (n,) where rows differ.
 
     ``rate`` is the cost of a million operations, where the model counts those of every row; else 0.
     """
@@ -57,13 +57,13 @@ def collect(
     Args:
         stages: K stages, cheapest first.
         rows: (n, ...), n >= 1.
-        label: (n,) names or integers (``cascade.labels.label_ids``), the right answers, if they are known.
+        label: (n,) names or integers (``cascade.labels.label_ids``), the right answers; ``None`` if there are none.
         classes: (C,) names of the answers 0 to C - 1, if they have some.
         batch_rows: rows a batch; the measured time is that of such batches.
         cost: "time" for the median over the batches of the time a row, in ms; "flops" for counted operations;
-            "money" for the price of that time; "energy" for the median energy a row, in mJ, where the machine tells it.
-            Of a model that counts every row's operations, a row costs in proportion to them; one that tells a cost of
-            its own keeps it.
+            "money" for the price of that time; "energy" for the median energy a row, in mJ, where the machine
+            measures it. Of a model that counts every row's operations, a row costs in proportion to them; one that
+            gives a cost of its own keeps it.
         price_per_hour: of the machine, >= 0; needed for "money".
         keep_scores: keep all class probabilities, where every stage gives the same number of them.
         partial: folder for predictions, until the table is saved (``cascade.partial_collection``); remove it then.
@@ -96,8 +96,8 @@ def collect(
                     "those of the stages before it, and the same command goes on from there"
                 )
             raise
-    said = [_stage_scores(run, part.prediction(), cost) for run, part in zip(runs, collected, strict=True)]
-    return _table(stages, said, ids, classes, COST_UNIT[cost], keep_scores)
+    found = [_stage_scores(run, part.prediction(), cost) for run, part in zip(runs, collected, strict=True)]
+    return _table(stages, found, ids, classes, COST_UNIT[cost], keep_scores)
 
 
 def _collected(
@@ -107,38 +107,38 @@ def _collected(
     if partial is None:
         return [CollectedStage(stage.name) for stage in stages]
     kept = PartialCollection(partial)
-    found = kept.stages(stages, rows, batch_rows)
-    others = len(kept) - sum(each.parts_read for each in found)
+    parts = kept.stages(stages, rows, batch_rows)
+    others = len(kept) - sum(part.parts_read for part in parts)
     if others:
         on_note(
             f"{partial}: {others} files are of other rows, models or batches, or damaged; they are not used, and are "
             "removed once the score table is written"
         )
-    return found
+    return parts
 
 
 def _table(
     stages: Sequence[Stage],
-    said: Sequence[_StageScores],
+    found: Sequence[_StageScores],
     label: np.ndarray | None,
     classes: Sequence[str] | None,
     cost_unit: str,
     keep_scores: bool,
 ) -> ScoreTable:
     models = [stage.model for stage in stages]
-    probabilities = [each.prediction.probabilities for each in said]
+    probabilities = [each.prediction.probabilities for each in found]
     shapes = {None if p is None else p.shape for p in probabilities}
     has_scores = keep_scores and len(shapes) == 1 and None not in shapes
     return ScoreTable(
-        prediction=np.stack([each.prediction.answer for each in said], axis=1),
-        confidence=np.stack([each.confidence for each in said], axis=1),
-        cost=_costs(said),
+        prediction=np.stack([each.prediction.answer for each in found], axis=1),
+        confidence=np.stack([each.confidence for each in found], axis=1),
+        cost=_costs(found),
         stage=np.array([stage.name for stage in stages]),
         cost_unit=cost_unit,
         label=label,
         scores=np.stack([p for p in probabilities if p is not None], axis=1) if has_scores else None,
         model=None if None in models else np.array(models),
-        cost_per_mflop=np.array([each.rate for each in said]) if any(each.rate for each in said) else None,
+        cost_per_mflop=np.array([each.rate for each in found]) if any(each.rate for each in found) else None,
         classes=None if classes is None else np.array(classes, dtype=str),
     )
 
@@ -171,9 +171,9 @@ def _flops(stage: Stage, rows: np.ndarray) -> float:
     return stage.backend.flops_per_row(rows)
 
 
-def _costs(said: Sequence[_StageScores]) -> np.ndarray:
+def _costs(found: Sequence[_StageScores]) -> np.ndarray:
     """(K,), or (n, K) where a stage's cost differs from row to row."""
-    if all(each.cost.ndim == 0 for each in said):
-        return np.array([each.cost for each in said])
-    n = len(said[0].prediction)
-    return np.stack([np.broadcast_to(each.cost, n) for each in said], axis=1)
+    if all(each.cost.ndim == 0 for each in found):
+        return np.array([each.cost for each in found])
+    n = len(found[0].prediction)
+    return np.stack([np.broadcast_to(each.cost, n) for each in found], axis=1)

@@ -156,12 +156,19 @@ def test_what_cannot_end_well_is_refused_before_a_model_is_loaded(run, folder, m
     assert not (folder / "loaded").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_to_is_refused_before_a_model_is_loaded(run, folder):
-    (folder / "signs").chmod(0o500)
+def test_a_folder_that_may_not_be_written_to_is_refused_before_a_model_is_loaded(run, folder, monkeypatch):
+    allowed = os.access  # root may write everywhere
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != folder / "signs" and allowed(path, mode))
     result = run(*arguments(folder, "--out", folder / "signs" / "scores.npz"))
     assert (result.code, "permission denied" in words(result.err)) == (3, True)
     assert not (folder / "loaded").exists()
+
+
+def test_a_table_of_other_classes_is_refused(run, folder):
+    assert run(*arguments(folder)).code == 0
+    (folder / "config.yaml").write_text(CONFIG.replace("[even, odd]", "[odd, even]"))
+    checked = run("check", folder / "config.yaml", "--scores", folder / "scores.npz")
+    assert (checked.code, "classes ('even', 'odd'), the config has ('odd', 'even')" in words(checked.err)) == (3, True)
 
 
 def test_a_label_outside_the_classes_is_refused_with_its_row(run, folder):
