@@ -28,24 +28,25 @@ class ScoreTable:
     """What K stages said on n rows.
 
     Attributes:
-        prediction: (n, K) int, the answer of each stage.
+        prediction: (n, K) int >= 0, the class that each stage answers.
         confidence: (n, K) float in [0, 1], how sure each stage was, before calibration.
         cost: (K,) or (n, K) float >= 0, cost of running a stage on a row.
         stage: (K,) str, names of the stages, cheapest first.
         cost_unit: unit of ``cost``, such as "ms" (measured time) or "MFLOP".
-        label: (n,) int, the right answers; ``None`` if they are not known.
+        label: (n,) int >= 0, the right classes; ``None`` if they are not known.
         scores: (n, K, C) float in [0, 1], class probabilities; ``None`` if they were not kept.
         model: (K,) str, digest of each stage's model; ``None`` if it is not known.
         cost_per_mflop: (K,) float >= 0, above 0 for the stages whose models count the operations of every row: their
             ``cost`` is this times millions of operations; ``None`` if there are none.
-        curve_rows: (m,) int >= 1, rising, sizes of calls that were timed; ``None``, like the next three, if none were:
+        classes: (C,) str, different names of the classes 0 to C - 1; ``None`` where numbers suffice.
+        curve_rows: (m,) int >= 1, rising, sizes of calls that were timed; ``None``, like the next four, if none were:
             then ``cost`` is a constant per row, whatever the size of a call.
         curve_ms: (K, m) float > 0, never falling along a row, median time of a call; NaN where it was not measured.
         curve_spread: (K, m) float >= 0, interquartile range of these times over their median.
         curve_cost: (K,) float >= 0, ``cost`` of the mean row of the timed calls; 0 for a stage whose ``cost`` is no
             time (money per token, operations), and therefore a constant per row.
         cost_per_ms: (K,) float >= 0, in ``cost_unit``; 0 where ``curve_cost`` is.
-        curve_machine: what the times were measured on, and how busy it was.
+        curve_machine: what the times were measured on, and how busy it was; ``None`` if it is not known.
 
     Raises:
         ScoreTableError: the arrays contradict each other; the text lists every problem.
@@ -60,19 +61,23 @@ class ScoreTable:
     scores: np.ndarray | None = None
     model: np.ndarray | None = None
     cost_per_mflop: np.ndarray | None = None
+    classes: np.ndarray | None = None
     curve_rows: np.ndarray | None = None
     curve_ms: np.ndarray | None = None
     curve_spread: np.ndarray | None = None
     curve_cost: np.ndarray | None = None
     cost_per_ms: np.ndarray | None = None
-    curve_machine: str = ""
+    curve_machine: str | None = None
 
     def __post_init__(self) -> None:
+        problems = []
         for field in fields(self):
             value = getattr(self, field.name)
+            if np.ma.is_masked(value):
+                problems.append(f"{field.name} must have a value everywhere; got a masked array")
             if value is not None:
                 object.__setattr__(self, field.name, str(value) if field.name in TEXTS else np.asarray(value))
-        problems = _problems(self)
+        problems += _problems(self)
         if problems:
             raise ScoreTableError("\n  ".join(["the score table cannot be used:", *problems]))
 
@@ -126,7 +131,7 @@ class ScoreTable:
         self,
         curves: Sequence[CostCurve | None],
         cost_per_ms: np.ndarray | None = None,
-        machine: str = "",
+        machine: str | None = None,
     ) -> "ScoreTable":
         """The table with other cost curves; its mean row is that of the timed calls.
 
@@ -138,7 +143,7 @@ class ScoreTable:
         timed = np.array([curve is not None for curve in curves])
         if not timed.any():
             none: dict[str, Any] = dict.fromkeys(CURVES)
-            return replace(self, **none, curve_machine="")
+            return replace(self, **none, curve_machine=None)
         rows, ms, spread = curve_arrays(curves)
         factor = np.where(timed, 1.0 if cost_per_ms is None else cost_per_ms, 0.0)
         mean = np.broadcast_to(self.cost, self.prediction.shape).mean(axis=0)
@@ -176,7 +181,7 @@ class ScoreTable:
         state = hashlib.sha256()
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None and not (field.name == "curve_machine" and not value):
+            if value is not None:
                 array = np.ascontiguousarray(value)
                 state.update(f"{field.name} {array.dtype.str} {array.shape}".encode())
                 state.update(array.tobytes())
@@ -223,9 +228,10 @@ class ScoreTable:
         """Reads an ``.npz`` file; anyone may have written it.
 
         Raises:
-            ScoreTableError: it is missing, is no ``.npz`` file, holds pickled objects, or contradicts itself.
+            ScoreTableError: it is missing, is no ``.npz`` file, holds pickled objects or arrays that are not listed
+                here, or contradicts itself.
         """
-        known = {field.name for field in fields(cls)}
+        known = [field.name for field in fields(cls)]
         try:
             arrays: dict[str, Any] = {**load_arrays(path, known, ScoreTableError)}
         except FileNotFoundError as error:
@@ -234,7 +240,10 @@ class ScoreTable:
         if missing:
             raise ScoreTableError(f"{path} lacks the arrays {', '.join(missing)}")
         for name in arrays.keys() & TEXTS:
-            arrays[name] = arrays[name].item() if arrays[name].size == 1 else "?"
+            text = arrays[name]
+            if text.dtype.kind != "U" or text.size != 1:
+                raise ScoreTableError(f"{path}: {name} must be one text; got {text.dtype} of shape {text.shape}")
+            arrays[name] = text.item()
         try:
             return cls(**arrays)
         except ScoreTableError as error:
@@ -267,12 +276,13 @@ def _problems(table: ScoreTable) -> list[str]:
             problems.append(f"cost_per_mflop must be {(stages,)}; got {table.cost_per_mflop.shape}")
         problems += _number_problems("cost_per_mflop", table.cost_per_mflop, np.inf)
     if table.label is not None and (table.label.shape != (n,) or not np.issubdtype(table.label.dtype, np.integer)):
-        problems.append(f"label must be {n} integers; got {table.label.dtype} of shape {table.label.shape}")
+        hint = " (cascade.labels.label_ids makes ids of names)" if table.label.dtype.kind == "U" else ""
+        problems.append(f"label must be {n} integers; got {table.label.dtype} of shape {table.label.shape}{hint}")
     if table.scores is not None:
         if table.scores.ndim != 3 or table.scores.shape[:2] != (n, stages):
             problems.append(f"scores must be (n, K, C) = ({n}, {stages}, C); got {table.scores.shape}")
         problems += _number_problems("scores", table.scores, 1.0)
-    return [*problems, *_curve_problems(table)]
+    return problems or [*_class_problems(table), *_curve_problems(table)]
 
 
 def _curve_problems(table: ScoreTable) -> list[str]:
@@ -302,6 +312,34 @@ def _curve_problems(table: ScoreTable) -> list[str]:
     if untimed:
         problems.append(f"cost_per_ms must be 0 where curve_ms has no times; got more for {untimed}")
     return problems
+
+
+def _class_problems(table: ScoreTable) -> list[str]:
+    """What is wrong with the classes of a table whose shapes and types are right."""
+    classes, scores = table.classes, table.scores
+    count = None if scores is None else scores.shape[2]
+    if classes is not None:
+        if classes.ndim != 1 or classes.dtype.kind != "U":
+            return [f"classes must be (C,) names; got {classes.dtype} of shape {classes.shape}"]
+        if len(np.unique(classes)) < len(classes):
+            return [f"classes must be different names; got {classes.tolist()}"]
+        if count not in (None, len(classes)):
+            return [f"scores must have a column for each of the {len(classes)} classes; got {count}"]
+        count = len(classes)
+    problems = _id_problems("prediction", table.prediction, count)
+    if table.label is not None:
+        remedy = " (leave rows without a label out)"
+        problems += [problem + remedy for problem in _id_problems("label", table.label, count)]
+    return problems
+
+
+def _id_problems(name: str, ids: np.ndarray, count: int | None) -> list[str]:
+    wrong = (ids < 0) if count is None else (ids < 0) | (ids >= count)
+    if not wrong.any():
+        return []
+    place = tuple(int(i) for i in np.argwhere(wrong)[0])
+    bounds = "classes >= 0" if count is None else f"classes from 0 to {count - 1}"
+    return [f"{name} must be {bounds}; {int(wrong.sum())} values are not, first {name}{list(place)} = {ids[place]}"]
 
 
 def _number_problems(name: str, array: np.ndarray, highest: float) -> list[str]:

@@ -137,11 +137,14 @@ def check_table(table: ScoreTable, config: CascadeConfig) -> list[tuple[str, str
         probabilities in the table a temperature cannot be fitted, and Platt's curve stands in for it.
 
     Raises:
-        ScoreTableError: names or order differ, or the digest of a model does.
+        ScoreTableError: names or order differ, of stages or of classes, or the digest of a model does.
     """
     names = [stage.name for stage in config.stages]
     if table.stage.tolist() != names:
         raise ScoreTableError(f"the score table is of the stages {table.stage.tolist()}, the config has {names}")
+    classes = None if table.classes is None else tuple(table.classes.tolist())
+    if None not in (classes, config.classes) and classes != config.classes:
+        raise ScoreTableError(f"the score table is of the classes {classes}, the config has {config.classes}")
     models = [] if table.model is None else table.model.tolist()
     changed = [s.name for s, model in zip(config.stages, models, strict=False) if model != model_digest(s.backend)]
     if changed:

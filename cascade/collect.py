@@ -1,30 +1,32 @@
 """Collecting a score table: every stage answers every row, once, and is timed."""
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cascade.backends.backend import CountsFlops
 from cascade.calibration import ScoreTable
-from cascade.energy import EnergyMeter
+from cascade.collected_stage import CollectedStage
 from cascade.errors import InputError
+from cascade.labels import label_ids
+from cascade.measure import LARGEST_CALL, SECONDS_A_STAGE, MeasuredCurves, measure_curves
+from cascade.meter import COST_UNIT, SECONDS_PER_HOUR, CostKind, Meter
+from cascade.partial_collection import PartialCollection
 from cascade.prediction import Prediction
 from cascade.stage import Stage
+from cascade.stage_run import StageRun
 
-__all__ = ["COST_UNIT", "CostKind", "collect"]
+__all__ = ["collect"]
 
-CostKind = Literal["time", "flops", "money", "energy"]
-COST_UNIT: dict[CostKind, str] = {"time": "ms", "flops": "MFLOP", "money": "price per million rows", "energy": "mJ"}
-WARM_UP_BATCHES = 2
-SECONDS_PER_HOUR = 3600
+LEAST_COST = 1e-12
 
 
 @dataclass(frozen=True)
 class _StageScores:
-    """What one stage said on all rows, and what a row cost: one number, or (n,) where rows differ.
+    """What one stage predicted for all rows, and what a row cost: one number, or (n,) where rows differ.
 
     ``rate`` is the cost of a million operations, where the model counts those of every row; else 0.
     """
@@ -38,108 +40,175 @@ class _StageScores:
 def collect(
     stages: Sequence[Stage],
     rows: np.ndarray,
-    label: np.ndarray | None = None,
+    label: Any = None,
     *,
+    classes: Sequence[str] | None = None,
     batch_rows: int = 64,
     cost: CostKind = "time",
     price_per_hour: float | None = None,
     keep_scores: bool = True,
+    partial: Path | None = None,
+    curve_seconds: float = SECONDS_A_STAGE,
     on_rows: Callable[[str, int], None] = lambda stage, rows: None,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> ScoreTable:
     """Runs every stage on every row.
+
+    With ``partial``, predictions are kept on disk as they come, and the next run with the same rows, models and batches
+    goes on from them. Some of the batches that are kept are predicted again, for their cost, and to make sure that
+    the model still answers like that: the code of a model of your own is not in its digest.
 
     Args:
         stages: K stages, cheapest first.
         rows: (n, ...), n >= 1.
-        label: (n,) int, the right answers, if they are known.
+        label: (n,) names or integers (``cascade.labels.label_ids``), the right answers; ``None`` if there are none.
+        classes: (C,) names of the answers 0 to C - 1, if they have some.
         batch_rows: rows a batch; the measured time is that of such batches.
         cost: "time" for the median over the batches of the time a row, in ms; "flops" for counted operations;
-            "money" for the price of that time; "energy" for the median energy a row, in mJ, where the machine tells it.
-            Of a model that counts every row's operations, a row costs in proportion to them; one that tells a cost of
-            its own keeps it.
+            "money" for the price of that time; "energy" for the median energy a row, in mJ, where the machine
+            measures it. Of a model that counts every row's operations, a row costs in proportion to them; one that
+            gives a cost of its own keeps it.
         price_per_hour: of the machine, >= 0; needed for "money".
         keep_scores: keep all class probabilities, where every stage gives the same number of them.
+        partial: folder for predictions, until the table is saved (``cascade.partial_collection``); remove it then.
+        curve_seconds: most time for the cost curve of each stage (``cascade.measure``), after all predictions; the cost
+            of a row is then that of a call of ``batch_rows``. 0 for no curves: costs are constants per row.
         on_rows: called with (stage, rows done) after every batch.
+        on_note: called with a line about what is taken from ``partial``, and what is left there.
 
     Raises:
-        InputError: FLOPs are asked for and a backend does not count them, money without a price, or energy where the
-            machine does not tell it.
+        InputError: a stage fails, which the text names; a label or an answer is not one of the classes; operations are
+            asked for and a backend does not count them, money without a price, or energy where the machine does not
+            measure it.
     """
     if cost == "money" and price_per_hour is None:
         raise InputError("the cost 'money' needs the price of an hour of this machine (--price-per-hour)")
-    meter = _Meter(cost, price_per_hour or 0.0)
+    ids = None if label is None else label_ids(label, classes)
+    if ids is not None and len(ids) != len(rows):
+        raise InputError(f"label must be (n,) with n = {len(rows)} like rows; got {len(ids)}")
+    meter = Meter(cost, price_per_hour or 0.0)
+    count = None if classes is None else len(classes)
+    runs = [StageRun(stage, rows, batch_rows, meter, count) for stage in stages]
+    collected = _collected(stages, rows, batch_rows, partial, on_note)
+    for run in runs:
+        _check(run, cost)
+    for run, part in zip(runs, collected, strict=True):
+        try:
+            run.complete(part, on_rows, on_note)
+        except BaseException:  # Ctrl-C too
+            if partial is not None and any(each.rows for each in collected):
+                on_note(
+                    f"stage {run.stage.name!r} stopped after {part.rows} of {len(rows)} rows; {partial} keeps them and "
+                    "those of the stages before it, and the same command goes on from there"
+                )
+            raise
+    found = [_stage_scores(run, part.prediction(), cost) for run, part in zip(runs, collected, strict=True)]
+    table = _table(stages, found, ids, classes, COST_UNIT[cost], keep_scores)
+    if not curve_seconds:
+        return table
+    on_note("timing calls of 1, 2, 4, ... rows, the stages by turns")
+    measured = measure_curves(stages, rows, largest=max(LARGEST_CALL, batch_rows), seconds=curve_seconds)
+    if measured.warning is not None:
+        on_note(f"warning: {measured.warning}")
+    own = np.array([each.prediction.cost is not None for each in found])
+    return _with_curves(table, measured, cost, batch_rows, price_per_hour or 0.0, own)
+
+
+def _with_curves(
+    table: ScoreTable,
+    measured: MeasuredCurves,
+    kind: CostKind,
+    batch_rows: int,
+    price_per_hour: float,
+    own: np.ndarray,
+) -> ScoreTable:
+    """The table with cost curves; where costs are times, a row costs what it does in a call of ``batch_rows``.
+
+    Args:
+        table: of K stages.
+        measured: their curves.
+        kind: of the costs.
+        batch_rows: of the calls.
+        price_per_hour: for "money".
+        own: (K,) bool, the stages whose models give a cost of their own, which is kept.
+    """
+    row_ms = np.array([float(curve.split_ms(batch_rows)) / batch_rows for curve in measured.curves])
+    mean = np.broadcast_to(table.cost, table.prediction.shape).mean(axis=0)
+    unit_per_ms = {"time": 1.0, "money": price_per_hour / SECONDS_PER_HOUR * 1e3}.get(kind)
+    scale, cost_per_ms = np.ones(table.stages), np.zeros(table.stages)
+    if unit_per_ms is not None:
+        cost_per_ms[~own] = unit_per_ms
+        scale[~own] = unit_per_ms * row_ms[~own] / np.maximum(mean[~own], LEAST_COST)
+    elif kind == "energy":
+        cost_per_ms[~own] = mean[~own] / row_ms[~own]
+    rate = None if table.cost_per_mflop is None else table.cost_per_mflop * scale
+    table = replace(table, cost=table.cost * scale, cost_per_mflop=rate)
+    return table.with_curves(measured.curves, cost_per_ms, measured.note)
+
+
+def _collected(
+    stages: Sequence[Stage], rows: np.ndarray, batch_rows: int, partial: Path | None, on_note: Callable[[str], None]
+) -> list[CollectedStage]:
+    """What is there of each stage already."""
+    if partial is None:
+        return [CollectedStage(stage.name) for stage in stages]
+    kept = PartialCollection(partial)
+    parts = kept.stages(stages, rows, batch_rows)
+    others = len(kept) - sum(part.parts_read for part in parts)
+    if others:
+        on_note(
+            f"{partial}: {others} files are of other rows, models or batches, or damaged; they are not used, and are "
+            "removed once the score table is written"
+        )
+    return parts
+
+
+def _table(
+    stages: Sequence[Stage],
+    found: Sequence[_StageScores],
+    label: np.ndarray | None,
+    classes: Sequence[str] | None,
+    cost_unit: str,
+    keep_scores: bool,
+) -> ScoreTable:
     models = [stage.model for stage in stages]
-    said = [_run(stage, rows, batch_rows, meter, on_rows) for stage in stages]
-    probabilities = [each.prediction.probabilities for each in said]
+    probabilities = [each.prediction.probabilities for each in found]
     shapes = {None if p is None else p.shape for p in probabilities}
     has_scores = keep_scores and len(shapes) == 1 and None not in shapes
     return ScoreTable(
-        prediction=np.stack([each.prediction.answer for each in said], axis=1),
-        confidence=np.stack([each.confidence for each in said], axis=1),
-        cost=_costs(said),
+        prediction=np.stack([each.prediction.answer for each in found], axis=1),
+        confidence=np.stack([each.confidence for each in found], axis=1),
+        cost=_costs(found),
         stage=np.array([stage.name for stage in stages]),
-        cost_unit=COST_UNIT[cost],
+        cost_unit=cost_unit,
         label=label,
         scores=np.stack([p for p in probabilities if p is not None], axis=1) if has_scores else None,
         model=None if None in models else np.array(models),
-        cost_per_mflop=np.array([each.rate for each in said]) if any(each.rate for each in said) else None,
+        cost_per_mflop=np.array([each.rate for each in found]) if any(each.rate for each in found) else None,
+        classes=None if classes is None else np.array(classes, dtype=str),
     )
 
 
-class _Meter:
-    """Measures batches in the unit of a kind of cost."""
-
-    def __init__(self, kind: CostKind, price_per_hour: float) -> None:
-        self.kind = kind
-        self._price_per_second = price_per_hour / SECONDS_PER_HOUR
-        self._energy = EnergyMeter() if kind == "energy" else None
-        self._begin = 0.0
-
-    def start(self) -> None:
-        """Begins a batch."""
-        if self._energy is not None:
-            self._energy.joules()
-        self._begin = time.perf_counter()
-
-    def stop(self, rows: int) -> float:
-        """Cost a row of the batch that ends."""
-        seconds = time.perf_counter() - self._begin
-        if self._energy is not None:
-            return self._energy.joules() / rows * 1e3
-        if self.kind == "money":
-            return seconds / rows * self._price_per_second * 1e6
-        return seconds / rows * 1e3
+def _check(run: StageRun, kind: CostKind) -> None:
+    """Asks a stage about the first batch, so that one that cannot answer or count stops no long run."""
+    prediction = run.first_batch()
+    if kind == "flops" and prediction.cost is None and prediction.mflop is None:
+        _flops(run.stage, run.rows[:1])
 
 
-def _run(
-    stage: Stage, rows: np.ndarray, batch_rows: int, meter: _Meter, on_rows: Callable[[str, int], None]
-) -> _StageScores:
-    for _ in range(WARM_UP_BATCHES):
-        stage.predict(rows[:batch_rows])
-    predictions, costs = [], []
-    for start in range(0, len(rows), batch_rows):
-        batch = np.ascontiguousarray(rows[start : start + batch_rows])
-        meter.start()
-        prediction = stage.predict(batch)
-        # Where rows differ, of a million operations instead of a row.
-        costs.append(meter.stop(len(batch)) / (1.0 if prediction.mflop is None else float(prediction.mflop.mean())))
-        predictions.append(prediction)
-        on_rows(stage.name, start + len(batch))
-    # The last batch may be small, and a small batch's cost a row is not comparable.
-    whole = costs[: len(rows) // batch_rows] or costs
-    prediction = _joined(predictions)
+def _stage_scores(run: StageRun, prediction: Prediction, kind: CostKind) -> _StageScores:
     value: float | np.ndarray
     rate = 0.0
     if prediction.cost is not None:
         value = prediction.cost
     elif prediction.mflop is not None:
-        rate = 1.0 if meter.kind == "flops" else float(np.median(whole))
+        rate = 1.0 if kind == "flops" else run.cost
         value = rate * prediction.mflop
-    elif meter.kind == "flops":
-        value = _flops(stage, rows[:batch_rows]) / 1e6
+    elif kind == "flops":
+        value = _flops(run.stage, run.rows[:1]) / 1e6
     else:
-        value = float(np.median(whole))
-    return _StageScores(prediction, stage.raw_confidence(prediction), np.asarray(value, dtype=np.float64), rate)
+        value = run.cost
+    return _StageScores(prediction, run.stage.raw_confidence(prediction), np.asarray(value, dtype=np.float64), rate)
 
 
 def _flops(stage: Stage, rows: np.ndarray) -> float:
@@ -148,19 +217,9 @@ def _flops(stage: Stage, rows: np.ndarray) -> float:
     return stage.backend.flops_per_row(rows)
 
 
-def _joined(parts: Sequence[Prediction]) -> Prediction:
-    def join(name: str) -> np.ndarray | None:
-        arrays = [getattr(part, name) for part in parts]
-        return None if arrays[0] is None else np.concatenate(arrays)
-
-    return Prediction(
-        np.concatenate([part.answer for part in parts]), *map(join, ("probabilities", "confidence", "cost", "mflop"))
-    )
-
-
-def _costs(said: Sequence[_StageScores]) -> np.ndarray:
+def _costs(found: Sequence[_StageScores]) -> np.ndarray:
     """(K,), or (n, K) where a stage's cost differs from row to row."""
-    if all(each.cost.ndim == 0 for each in said):
-        return np.array([each.cost for each in said])
-    n = len(said[0].prediction)
-    return np.stack([np.broadcast_to(each.cost, n) for each in said], axis=1)
+    if all(each.cost.ndim == 0 for each in found):
+        return np.array([each.cost for each in found])
+    n = len(found[0].prediction)
+    return np.stack([np.broadcast_to(each.cost, n) for each in found], axis=1)

@@ -1,6 +1,7 @@
 """Measuring cost curves: the time of a call of each stage against the rows in it, as a cascade runs it."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from cascade.machine import describe_machine
 from cascade.processor_time import others_share
 from cascade.stage import Stage
 
-__all__ = ["LARGEST_CALL", "MeasuredCurves", "measure_curves"]
+__all__ = ["LARGEST_CALL", "SECONDS_A_STAGE", "MeasuredCurves", "measure_curves", "use_threads"]
 
 LARGEST_CALL = 1024
 SECONDS_A_STAGE = 3.0
@@ -141,6 +142,15 @@ def measure_curves(
     curves = tuple(each.curve() for each in timed)
     spread = float(np.median(np.concatenate([curve.spread for curve in curves])))
     return MeasuredCurves(curves, _machine(), load, others.value, spread)
+
+
+def use_threads(threads: int) -> None:
+    """Lets all numerical libraries of this process use so many threads, as the process that will serve does."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
 
 
 def _fits(timed: _Timed, size: int, seconds: float) -> bool:

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cascade.calibration import ScoreTable
+from cascade.rows_file import load_rows
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -33,6 +36,33 @@ def test_the_tutorial_runs(run, tmp_path, monkeypatch):
             commands += 1
     assert commands == 10
     assert np.load("held_out.npz")["label"].shape == (597,)
+
+
+def code_with(page, text):
+    """The one block of Python that holds a text."""
+    (block,) = (code for language, code in blocks(page) if language == "python" and text in code)
+    return compile(block, page, "exec")
+
+
+def test_the_lines_for_weighted_rows_leave_rows_as_they_come_in_the_traffic(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hard = np.arange(20_000) % 2  # half of the table is hard, a twentieth of the traffic
+    arrays = {"prediction": hard[:, None], "label": np.zeros_like(hard), "confidence": np.full((len(hard), 1), 0.5)}
+    weight = np.where(hard, 0.05 / 0.5, 0.95 / 0.5)
+    np.savez("weighted.npz", **arrays, cost=np.ones(1), stage=np.array(["a"]), cost_unit="s", sample_weight=weight)
+    exec(code_with("tune.md", "sample_weight"), {})  # noqa: S102 (our own page)
+    table = ScoreTable.load("scores.npz")
+    assert table.cost_unit == "s"
+    assert len(table) == pytest.approx(10_000 / 0.95, rel=0.02)
+    assert 1 - table.correct.mean() == pytest.approx(0.05, abs=4 * (0.05 * 0.95 / len(table)) ** 0.5)
+
+
+def test_the_lines_for_texts_write_a_file_of_rows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"mails": ["hello", "buy now"], "folders": ["inbox", "spam"]}
+    exec(code_with("tune.md", "save_rows"), names)  # noqa: S102 (our own page)
+    rows, label = load_rows("labelled.npz", ("inbox", "spam"))
+    assert (rows.tolist(), label.tolist()) == (names["mails"], [0, 1])
 
 
 LINK = re.compile(r'\]\(([^)#\s]+)(?:#[^)]*)?\)|src="([^"]+)"')

@@ -56,8 +56,8 @@ class Traffic:
     accuracy: float
 
     @classmethod
-    def of(cls, table: ScoreTable, policy: Policy, weight: np.ndarray) -> "Traffic":
-        """Rows (n,) drawn with given weights."""
+    def of(cls, table: ScoreTable, policy: Policy, weight: np.ndarray, label: np.ndarray | None = None) -> "Traffic":
+        """Rows (n,) drawn with given weights; labels are the table's, or (n,) with -1 where no class is right."""
         confidence = calibrated_confidence(table, policy.routers)
         asked = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)
         stage = table.stages - 1 - asked[:, ::-1].argmax(axis=1)
@@ -65,8 +65,8 @@ class Traffic:
         before = table.prediction[:, -2]
         same = np.where(stage == table.stages - 1, before, said) == table.prediction[:, -1]
         shares = np.bincount(2 * stage + same, weights=weight / weight.sum(), minlength=2 * table.stages)
-        label = np.full(len(table), -1) if table.label is None else table.label
-        return cls(shares, float(np.average(said == label, weights=weight)))
+        label = table.label if label is None else label
+        return cls(shares, 0.0 if label is None else float(np.average(said == label, weights=weight)))
 
     @property
     def agreement(self) -> float:
@@ -119,32 +119,35 @@ def drifted_tables(config: CascadeConfig, folder: Path, rows: int, rng: np.rando
 
 
 def joined(table: ScoreTable, other: ScoreTable) -> ScoreTable:
-    """The rows of both."""
-    if table.scores is None or other.scores is None or table.label is None:
-        raise CascadeError("the score table needs 'scores' and 'label'; collect it with the configuration")
-    label = np.full(len(other), -1) if other.label is None else other.label
+    """The rows of both, without labels."""
+    if table.scores is None or other.scores is None:
+        raise CascadeError("the score table needs 'scores'; collect it with the configuration")
     return ScoreTable(
         np.concatenate([table.prediction, other.prediction]),
         np.concatenate([table.confidence, other.confidence]),
         table.cost,
         table.stage,
         cost_unit=table.cost_unit,
-        label=np.concatenate([table.label, label]),
         scores=np.concatenate([table.scores, other.scores]),
     )
 
 
-def scenarios(table: ScoreTable, drifted: Mapping[str, ScoreTable]) -> dict[str, tuple[ScoreTable, np.ndarray]]:
-    """By name, rows and their weights."""
-    found = {name: (drifted[name], np.ones(len(drifted[name]))) for name in NOISE}
+def scenarios(
+    table: ScoreTable, drifted: Mapping[str, ScoreTable]
+) -> dict[str, tuple[ScoreTable, np.ndarray, np.ndarray | None]]:
+    """By name, rows, their weights and their labels; no class of the table is right for the other data set."""
+    found = {name: (drifted[name], np.ones(len(drifted[name])), drifted[name].label) for name in NOISE}
     for name, classes in CLASSES.items():
         chosen = np.isin(table.label, classes)
         weight = np.where(chosen, 0.5 / chosen.sum(), 0.5 / (~chosen).sum())
-        found[name] = (table, weight)
+        found[name] = (table, weight, table.label)
+    if table.label is None:
+        raise CascadeError("the score table needs 'label'; collect it from labelled rows")
     both, n = joined(table, drifted["digits"]), len(table)
+    label = np.concatenate([table.label, np.full(len(drifted["digits"]), -1)])
     for share in MIXED_SHARES:
         weight = np.where(np.arange(len(both)) < n, (1 - share) / n, share / len(drifted["digits"]))
-        found[f"{share:.0%} digits"] = (both, weight)
+        found[f"{share:.0%} digits"] = (both, weight, label)
     return found
 
 
@@ -213,12 +216,14 @@ def main(
         false_alarms[f"{name} {value:g}"] = {"alarm_share": len(alarms) / runs, "by": sorted(alarms)}
         console.print(name, value, false_alarms[f"{name} {value:g}"])
     found: dict[str, Any] = {}
-    for name, (rows, weight) in scenarios(table, drifted_tables(config, config_path.parent, drifted_rows, rng)).items():
+    drifted = drifted_tables(config, config_path.parent, drifted_rows, rng)
+    for name, (rows, weight, label) in scenarios(table, drifted).items():
         seen = []
         for run in range(drift_runs):
             policy = new_policy(run, max_accuracy_drop=TARGETS["max_accuracy_drop"])
             monitor = Monitor(policy, delta, first_behind=behind, rate_tolerance=tolerance)
-            quiet, drifting = Traffic.of(table, policy, np.ones(len(table))), Traffic.of(rows, policy, weight)
+            quiet = Traffic.of(table, policy, np.ones(len(table)))
+            drifting = Traffic.of(rows, policy, weight, label)
             for _ in range(QUIET_ROWS // QUIET_BLOCK):
                 quiet.show(monitor, QUIET_BLOCK, share, rng)
             seen.append({} if monitor.alarms else until_alarm(monitor, drifting, block, most_rows, share, rng))

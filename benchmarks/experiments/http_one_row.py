@@ -69,7 +69,7 @@ def main(
     config = CascadeConfig.load(config_path)
     policy_path = policy_path or config.policy
     policy = check_models(Policy.load(policy_path), config.stages)
-    rows = check_rows(load_rows(dataset, "test", rows_file)[0], config.rows)
+    rows = check_rows(load_rows(dataset, "test", rows_file, config.classes)[0], config.rows)
     chosen = np.random.default_rng(SEED).permutation(len(rows))[:bodies]
     parts = [request_body(rows[index : index + 1]) for index in chosen]
     contents, headers = [body for body, _ in parts], parts[0][1]

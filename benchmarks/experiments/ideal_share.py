@@ -176,7 +176,7 @@ def main(
     say = Console(stderr=True).print
     processors = len(os.sched_getaffinity(0))
     cascade, config = Cascade.load(config_path), CascadeConfig.load(config_path)
-    rows, label = load_rows(dataset, "test", None)
+    rows, label = load_rows(dataset, "test", None, config.classes)
     rows, label = check_rows(rows[:limit], config.rows), None if label is None else label[:limit]
     answered = cascade.predict(rows).stage
     stages = tuple(stage.name for stage in cascade.stages)

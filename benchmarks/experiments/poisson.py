@@ -116,7 +116,7 @@ def main(
             config_path = write_cascade(folder, calibrated_rounds(), serving=FUSED)
             rows, label = busy_stage.new_rows(ROWS), None
         else:
-            rows, label = load_rows(dataset, "test", rows_file)
+            rows, label = load_rows(dataset, "test", rows_file, CascadeConfig.load(config_path).classes)
         config = CascadeConfig.load(config_path)
         workload = Workload.from_rows(check_rows(rows, config.rows), label, rows_per_request)
         stages = tuple(stage.name for stage in config.stages)

@@ -75,7 +75,7 @@ def bench(
 
     config = CascadeConfig.load(config_path)
     cascade = Cascade.load(config_path, policy_path) if target == "in-process" else None
-    rows, label = load_rows(dataset, "test", rows_file)
+    rows, label = load_rows(dataset, "test", rows_file, config.classes)
     rows, label = check_rows(rows[:limit], config.rows), None if label is None else label[:limit]
     connections = connections or (1 if cascade else OPEN_LOOP_CONNECTIONS if rate else SERVED_CONNECTIONS)
     if rate is None:

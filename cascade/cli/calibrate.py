@@ -1,11 +1,15 @@
 """``cascade calibrate``: from a score table and a target to a policy."""
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from cascade.cli.console import JsonOption, print_result
+from cascade.cli.inputs import BatchRowsOption, RateOption, arrivals_of
+
+if TYPE_CHECKING:
+    from cascade.calibration import Policy, ScoreTable
 
 __all__ = ["calibrate"]
 
@@ -45,11 +49,14 @@ def calibrate(
     skip: Annotated[
         bool, typer.Option("--skip", help="Let rows that are hopeless for the middle stages skip them.")
     ] = False,
+    batch_rows: BatchRowsOption = None,
+    rate: RateOption = None,
     out: Annotated[Path | None, typer.Option(help="Policy to write [default: the config's, or policy.json].")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the cheapest policy that keeps a target, or the best one within a budget."""
     from cascade.calibration import Guarantee, Policy, PolicySet, ScoreTable, calibrate_gears
+    from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
     from cascade.cascade import check_table
     from cascade.config import CascadeConfig
 
@@ -75,6 +82,7 @@ def calibrate(
             seed=seed,
             routers=choices,
             skip=skip,
+            arrivals=arrivals_of(batch_rows, rate, table.has_curves) or DEFAULT_ARRIVALS,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
@@ -86,7 +94,28 @@ def calibrate(
         result["gears"] = [
             {"version": gear.version, **gear.promises, **_summary(gear.to_dict())} for gear in found.gears
         ]
+    result |= _verdict(table, found.best)
     print_result(result, as_json)
+
+
+def _verdict(table: "ScoreTable", policy: "Policy") -> dict[str, Any]:
+    """Whether the policy is worth more than its last stage alone."""
+    from cascade.calibration.break_even import pays_from
+
+    together = None if policy.arrivals is None else str(policy.arrivals)
+    observed = policy.certificate["observed"]
+    last, cost, unit = observed["last_stage_cost"], observed["mean_cost"], policy.cost_unit
+    verdict = None
+    if policy.runs.sum() == 1:
+        verdict = f"no cascade pays: {policy.stages[-1]!r} alone answers every row, at {last:.4g} {unit} per row"
+    elif cost > last:
+        verdict = f"the cascade costs more than {policy.stages[-1]!r} alone: {cost:.4g} against {last:.4g} {unit} per row"
+    if verdict and together:
+        rows = pays_from(table, policy)
+        remedy = "no number of rows would change that" if rows is None else f"a cascade pays from {rows:,} rows together"
+        verdict = f"{verdict} ({together}); {remedy}"
+    off = [name for name, runs in zip(policy.stages, policy.runs, strict=True) if not runs]
+    return {"cost_is_for": together or "constant costs per row", "stages_not_run": off or None, "verdict": verdict}
 
 
 def _gear_targets(given: dict[str, float], gears: str | None) -> list[dict[str, float]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from cascade.calibration import ScoreTable
     from cascade.calibration.fresh_check import FreshCheck
+    from cascade.config import CascadeConfig
     from cascade.stage import Stage
 
 __all__ = ["check"]
@@ -71,9 +72,11 @@ def check(
         result["score_table_rows"] = len(table)
     fresh = None
     if with_rows and policy is not None:
-        rows, label = load_rows(dataset, split, rows_file)
+        rows, label = load_rows(dataset, split, rows_file, config.classes)
         label = None if label is None else label[:limit]
-        fresh = check_fresh(_collect(stages, check_rows(rows[:limit], config.rows), label, as_json), policy, delta)
+        fresh = check_fresh(
+            _collect(stages, check_rows(rows[:limit], config.rows), label, config, as_json), policy, delta
+        )
     if fresh is None:
         print_result(result, as_json)
     elif as_json:
@@ -99,13 +102,22 @@ def _try(stage: "Stage", row: "np.ndarray") -> None:
         ) from error
 
 
-def _collect(stages: "Sequence[Stage]", rows: "np.ndarray", label: "np.ndarray | None", quiet: bool) -> "ScoreTable":
+def _collect(
+    stages: "Sequence[Stage]", rows: "np.ndarray", label: "np.ndarray | None", config: "CascadeConfig", quiet: bool
+) -> "ScoreTable":
     from cascade.collect import collect
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=quiet) as bar:
         tasks = {stage.name: bar.add_task(stage.name, total=len(rows)) for stage in stages}
-        return collect(stages, rows, label, on_rows=lambda name, done: bar.update(tasks[name], completed=done))
+        return collect(
+            stages,
+            rows,
+            label,
+            classes=config.classes,
+            curve_seconds=0,
+            on_rows=lambda name, done: bar.update(tasks[name], completed=done),
+        )
 
 
 def _print_fresh(fresh: "FreshCheck") -> None:

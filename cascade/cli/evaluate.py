@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cascade.cli.console import JsonOption, print_result
+from cascade.cli.inputs import BatchRowsOption, RateOption, arrivals_of
 
 __all__ = ["evaluate"]
 
@@ -15,6 +16,8 @@ def evaluate(
     policy_path: Annotated[Path, typer.Option("--policy", help="Policy.")],
     gear: Annotated[int, typer.Option(min=0, help="Of a policy set; 0 is the best.")] = 0,
     level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Level of the confidence intervals.")] = 0.95,
+    batch_rows: BatchRowsOption = None,
+    rate: RateOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Replay a policy on a score table: accuracy, cost and shares, with confidence intervals."""
@@ -24,4 +27,6 @@ def evaluate(
     gears = PolicySet.load(policy_path).gears
     if gear >= len(gears):
         raise typer.BadParameter(f"{policy_path} has {len(gears)} gears; got --gear {gear}")
-    print_result(replay(ScoreTable.load(scores), gears[gear], level).to_dict(), as_json)
+    table = ScoreTable.load(scores)
+    arrivals = arrivals_of(batch_rows, rate, table.has_curves)
+    print_result(replay(table, gears[gear], level, arrivals).to_dict(), as_json)

@@ -54,7 +54,7 @@ def explain(
     if scores is not None:
         table = ScoreTable.load(scores)
         check_table(table, config)
-    row, label = _row(row_file, rows_file, dataset, split, index)
+    row, label = _row(row_file, rows_file, dataset, split, index, config.classes)
     stages = load_stages(config.stages, config_path.resolve().parent)
     ways, pieces = explain_row(stages, check_rows(row, config.rows), policies, table)
     names = config.classes
@@ -70,14 +70,19 @@ def explain(
 
 
 def _row(
-    row_file: Path | None, rows_file: Path | None, dataset: str | None, split: str, index: int
+    row_file: Path | None,
+    rows_file: Path | None,
+    dataset: str | None,
+    split: str,
+    index: int,
+    classes: tuple[str, ...] | None,
 ) -> "tuple[np.ndarray, int | None]":
     """(1, ...) and its label, if it is known."""
     if row_file is not None:
         if rows_file is not None or dataset is not None:
             raise typer.BadParameter("give one of --row, --rows and --dataset")
         return load_row(row_file), None
-    rows, label = load_rows(dataset, split, rows_file)
+    rows, label = load_rows(dataset, split, rows_file, classes)
     if index >= len(rows):
         raise typer.BadParameter(f"--index must be below the number of rows, {len(rows)}; got {index}")
     return rows[index : index + 1], None if label is None else int(label[index])

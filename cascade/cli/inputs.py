@@ -1,43 +1,105 @@
 """What several verbs read: rows with labels, tables, configurations."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import numpy as np
 import typer
 
-from cascade.calibration.npz import load_arrays
 from cascade.cli.console import console
 from cascade.errors import DataError
+from cascade.labels import label_ids
+from cascade.rows_file import load_rows as load_rows_file
 
-__all__ = ["DatasetOption", "RowsOption", "SplitOption", "load_row", "load_rows"]
+if TYPE_CHECKING:
+    from cascade.calibration.costs.arrivals import Arrivals
+
+__all__ = [
+    "BatchRowsOption",
+    "DatasetOption",
+    "RateOption",
+    "RowsOption",
+    "SplitOption",
+    "arrivals_of",
+    "load_row",
+    "load_rows",
+]
 
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Name of a data set (see 'cascade data').")]
-RowsOption = Annotated[Path | None, typer.Option("--rows", help="An .npz file with the arrays 'rows' and 'label'.")]
+RowsOption = Annotated[
+    Path | None, typer.Option("--rows", help="An .npz file with 'rows' (numbers or texts) and 'label' (ids or names).")
+]
+BatchRowsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Rows that arrive together, such as 64, or sizes of requests with their shares, such as 1:0.9,64:0.1; "
+        "predicted costs are for them [default: 64, or those of the policy]."
+    ),
+]
+RateOption = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="Rows per second that are served, in requests of --batch-rows rows [default: of 1]."),
+]
 SplitOption = Annotated[str, typer.Option("--split", help="Part of the data set: train or test.")]
 
 
-def load_rows(dataset: str | None, split: str, rows_file: Path | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Loads rows from a data set or a file; exactly one of them is given.
-
-    Returns:
-        (n, ...) rows and (n,) labels; ``None`` where a file has no labels.
+def arrivals_of(batch_rows: str | None, rate: float | None, has_curves: bool) -> "Arrivals | None":
+    """How rows arrive, as asked for; ``None`` if nothing is asked.
 
     Raises:
-        DataError: it cannot be had.
+        typer.BadParameter: an option cannot be read, or the costs do not depend on it.
+    """
+    from cascade.calibration.costs.arrivals import RowsAtRate, RowsTogether
+
+    if batch_rows is None and rate is None:
+        return None
+    if not has_curves:
+        raise typer.BadParameter(
+            "--batch-rows and --rate need a score table with cost curves, and this one has constant costs per row; "
+            "collect it again with 'cascade collect'"
+        )
+    try:
+        together = RowsTogether.parse(batch_rows or "1")
+        if rate is None:
+            return together
+        if len(together.rows) > 1:
+            raise ValueError("--rate needs requests of one size (--batch-rows)")
+        return RowsAtRate(rate, together.rows[0])
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def load_rows(
+    dataset: str | None, split: str, rows_file: Path | None, classes: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Loads rows from a data set or a file; exactly one of them is given.
+
+    Args:
+        dataset: name of a data set.
+        split: part of it, "train" or "test".
+        rows_file: a file (``cascade.rows_file``).
+        classes: (C,) names of the ids 0 to C - 1, which labels may be.
+
+    Returns:
+        (n, ...) rows and (n,) int64 labels >= 0; ``None`` where a file has no labels.
+
+    Raises:
+        DataError: it cannot be had, or a label is not one of the classes.
         typer.BadParameter: neither or both are given, or the split is unknown.
     """
     if (dataset is None) == (rows_file is None):
         raise typer.BadParameter("give either --dataset or --rows")
     if rows_file is not None:
-        return _from_file(rows_file)
+        return load_rows_file(rows_file, classes)
     if split not in ("train", "test"):
         raise typer.BadParameter(f"--split must be train or test; got {split!r}")
     from cascade import datasets
 
     datasets.fetch(str(dataset), on_note=console.print)
-    return datasets.load(str(dataset), cast(Literal["train", "test"], split))
+    rows, label = datasets.load(str(dataset), cast(Literal["train", "test"], split))
+    return rows, label_ids(label, classes)
 
 
 def load_row(path: Path) -> np.ndarray:
@@ -56,16 +118,3 @@ def load_row(path: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} must be an .npy file, or JSON, with one row: {error}") from error
     return row.astype(object)[None] if row.dtype.kind == "U" else row[None]
-
-
-def _from_file(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    try:
-        arrays = load_arrays(path, ("rows", "label"), DataError)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
-    if "rows" not in arrays or not arrays["rows"].ndim:
-        raise DataError(f"{path} must be an .npz file with an array 'rows' (and 'label', if labels are known)")
-    rows, label = arrays["rows"], arrays.get("label")
-    if label is not None and (label.shape != rows.shape[:1] or label.dtype.kind not in "iu"):
-        raise DataError(f"{path}: label must be {len(rows)} integers; got {label.dtype} of shape {label.shape}")
-    return rows, label

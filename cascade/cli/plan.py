@@ -31,6 +31,7 @@ def plan(
 ) -> None:
     """Plan the segments: which stages share a process, and the replicas of each, from measured times."""
     from cascade.calibration import PolicySet, ScoreTable
+    from cascade.calibration.costs.arrivals import RowsTogether
     from cascade.cascade import check_policy, check_table
     from cascade.config import CascadeConfig
     from cascade.segment_plan import StageLoad, plan_segments
@@ -42,7 +43,7 @@ def plan(
     check_table(table, config)
     policy = check_policy(PolicySet.load(policy_path or config.policy).best, [stage.name for stage in config.stages])
     found = plan_segments(
-        StageLoad.measure(table, policy),
+        StageLoad.measure(table, policy, RowsTogether((config.serving.max_batch_rows,))),
         hop_ms,
         config.serving.max_batch_rows,
         request_ms,

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cascade.cli.console import JsonOption, console
+from cascade.cli.inputs import BatchRowsOption, RateOption, arrivals_of
 
 if TYPE_CHECKING:
     from cascade.calibration import Policy, ScoreTable
@@ -32,6 +33,8 @@ def search(
     hop_cost: Annotated[float, typer.Option(min=0, help="Cost of every stage after the first that a row reaches.")] = 0,
     deadline: Annotated[float | None, typer.Option(help="Most that a row may cost if it runs through all.")] = None,
     max_stages: Annotated[int, typer.Option(min=1, max=12, help="Most models in a cascade.")] = 4,
+    batch_rows: BatchRowsOption = None,
+    rate: RateOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the split into rows that choose and rows that judge.")] = 0,
     level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Level of the confidence intervals.")] = 0.95,
     out: Annotated[Path | None, typer.Option(help="Policy of the best choice to write (JSON).")] = None,
@@ -40,18 +43,26 @@ def search(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the models and the order that reach a target at the lowest cost, judged on held-out rows."""
+    """Find the models and the order that reach a target at the lowest cost, judged on held-out rows.
+
+    Exit code 4 if the best cascade costs more than its last stage alone.
+    """
     from cascade.calibration import Policy, ScoreTable, choose_cascade
+    from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
     from cascade.calibration.choice.policy_order import order_policy
+    from cascade.errors import InfeasibleTarget
 
     targets = (target_accuracy, max_accuracy_drop, target_agreement, max_cost)
     if policy_path is not None and targets != (None,) * 4:
         raise typer.BadParameter("give either --policy or a target")
     table = ScoreTable.load(scores)
+    arrivals = arrivals_of(batch_rows, rate, table.has_curves)
     try:
         if policy_path is not None:
             given = Policy.load(policy_path)
-            ordered = order_policy(table, given, hop_cost=hop_cost, deadline=deadline, seed=seed, level=level)
+            ordered = order_policy(
+                table, given, hop_cost=hop_cost, deadline=deadline, arrivals=arrivals, seed=seed, level=level
+            )
             _write(table, ordered.policy, out, out_scores)
             _print_order(ordered, table.cost_unit, as_json)
             return
@@ -67,14 +78,21 @@ def search(
                 hop_cost=hop_cost,
                 deadline=deadline,
                 max_stages=max_stages,
+                arrivals=arrivals or DEFAULT_ARRIVALS,
                 seed=seed,
                 level=level,
                 on_step=lambda name, done, total: bar.update(steps[name], completed=done, total=total),
             )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    _write(table, choice.best.policy(table), out, out_scores)
     _print_choice(choice, as_json)
+    best = choice.best
+    if len(best.stages) > 1 and best.mean_cost > best.last_stage_cost:
+        raise InfeasibleTarget(
+            f"the best cascade costs {best.mean_cost:.4g} {choice.cost_unit} per row, its last stage alone "
+            f"{best.last_stage_cost:.4g}: no policy is written"
+        )
+    _write(table, best.policy(table, arrivals or DEFAULT_ARRIVALS), out, out_scores)
 
 
 def _write(table: "ScoreTable", policy: "Policy", out: Path | None, out_scores: Path | None) -> None:
@@ -102,7 +120,8 @@ def _print_choice(choice: "CascadeChoice", as_json: bool) -> None:
     output.print(_table(cascades, choice.gain, choice.cost_unit, with_target=True))
     output.print(
         f"{choice.candidates:,} cascades looked at ({choice.method}); chosen on {choice.choosing_rows:,} rows, "
-        f"figures from {choice.judging_rows:,} others, intervals at {choice.level:.4g}.",
+        f"figures from {choice.judging_rows:,} others, intervals at {choice.level:.4g}; "
+        f"costs for {choice.arrivals or 'any number of rows together'}.",
         highlight=False,
     )
     for sentence in sentences:

@@ -64,10 +64,12 @@ def slice_tables(replay: Replay, slices: Mapping[str, np.ndarray]) -> list[Repor
         replay: of a policy on n rows.
         slices: (n,) arrays of int, bool or str.
     """
-    if replay.table.label is None:
-        groups = {"By class that the last stage answers": replay.table.prediction[:, -1]}
+    table = replay.table
+    if table.label is None:
+        title, ids = "By class that the last stage answers", table.prediction[:, -1]
     else:
-        groups = {"By class of the label": replay.table.label}
+        title, ids = "By class of the label", table.label
+    groups = {title: ids if table.classes is None else table.classes[ids]}
     groups |= {f"By {name}": value for name, value in slices.items()}
     return [_slice_table(replay, title, value) for title, value in groups.items()]
 

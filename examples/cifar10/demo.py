@@ -88,7 +88,11 @@ def _collect(config: CascadeConfig, test: datasets.Split) -> ScoreTable:
     with Progress(*columns, console=console) as bar:
         tasks = {stage.name: bar.add_task(stage.name, total=len(test.rows)) for stage in stages}
         return collect(
-            stages, test.rows, test.labels, on_rows=lambda name, done: bar.update(tasks[name], completed=done)
+            stages,
+            test.rows,
+            test.labels,
+            classes=config.classes,
+            on_rows=lambda name, done: bar.update(tasks[name], completed=done),
         )
 
 

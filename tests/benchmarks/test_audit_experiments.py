@@ -29,7 +29,7 @@ def test_traffic_is_what_the_cascade_does(drift):
     stages = [Stage(name, FakeBackend(rng.dirichlet(np.full(3, 0.3), 400))) for name in ("a", "b", "c")]
     rows, weight = np.arange(400), rng.random(400)
     policy = Policy.from_thresholds(("a", "b", "c"), np.array([0.9, 0.8]))
-    table = collect(stages, rows, rng.integers(0, 3, 400))
+    table = collect(stages, rows, rng.integers(0, 3, 400), curve_seconds=0)
     answers = Cascade(stages, policy).predict(rows)
     last = stages[2].predict(rows).answer
     facts = drift.Traffic.of(table, policy, weight).facts()
@@ -48,20 +48,24 @@ def test_traffic_is_what_the_cascade_does(drift):
     assert seen["agreement"]["rate"] == pytest.approx(facts["agreement"], abs=0.02)
 
 
-def test_joined_tables_have_all_rows(drift):
+def test_rows_of_another_data_set_are_never_right(drift):
     def table(rows, label):
-        scores = np.full((rows, 2, 3), 1 / 3)
+        scores = np.full((rows, 2, 10), 0.1)
         return ScoreTable(
             np.zeros((rows, 2), int),
-            np.full((rows, 2), 1 / 3),
+            np.full((rows, 2), 0.1),
             np.ones(2),
             np.array(["a", "b"]),
             label=label,
             scores=scores,
         )
 
-    both = drift.joined(table(3, np.zeros(3, int)), table(2, None))
-    assert both.label.tolist() == [0, 0, 0, -1, -1]
+    drifted = {"digits": table(2, None)} | {name: table(2, np.zeros(2, int)) for name in drift.NOISE}
+    both, weight, label = drift.scenarios(table(20, np.arange(20) % 10), drifted)["30% digits"]
+    assert (len(both), label.tolist()[-2:]) == (22, [-1, -1])
+    policy = Policy.from_thresholds(("a", "b"), np.array([0.5]))
+    facts = drift.Traffic.of(both, policy, weight, label).facts()
+    assert facts["accuracy"] == pytest.approx(0.7 * 2 / 20)
 
 
 def test_delays_count_runs_that_never_noticed(drift):

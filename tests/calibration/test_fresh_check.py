@@ -158,7 +158,9 @@ def test_without_labels_or_a_certificate_it_is_said_what_was_not_tested():
     fresh = replace(draw(rng, 500), label=None)
     check = check_fresh(fresh, policy)
     assert check.untested == ("max_accuracy_drop: the rows have no labels",)
-    assert [finding.claim for finding in check.findings] == ["rows forwarded by b"]  # a does not pay, so it does not run
+    assert [finding.claim for finding in check.findings] == [
+        "rows forwarded by b"
+    ]  # a does not pay, so it does not run
     bare = check_fresh(fresh, Policy.from_thresholds(("a", "b", "c"), np.array([0.5, 0.5])))
     assert (bare.findings, len(bare.untested), bare.conclusion) == ((), 2, "nothing could be tested")
     empirical = check_fresh(fresh, calibrate(draw(rng, 500), max_accuracy_drop=0.05, guarantee="none"))

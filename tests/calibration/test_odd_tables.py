@@ -20,7 +20,7 @@ def tables(draw):
     n, stages = draw(st.integers(1, 60)), draw(st.integers(1, 4))
     levels = st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0]) | st.floats(0, 1)
     confidence = draw(arrays.arrays(np.float64, (n, stages), elements=levels, fill=st.just(0.5)))
-    prediction = draw(arrays.arrays(np.int64, (n, stages), elements=st.integers(-1, 2), fill=st.just(0)))
+    prediction = draw(arrays.arrays(np.int64, (n, stages), elements=st.integers(0, 3), fill=st.just(0)))
     label = draw(st.none() | arrays.arrays(np.int64, n, elements=st.integers(0, 5), fill=st.just(0)))
     shape = draw(st.sampled_from([(stages,), (n, stages)]))
     cost = draw(arrays.arrays(np.float64, shape, elements=st.sampled_from([0.0, 0.5, 1.0, 100.0])))
@@ -81,12 +81,27 @@ def whole(**changes):
         ({"cost": np.array([1.0, np.inf])}, "cost must be finite and >= 0"),
         ({"label": np.zeros(3, dtype=int)}, "label must be 4 integers"),
         ({"label": np.zeros(4)}, "label must be 4 integers"),
+        ({"label": np.array(["a"] * 4)}, "label_ids makes ids of names"),
+        ({"label": np.array([0, 0, -1, -1])}, r"2 values are not, first label\[2\] = -1 \(leave rows without a label"),
+        ({"label": np.ma.array([0] * 4, mask=[0, 0, 1, 0])}, "label must have a value everywhere"),
+        ({"prediction": np.full((4, 2), -1)}, r"prediction must be classes >= 0; 8 .* prediction\[0, 0\] = -1"),
+        ({"classes": np.array(["x", "y"]), "label": np.array([0, 1, 2, 0])}, r"from 0 to 1; .* label\[2\] = 2"),
+        ({"classes": np.array(["x"]), "prediction": np.array([[0, 1]] * 4)}, r"from 0 to 0; .* prediction\[0, 1\] = 1"),
+        ({"scores": np.full((4, 2, 2), 0.5), "label": np.full(4, 2)}, "label must be classes from 0 to 1; 4"),
+        (
+            {"scores": np.full((4, 2, 2), 0.5), "prediction": np.full((4, 2), 2)},
+            "prediction must be classes from 0 to 1",
+        ),
+        ({"scores": np.full((4, 2, 2), 0.5), "classes": np.array(["x"])}, "column for each of the 1 classes; got 2"),
+        ({"classes": np.array(["x", "x"])}, "classes must be different names"),
+        ({"classes": np.array([1, 2])}, r"classes must be \(C,\) names; got int64"),
+        ({"classes": np.array("x")}, r"classes must be \(C,\) names"),
         ({"prediction": np.zeros((4, 3), dtype=int)}, "confidence must be"),
         ({"prediction": np.zeros((0, 2), dtype=int)}, "n, K >= 1"),
         ({"stage": np.array(["a", "a"])}, "different names"),
         ({"model": np.array(["x"])}, "model must be 2 texts"),
     ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else None,
 )
 def test_a_table_that_contradicts_itself_is_refused_with_the_place(changes, message):
     with pytest.raises(ScoreTableError, match=message):

@@ -49,17 +49,20 @@ def test_a_table_survives_pickling(make_table):
 
 
 def test_the_digest_tells_any_change_of_content(make_table):
-    table = make_table(30, 3, classes=4)
+    table = dataclasses.replace(make_table(30, 3, classes=4), classes=np.array(["a", "b", "c", "d"]))
     digests = {table.digest}
     for name, value in arrays_of(table).items():
         if name == "cost_unit":
             changed = "MFLOP"
         else:
             changed = value.copy()
-            changed.flat[-1] = {"stage": "x", "prediction": 9, "label": 9}.get(name, 0.125)
+            changed.flat[-1] = {"stage": "x", "classes": "x"}.get(name, 0.125)
+            if name in ("prediction", "label"):
+                changed.flat[-1] = (value.flat[-1] + 1) % 4
         digests.add(ScoreTable(**(arrays_of(table) | {name: changed})).digest)
-    digests.add(ScoreTable(**{k: v for k, v in arrays_of(table).items() if k != "label"}).digest)
-    assert len(digests) == 9
+    for left_out in ("label", "classes"):
+        digests.add(ScoreTable(**{k: v for k, v in arrays_of(table).items() if k != left_out}).digest)
+    assert len(digests) == 11
 
 
 def test_taking_rows_takes_them_everywhere(make_table):
@@ -206,9 +209,40 @@ def test_a_pickle_in_place_of_the_file_is_refused_and_never_loaded(tmp_path):
     assert not mark.exists()
 
 
-def test_a_table_of_arrays_that_we_do_not_know_is_read_all_the_same(tmp_path):
-    np.savez(tmp_path / "scores.npz", **whole(), notes=np.array(["more"]))
-    assert ScoreTable.load(tmp_path / "scores.npz").cost_unit == "ms"
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("labels", r"'labels' \(did you mean 'label'\?\).* The known ones are prediction, confidence, cost, stage"),
+        ("notes", "unknown arrays: 'notes'"),
+        *((name, "weights of rows are not supported") for name in ("weight", "weights", "sample_weight")),
+    ],
+)
+def test_an_array_that_would_be_ignored_is_refused_by_name(tmp_path, name, message):
+    np.savez(tmp_path / "scores.npz", **whole(), **{name: np.ones(4)})
+    with pytest.raises(ScoreTableError, match=message):
+        ScoreTable.load(tmp_path / "scores.npz")
+
+
+def test_an_entry_that_is_no_array_is_refused(tmp_path):
+    np.savez(tmp_path / "scores.npz", **{name: value for name, value in whole().items() if name != "label"})
+    with zipfile.ZipFile(tmp_path / "scores.npz", "a") as archive:
+        archive.writestr("label", b"0, 0, 0, 0")
+    with pytest.raises(ScoreTableError, match="'label', which are no arrays"):
+        ScoreTable.load(tmp_path / "scores.npz")
+
+
+@pytest.mark.parametrize("unit", [np.array(["ms", "s"]), np.array([b"ms"]), np.array(3)])
+def test_a_cost_unit_that_is_not_one_text_is_refused(tmp_path, unit):
+    np.savez(tmp_path / "scores.npz", **whole(), cost_unit=unit)
+    with pytest.raises(ScoreTableError, match="cost_unit must be one text"):
+        ScoreTable.load(tmp_path / "scores.npz")
+
+
+def test_names_of_classes_stay_with_the_table(make_table, tmp_path):
+    table = dataclasses.replace(make_table(20, 3), classes=np.array(["red", "green", "bl\u00fce"]))
+    table.save(tmp_path / "scores.npz")
+    assert_equal(ScoreTable.load(tmp_path / "scores.npz"), table)
+    assert table.take(np.arange(5)).classes.tolist() == table.select([1]).classes.tolist() == table.classes.tolist()
 
 
 def test_other_files_are_refused(tmp_path):

@@ -188,7 +188,7 @@ def test_a_replayed_table_gives_the_engines_stages_and_confidences_bit_for_bit(s
     backends[1].table = np.asfortranarray(tables[1])
     stages = [Stage(name, backend, score) for name, backend in zip(names, backends, strict=True)]
     rows = np.arange(n)[:, None]
-    table = collect(stages, rows, np.zeros(n, dtype=int), batch_rows=32)
+    table = collect(stages, rows, np.zeros(n, dtype=int), batch_rows=32, curve_seconds=0)
     assert table.scores.dtype == dtype
     routers = (Router(score, calibrator),) * 3
     # Thresholds are confidences that occur, so that a single wrong bit would forward a row.
@@ -217,7 +217,7 @@ def test_a_calibrated_policy_decides_in_the_engine_as_on_its_table(keep_scores, 
     backends = [Recorder(probabilities(n, 3, seed), own=own) for seed in range(2)]
     stages = [Stage(name, backend, "margin") for name, backend in zip("ab", backends, strict=True)]
     rows, label = np.arange(n)[:, None], np.random.default_rng(0).integers(0, 3, n)
-    table = collect(stages, rows, label, keep_scores=keep_scores)
+    table = collect(stages, rows, label, keep_scores=keep_scores, curve_seconds=0)
     policy = calibrate(table, max_cost=float(table.cost[0] + 0.5 * table.cost[1]), guarantee="none", routers=routers)
     answers = Cascade(stages, policy).predict(rows)
     seen = evaluate(table, policy)
@@ -253,7 +253,7 @@ def test_heads_decide_in_the_engine_as_on_the_table_bit_for_bit(choices, own, dt
     if own and choices[2][1] == "temperature":
         choices = [*choices[:2], ("margin", "platt")]
     stages, rows, label = labelled(300, own, dtype)
-    table = collect(stages, rows, label, batch_rows=32)
+    table = collect(stages, rows, label, batch_rows=32, curve_seconds=0)
     found = calibrate(table, max_cost=float(table.cost[:2].sum()), routers=choices)
     confidence = calibrated_confidence(table, found.routers)
     # Thresholds are confidences that occur, so that a single wrong bit would forward a row.
@@ -273,7 +273,7 @@ def test_heads_decide_in_the_engine_as_on_the_table_bit_for_bit(choices, own, dt
 @pytest.mark.parametrize("cut", [0, 1, 2])
 def test_evidence_is_handed_from_segment_to_segment(cut):
     stages, rows, label = labelled(200)
-    table = collect(stages, rows, label)
+    table = collect(stages, rows, label, curve_seconds=0)
     policy = calibrate(table, max_accuracy_drop=0.05, routers=[("deferral", "identity")] * 3)
     whole = Segment(stages).run(rows, policy)
     first = Segment(stages[:cut]).run(rows, policy)
@@ -289,7 +289,7 @@ def test_evidence_is_handed_from_segment_to_segment(cut):
 @pytest.mark.parametrize("cuts", [[], [1], [2], [1, 2], [1, 1, 2]])
 def test_heads_and_rows_that_skip_go_together(cuts):
     stages, rows, label = labelled(200)
-    table = collect(stages, rows, label)
+    table = collect(stages, rows, label, curve_seconds=0)
     found = calibrate(table, max_accuracy_drop=0.05, routers=[("deferral", "identity")] * 3)
     confidence = calibrated_confidence(table, found.routers)
     policy = replace(found, thresholds=np.full(2, 0.9), skip_below=np.array([np.median(confidence[:, 0]), 0.0]))
@@ -309,7 +309,7 @@ def test_heads_and_rows_that_skip_go_together(cuts):
 @pytest.mark.parametrize("below", [0.0, 0.6, 0.9, NEVER])
 def test_a_cascade_abstains_where_its_replay_does(below):
     stages, rows, label = labelled(200)
-    table = collect(stages, rows, label)
+    table = collect(stages, rows, label, curve_seconds=0)
     found = calibrate(table, max_accuracy_drop=0.05, routers=[("maximum_probability", "platt")] * 3)
     policy = replace(found, abstain_below=below)
     answers = Cascade(stages, policy).predict(rows)
@@ -338,7 +338,9 @@ def test_without_heads_and_lower_thresholds_no_evidence_is_kept():
 
 def test_heads_on_probabilities_refuse_a_stage_that_gives_none():
     stages, rows, label = labelled(60)
-    policy = calibrate(collect(stages, rows, label), max_accuracy_drop=0.2, routers=[("deferral", "identity")] * 3)
+    policy = calibrate(
+        collect(stages, rows, label, curve_seconds=0), max_accuracy_drop=0.2, routers=[("deferral", "identity")] * 3
+    )
     silent, _, _ = labelled(60, own=True)
     with pytest.raises(PolicyError, match="'a' gives no class probabilities"):
         Cascade(silent, policy).predict(rows)
@@ -346,7 +348,9 @@ def test_heads_on_probabilities_refuse_a_stage_that_gives_none():
 
 def test_a_nan_is_forwarded_by_a_head_too():
     stages, rows, label = labelled(60)
-    policy = calibrate(collect(stages, rows, label), max_accuracy_drop=0.2, routers=[("deferral", "identity")] * 3)
+    policy = calibrate(
+        collect(stages, rows, label, curve_seconds=0), max_accuracy_drop=0.2, routers=[("deferral", "identity")] * 3
+    )
     always = Policy(policy.stages, policy.routers, np.zeros(2))
     stages[0].backend.table[3] = np.nan
     # What the first stage said is part of the second's evidence, which is not sure of the row either.

@@ -38,7 +38,7 @@ INDICES = np.arange(ROWS)[:, None]
 
 @pytest.fixture(scope="module")
 def table():
-    return dataclasses.replace(collect(STAGES, INDICES, LABEL), cost=np.array([1.0, 4.0, 20.0]))
+    return dataclasses.replace(collect(STAGES, INDICES, LABEL, curve_seconds=0), cost=np.array([1.0, 4.0, 20.0]))
 
 
 UNIT = st.floats(0, 1)

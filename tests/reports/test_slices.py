@@ -1,12 +1,15 @@
 """Slices against a plain loop, and the file that they come from."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.errors import DataError
-from cascade.reports import compare_slices, load_slices, paired_difference_interval, report_page
+from cascade.reports import Replay, compare_slices, load_slices, paired_difference_interval, report_page
+from cascade.reports.detail_tables import slice_tables
 
 
 @given(st.integers(1, 60), st.integers(1, 4), st.integers(1, 5), st.integers(0, 99), st.booleans())
@@ -29,6 +32,16 @@ def test_slices_equal_a_plain_loop(n, stages, kinds, seed, texts):
         assert part.difference_interval == paired_difference_interval(better, worse, len(rows))
         assert part.mean_cost == pytest.approx(np.mean(cost[rows]))
         np.testing.assert_allclose(part.share, [np.mean(stage[rows] == k) for k in range(stages)])
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_classes_are_named_where_the_table_has_their_names(make_replay, labels):
+    replay = make_replay(labels=labels)
+    named = dataclasses.replace(replay.table, classes=np.array(["red", "green", "blue"]))
+    ids = replay.table.label if labels else replay.table.prediction[:, -1]
+    for table, names in ((replay.table, "012"), (named, ("red", "green", "blue"))):
+        (found,) = slice_tables(Replay.of(table, replay.policy), {})
+        assert {row[0]: row[1] for row in found.rows} == {names[each]: str((ids == each).sum()) for each in set(ids)}
 
 
 def test_many_slices_are_cut_and_the_page_says_so(make_replay):

@@ -41,7 +41,7 @@ def test_the_served_decisions_are_those_of_the_engine_bit_for_bit(tmp_path):
     )
     config = CascadeConfig.load(path)
     loaded, rows = load_stages(config.stages), np.arange(ROWS)
-    table = collect(loaded, rows, label)
+    table = collect(loaded, rows, label, curve_seconds=0)
     found = calibrate(table, max_accuracy_drop=0.1, routers=[stage.router.choice for stage in config.stages])
     # Confidences that occur: a single wrong bit would forward a row.
     thresholds = np.quantile(calibrated_confidence(table, found.routers)[:, :2], 0.6, axis=0, method="higher")
