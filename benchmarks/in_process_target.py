@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from cascade.benchmarks.target import Reply
-from cascade.cascade import Cascade
+from cascade.cascade import Cascade, last_stage_alone
 
 __all__ = ["InProcessTarget", "LastStageTarget"]
 
@@ -52,20 +52,18 @@ class InProcessTarget(_Threaded):
 
 
 class LastStageTarget(_Threaded):
-    """The last stage of a cascade, alone, on every row.
+    """The last stage of a cascade, alone, on every row, at its own best batch size.
 
     Args:
-        cascade: whose last stage is measured; its policy tells the cost.
+        cascade: whose last stage is measured.
     """
 
     def __init__(self, cascade: Cascade) -> None:
         super().__init__(self._predict)
-        self.stage = cascade.stages[-1]
+        self.alone = last_stage_alone(cascade)
         self._last = len(cascade.stages) - 1
-        self._cost = cascade.policy.cost[-1]
         self._version = cascade.policy.version
 
     def _predict(self, rows: np.ndarray) -> Reply:
-        prediction = self.stage.predict(rows)
-        cost = self._cost if prediction.cost is None else prediction.cost
-        return Reply(prediction.answer, np.full(len(rows), self._last), np.broadcast_to(cost, len(rows)), self._version)
+        answers = self.alone.predict(rows)
+        return Reply(answers.answer, np.full(len(rows), self._last), answers.cost, self._version)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,15 @@ import numpy as np
 from cascade.backends.config import BackendConfig
 from cascade.backends.digest import model_digest
 from cascade.backends.loading import load_backend
-from cascade.calibration import Policy, PolicySet, ScoreTable
+from cascade.calibration import Identity, Policy, PolicySet, ScoreTable
 from cascade.config import CascadeConfig, RowsConfig, StageConfig
 from cascade.engine import Answers, Segment
 from cascade.errors import PolicyError, ScoreTableError
+from cascade.routers import Router
 from cascade.rows import check_rows
 from cascade.stage import Stage
 
-__all__ = ["Cascade", "check_models", "check_policy", "check_table", "load_stages"]
+__all__ = ["Cascade", "check_models", "check_policy", "check_table", "last_stage_alone", "load_stages"]
 
 
 class Cascade:
@@ -72,6 +74,25 @@ class Cascade:
         """
         checked = rows if self.rows is None else check_rows(rows, self.rows)
         return self._segment.run(np.ascontiguousarray(checked), self.policy).with_abstentions(self.policy)
+
+
+def last_stage_alone(cascade: Cascade) -> Cascade:
+    """The last stage of a cascade as one of its own, which answers every row at its best batch size."""
+    policy = cascade.policy
+    alone = replace(
+        policy,
+        stages=policy.stages[-1:],
+        routers=(Router(None, Identity()),) if policy.needs_evidence else policy.routers[-1:],
+        thresholds=np.zeros(0),
+        skip_below=np.zeros(0),
+        cost=policy.cost[-1:],
+        cost_per_mflop=policy.cost_per_mflop[-1:],
+        cost_per_ms=policy.cost_per_ms[-1:],
+        curves=policy.curves[-1:],
+        abstain_below=0.0,
+        certificate={},
+    )
+    return Cascade(cascade.stages[-1:], alone, cascade.rows)
 
 
 def check_policy(policy: Policy, stages: Sequence[str]) -> Policy:

@@ -100,6 +100,8 @@ def bench(
         "data_rows": len(rows),
         "cost_unit": cascade.policy.cost_unit if cascade else None,
     }
+    if cascade is not None:
+        measured["prediction"] = _prediction(cascade, rows_per_request, numbers)
     result = Result.here(measured, options | {"connections": connections}, numbers)
     if out is not None:
         result.save(out)
@@ -107,6 +109,21 @@ def bench(
         plot_result(result, plot)
     print_result(result.to_dict() if as_json else measured | _overview(result.summary), as_json)
     Objectives(max_p99_ms, min_rows_per_s).check(result.summary)
+
+
+def _prediction(cascade: "Cascade", rows_together: int, numbers: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Predicted and realised time of the engine; ``None`` where the policy has no cost curves."""
+    import numpy as np
+
+    from cascade.benchmarks.time_prediction import TimePrediction
+    from cascade.calibration.costs.arrivals import RowsTogether
+
+    arrivals = RowsTogether((rows_together,))
+    predicted = cascade.policy.predicted_ms(arrivals)
+    if predicted is None:
+        return None
+    realised = float(np.median([repeat["engine"]["ms_per_row"] for repeat in numbers]))
+    return TimePrediction(predicted, realised, str(arrivals)).to_dict()
 
 
 def _check_options(

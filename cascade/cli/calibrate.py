@@ -109,11 +109,11 @@ def _verdict(table: "ScoreTable", policy: "Policy") -> dict[str, Any]:
     if policy.runs.sum() == 1:
         verdict = f"no cascade pays: {policy.stages[-1]!r} alone answers every row, at {last:.4g} {unit} per row"
     elif cost > last:
-        verdict = f"the cascade costs more than {policy.stages[-1]!r} alone: {cost:.4g} against {last:.4g} {unit} per row"
+        verdict = f"the cascade costs {cost:.4g} {unit} per row, more than {policy.stages[-1]!r} alone: {last:.4g}"
     if verdict and together:
         rows = pays_from(table, policy)
-        remedy = "no number of rows would change that" if rows is None else f"a cascade pays from {rows:,} rows together"
-        verdict = f"{verdict} ({together}); {remedy}"
+        size = "at no number of rows together" if rows is None else f"from {rows:,} rows together"
+        verdict = f"{verdict} ({together}); a cascade pays {size}"
     off = [name for name, runs in zip(policy.stages, policy.runs, strict=True) if not runs]
     return {"cost_is_for": together or "constant costs per row", "stages_not_run": off or None, "verdict": verdict}
 

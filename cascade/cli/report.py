@@ -1,11 +1,15 @@
 """``cascade report``: what a policy does, as one page."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cascade.cli.console import JsonOption, console, print_result
+
+if TYPE_CHECKING:
+    from cascade.calibration import Policy
+    from cascade.reports import ReportTable
 
 __all__ = ["report"]
 
@@ -23,6 +27,10 @@ def report(
     ] = None,
     slices: Annotated[
         Path | None, typer.Option(help="An .npz file, an array of integers or texts a kind of slice, a value a row.")
+    ] = None,
+    bench: Annotated[
+        Path | None,
+        typer.Option(help="Result of 'cascade bench --target in-process': realised beside predicted time."),
     ] = None,
     pictures: Annotated[Path | None, typer.Option(help="Folder to write the pictures to (PNG).")] = None,
     as_json: JsonOption = False,
@@ -42,6 +50,7 @@ def report(
             table,
             gears[gear],
             out,
+            [] if bench is None else [_realised(bench, gears[gear])],
             calibration=None if calibration_scores is None else ScoreTable.load(calibration_scores),
             delta=delta,
             slices=None if slices is None else load_slices(slices, len(table)),
@@ -62,3 +71,21 @@ def report(
         },
         as_json,
     )
+
+
+def _realised(path: Path, policy: "Policy") -> "ReportTable":
+    """Predicted and realised time, from the result file of a benchmark."""
+    from cascade.errors import InputError
+    from cascade.reports import ReportTable
+    from cascade.reports.result_file import load_prediction
+
+    seen = load_prediction(path)
+    if seen["policy_version"] != policy.version:
+        raise InputError(f"{path} is of policy {seen['policy_version']}, the report of {policy.version}; measure again")
+    rows = [
+        ("predicted time per row (ms)", f"{seen['predicted_ms']:.4g}"),
+        ("realised time per row (ms)", f"{seen['realised_ms']:.4g}"),
+        ("predicted over realised", f"{seen['ratio']:.2f}"),
+    ]
+    note = f"In-process, {seen['arrivals']}." + (f" {seen['warning']}." if seen["warning"] else "")
+    return ReportTable("Predicted and realised time", ("", ""), rows, note)

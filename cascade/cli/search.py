@@ -48,8 +48,8 @@ def search(
     Exit code 4 if the best cascade costs more than its last stage alone.
     """
     from cascade.calibration import Policy, ScoreTable, choose_cascade
-    from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
     from cascade.calibration.choice.policy_order import order_policy
+    from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
     from cascade.errors import InfeasibleTarget
 
     targets = (target_accuracy, max_accuracy_drop, target_agreement, max_cost)
