@@ -16,7 +16,10 @@ class Backend(Protocol):
         """Answers a batch.
 
         Args:
-            rows: (n, ...), n >= 1, C-contiguous.
+            rows: (n, ...), n >= 1, C-contiguous and read-only.
+
+        Raises:
+            RowsError: the rows are at fault themselves; whatever else it raises is a fault of the model.
         """
 
 

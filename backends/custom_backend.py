@@ -1,5 +1,7 @@
 """A user's own class as a backend."""
 
+from typing import Any
+
 import numpy as np
 
 from cascade.backends.config import CustomConfig
@@ -11,7 +13,7 @@ __all__ = ["CustomBackend"]
 
 
 class CustomBackend:
-    """An object with one method ``predict(rows)``.
+    """An object with one method ``predict(rows)``; it may raise ``RowsError`` for rows that are at fault themselves.
 
     Args:
         config: which class, with which arguments.
@@ -30,18 +32,29 @@ class CustomBackend:
             raise ConfigError(f"{config.object} has no method predict(rows)")
 
     def predict(self, rows: np.ndarray) -> Prediction:
-        """Answers a batch with whatever the user's method returns: a prediction, or (n, C) probabilities."""
-        result = self.model.predict(rows)
-        if not isinstance(result, Prediction):
-            result = Prediction.from_probabilities(self._probabilities(result))
-        return result.check(len(rows), self.config.object)
+        """Answers a batch with whatever the user's method returns: a prediction, or (n, C) probabilities.
+
+        The object gets a copy of the rows, since it may write to them, and what it returns is copied, since it may use
+        its memory again. One column of probabilities is that of class 1.
+
+        Raises:
+            ConfigError: it returned something else.
+        """
+        result = self.model.predict(np.array(rows))
+        if isinstance(result, Prediction):
+            return Prediction(**{name: _copied(value) for name, value in vars(result).items()})
+        return Prediction.from_probabilities(self._probabilities(result))
 
     def _probabilities(self, result: object) -> np.ndarray:
         wanted = f"{self.config.object}.predict must return (n, C) probabilities or a Prediction"
         try:
-            probabilities = np.asarray(result)
+            probabilities = np.array(result)
         except ValueError as error:
             raise ConfigError(f"{wanted}; got rows of different lengths") from error
         if probabilities.ndim != 2 or not probabilities.shape[1] or probabilities.dtype.kind not in "fiub":
             raise ConfigError(f"{wanted}; got {probabilities.dtype} of shape {probabilities.shape}")
         return probabilities
+
+
+def _copied(value: object) -> Any:
+    return value.copy() if isinstance(value, np.ndarray) else value

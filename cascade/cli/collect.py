@@ -47,7 +47,7 @@ def collect(
     if cost not in COST_UNIT:
         raise typer.BadParameter(f"--cost must be one of {', '.join(COST_UNIT)}; got {cost!r}")
     config = CascadeConfig.load(config_path)
-    stages = load_stages(config.stages, config_path.resolve().parent)
+    stages = load_stages(config.stages, config_path.resolve().parent, config.classes)
     rows, label = load_rows(dataset, split, rows_file)
     rows = check_rows(rows[:limit], config.rows)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -75,7 +75,8 @@ def _new_batcher(
     """The batcher of segment ``index``, its models loaded."""
     serving = config.serving
     first = sum(len(segment) for segment in config.segments[:index])
-    segment = Segment(load_stages(config.segments[index], folder), first, telemetry.watch)
+    stages = load_stages(config.segments[index], folder, config.classes)
+    segment = Segment(stages, first, telemetry.watch)
     return Batcher(
         segment.run,
         None if hop is None else hop.ask,

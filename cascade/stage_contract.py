@@ -1,0 +1,217 @@
+"""The stage contract: what a model gives back is checked here, once, for every backend."""
+
+import numpy as np
+
+from cascade.backends.backend import Backend
+from cascade.errors import CascadeError, RowsError, StageError
+from cascade.prediction import Prediction
+
+__all__ = ["StageContract"]
+
+ROUNDING = 1e-6
+"""By which rounding may carry a probability out of [0, 1]."""
+SUM_TOLERANCE = 5e-3
+"""By which the sum of a row's probabilities may differ from 1: bfloat16 has 8 bits, float16 has 11."""
+FEW_VALUES = 64
+"""Up to so many values, a list is quicker than NumPy's calls."""
+AXES = {"answer": 1, "probabilities": 2, "confidence": 1, "cost": 1, "mflop": 1}
+INT64 = np.dtype(np.int64)
+
+
+class StageContract:
+    """Asks a model, and makes sure that what it gives back can be used.
+
+    The model gets the rows read-only. It has to give ``n`` rows for ``n``: integer classes in 0 to C - 1; either
+    probabilities (finite, in [0, 1], rows that sum to 1, the same C >= 2 columns in every call) or a finite confidence
+    in [0, 1]; a finite cost >= 0 and finite operations > 0, if any; of all these the same in every call. What rounding
+    carries below 0 becomes 0.
+
+    Args:
+        stage: its name, for messages.
+        classes: C, where the configuration names the classes; ``None`` takes C from the first probabilities.
+    """
+
+    def __init__(self, stage: str, classes: int | None = None) -> None:
+        self.stage = stage
+        self.classes = classes
+        self._columns = classes
+        self._given: tuple[str, ...] = ()
+        self._is_plain = False
+
+    def predict(self, backend: Backend, rows: np.ndarray) -> Prediction:
+        """Asks a model.
+
+        Args:
+            backend: of the stage.
+            rows: (n, ...), n >= 1; they stay as they are.
+
+        Raises:
+            RowsError: the model refuses the rows, which are at fault.
+            StageError: the model raised anything else, or broke the contract.
+        """
+        if rows.flags.writeable:
+            rows = rows.view()
+            rows.flags.writeable = False
+        try:
+            said = backend.predict(rows)
+        except RowsError:
+            raise
+        except StageError as error:  # of a model in the model
+            raise StageError(self.stage, f"{error.stage}: {error.problem}") from error.__cause__
+        except CascadeError as error:
+            raise StageError(self.stage, str(error)) from error
+        except Exception as error:  # a model may raise anything
+            raise StageError(
+                self.stage,
+                f"its model raised {type(error).__name__} on rows of shape {rows.shape} and type {rows.dtype}: {error}",
+            ) from error
+        return self.check(said, len(rows))
+
+    def check(self, said: object, rows: int) -> Prediction:
+        """Makes sure that a prediction keeps the contract.
+
+        Args:
+            said: what a model gave back.
+            rows: number of rows that it was given.
+
+        Raises:
+            StageError: it does not.
+        """
+        if not isinstance(said, Prediction):
+            raise self._broken(f"its model returned {type(said).__name__}; a backend must return a Prediction")
+        return said if self._is_sound(said, rows) else self._examined(said, rows)
+
+    def _is_sound(self, said: Prediction, rows: int) -> bool:
+        """The usual case, quickly: float probabilities and nothing else. False tells to look closer."""
+        answer, probabilities = said.answer, said.probabilities
+        if not self._is_plain or said.confidence is not None or said.cost is not None or said.mflop is not None:
+            return False
+        if type(answer) is not np.ndarray or type(probabilities) is not np.ndarray or answer.dtype != INT64:
+            return False
+        if answer.shape != (rows,) or probabilities.shape != (rows, self._columns) or probabilities.dtype.kind != "f":
+            return False
+        if probabilities.size <= FEW_VALUES:
+            for answered, row in zip(answer.tolist(), probabilities.tolist(), strict=True):
+                # A NaN may hide from min, but not from sum.
+                if not (min(row) >= 0 and _is_one(sum(row)) and 0 <= answered < len(row)):
+                    return False
+            return True
+        sums = np.add.reduce(probabilities, axis=1, dtype=np.float64)
+        return bool(
+            np.minimum.reduce(probabilities, axis=None) >= 0
+            and _is_one(np.minimum.reduce(sums))
+            and _is_one(np.maximum.reduce(sums))
+            and np.minimum.reduce(answer) >= 0
+            and np.maximum.reduce(answer) < probabilities.shape[1]
+        )
+
+    def _examined(self, said: Prediction, rows: int) -> Prediction:
+        found = {name: self._array(name, getattr(said, name), axes, rows) for name, axes in AXES.items()}
+        answer, probabilities, confidence = found["answer"], found["probabilities"], found["confidence"]
+        if answer is None:
+            raise self._broken("its model returned no answer")
+        if (probabilities is None) == (confidence is None):
+            raise self._broken(
+                f"its model returned {'neither' if confidence is None else 'both'} probabilities "
+                f"{'nor' if confidence is None else 'and'} a confidence; return one of them, for the router"
+            )
+        given = tuple(name for name, array in found.items() if array is not None)
+        if self._given and given != self._given:
+            raise self._broken(
+                f"its model returned {', '.join(given)}; before, it returned {', '.join(self._given)}. Return the same "
+                "in every call"
+            )
+        columns = self.classes
+        if probabilities is not None:
+            columns = self._check_columns(probabilities.shape[1])
+            probabilities = self._checked_probabilities(probabilities)
+        self._check_range("confidence", confidence, 0.0, 1.0)
+        self._check_range("cost", found["cost"], 0.0, np.inf)
+        self._check_range("mflop", found["mflop"], np.nextafter(0.0, 1.0), np.inf)
+        answer = self._checked_answer(answer, columns)
+        self._given, self._columns = given, columns
+        self._is_plain = given == ("answer", "probabilities")
+        return Prediction(answer, probabilities, confidence, found["cost"], found["mflop"])
+
+    def _array(self, name: str, value: object, axes: int, rows: int) -> np.ndarray | None:
+        if value is None:
+            return None
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise self._broken(f"its model returned {name} of rows of different lengths") from error
+        if array.ndim != axes or len(array) != rows:
+            wanted = f"({rows},)" if axes == 1 else f"({rows}, C)"
+            raise self._broken(
+                f"its model was given {rows} rows and returned {name} of shape {array.shape}; it must be {wanted}, a "
+                "line for every row, in their order"
+            )
+        kinds = {"answer": "iu", "probabilities": "fiub"}.get(name, "fiu")
+        if array.dtype.kind not in kinds:
+            raise self._broken(
+                f"its model returned {name} of type {array.dtype}; "
+                f"it must be {'whole numbers, the ids of the classes' if name == 'answer' else 'numbers'}"
+            )
+        return array if name == "answer" or array.dtype.kind == "f" else array.astype(np.float64)
+
+    def _check_columns(self, columns: int) -> int:
+        if columns < 2:
+            raise self._broken(
+                f"its model returned probabilities of {columns} columns; a column for each of at least two classes is "
+                "needed (of one sigmoid p, the columns are 1 - p and p)"
+            )
+        if self._columns is not None and columns != self._columns:
+            source = "before it were" if self.classes is None else "the config's 'classes' are"
+            raise self._broken(
+                f"its model returned probabilities of {columns} columns; {source} {self._columns}. Return a column for "
+                "every class, in the order of 'classes', of 0 for a class that the model lacks"
+            )
+        return columns
+
+    def _checked_probabilities(self, probabilities: np.ndarray) -> np.ndarray:
+        finite = np.isfinite(probabilities)
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0].tolist()
+            raise self._broken(
+                f"its model returned a probability of {probabilities[row, column]} for row {row}, class {column}; all "
+                "must be finite numbers"
+            )
+        low, high = float(probabilities.min()), float(probabilities.max())
+        if low < -ROUNDING or high > 1 + ROUNDING:
+            raise self._broken(
+                f"its model returned probabilities from {low:.4g} to {high:.4g}, which look like logits; apply a "
+                "softmax (a sigmoid, if there is one column), or let the backend do so (output_kind: logits)"
+            )
+        sums = probabilities.sum(axis=1, dtype=np.float64)
+        wrong = np.abs(sums - 1) > SUM_TOLERANCE
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise self._broken(
+                f"its model returned probabilities of row {row} that sum to {sums[row]:.4g}; every row must sum to 1 "
+                "(divide it by its sum; votes and independent sigmoids are no distribution)"
+            )
+        return probabilities if low >= 0 else np.maximum(probabilities, 0)
+
+    def _check_range(self, name: str, values: np.ndarray | None, low: float, high: float) -> None:
+        if values is None:
+            return
+        wrong = ~(np.isfinite(values) & (values >= low) & (values <= high))
+        if wrong.any():
+            row = int(wrong.argmax())
+            wanted = "in [0, 1]" if high == 1 else f"finite and {'above' if low else 'at least'} 0"
+            raise self._broken(f"its model returned a {name} of {values[row]} for row {row}; it must be {wanted}")
+
+    def _checked_answer(self, answer: np.ndarray, classes: int | None) -> np.ndarray:
+        low, high = int(answer.min()), int(answer.max())
+        if low < 0 or high > (np.iinfo(np.int64).max if classes is None else classes - 1):
+            wanted = "at least 0" if classes is None else f"in 0 to {classes - 1}, as there are {classes} classes"
+            raise self._broken(f"its model returned answers from {low} to {high}; the ids of classes are {wanted}")
+        return answer.astype(np.int64, copy=False)
+
+    def _broken(self, problem: str) -> StageError:
+        return StageError(self.stage, problem)
+
+
+def _is_one(total: float) -> bool:
+    """Whether a sum of probabilities >= 0 is 1, and none of them is above what rounding explains."""
+    return bool(1 - SUM_TOLERANCE <= total <= 1 + ROUNDING)
