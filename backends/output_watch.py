@@ -10,7 +10,7 @@ from typing_extensions import override
 __all__ = ["OutputWatch"]
 
 MAKE_PROBABILITIES = ("sigmoid", "_softmax")
-KEEP_VALUES = frozenset("_to_copy _unsafe_view alias clone detach reshape select slice squeeze unsqueeze view".split())
+KEEP_VALUES = ("_to_copy", "alias", "clone", "detach", "reshape", "select", "slice", "squeeze", "unsqueeze", "view")
 
 
 class OutputWatch(TorchDispatchMode):

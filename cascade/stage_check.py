@@ -77,11 +77,15 @@ def _compare(stage: Stage, alone: Prediction, together: Prediction, at: int, siz
     same = alone.answer[0] == together.answer[at] or _is_tie(alone.probabilities)
     if not (close and same):
         raise CheckFailed(
-            f"stage {stage.name!r}: its model answers {alone.answer[0]} ({name} {np.round(one, 3)}) to a row alone and "
-            f"{together.answer[at]} ({np.round(other, 3)}) to the same row as number {at} of {size}; a row's answer must "
-            "not depend on the other rows, nor on chance (batch norms and dropout in training mode, rows in another "
-            "order)"
+            f"stage {stage.name!r}: its model answers {alone.answer[0]} ({name} {_shown(one)}) to a row alone and "
+            f"{together.answer[at]} ({_shown(other)}) to the same row as number {at} of {size}; an answer must depend "
+            "neither on other rows nor on chance (batch norms and dropout in training mode, rows in another order)"
         )
+
+
+def _shown(values: np.ndarray) -> str:
+    most = 5
+    return str(np.round(values, 3) if values.ndim == 0 else np.round(values[:most], 3).tolist())
 
 
 def _is_tie(probabilities: np.ndarray | None) -> bool:

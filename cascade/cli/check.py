@@ -55,10 +55,10 @@ def check(
     config = CascadeConfig.load(config_path)
     names = [stage.name for stage in config.stages]
     stages = load_stages(config.stages, config_path.resolve().parent, config.classes)
-    rows, label = (
-        (example_rows(config.rows, TRIED_ROWS), None) if not with_rows else load_rows(dataset, split, rows_file)
-    )
-    rows = check_rows(rows[:limit], config.rows)
+    rows, label = example_rows(config.rows, TRIED_ROWS), None
+    if with_rows:
+        rows, label = load_rows(dataset, split, rows_file)
+        rows = check_rows(rows[:limit], config.rows)
     tried = {stage.name: try_stage(stage, rows[:TRIED_ROWS], made_up=not with_rows) for stage in stages}
     result: dict[str, object] = {"config": str(config_path), "stages": names, "tried_rows": tried, "policy": None}
     path = policy_path or config.policy
