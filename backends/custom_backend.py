@@ -1,7 +1,5 @@
 """A user's own class as a backend."""
 
-from typing import Any
-
 import numpy as np
 
 from cascade.backends.config import CustomConfig
@@ -15,12 +13,16 @@ __all__ = ["CustomBackend"]
 class CustomBackend:
     """An object with one method ``predict(rows)``; it may raise ``RowsError`` for rows that are at fault themselves.
 
+    It gets a copy of the rows, since it may write to them.
+
     Args:
         config: which class, with which arguments.
 
     Raises:
         ConfigError: it cannot be imported or built, or has no ``predict``.
     """
+
+    copies_rows = True
 
     def __init__(self, config: CustomConfig) -> None:
         self.config = config
@@ -34,27 +36,22 @@ class CustomBackend:
     def predict(self, rows: np.ndarray) -> Prediction:
         """Answers a batch with whatever the user's method returns: a prediction, or (n, C) probabilities.
 
-        The object gets a copy of the rows, since it may write to them, and what it returns is copied, since it may use
-        its memory again. One column of probabilities is that of class 1.
+        One column of probabilities is that of class 1.
 
         Raises:
             ConfigError: it returned something else.
         """
-        result = self.model.predict(np.array(rows))
-        if isinstance(result, Prediction):
-            return Prediction(**{name: _copied(value) for name, value in vars(result).items()})
-        return Prediction.from_probabilities(self._probabilities(result))
+        result = self.model.predict(rows.copy())
+        return result if isinstance(result, Prediction) else Prediction.from_probabilities(self._probabilities(result))
 
     def _probabilities(self, result: object) -> np.ndarray:
+        if type(result) is np.ndarray and result.ndim == 2 and result.size:  # the usual case, quickly
+            return result
         wanted = f"{self.config.object}.predict must return (n, C) probabilities or a Prediction"
         try:
-            probabilities = np.array(result)
+            probabilities = np.asarray(result)
         except ValueError as error:
             raise ConfigError(f"{wanted}; got rows of different lengths") from error
         if probabilities.ndim != 2 or not probabilities.shape[1] or probabilities.dtype.kind not in "fiub":
             raise ConfigError(f"{wanted}; got {probabilities.dtype} of shape {probabilities.shape}")
         return probabilities
-
-
-def _copied(value: object) -> Any:
-    return value.copy() if isinstance(value, np.ndarray) else value

@@ -28,7 +28,9 @@ class EnsembleBackend:
     def __init__(self, members: list[Backend], rule: CombinationRule = "votes", classes: int | None = None) -> None:
         self.members = members
         self.rule = rule
-        self._contracts = [StageContract(f"member {k} of an ensemble", classes) for k in range(len(members))]
+        self._contracts = [
+            StageContract(f"member {k} of an ensemble", member, classes) for k, member in enumerate(members)
+        ]
 
     def predict(self, rows: np.ndarray) -> Prediction:
         """Asks every member: (n, ...) -> n answers; they cost what the members say, if all do.
@@ -37,7 +39,7 @@ class EnsembleBackend:
             ConfigError: the rule is "mean", and the members do not all give probabilities of the same classes.
             StageError: a member failed, or broke the stage contract.
         """
-        said = [contract.predict(each, rows) for contract, each in zip(self._contracts, self.members, strict=True)]
+        said = [contract.predict(rows) for contract in self._contracts]
         cost, mflop = _sum([each.cost for each in said]), _sum([each.mflop for each in said])
         if self.rule == "votes":
             answer, share = _vote(np.stack([each.answer for each in said], axis=1))

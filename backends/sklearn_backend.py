@@ -70,6 +70,8 @@ class SklearnBackend:
         WeightsError: the file is missing or damaged, holds types that are not trusted, or no such classifier.
     """
 
+    copies_rows = True
+
     def __init__(self, config: SklearnConfig, names: Sequence[str] | None = None) -> None:
         self.config = config
         self.model = _load(config)

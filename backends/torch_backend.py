@@ -33,6 +33,8 @@ class TorchBackend:
         WeightsError: its weights cannot be loaded.
     """
 
+    copies_rows = True
+
     def __init__(self, config: NetworkConfig) -> None:
         self.config = config
         self.device = _device(config.device)

@@ -123,7 +123,7 @@ def _run(
         prediction = stage.predict(batch)
         # Where rows differ, of a million operations instead of a row.
         costs.append(meter.stop(len(batch)) / (1.0 if prediction.mflop is None else float(prediction.mflop.mean())))
-        predictions.append(prediction)
+        predictions.append(prediction.copy())
         on_rows(stage.name, start + len(batch))
     # The last batch may be small, and a small batch's cost a row is not comparable.
     whole = costs[: len(rows) // batch_rows] or costs

@@ -38,7 +38,11 @@ class Prediction:
         found = np.asarray(probabilities)
         if found.shape[1] == 1:
             found = np.concatenate([1 - found, found], axis=1)
-        return cls(found.argmax(axis=1).astype(np.int64, copy=False), found)
+        return cls(found.argmax(axis=1), found)
+
+    def copy(self) -> "Prediction":
+        """The same in memory of its own: a model may use its arrays again in the next call."""
+        return Prediction(**{name: None if array is None else array.copy() for name, array in vars(self).items()})
 
     def __len__(self) -> int:
         return len(self.answer)

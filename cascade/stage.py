@@ -33,7 +33,7 @@ class Stage:
     _contract: StageContract = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_contract", StageContract(self.name, self.classes))
+        object.__setattr__(self, "_contract", StageContract(self.name, self.backend, self.classes))
 
     def predict(self, rows: np.ndarray) -> Prediction:
         """The model's prediction, as the stage contract wants it.
@@ -45,7 +45,7 @@ class Stage:
             RowsError: the model refuses the rows.
             StageError: the model failed, or broke the contract.
         """
-        return self._contract.predict(self.backend, rows)
+        return self._contract.predict(rows)
 
     def raw_confidence(self, prediction: Prediction) -> np.ndarray:
         """(n,) float64 in [0, 1], before calibration: what a score table holds."""

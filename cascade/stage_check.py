@@ -61,7 +61,7 @@ def _asked(stage: Stage, rows: np.ndarray) -> Prediction:
         stage.raw_confidence(prediction)
     except CascadeError as error:
         raise CheckFailed(str(error)) from error
-    return prediction
+    return prediction.copy()
 
 
 def _refuses(error: CheckFailed) -> bool:

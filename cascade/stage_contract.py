@@ -1,5 +1,7 @@
 """The stage contract: what a model gives back is checked here, once, for every backend."""
 
+from typing import Any
+
 import numpy as np
 
 from cascade.backends.backend import Backend
@@ -12,8 +14,10 @@ ROUNDING = 1e-6
 """By which rounding may carry a probability out of [0, 1]."""
 SUM_TOLERANCE = 5e-3
 """By which the sum of a row's probabilities may differ from 1: bfloat16 has 8 bits, float16 has 11."""
-FEW_VALUES = 64
-"""Up to so many values, a list is quicker than NumPy's calls."""
+LEAST_SUM, MOST_SUM = 1 - SUM_TOLERANCE, 1 + ROUNDING
+"""Of a row of probabilities >= 0 that needs no closer look; then none of them is above 1, either."""
+FEW_COLUMNS = 64
+"""Up to so many probabilities of one row, a list is quicker than NumPy's calls."""
 AXES = {"answer": 1, "probabilities": 2, "confidence": 1, "cost": 1, "mflop": 1}
 INT64 = np.dtype(np.int64)
 
@@ -21,39 +25,42 @@ INT64 = np.dtype(np.int64)
 class StageContract:
     """Asks a model, and makes sure that what it gives back can be used.
 
-    The model gets the rows read-only. It has to give ``n`` rows for ``n``: integer classes in 0 to C - 1; either
-    probabilities (finite, in [0, 1], rows that sum to 1, the same C >= 2 columns in every call) or a finite confidence
-    in [0, 1]; a finite cost >= 0 and finite operations > 0, if any; of all these the same in every call. What rounding
-    carries below 0 becomes 0.
+    The model gets the rows read-only, or copies them itself (``copies_rows``). For ``n`` rows it has to give ``n``
+    lines: integer classes in 0 to C - 1; either probabilities (finite, in [0, 1], rows that sum to 1, of C >= 2
+    columns) or a finite confidence in [0, 1]; a finite cost >= 0 and finite operations > 0, if any; the same of these,
+    and the same C, in every call. What rounding carries below 0 becomes 0.
 
     Args:
         stage: its name, for messages.
+        backend: the model.
         classes: C, where the configuration names the classes; ``None`` takes C from the first probabilities.
     """
 
-    def __init__(self, stage: str, classes: int | None = None) -> None:
+    def __init__(self, stage: str, backend: Backend, classes: int | None = None) -> None:
         self.stage = stage
+        self.backend = backend
         self.classes = classes
+        self._copies_rows = bool(getattr(backend, "copies_rows", False))
         self._columns = classes
         self._given: tuple[str, ...] = ()
+        self._dtype: np.dtype[Any] | None = None
         self._is_plain = False
 
-    def predict(self, backend: Backend, rows: np.ndarray) -> Prediction:
+    def predict(self, rows: np.ndarray) -> Prediction:
         """Asks a model.
 
         Args:
-            backend: of the stage.
             rows: (n, ...), n >= 1; they stay as they are.
 
         Raises:
             RowsError: the model refuses the rows, which are at fault.
             StageError: the model raised anything else, or broke the contract.
         """
-        if rows.flags.writeable:
+        if not self._copies_rows and rows.flags.writeable:
             rows = rows.view()
-            rows.flags.writeable = False
+            rows.setflags(write=False)
         try:
-            said = backend.predict(rows)
+            said = self.backend.predict(rows)
         except RowsError:
             raise
         except StageError as error:  # of a model in the model
@@ -61,51 +68,38 @@ class StageContract:
         except CascadeError as error:
             raise StageError(self.stage, str(error)) from error
         except Exception as error:  # a model may raise anything
-            raise StageError(
-                self.stage,
-                f"its model raised {type(error).__name__} on rows of shape {rows.shape} and type {rows.dtype}: {error}",
-            ) from error
-        return self.check(said, len(rows))
-
-    def check(self, said: object, rows: int) -> Prediction:
-        """Makes sure that a prediction keeps the contract.
-
-        Args:
-            said: what a model gave back.
-            rows: number of rows that it was given.
-
-        Raises:
-            StageError: it does not.
-        """
-        if not isinstance(said, Prediction):
-            raise self._broken(f"its model returned {type(said).__name__}; a backend must return a Prediction")
-        return said if self._is_sound(said, rows) else self._examined(said, rows)
+            what = f"rows of shape {rows.shape} and type {rows.dtype}: {type(error).__name__}: {error}"
+            raise StageError(self.stage, f"its model failed on {what}") from error
+        if self._is_plain and type(said) is Prediction and self._is_sound(said, len(rows)):
+            return said
+        return self._examined(said, len(rows))
 
     def _is_sound(self, said: Prediction, rows: int) -> bool:
-        """The usual case, quickly: float probabilities and nothing else. False tells to look closer."""
-        answer, probabilities = said.answer, said.probabilities
-        if not self._is_plain or said.confidence is not None or said.cost is not None or said.mflop is not None:
+        """The usual case, quickly: probabilities like those before, and nothing else. False calls for a closer look."""
+        answer, probabilities, columns = said.answer, said.probabilities, self._columns
+        if type(answer) is not np.ndarray or type(probabilities) is not np.ndarray or columns is None:
             return False
-        if type(answer) is not np.ndarray or type(probabilities) is not np.ndarray or answer.dtype != INT64:
+        if said.confidence is not None or said.cost is not None or said.mflop is not None:
             return False
-        if answer.shape != (rows,) or probabilities.shape != (rows, self._columns) or probabilities.dtype.kind != "f":
+        if answer.dtype is not INT64 or probabilities.dtype is not self._dtype:
             return False
-        if probabilities.size <= FEW_VALUES:
-            for answered, row in zip(answer.tolist(), probabilities.tolist(), strict=True):
-                # A NaN may hide from min, but not from sum.
-                if not (min(row) >= 0 and _is_one(sum(row)) and 0 <= answered < len(row)):
-                    return False
-            return True
-        sums = np.add.reduce(probabilities, axis=1, dtype=np.float64)
+        if answer.shape != (rows,) or probabilities.shape != (rows, columns):
+            return False
+        if rows == 1 and columns <= FEW_COLUMNS:
+            (row,) = probabilities.tolist()
+            # A NaN may hide from min, but not from sum.
+            return bool(min(row) >= 0 and LEAST_SUM <= sum(row) <= MOST_SUM and 0 <= answer.item() < columns)
+        sums = probabilities.dot(np.ones(columns, self._dtype))
         return bool(
             np.minimum.reduce(probabilities, axis=None) >= 0
-            and _is_one(np.minimum.reduce(sums))
-            and _is_one(np.maximum.reduce(sums))
-            and np.minimum.reduce(answer) >= 0
-            and np.maximum.reduce(answer) < probabilities.shape[1]
+            and np.minimum.reduce(sums) >= LEAST_SUM
+            and np.maximum.reduce(sums) <= MOST_SUM
+            and np.maximum.reduce(answer.view(np.uint64)) < columns  # negative ones are large then
         )
 
-    def _examined(self, said: Prediction, rows: int) -> Prediction:
+    def _examined(self, said: object, rows: int) -> Prediction:
+        if not isinstance(said, Prediction):
+            raise self._broken(f"its model returned {type(said).__name__}; a backend must return a Prediction")
         found = {name: self._array(name, getattr(said, name), axes, rows) for name, axes in AXES.items()}
         answer, probabilities, confidence = found["answer"], found["probabilities"], found["confidence"]
         if answer is None:
@@ -130,6 +124,7 @@ class StageContract:
         self._check_range("mflop", found["mflop"], np.nextafter(0.0, 1.0), np.inf)
         answer = self._checked_answer(answer, columns)
         self._given, self._columns = given, columns
+        self._dtype = None if probabilities is None else probabilities.dtype
         self._is_plain = given == ("answer", "probabilities")
         return Prediction(answer, probabilities, confidence, found["cost"], found["mflop"])
 
@@ -210,8 +205,3 @@ class StageContract:
 
     def _broken(self, problem: str) -> StageError:
         return StageError(self.stage, problem)
-
-
-def _is_one(total: float) -> bool:
-    """Whether a sum of probabilities >= 0 is 1, and none of them is above what rounding explains."""
-    return bool(1 - SUM_TOLERANCE <= total <= 1 + ROUNDING)

@@ -40,7 +40,7 @@ def check(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Load everything and push a few rows through all stages; with fresh rows, test what the policy promises."""
+    """Load everything and push a few rows through all stages; with fresh rows, test whether the policy still fits."""
     from cascade.calibration import PolicySet, ScoreTable
     from cascade.calibration.fresh_check import check_fresh
     from cascade.cascade import check_models, check_table, load_stages
