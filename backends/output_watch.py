@@ -9,8 +9,8 @@ from typing_extensions import override
 
 __all__ = ["OutputWatch"]
 
-MAKE_PROBABILITIES = ("sigmoid", "_softmax")
-KEEP_VALUES = ("_to_copy", "alias", "clone", "detach", "reshape", "select", "slice", "squeeze", "unsqueeze", "view")
+MAKE_PROBABILITIES = ("sigmoid", "sigmoid_", "softmax", "_softmax")
+KEEP_VALUES = ("_to_copy", "contiguous", "flatten", "reshape", "select", "slice", "squeeze", "to", "unsqueeze", "view")
 
 
 class OutputWatch(TorchDispatchMode):
@@ -35,7 +35,7 @@ class OutputWatch(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         name = str(getattr(func, "__name__", "")).partition(".")[0]
-        if name in MAKE_PROBABILITIES or name.rstrip("_") in MAKE_PROBABILITIES:
+        if name in MAKE_PROBABILITIES:
             self._made.append((result, name))
         elif name in KEEP_VALUES:
             self._made += [(result, made) for tensor, made in self._made if tensor is args[0]][-1:]

@@ -1,6 +1,7 @@
 """The stage contract: every way in gives the right answer, or one clear StageError."""
 
 import asyncio
+import warnings
 
 import numpy as np
 import pytest
@@ -253,6 +254,44 @@ def test_a_table_keeps_what_a_model_writes_over():
 
 
 # Random outputs.
+
+VALUES = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0, 1.5, -1.0, 2.0, np.nan, np.inf])
+DTYPES = st.sampled_from([np.float16, np.float32, np.float64, np.int64, np.uint8, np.bool_, np.complex64])
+
+
+@st.composite
+def any_array(draw):
+    shape = draw(st.sampled_from([(2,), (2, 2), (2, 1), (2, 3), (1, 2), (3, 2), (3,), (2, 2, 1), ()]))
+    values = draw(st.lists(VALUES, min_size=1, max_size=6))
+    with np.errstate(invalid="ignore", over="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.resize(np.array(values), shape).astype(draw(DTYPES))
+
+
+@settings(max_examples=1000)
+@given(any_array(), *[st.none() | any_array() for _ in range(4)])
+def test_what_is_taken_keeps_the_contract_and_is_what_came(answer, probabilities, confidence, cost, mflop):
+    said = Prediction(answer, probabilities, confidence, cost, mflop)
+    try:
+        found = answered(said, rows=ROWS[:2])
+    except StageError:
+        return
+    for name in ("answer", "probabilities", "confidence", "cost", "mflop"):
+        came, got = getattr(said, name), getattr(found, name)
+        assert (came is None) == (got is None)
+        assert came is None or np.array_equal(came, got)
+    assert found.answer.shape == (2,)
+    assert (found.answer >= 0).all()
+    assert (found.probabilities is None) != (found.confidence is None)
+    if found.probabilities is not None:
+        assert found.probabilities.min() >= 0
+        assert (found.answer < found.probabilities.shape[1]).all()
+        np.testing.assert_allclose(found.probabilities.sum(axis=1, dtype=float), 1, atol=6e-3)
+    else:
+        assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
+    assert cost is None or (np.isfinite(found.cost) & (found.cost >= 0)).all()
+    assert mflop is None or (np.isfinite(found.mflop) & (found.mflop > 0)).all()
+
 
 SIZE = 8
 TRUTH = np.random.default_rng(5).dirichlet(np.ones(3), SIZE)
