@@ -42,7 +42,7 @@ class Prediction:
 
     def copy(self) -> "Prediction":
         """The same in memory of its own: a model may use its arrays again in the next call."""
-        return Prediction(**{name: None if array is None else array.copy() for name, array in vars(self).items()})
+        return Prediction(**{name: array.copy() for name, array in vars(self).items() if array is not None})
 
     def __len__(self) -> int:
         return len(self.answer)
