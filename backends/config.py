@@ -45,16 +45,6 @@ ObjectPath = Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$", description="modul
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-
-class _CodeConfig(_Config):
-    """Something that a "module:Class" is built from.
-
-    Attributes:
-        arguments: keyword arguments of the constructor. Those that name existing files, from the folder of the config,
-            count for the model's digest with the content of the files.
-    """
-
-    arguments: dict[str, Any] = {}
     _folder: Path = PrivateAttr(default=Path())
 
     @model_validator(mode="after")
@@ -66,6 +56,17 @@ class _CodeConfig(_Config):
     def folder(self) -> Path:
         """Of the configuration; the working directory where there is none."""
         return self._folder
+
+
+class _CodeConfig(_Config):
+    """Something that a "module:Class" is built from.
+
+    Attributes:
+        arguments: keyword arguments of the constructor. Those that name existing files, from the folder of the config,
+            count for the model's digest with the content of the files.
+    """
+
+    arguments: dict[str, Any] = {}
 
 
 class NetworkConfig(_CodeConfig):

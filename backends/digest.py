@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cascade.backends.config import BackendConfig, CustomConfig, DynamicConfig, EnsembleConfig, OnnxConfig, TorchConfig
+from cascade.backends.config import (
+    BackendConfig,
+    CustomConfig,
+    DynamicConfig,
+    EnsembleConfig,
+    OnnxConfig,
+    SklearnConfig,
+    TorchConfig,
+)
 from cascade.backends.errors import WeightsError
 from cascade.backends.module_source import module_source
 from cascade.backends.onnx_file import data_files
@@ -21,7 +29,8 @@ def model_digest(config: BackendConfig) -> str:
     """SHA-256 of a backend's description, with the content of its files in place of their paths.
 
     Of a network or a class of the user's own the source file of its module counts, the files that its arguments name,
-    and ``files``; of an ONNX network its data files. Where and how it runs (device, threads, packed, graphs) does not
+    and ``files``; of an ONNX network its data files; of a scikit-learn model the modules of trusted types beside the
+    configuration. Where and how it runs (device, threads, packed, graphs) does not
     count. Nor do this package's own modules and what modules import.
 
     Args:
@@ -66,6 +75,8 @@ def _beyond(config: BackendConfig) -> dict[str, Any]:
     """What decides and is not in the description."""
     if isinstance(config, OnnxConfig):
         found = {"data_files": [_file_digest(path) for path in data_files(config.model)]}
+    elif isinstance(config, SklearnConfig):
+        found = {"sources": [_file_digest(path) for path in _trusted_sources(config)]}
     elif isinstance(config, CustomConfig | TorchConfig | DynamicConfig):
         source = module_source(config.object if isinstance(config, CustomConfig) else config.network, config.folder)
         named = [config.folder / text for text in _texts(config.arguments)]
@@ -77,6 +88,17 @@ def _beyond(config: BackendConfig) -> dict[str, Any]:
     else:
         found = {}
     return {name: digests for name, digests in found.items() if digests}
+
+
+def _trusted_sources(config: SklearnConfig) -> list[Path]:
+    """Modules beside the configuration that have trusted types; those of installed packages do not count."""
+    found = [module_source(name.rpartition(".")[0], config.folder) for name in config.trusted]
+    folder = config.folder.resolve()
+    return [
+        path
+        for path in found
+        if path is not None and folder in path.resolve().parents and "site-packages" not in path.parts
+    ]
 
 
 def _texts(value: Any) -> Iterator[str]:

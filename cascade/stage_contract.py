@@ -183,7 +183,7 @@ class StageContract:
             row = int(wrong.argmax())
             raise self._broken(
                 f"its model returned probabilities of row {row} that sum to {sums[row]:.4g}; every row must sum to 1 "
-                "(divide it by its sum; votes and independent sigmoids are no distribution)"
+                "(apply a softmax to logits; divide votes, or sigmoids of each class, by their sum)"
             )
         return probabilities if low >= 0 else np.maximum(probabilities, 0)
 

@@ -259,7 +259,7 @@ class Gateway:
             RowsError: the rows are not what the configuration says, or there is no such stage.
             Overloaded: too many rows are waiting.
             DeadlineExceeded: there is no answer in time, and nothing to fall back to.
-            StageFailed: a stage raised on these rows.
+            StageFailed: the model of a stage failed on these rows, or broke the stage contract.
             Unavailable: a later segment is gone.
         """
         try:

@@ -113,6 +113,16 @@ def test_arguments_that_name_no_file_count_as_texts(folder, text):
     assert plain[0] == plain[1] != plain[2]
 
 
+def test_the_source_of_trusted_types_beside_the_config_counts(folder, weights):
+    def digest(*trusted):
+        return model_digest(described(folder, type="sklearn", model=weights, trusted=list(trusted)))
+
+    before, installed = digest("digest_models.Model"), digest("sklearn.tree._tree.Tree")
+    (folder / "digest_models.py").write_text("other\n")
+    assert digest("digest_models.Model") != before
+    assert digest("sklearn.tree._tree.Tree") == installed
+
+
 def test_the_source_of_a_network_counts(folder, weights):
     config = described(folder, type="torch", network="digest_models:Net", weights=weights)
     before = model_digest(config)
