@@ -10,13 +10,20 @@ __all__ = ["Backend", "CountsFlops"]
 
 
 class Backend(Protocol):
-    """A model: rows in, a prediction out. Every method may be called from any thread, by one at a time."""
+    """A model: rows in, a prediction out. Every method may be called from any thread, by one at a time.
+
+    One that works on a copy of the rows may have an attribute ``copies_rows`` that is true; it may get rows that could
+    be written to, which it must leave as they are.
+    """
 
     def predict(self, rows: np.ndarray) -> Prediction:
         """Answers a batch.
 
         Args:
-            rows: (n, ...), n >= 1, C-contiguous.
+            rows: (n, ...), n >= 1, C-contiguous and read-only.
+
+        Raises:
+            RowsError: the rows are at fault themselves; whatever else it raises is a fault of the model.
         """
 
 

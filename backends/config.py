@@ -3,7 +3,17 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
+from typing_extensions import Self
 
 from cascade.backends.images import ImageInput
 
@@ -35,8 +45,31 @@ ObjectPath = Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$", description="modul
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    _folder: Path = PrivateAttr(default=Path())
 
-class NetworkConfig(_Config):
+    @model_validator(mode="after")
+    def _note_folder(self, info: ValidationInfo) -> Self:
+        self._folder = Path((info.context or {}).get("folder", Path()))
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """Of the configuration; the working directory where there is none."""
+        return self._folder
+
+
+class _CodeConfig(_Config):
+    """Something that a "module:Class" is built from.
+
+    Attributes:
+        arguments: keyword arguments of the constructor. Those that name existing files, from the folder of the config,
+            count for the model's digest with the content of the files.
+    """
+
+    arguments: dict[str, Any] = {}
+
+
+class NetworkConfig(_CodeConfig):
     """A torch network, whatever it is for.
 
     Attributes:
@@ -53,7 +86,6 @@ class NetworkConfig(_Config):
     """
 
     network: ObjectPath
-    arguments: dict[str, Any] = {}
     weights: ExistingFile
     input: ImageInput | None = None
     device: str = "cpu"
@@ -64,9 +96,14 @@ class NetworkConfig(_Config):
 
 
 class TorchConfig(NetworkConfig):
-    """A torch network that does the same for every row."""
+    """A torch network that does the same for every row.
+
+    Attributes:
+        output_kind: what it returns; one column is the logit or the probability of class 1.
+    """
 
     type: Literal["torch"]
+    output_kind: Literal["logits", "probabilities"] = "logits"
 
 
 class DynamicConfig(NetworkConfig):
@@ -104,7 +141,7 @@ class OnnxConfig(_Config):
     Attributes:
         model: ONNX file, from the folder of the config; one input of rows, logits or probabilities as output.
         output: name of the output; the first one by default.
-        output_kind: what it holds.
+        output_kind: what it holds; one column is the logit or the probability of class 1.
         input: how rows of images become tensors; ``None`` passes rows on as they are.
         threads: of the processor; 0 leaves ONNX Runtime's choice.
     """
@@ -117,7 +154,7 @@ class OnnxConfig(_Config):
     threads: int = Field(default=0, ge=0)
 
 
-class CustomConfig(_Config):
+class CustomConfig(_CodeConfig):
     """A class of the user's own, with one method ``predict(rows)``.
 
     It returns (n, C) probabilities, or a ``cascade.prediction.Prediction``.
@@ -125,11 +162,12 @@ class CustomConfig(_Config):
     Attributes:
         object: the class, as "module:Class"; the module may lie beside the config.
         arguments: keyword arguments of its constructor.
+        files: that the class opens by itself, from the folder of the config: they count for the model's digest.
     """
 
     type: Literal["custom"]
     object: ObjectPath
-    arguments: dict[str, Any] = {}
+    files: tuple[ExistingFile, ...] = ()
 
 
 MemberConfig = Annotated[

@@ -11,7 +11,9 @@ __all__ = ["CustomBackend"]
 
 
 class CustomBackend:
-    """An object with one method ``predict(rows)``.
+    """An object with one method ``predict(rows)``; it may raise ``RowsError`` for rows that are at fault themselves.
+
+    It gets a copy of the rows, since it may write to them.
 
     Args:
         config: which class, with which arguments.
@@ -19,6 +21,8 @@ class CustomBackend:
     Raises:
         ConfigError: it cannot be imported or built, or has no ``predict``.
     """
+
+    copies_rows = True
 
     def __init__(self, config: CustomConfig) -> None:
         self.config = config
@@ -30,13 +34,19 @@ class CustomBackend:
             raise ConfigError(f"{config.object} has no method predict(rows)")
 
     def predict(self, rows: np.ndarray) -> Prediction:
-        """Answers a batch with whatever the user's method returns: a prediction, or (n, C) probabilities."""
-        result = self.model.predict(rows)
-        if not isinstance(result, Prediction):
-            result = Prediction.from_probabilities(self._probabilities(result))
-        return result.check(len(rows), self.config.object)
+        """Answers a batch with whatever the user's method returns: a prediction, or (n, C) probabilities.
+
+        One column of probabilities is that of class 1.
+
+        Raises:
+            ConfigError: it returned something else.
+        """
+        result = self.model.predict(rows.copy())
+        return result if isinstance(result, Prediction) else Prediction.from_probabilities(self._probabilities(result))
 
     def _probabilities(self, result: object) -> np.ndarray:
+        if type(result) is np.ndarray and result.ndim == 2 and result.size:  # the usual case, quickly
+            return result
         wanted = f"{self.config.object}.predict must return (n, C) probabilities or a Prediction"
         try:
             probabilities = np.asarray(result)

@@ -6,6 +6,7 @@ from cascade.backends.backend import Backend
 from cascade.backends.config import CombinationRule
 from cascade.errors import ConfigError
 from cascade.prediction import Prediction
+from cascade.stage_contract import StageContract
 
 __all__ = ["EnsembleBackend"]
 
@@ -21,20 +22,24 @@ class EnsembleBackend:
     Args:
         members: at least one, of the same classes.
         rule: how they are combined.
+        classes: C, where the configuration names the classes.
     """
 
-    def __init__(self, members: list[Backend], rule: CombinationRule = "votes") -> None:
+    def __init__(self, members: list[Backend], rule: CombinationRule = "votes", classes: int | None = None) -> None:
         self.members = members
         self.rule = rule
+        self._contracts = [
+            StageContract(f"member {k} of an ensemble", member, classes) for k, member in enumerate(members)
+        ]
 
     def predict(self, rows: np.ndarray) -> Prediction:
         """Asks every member: (n, ...) -> n answers; they cost what the members say, if all do.
 
         Raises:
             ConfigError: the rule is "mean", and the members do not all give probabilities of the same classes.
-            RowsError: a member broke its contract.
+            StageError: a member failed, or broke the stage contract.
         """
-        said = [m.predict(rows).check(len(rows), f"member {k} of an ensemble") for k, m in enumerate(self.members)]
+        said = [contract.predict(rows) for contract in self._contracts]
         cost, mflop = _sum([each.cost for each in said]), _sum([each.mflop for each in said])
         if self.rule == "votes":
             answer, share = _vote(np.stack([each.answer for each in said], axis=1))

@@ -57,10 +57,10 @@ class ImageInput(BaseModel):
                 f"rows must be {self.layout} images of {len(self.mean)} channels, as the backend's input says; "
                 f"got shape {rows.shape}"
             )
-        raw = torch.as_tensor(rows).to(device)
+        # A copy: rows may be read-only, which torch cannot express, and what follows works in place.
+        raw = torch.from_numpy(np.array(rows)).to(device)
         if self.layout == "nhwc":
             raw = raw.permute(0, 3, 1, 2)
         mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1)
         scale = 1.0 / torch.tensor(self.std, device=device).view(1, -1, 1, 1)
-        # A copy also of rows that are float32 already: what follows works in place.
-        return raw.to(torch.float32, copy=True).sub_(mean).mul_(scale).contiguous(memory_format=torch.channels_last)
+        return raw.to(torch.float32).sub_(mean).mul_(scale).contiguous(memory_format=torch.channels_last)

@@ -1,5 +1,7 @@
 """From a backend's description to the backend."""
 
+from collections.abc import Sequence
+
 from cascade.backends.backend import Backend
 from cascade.backends.config import (
     BackendConfig,
@@ -13,8 +15,12 @@ from cascade.backends.config import (
 __all__ = ["load_backend"]
 
 
-def load_backend(config: BackendConfig) -> Backend:
+def load_backend(config: BackendConfig, classes: Sequence[str] | None = None) -> Backend:
     """Loads a model; what a kind needs is imported only when it is asked for.
+
+    Args:
+        config: the description.
+        classes: names of the cascade's classes, by which a model's own are placed; ``None`` if there are none.
 
     Raises:
         ConfigError: the description does not fit the code it names, or an extra is not installed.
@@ -23,7 +29,7 @@ def load_backend(config: BackendConfig) -> Backend:
     if isinstance(config, SklearnConfig):
         from cascade.backends.sklearn_backend import SklearnBackend
 
-        return SklearnBackend(config)
+        return SklearnBackend(config, classes)
     if isinstance(config, OnnxConfig):
         from cascade.backends.onnx_backend import OnnxBackend
 
@@ -35,7 +41,8 @@ def load_backend(config: BackendConfig) -> Backend:
     if isinstance(config, EnsembleConfig):
         from cascade.backends.ensemble_backend import EnsembleBackend
 
-        return EnsembleBackend([load_backend(member) for member in config.members], config.rule)
+        members = [load_backend(member, classes) for member in config.members]
+        return EnsembleBackend(members, config.rule, None if classes is None else len(classes))
     if isinstance(config, DynamicConfig):
         from cascade.backends.dynamic_backend import DynamicBackend
 

@@ -4,20 +4,28 @@ import numpy as np
 
 from cascade.backends.config import OnnxConfig
 from cascade.backends.errors import WeightsError
+from cascade.backends.onnx_file import last_operation
+from cascade.backends.probability_guard import ProbabilityGuard
 from cascade.errors import ConfigError
 from cascade.prediction import Prediction
 
 __all__ = ["OnnxBackend"]
 
+FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
+MAKE_PROBABILITIES = ("Sigmoid", "Softmax")
+
 
 class OnnxBackend:
     """A network with one input of rows and an output of (n, C) logits or probabilities.
+
+    An output of one column is that of a sigmoid, or goes into one, and becomes two. A network exported for a fixed
+    number of rows is run on so many at a time, the last of them repeated where rows are missing.
 
     Args:
         config: what to load.
 
     Raises:
-        ConfigError: ONNX Runtime is not installed, or the model has no such output.
+        ConfigError: ONNX Runtime is not installed, the model has no such output, or it is not of the configured kind.
         WeightsError: the file is damaged, or has more than one input.
     """
 
@@ -34,21 +42,66 @@ class OnnxBackend:
             self.session = onnxruntime.InferenceSession(config.model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own errors share no public root
             raise WeightsError(f"{config.model} cannot be loaded by ONNX Runtime: {error}") from error
-        inputs, outputs = self.session.get_inputs(), [output.name for output in self.session.get_outputs()]
+        inputs = self.session.get_inputs()
         if len(inputs) != 1:
             raise WeightsError(f"{config.model} must have one input; it has {[given.name for given in inputs]}")
-        if config.output is not None and config.output not in outputs:
-            raise ConfigError(f"{config.model} has no output {config.output!r}; choose one of {outputs}")
         self.input_name = inputs[0].name
-        self.output_name = config.output or outputs[0]
+        self.output_name = self._output()
+        fixed = inputs[0].shape[0] if inputs[0].shape else None
+        self._fixed_rows = fixed if isinstance(fixed, int) and fixed > 0 else None
+        self._guard = ProbabilityGuard(f"{config.model}: output {self.output_name!r}")
 
     def predict(self, rows: np.ndarray) -> Prediction:
         """Answers a batch: (n, ...) rows -> (n, C) probabilities."""
         batch = self.config.input.tensor(rows).contiguous().numpy() if self.config.input else rows
+        output = self._run(batch) if self._fixed_rows is None else self._run_in_parts(batch, self._fixed_rows)
+        if output.ndim == 1:
+            output = output[:, None]
+        if output.ndim != 2 or not output.shape[1]:
+            raise ConfigError(
+                f"{self.config.model}: output {self.output_name!r} must be (n, C); got shape {output.shape} for "
+                f"{len(rows)} rows"
+            )
+        if self.config.output_kind == "probabilities":
+            return Prediction.from_probabilities(output)
+        self._guard.look(output)
+        return Prediction.from_probabilities(_softmax(output))
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
         (output,) = self.session.run([self.output_name], {self.input_name: batch})
-        return Prediction.from_probabilities(_softmax(output) if self.config.output_kind == "logits" else output)
+        return np.asarray(output)
+
+    def _run_in_parts(self, batch: np.ndarray, size: int) -> np.ndarray:
+        parts = []
+        for start in range(0, len(batch), size):
+            part = batch[start : start + size]
+            missing = size - len(part)
+            whole = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
+            parts.append(self._run(whole)[: len(part)])
+        return np.concatenate(parts)
+
+    def _output(self) -> str:
+        """Name of the output that is asked for; ConfigError if it is no array of the configured kind."""
+        model, kind = self.config.model, self.config.output_kind
+        types = {output.name: output.type for output in self.session.get_outputs()}
+        name = self.config.output or next(iter(types))
+        if name not in types:
+            raise ConfigError(f"{model} has no output {name!r}; choose one of {list(types)}")
+        if types[name] not in FLOATS:
+            raise ConfigError(
+                f"{model}: output {name!r} is a {types[name]}, not an array of {kind}; choose another one as 'output' "
+                f"({types}), or export without ZipMap"
+            )
+        last = last_operation(model, name)
+        if kind == "logits" and last in MAKE_PROBABILITIES:
+            raise ConfigError(f"{model}: output {name!r} comes from a {last}; write output_kind: probabilities")
+        return name
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
+    """(n, C) -> (n, C); of one column the sigmoid, (n, 1)."""
+    if logits.shape[1] == 1:
+        powers = np.exp(-np.abs(logits))
+        return np.asarray(np.where(logits >= 0, 1, powers) / (1 + powers))
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))

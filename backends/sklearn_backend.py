@@ -1,42 +1,112 @@
 """scikit-learn classifiers, loaded from skops files: no pickle."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from cascade.backends.class_columns import ClassColumns
 from cascade.backends.config import SklearnConfig
 from cascade.backends.errors import WeightsError
+from cascade.errors import ConfigError
 from cascade.prediction import Prediction
 
 __all__ = ["SklearnBackend"]
+
+# By their code in scikit-learn 1.4 to 1.9, but for ties.
+ANSWERS_THE_LIKELIEST = frozenset(
+    {
+        "AdaBoostClassifier",
+        "BaggingClassifier",
+        "BernoulliNB",
+        "CalibratedClassifierCV",
+        "CategoricalNB",
+        "ComplementNB",
+        "DecisionTreeClassifier",
+        "ExtraTreeClassifier",
+        "ExtraTreesClassifier",
+        "GaussianNB",
+        "GradientBoostingClassifier",
+        "HistGradientBoostingClassifier",
+        "KNeighborsClassifier",
+        "LinearDiscriminantAnalysis",
+        "LogisticRegression",
+        "LogisticRegressionCV",
+        "MLPClassifier",
+        "MultinomialNB",
+        "QuadraticDiscriminantAnalysis",
+        "RandomForestClassifier",
+        "VotingClassifier",
+    }
+)
+INNER_MODEL = {
+    "FrozenEstimator": "estimator",
+    "GridSearchCV": "best_estimator_",
+    "HalvingGridSearchCV": "best_estimator_",
+    "HalvingRandomSearchCV": "best_estimator_",
+    "RandomizedSearchCV": "best_estimator_",
+    "StackingClassifier": "final_estimator_",
+}
+"""Models that answer as another one does, and where they keep it."""
 
 
 class SklearnBackend:
     """A fitted classifier with ``predict_proba``.
 
-    Rows of more than two axes are flattened to (n, features). Answers are the classes themselves where they are
-    integers, else their places in ``classes_``.
+    Rows of more than two axes are flattened to (n, features). The model works on a copy of its own, since a pipeline
+    may write to its input. Columns are placed by ``classes_``, see ``ClassColumns``.
+
+    The answer is that of the model's ``predict``. Where this is the likeliest class by scikit-learn's own code, only
+    ``predict_proba`` is called. Any other model (``TunedThresholdClassifierCV``, ``SVC``, a class of the user's own, a
+    pipeline that ends in one) is asked for both; the confidence is then the probability of the class that it answers,
+    and there are no class probabilities for a router to overrule it by.
 
     Args:
         config: what to load.
+        names: of the cascade's classes; ``None`` where the configuration has none.
 
     Raises:
+        ConfigError: a class of the model has no id.
         WeightsError: the file is missing or damaged, holds types that are not trusted, or no such classifier.
     """
 
-    def __init__(self, config: SklearnConfig) -> None:
+    copies_rows = True
+
+    def __init__(self, config: SklearnConfig, names: Sequence[str] | None = None) -> None:
         self.config = config
         self.model = _load(config)
         if not hasattr(self.model, "predict_proba") or not hasattr(self.model, "classes_"):
             raise WeightsError(f"{config.model} holds a {type(self.model).__name__}, which has no predict_proba")
-        classes = np.asarray(self.model.classes_)
-        self.classes = classes if np.issubdtype(classes.dtype, np.integer) else np.arange(len(classes))
+        classes = self.model.classes_
+        if isinstance(classes, list) or np.ndim(classes) != 1:
+            raise WeightsError(f"{config.model} answers several questions at a time; a stage answers one")
+        self.columns = ClassColumns(np.asarray(classes), names, str(config.model))
+        self._decides = not _answers_the_likeliest(self.model)
 
     def predict(self, rows: np.ndarray) -> Prediction:
-        """Answers a batch: (n, ...) rows -> (n, C) probabilities in the order of ``classes_``."""
+        """Answers a batch: (n, ...) rows -> (n, C) probabilities; or (n,) confidences, see above."""
         flat = rows if rows.dtype == object or rows.ndim <= 2 else rows.reshape(len(rows), -1)
-        probabilities = np.asarray(self.model.predict_proba(flat))
-        return Prediction(self.classes[probabilities.argmax(axis=1)].astype(np.int64), probabilities)
+        probabilities = np.asarray(self.model.predict_proba(np.array(flat)))
+        if probabilities.shape != (len(rows), len(self.columns.ids)):
+            raise ConfigError(
+                f"predict_proba was given {len(rows)} rows and returned shape {probabilities.shape}; the model has "
+                f"{len(self.columns.ids)} classes"
+            )
+        if not self._decides:
+            return Prediction.from_probabilities(self.columns.spread(probabilities))
+        places = self.columns.places(np.asarray(self.model.predict(np.array(flat))))
+        return Prediction(self.columns.ids[places], confidence=probabilities[np.arange(len(rows)), places])
+
+
+def _answers_the_likeliest(model: Any) -> bool:
+    """Whether ``predict`` is known to answer the largest column of ``predict_proba``."""
+    kind = type(model)
+    if not kind.__module__.startswith("sklearn."):
+        return False
+    if kind.__name__ == "Pipeline":
+        return _answers_the_likeliest(model.steps[-1][1])
+    inner = INNER_MODEL.get(kind.__name__)
+    return kind.__name__ in ANSWERS_THE_LIKELIEST if inner is None else _answers_the_likeliest(getattr(model, inner))
 
 
 def _load(config: SklearnConfig) -> Any:

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cascade.backends.config import NetworkConfig
+from cascade.backends.config import NetworkConfig, TorchConfig
 from cascade.backends.imports import import_object
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.packing import can_pack, pack_convolutions
+from cascade.backends.output_watch import OutputWatch
 from cascade.backends.weights import load_weights, read_facts
 from cascade.errors import ConfigError, RowsError
 from cascade.prediction import Prediction
@@ -19,7 +20,10 @@ __all__ = ["TorchBackend", "refuse_non_finite"]
 
 
 class TorchBackend:
-    """A network whose output is (n, C) logits.
+    """A network whose output is (n, C) logits, or probabilities (``output_kind``).
+
+    An output of one column goes into a sigmoid, or comes from one, and becomes two. The network works on a copy of the
+    rows.
 
     Args:
         config: what to load and how to run it.
@@ -29,12 +33,16 @@ class TorchBackend:
         WeightsError: its weights cannot be loaded.
     """
 
+    copies_rows = True
+
     def __init__(self, config: NetworkConfig) -> None:
         self.config = config
         self.device = _device(config.device)
         if config.threads:
             torch.set_num_threads(config.threads)
         self.network = self._load_network()
+        self._gives_probabilities = isinstance(config, TorchConfig) and config.output_kind == "probabilities"
+        self._is_watched = self._gives_probabilities
         self._blueprint: nn.Module | None = None
         if self._packs():
             # As it was, and without memory: operations of packed convolutions are not counted.
@@ -45,13 +53,16 @@ class TorchBackend:
         """Answers a batch: (n, ...) rows -> softmax of the logits.
 
         Raises:
+            ConfigError: the output is something else, or comes from a softmax or sigmoid already.
             RowsError: convolutions are packed, and a value is NaN or infinite.
         """
         if self._blueprint:
             refuse_non_finite(rows)
         with torch.inference_mode():
-            logits = self._forward(rows)
-            probabilities = torch.softmax(logits.float(), dim=1).cpu().numpy()
+            output = self._two_axes(self._forward(rows) if self._is_watched else self._watched(rows))
+            if not self._gives_probabilities:
+                output = torch.softmax(output, dim=1) if output.shape[1] > 1 else torch.sigmoid(output)
+            probabilities = output.cpu().numpy()
         return Prediction.from_probabilities(probabilities)
 
     def flops_per_row(self, rows: np.ndarray) -> float:
@@ -69,10 +80,33 @@ class TorchBackend:
             logits: torch.Tensor = self.network(batch)
         return logits
 
+    def _two_axes(self, output: object) -> torch.Tensor:
+        """(n,) or (n, C) -> (n, C) float32."""
+        if not isinstance(output, torch.Tensor):
+            raise ConfigError(f"{self.config.network} must return one tensor (n, C); got {type(output).__name__}")
+        output = output.float()
+        if output.ndim == 1:
+            output = output[:, None]
+        if output.ndim != 2 or not output.shape[1]:
+            raise ConfigError(f"{self.config.network} must return (n, C); got shape {tuple(output.shape)}")
+        return output
+
+    def _watched(self, rows: np.ndarray) -> object:
+        """The first call: a softmax of probabilities flattens all confidences, a sigmoid of them is never below 0.5."""
+        with OutputWatch() as watch:
+            output = self._forward(rows)
+        made_by = watch.operation(output)
+        if made_by is not None:
+            raise ConfigError(
+                f"{self.config.network} ends in a {made_by}; write output_kind: probabilities, or leave it out"
+            )
+        self._is_watched = True
+        return output
+
     def _tensor(self, rows: np.ndarray) -> torch.Tensor:
         if self.config.input:
             return self.config.input.tensor(rows, self.device)
-        return torch.as_tensor(rows).to(self.device)
+        return torch.from_numpy(np.array(rows)).to(self.device)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")

@@ -61,7 +61,8 @@ class Cascade:
         """
         config = CascadeConfig.load(config_path)
         policy = check_models(PolicySet.load(policy_path or config.policy).best, config.stages)
-        return cls(load_stages(config.stages, Path(config_path).resolve().parent), policy, config.rows)
+        stages = load_stages(config.stages, Path(config_path).resolve().parent, config.classes)
+        return cls(stages, policy, config.rows)
 
     def predict(self, rows: np.ndarray) -> Answers:
         """Answers a batch.
@@ -70,7 +71,8 @@ class Cascade:
             rows: (n, ...).
 
         Raises:
-            RowsError: the rows are not what the configuration says.
+            RowsError: the rows are not what the configuration says, or a model refuses them.
+            StageError: a model failed, or broke the stage contract.
         """
         checked = rows if self.rows is None else check_rows(rows, self.rows)
         return self._segment.run(np.ascontiguousarray(checked), self.policy).with_abstentions(self.policy)
@@ -135,17 +137,27 @@ def check_models(
     return policy
 
 
-def load_stages(configs: Sequence[StageConfig], folder: Path | None = None) -> list[Stage]:
+def load_stages(
+    configs: Sequence[StageConfig], folder: Path | None = None, classes: Sequence[str] | None = None
+) -> list[Stage]:
     """Loads the models of stages.
 
     Args:
         configs: the stages.
         folder: put on the Python path, so that a user's module beside the config is found.
+        classes: names of the answers 0 to C - 1, the same for all stages; ``None`` where the config has none.
     """
     if folder is not None and str(folder) not in sys.path:
         sys.path.append(str(folder))
+    count = None if classes is None else len(classes)
     return [
-        Stage(config.name, load_backend(config.backend), config.router.score, model_digest(config.backend))
+        Stage(
+            config.name,
+            load_backend(config.backend, classes),
+            config.router.score,
+            model_digest(config.backend),
+            count,
+        )
         for config in configs
     ]
 

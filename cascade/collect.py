@@ -77,9 +77,9 @@ def collect(
         on_note: called with a line about what is taken from ``partial``, and what is left there.
 
     Raises:
-        InputError: a stage fails, which the text names; a label or an answer is not one of the classes; operations are
-            asked for and a backend does not count them, money without a price, or energy where the machine does not
-            measure it.
+        StageError: a stage fails, or breaks the stage contract; the text names it.
+        InputError: a label is not one of the classes; operations are asked for and a backend does not count them,
+            money without a price, or energy where the machine does not measure it.
     """
     if cost == "money" and price_per_hour is None:
         raise InputError("the cost 'money' needs the price of an hour of this machine (--price-per-hour)")
@@ -87,8 +87,7 @@ def collect(
     if ids is not None and len(ids) != len(rows):
         raise InputError(f"label must be (n,) with n = {len(rows)} like rows; got {len(ids)}")
     meter = Meter(cost, price_per_hour or 0.0)
-    count = None if classes is None else len(classes)
-    runs = [StageRun(stage, rows, batch_rows, meter, count) for stage in stages]
+    runs = [StageRun(stage, rows, batch_rows, meter) for stage in stages]
     collected = _collected(stages, rows, batch_rows, partial, on_note)
     for run in runs:
         _check(run, cost)

@@ -355,7 +355,7 @@ class CascadeConfig(_Config):
         schema_version: of this format.
         name: of the application.
         rows: what a row is.
-        classes: names of the answers 0, 1, ...; ``None`` where numbers say enough.
+        classes: names of the answers 0 to C - 1, the same for every stage; ``None`` where numbers are enough.
         stages: cheapest first.
         policy: the policy file, from the folder of the config.
         serving: how the cascade is served.
@@ -392,6 +392,13 @@ class CascadeConfig(_Config):
         # Not a min_length: pydantic then reports an empty tuple wherever a stage in it is wrong.
         if not value:
             raise ValueError("there must be at least one stage")
+        return value
+
+    @field_validator("classes")
+    @classmethod
+    def _tells_classes_apart(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and (len(value) < 2 or len(set(value)) < len(value)):
+            raise ValueError("classes must be two or more different names")
         return value
 
     @model_validator(mode="after")

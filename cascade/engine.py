@@ -229,4 +229,5 @@ class Segment:
 def _predict(stage: Stage, rows: np.ndarray, calls: int) -> Prediction:
     if calls == 1:
         return stage.predict(rows)
-    return Prediction.join([stage.predict(part) for part in np.array_split(rows, calls)])
+    # Copies: a model may give the same arrays in every call.
+    return Prediction.join([stage.predict(part).copy() for part in np.array_split(rows, calls)])

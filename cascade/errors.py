@@ -10,7 +10,8 @@ CascadeError                 exit code 1
 │   └── RowsError            rows sent to a cascade
 ├── InfeasibleTarget         4: no operating point reaches the target
 ├── CheckFailed              5: a check did not pass
-└── ObjectiveMissed          6: a benchmark missed its objective
+├── ObjectiveMissed          6: a benchmark missed its objective
+└── StageError               7: the model of a stage failed, or broke the stage contract
 
 All of them cross process borders, so their constructors take positional arguments only.
 """
@@ -26,6 +27,7 @@ __all__ = [
     "PolicyError",
     "RowsError",
     "ScoreTableError",
+    "StageError",
 ]
 
 
@@ -94,3 +96,22 @@ class ObjectiveMissed(CascadeError):
     """A benchmark missed its objective."""
 
     exit_code = 6
+
+
+class StageError(CascadeError):
+    """The model of a stage failed, or broke the stage contract: never the fault of who sent the rows.
+
+    Args:
+        stage: name of the stage.
+        problem: what came, and what to do.
+    """
+
+    exit_code = 7
+
+    def __init__(self, stage: str, problem: str) -> None:
+        super().__init__(stage, problem)
+        self.stage = stage
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"stage {self.stage!r}: {self.problem}"

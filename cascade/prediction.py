@@ -5,18 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.errors import RowsError
-
 __all__ = ["Prediction"]
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The answers of one model.
+    """The answers of one model; ``cascade.stage_contract`` has what a cascade takes.
 
     Attributes:
-        answer: (n,) int64, the class of each row.
-        probabilities: (n, C) float in [0, 1], or ``None`` if the model gives none.
+        answer: (n,) int64 >= 0, the class of each row.
+        probabilities: (n, C) float in [0, 1], C >= 2, rows that sum to 1; column c is of class c. ``None`` if the model
+            gives none. A router takes the largest of them for how sure the answer is, so a model whose answer is not
+            the likeliest class gives ``confidence`` instead.
         confidence: (n,) float in [0, 1], for models that give a confidence of their own instead.
         cost: (n,) float >= 0, for models whose cost differs from row to row; in the unit of the stage's cost.
         mflop: (n,) float > 0, million floating-point operations of each row, for models that count them where they
@@ -31,12 +31,19 @@ class Prediction:
 
     @classmethod
     def from_probabilities(cls, probabilities: np.ndarray) -> "Prediction":
-        """A prediction whose answer is the likeliest class.
+        """A prediction whose answer is the likeliest class, the first of several.
 
         Args:
-            probabilities: (n, C).
+            probabilities: (n, C); one column is the probability of class 1 (a sigmoid), and becomes two.
         """
-        return cls(np.asarray(probabilities).argmax(axis=1).astype(np.int64), np.asarray(probabilities))
+        found = np.asarray(probabilities)
+        if found.shape[1] == 1:
+            found = np.concatenate([1 - found, found], axis=1)
+        return cls(found.argmax(axis=1), found)
+
+    def copy(self) -> "Prediction":
+        """The same in memory of its own: a model may use its arrays again in the next call."""
+        return Prediction(**{name: array.copy() for name, array in vars(self).items() if array is not None})
 
     @classmethod
     def join(cls, parts: "Sequence[Prediction]") -> "Prediction":
@@ -53,26 +60,3 @@ class Prediction:
 
     def __len__(self) -> int:
         return len(self.answer)
-
-    def check(self, rows: int, source: str) -> "Prediction":
-        """Makes sure that a user's model kept to the contract.
-
-        Args:
-            rows: number of rows the model was given.
-            source: name for the message.
-
-        Raises:
-            RowsError: an array has another shape, or there are not either probabilities or a confidence.
-        """
-        for name, axes in (("answer", 1), ("probabilities", 2), ("confidence", 1), ("cost", 1), ("mflop", 1)):
-            array = getattr(self, name)
-            if array is None:
-                continue
-            shape = np.shape(array)
-            if len(shape) != axes or shape[0] != rows:
-                raise RowsError(f"{source} was given {rows} rows but returned {name} of shape {shape}")
-        if self.probabilities is None and self.confidence is None:
-            raise RowsError(f"{source} returned neither probabilities nor a confidence")
-        if self.probabilities is not None and self.confidence is not None:
-            raise RowsError(f"{source} returned both probabilities and a confidence; return what the router shall use")
-        return self

@@ -7,7 +7,9 @@ import numpy as np
 from cascade.config import RowsConfig
 from cascade.errors import RowsError
 
-__all__ = ["check_rows", "example_row"]
+__all__ = ["check_rows", "example_row", "example_rows"]
+
+WORDS = ("a", "good", "bad", "row", "of", "text")
 
 
 def check_rows(rows: Any, expected: RowsConfig) -> np.ndarray:
@@ -47,6 +49,20 @@ def example_row(expected: RowsConfig) -> np.ndarray:
     if expected.dtype == "text":
         row[:] = ""
     return row
+
+
+def example_rows(expected: RowsConfig, count: int, seed: int = 0) -> np.ndarray:
+    """(count, *shape), the row of :func:`example_row` and made-up others: numbers in [0, 1], bytes, words."""
+    random = np.random.default_rng(seed)
+    dtype, shape = expected.numpy_dtype, (count, *expected.shape)
+    if expected.dtype == "text":
+        rows = np.array([" ".join(random.choice(WORDS, size)) for size in range(count)], dtype=object)
+    elif dtype.kind == "f":
+        rows = random.random(shape).astype(dtype)
+    else:  # of wider integers, most are places in a list that may be short
+        rows = random.integers(0, 256 if dtype == np.uint8 else 2, shape).astype(dtype)
+    rows[:1] = example_row(expected)
+    return rows
 
 
 def _array(rows: Any) -> np.ndarray:

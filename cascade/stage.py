@@ -1,6 +1,6 @@
 """A stage: a named model with its IDK rule."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from cascade.backends.backend import Backend
 from cascade.errors import PolicyError
 from cascade.prediction import Prediction
 from cascade.routers import SCORES, Router, new_evidence
+from cascade.stage_contract import StageContract
 
 __all__ = ["Stage"]
 
@@ -21,20 +22,30 @@ class Stage:
         backend: the model.
         score: how sure the model is, a name of ``cascade.routers.SCORES``.
         model: digest of the model; ``None`` if it is not known.
+        classes: C, where the configuration names the classes; ``None`` takes it from the first probabilities.
     """
 
     name: str
     backend: Backend
     score: str = "maximum_probability"
     model: str | None = None
+    classes: int | None = None
+    _contract: StageContract = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_contract", StageContract(self.name, self.backend, self.classes))
 
     def predict(self, rows: np.ndarray) -> Prediction:
-        """The model's prediction; its length is checked.
+        """The model's prediction, as the stage contract wants it.
 
         Args:
-            rows: (n, ...), n >= 1.
+            rows: (n, ...), n >= 1; they stay as they are.
+
+        Raises:
+            RowsError: the model refuses the rows.
+            StageError: the model failed, or broke the contract.
         """
-        return self.backend.predict(rows).check(len(rows), f"stage {self.name!r}")
+        return self._contract.predict(rows)
 
     def raw_confidence(self, prediction: Prediction) -> np.ndarray:
         """(n,) float64 in [0, 1], before calibration: what a score table holds."""

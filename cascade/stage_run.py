@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cascade.collected_stage import CollectedStage
-from cascade.errors import InputError
+from cascade.errors import RowsError, StageError
 from cascade.meter import Meter
 from cascade.prediction import Prediction
 from cascade.stage import Stage
@@ -26,12 +26,11 @@ class StageRun:
         rows: (n, ...), n >= 1.
         batch_rows: rows a batch.
         meter: of the cost.
-        classes: C, if it is known.
     """
 
-    def __init__(self, stage: Stage, rows: np.ndarray, batch_rows: int, meter: Meter, classes: int | None) -> None:
+    def __init__(self, stage: Stage, rows: np.ndarray, batch_rows: int, meter: Meter) -> None:
         self.stage, self.rows = stage, rows
-        self._batch_rows, self._meter, self._classes = batch_rows, meter, classes
+        self._batch_rows, self._meter = batch_rows, meter
         self._costs: list[tuple[int, float]] = []
 
     @property
@@ -47,7 +46,7 @@ class StageRun:
         """The prediction of the first batch, not measured.
 
         Raises:
-            InputError: the stage fails, or does not answer the classes; the text names the stage and the rows.
+            StageError, RowsError: the stage fails, or refuses the rows; the text names the stage and the rows.
         """
         return self._predict(0)
 
@@ -62,7 +61,7 @@ class StageRun:
             on_note: called with a line about what is taken from an earlier run.
 
         Raises:
-            InputError: as in ``first_batch``.
+            StageError, RowsError: as in ``first_batch``.
         """
         for _ in range(WARM_UP_BATCHES):
             self.first_batch()
@@ -101,32 +100,13 @@ class StageRun:
 
     def _predict(self, start: int) -> Prediction:
         batch = np.ascontiguousarray(self.rows[start : start + self._batch_rows])
+        place = f"on the rows {start} to {start + len(batch) - 1}"
         try:
-            prediction = self.stage.predict(batch)
-        except Exception as error:  # a model may raise anything
-            raise InputError(
-                f"stage {self.stage.name!r} failed on the rows {start} to {start + len(batch) - 1}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        if self._classes is not None:
-            _check_classes(prediction, self._classes, self.stage.name, start)
-        return prediction
-
-
-def _check_classes(prediction: Prediction, classes: int, stage: str, start: int) -> None:
-    """Refuses at once what would make a table that contradicts itself."""
-    if prediction.probabilities is not None and prediction.probabilities.shape[1] != classes:
-        shape = prediction.probabilities.shape
-        raise InputError(
-            f"stage {stage!r} must give a probability for each of the {classes} classes; got shape {shape}"
-        )
-    wrong = (prediction.answer < 0) | (prediction.answer >= classes)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise InputError(
-            f"stage {stage!r} must answer classes from 0 to {classes - 1}; it answers {prediction.answer[row]} for row "
-            f"{start + row}"
-        )
+            return self.stage.predict(batch)
+        except StageError as error:
+            raise StageError(error.stage, f"{place}, {error.problem}") from error
+        except RowsError as error:
+            raise RowsError(f"stage {self.stage.name!r}, {place}: {error}") from error
 
 
 def _same(one: Prediction, other: Prediction) -> bool:

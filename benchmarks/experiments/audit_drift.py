@@ -100,7 +100,7 @@ def drifted_tables(config: CascadeConfig, folder: Path, rows: int, rng: np.rando
     """What the stages say on rows that are not like the calibration rows."""
     from sklearn.datasets import load_digits
 
-    stages = load_stages(config.stages, folder)
+    stages = load_stages(config.stages, folder, config.classes)
     images, label = load("cifar10", "test")
     chosen = rng.permutation(len(images))[:rows]
     clean, label = images[chosen], label[chosen]

@@ -114,7 +114,7 @@ def main(
 ) -> None:
     """Hold a cascade against its last stage alone."""
     config = CascadeConfig.load(config_path)
-    stages = load_stages(config.stages, config_path.resolve().parent)
+    stages = load_stages(config.stages, config_path.resolve().parent, config.classes)
     rows, label = load_rows(dataset or (None if rows_file else "cifar10"), "test", rows_file, config.classes)
     rows = check_rows(rows, config.rows)
     table = collect(stages, rows, label, batch_rows=rows_per_request) if scores is None else ScoreTable.load(scores)

@@ -40,13 +40,14 @@ CERTIFIED_DROPS = (0.005, 0.01, 0.02)
 
 def stages_of(config_path: Path) -> list[Stage]:
     """The stages of a config, as fast as they can be."""
+    config = CascadeConfig.load(config_path)
     stages = [
         stage.model_copy(update={"backend": stage.backend.model_copy(update={"packed": True})})
         if isinstance(stage.backend, TorchConfig)
         else stage
-        for stage in CascadeConfig.load(config_path).stages
+        for stage in config.stages
     ]
-    return load_stages(stages, config_path.resolve().parent)
+    return load_stages(stages, config_path.resolve().parent, config.classes)
 
 
 def all_stages() -> tuple[list[Stage], list[str]]:

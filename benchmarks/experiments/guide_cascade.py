@@ -12,6 +12,7 @@ keys of each stage, and batches as large as the gateway's.
 import os
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,10 +32,18 @@ BATCH_WAIT_S = 0.002
 class GuideStage:
     """A stage: single rows in, (answer, confidence, sure) out."""
 
-    def __init__(self, config: StageConfig, folder: Path, policy: Policy, index: int, batch_rows: int) -> None:
+    def __init__(
+        self,
+        config: StageConfig,
+        folder: Path,
+        policy: Policy,
+        index: int,
+        batch_rows: int,
+        classes: Sequence[str] | None = None,
+    ) -> None:
         from ray import serve
 
-        self.stage = load_stages([config], folder)[0]
+        self.stage = load_stages([config], folder, classes)[0]
         self.router, self.threshold = policy.routers[index], policy.threshold(index)
         self.cost = float(policy.cost[index])
         # Decorated here, and not in the class, since the size is only known now.
@@ -89,7 +98,7 @@ def guide_application(config: CascadeConfig, policy: Policy, folder: Path) -> An
     stages = [
         serve.deployment(GuideStage, name=stage.name)
         .options(**(options | stage.deployment))
-        .bind(stage, folder, policy, index, config.serving.max_batch_rows)
+        .bind(stage, folder, policy, index, config.serving.max_batch_rows, config.classes)
         for index, stage in enumerate(config.stages)
     ]
     ingress = serve.deployment(GuideIngress, name="ingress").options(**options)

@@ -141,9 +141,8 @@ def brute_force(cascade: Cascade, table: ScoreTable, held_out: np.ndarray, toget
     times = Runner([cascade, *tried], batches_of(held_out, together)).row_ms(3, 0.12 * (1 + len(tried)))
     realised = np.median(times, axis=0)
     best = int(np.argmin(realised))
-    again = Runner([cascade, ([cascade, *tried])[best]], batches_of(held_out, together)).row_ms(
-        PASSES, 2 * PASS_SECONDS
-    )
+    pair = [cascade, [cascade, *tried][best]]
+    again = Runner(pair, batches_of(held_out, together)).row_ms(PASSES, 2 * PASS_SECONDS)
     return {
         "rows_together": together,
         "thresholds_run": len(tried),

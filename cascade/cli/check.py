@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
+TRIED_ROWS = 16
+
 
 def check(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
@@ -39,24 +41,27 @@ def check(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Load everything and push one row through all stages; with fresh rows, test what the policy promises."""
+    """Load everything and push a few rows through all stages; with fresh rows, test whether the policy still fits."""
     from cascade.calibration import PolicySet, ScoreTable
     from cascade.calibration.fresh_check import check_fresh
     from cascade.cascade import check_models, check_table, load_stages
     from cascade.config import CascadeConfig
     from cascade.errors import CheckFailed
-    from cascade.rows import check_rows, example_row
+    from cascade.rows import check_rows, example_rows
+    from cascade.stage_check import try_stage
 
     with_rows = rows_file is not None or dataset is not None
     if delta is not None and not (with_rows and 0 < delta < 1):
         raise typer.BadParameter(f"--delta must be in (0, 1), and needs --rows or --dataset; got {delta!r}")
     config = CascadeConfig.load(config_path)
     names = [stage.name for stage in config.stages]
-    stages = load_stages(config.stages, config_path.resolve().parent)
-    row = example_row(config.rows)
-    for stage in stages:
-        _try(stage, row)
-    result: dict[str, object] = {"config": str(config_path), "stages": names, "policy": None}
+    stages = load_stages(config.stages, config_path.resolve().parent, config.classes)
+    rows, label = example_rows(config.rows, TRIED_ROWS), None
+    if with_rows:
+        rows, label = load_rows(dataset, split, rows_file, config.classes)
+        rows = check_rows(rows[:limit], config.rows)
+    tried = {stage.name: try_stage(stage, rows[:TRIED_ROWS], made_up=not with_rows) for stage in stages}
+    result: dict[str, object] = {"config": str(config_path), "stages": names, "tried_rows": tried, "policy": None}
     path = policy_path or config.policy
     policy = None
     if with_rows or policy_path is not None or path.exists():
@@ -72,11 +77,8 @@ def check(
         result["score_table_rows"] = len(table)
     fresh = None
     if with_rows and policy is not None:
-        rows, label = load_rows(dataset, split, rows_file, config.classes)
         label = None if label is None else label[:limit]
-        fresh = check_fresh(
-            _collect(stages, check_rows(rows[:limit], config.rows), label, config, as_json), policy, delta
-        )
+        fresh = check_fresh(_collect(stages, rows, label, config, as_json), policy, delta)
     if fresh is None:
         print_result(result, as_json)
     elif as_json:
@@ -86,20 +88,6 @@ def check(
         _print_fresh(fresh)
     if fresh is not None and fresh.broken:
         raise CheckFailed(f"{', '.join(finding.claim for finding in fresh.broken)}: {fresh.conclusion}")
-
-
-def _try(stage: "Stage", row: "np.ndarray") -> None:
-    from cascade.errors import CascadeError, CheckFailed
-
-    try:
-        stage.raw_confidence(stage.predict(row))
-    except CascadeError:
-        raise
-    except Exception as error:  # a model may raise anything
-        raise CheckFailed(
-            f"stage {stage.name!r} cannot answer a row of shape {row.shape[1:]} and type {row.dtype}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
 
 
 def _collect(

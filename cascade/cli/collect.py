@@ -55,7 +55,7 @@ def collect(
     _check_writable(out, rows_file)
     rows, label = load_rows(dataset, split, rows_file, config.classes)
     rows = check_rows(rows[:limit], config.rows)
-    stages = load_stages(config.stages, config_path.resolve().parent)
+    stages = load_stages(config.stages, config_path.resolve().parent, config.classes)
     if threads is not None:
         use_threads(threads)
     partial = PartialCollection(out.with_name(f"{out.name}.partial"))

@@ -55,7 +55,7 @@ def explain(
         table = ScoreTable.load(scores)
         check_table(table, config)
     row, label = _row(row_file, rows_file, dataset, split, index, config.classes)
-    stages = load_stages(config.stages, config_path.resolve().parent)
+    stages = load_stages(config.stages, config_path.resolve().parent, config.classes)
     ways, pieces = explain_row(stages, check_rows(row, config.rows), policies, table)
     names = config.classes
     if as_json:

@@ -19,6 +19,7 @@ import numpy as np
 
 from cascade.calibration import Policy
 from cascade.engine import Answers
+from cascade.errors import ConfigError, StageError
 from cascade.serving.batch import Batch
 from cascade.serving.call import Call
 from cascade.serving.errors import DeadlineExceeded, StageFailed, request_error
@@ -107,7 +108,8 @@ class Batcher:
         Raises:
             Overloaded: too many rows are waiting.
             DeadlineExceeded: there is no answer in time, and nothing to fall back to.
-            StageFailed: a stage raised on these rows.
+            RowsError: a model refuses these rows.
+            StageFailed: the model of a stage failed on these rows, or broke the stage contract.
             Unavailable: a later segment is gone.
         """
         loop = asyncio.get_running_loop()
@@ -183,7 +185,7 @@ class Batcher:
                 answers, run_s = await loop.run_in_executor(self._thread, self._timed, batch)
         except Exception as error:
             if len(batch.pieces) == 1:
-                logger.warning("a stage failed", exc_info=error, extra={"rows": len(batch.rows)})
+                logger.warning("a stage failed", exc_info=error, extra=_failure_fields(error, len(batch.rows)))
                 if self._seen is not None:
                     self._seen.failed_rows += len(batch.rows)
                 batch.pieces[0].call.fail(request_error(error))
@@ -220,6 +222,16 @@ class Batcher:
             unsure.give_up(StageFailed("the last stage was unsure, and there is no other"))
         else:
             self._forwarder.send(unsure)
+
+
+def _failure_fields(error: Exception, rows: int) -> dict[str, object]:
+    """For the log: which stage, and how it broke the contract; the text of a model's own error might quote rows."""
+    fields: dict[str, object] = {"rows": rows}
+    if isinstance(error, StageError):
+        fields["stage"] = error.stage
+        if error.__cause__ is None or isinstance(error.__cause__, ConfigError):
+            fields["problem"] = error.problem
+    return fields
 
 
 def _expire(call: Call, timeout_s: float) -> None:

@@ -1,6 +1,6 @@
 """Errors of a request; each class knows its HTTP status."""
 
-from cascade.errors import CascadeError, RowsError
+from cascade.errors import CascadeError, RowsError, StageError
 
 __all__ = [
     "BodyTooLarge",
@@ -24,6 +24,7 @@ __all__ = [
     "UnsupportedEncoding",
     "http_headers",
     "http_status",
+    "is_of_the_rows",
     "request_error",
 ]
 
@@ -140,7 +141,7 @@ class HeaderTooLarge(RequestError):
 
 
 class StageFailed(RequestError):
-    """A stage raised on rows of the request."""
+    """The model of a stage failed, or broke the stage contract, on rows of the request; the log has what came."""
 
     status = 500
 
@@ -178,9 +179,18 @@ def http_headers(error: CascadeError) -> tuple[tuple[str, str], ...]:
 
 
 def request_error(error: Exception) -> CascadeError:
-    """What the caller is told of an error in a stage; the error itself is the cause."""
-    if isinstance(error, CascadeError):
+    """What the caller is told of an error in a stage; the error itself is the cause.
+
+    Nothing of the model leaves: neither the name of its class or file, nor what it raised.
+    """
+    if isinstance(error, CascadeError) and not isinstance(error, StageError):
         return error
-    failure = StageFailed(f"a stage failed on these rows: {type(error).__name__}")
+    which = f"stage {error.stage!r}" if isinstance(error, StageError) else "a stage"
+    failure = StageFailed(f"{which} failed on these rows")
     failure.__cause__ = error
     return failure
+
+
+def is_of_the_rows(error: CascadeError) -> bool:
+    """Whether other rows may do better, so that a batch is worth halving."""
+    return isinstance(error, StageFailed | RowsError)

@@ -10,7 +10,7 @@ import numpy as np
 from cascade.calibration import Policy
 from cascade.engine import PENDING, Answers
 from cascade.serving.batch import Batch
-from cascade.serving.errors import DeadlineExceeded, Overloaded, StageFailed, Unavailable, request_error
+from cascade.serving.errors import DeadlineExceeded, Overloaded, Unavailable, is_of_the_rows, request_error
 from cascade.serving.observer import Observer
 from cascade.serving.tracing import current_traceparent
 
@@ -123,12 +123,12 @@ class Forwarder:
             raise
 
     async def _ask(self, batch: Batch) -> None:
-        """Hands the next segment's answers back; if a stage fails there, asks for the halves."""
+        """Hands the next segment's answers back; if a stage fails on the rows or refuses them, asks for the halves."""
         try:
             answers = await self._forward(batch.rows, batch.policy, batch.evidence, self._remaining_s(batch))
         except Exception as error:
             failure = request_error(error)
-            if isinstance(failure, StageFailed) and len(batch.pieces) > 1:
+            if is_of_the_rows(failure) and len(batch.pieces) > 1:
                 for half in batch.halves():
                     await self._ask(half)
             else:

@@ -120,7 +120,7 @@ METRICS = (
         ("stage", "le"),
         _confidences,
     ),
-    Metric("counter", "cascade_failed_rows", "Rows that a stage raised on.", (), _number("failed_rows")),
+    Metric("counter", "cascade_failed_rows", "Rows of calls on which a model failed.", (), _number("failed_rows")),
     *_histogram("cascade_batch_rows", "rows", "Rows of a batch"),
     *_histogram("cascade_batch_wait_ms", "milliseconds", "Wait of a batch's oldest request", TOLD_EDGES),
     *_histogram("cascade_batch_run_ms", "milliseconds", "Time that a batch ran", TOLD_EDGES),

@@ -78,7 +78,7 @@ class Observations:
         batch_rows: of the batches of this process's segment.
         batch_wait_ms: how long the oldest request of a batch waited for it.
         batch_run_ms: how long a batch took.
-        failed_rows: rows that a stage of this process raised on.
+        failed_rows: rows of calls on which a model of this process failed, or broke the stage contract.
         accepted_rows: (K,) int64, rows that a stage of this process was sure of.
         forwarded_rows: (K,) int64, rows that a stage of this process was unsure of.
         stage_s: (K,) float64, seconds that the stages of this process have run.

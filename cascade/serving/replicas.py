@@ -75,7 +75,8 @@ def _new_batcher(
     """The batcher of segment ``index``, its models loaded."""
     serving = config.serving
     first = sum(len(segment) for segment in config.segments[:index])
-    segment = Segment(load_stages(config.segments[index], folder), first, telemetry.watch)
+    stages = load_stages(config.segments[index], folder, config.classes)
+    segment = Segment(stages, first, telemetry.watch)
     return Batcher(
         segment.run,
         None if hop is None else hop.ask,
@@ -258,7 +259,7 @@ class Gateway:
             RowsError: the rows are not what the configuration says, or there is no such stage.
             Overloaded: too many rows are waiting.
             DeadlineExceeded: there is no answer in time, and nothing to fall back to.
-            StageFailed: a stage raised on these rows.
+            StageFailed: the model of a stage failed on these rows, or broke the stage contract.
             Unavailable: a later segment is gone.
         """
         try:

@@ -84,7 +84,7 @@ def main() -> None:
 
 def _collect(config: CascadeConfig, test: datasets.Split) -> ScoreTable:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    stages = load_stages(config.stages, FOLDER)
+    stages = load_stages(config.stages, FOLDER, config.classes)
     with Progress(*columns, console=console) as bar:
         tasks = {stage.name: bar.add_task(stage.name, total=len(test.rows)) for stage in stages}
         return collect(

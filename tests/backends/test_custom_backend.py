@@ -8,7 +8,7 @@ from cascade.backends.custom_backend import CustomBackend
 from cascade.backends.fake_backend import FakeBackend
 from cascade.backends.imports import import_object
 from cascade.backends.loading import load_backend
-from cascade.errors import ConfigError, RowsError
+from cascade.errors import ConfigError
 from cascade.prediction import Prediction
 
 MODULE = """
@@ -20,6 +20,11 @@ class Returns:
         self.result = result
     def predict(self, rows):
         return self.result
+
+class Doubles:
+    def predict(self, rows):
+        rows *= 2
+        return rows
 
 class Shop:
     class Inner:
@@ -67,29 +72,39 @@ def test_a_prediction_is_passed_on(module):
     assert build(f"{module}:Returns", result=own).predict(ROWS) is own
 
 
+@pytest.mark.parametrize("result", [np.array([[0.2], [0.7]], np.float32), [[0.2], [0.7]]], ids=["array", "list"])
+def test_one_column_is_the_probability_of_class_1(module, result):
+    said = build(f"{module}:Returns", result=result).predict(ROWS)
+    np.testing.assert_allclose(said.probabilities, [[0.8, 0.2], [0.3, 0.7]], rtol=1e-6)
+    assert said.answer.tolist() == [0, 1]
+
+
+def test_a_model_may_write_to_its_rows(module):
+    rows = np.ones((2, 3))
+    rows.setflags(write=False)
+    assert build(f"{module}:Doubles").predict(rows).probabilities.tolist() == [[2.0, 2.0, 2.0]] * 2
+    assert (rows == 1).all()
+
+
 def test_a_nested_class_may_be_named(module):
     assert build(f"{module}:Shop.Inner").predict(ROWS).probabilities.shape == (2, 2)
 
 
 @pytest.mark.parametrize(
-    ("result", "kind"),
+    "result",
     [
-        (np.full((3, 2), 0.5), RowsError),
-        (np.full((1, 2), 0.5), RowsError),
-        (np.full(2, 0.5), ConfigError),
-        (np.full((2, 2, 2), 0.5), ConfigError),
-        ([[0.5, 0.5], [1.0]], ConfigError),
-        (np.zeros((2, 0)), ConfigError),
-        (None, ConfigError),
-        ("yes", ConfigError),
-        ([["a", "b"], ["c", "d"]], ConfigError),
-        (Prediction(np.zeros(3, dtype=int), np.full((3, 2), 0.5)), RowsError),
-        (Prediction(np.zeros(2, dtype=int)), RowsError),
+        np.full(2, 0.5),
+        np.full((2, 2, 2), 0.5),
+        [[0.5, 0.5], [1.0]],
+        np.zeros((2, 0)),
+        None,
+        "yes",
+        [["a", "b"], ["c", "d"]],
     ],
     ids=str,
 )
-def test_what_breaks_the_contract_is_told_with_the_name_of_the_class(module, result, kind):
-    with pytest.raises(kind, match="users_own:Returns"):
+def test_what_is_neither_probabilities_nor_a_prediction_is_refused_with_the_name_of_the_class(module, result):
+    with pytest.raises(ConfigError, match=r"users_own:Returns.predict must return \(n, C\)"):
         build(f"{module}:Returns", result=result).predict(ROWS)
 
 

@@ -16,7 +16,7 @@ from cascade.backends.fake_backend import FakeBackend
 from cascade.backends.loading import load_backend
 from cascade.calibration import Policy
 from cascade.cascade import Cascade
-from cascade.errors import ConfigError, RowsError
+from cascade.errors import ConfigError, StageError
 from cascade.prediction import Prediction
 from cascade.stage import Stage
 
@@ -34,7 +34,7 @@ class Says:
 
 @given(
     st.integers(1, 6).flatmap(
-        lambda m: arrays(np.int64, st.tuples(st.integers(1, 8), st.just(m)), elements=st.integers(-1, 3))
+        lambda m: arrays(np.int64, st.tuples(st.integers(1, 8), st.just(m)), elements=st.integers(0, 3))
     )
 )
 def test_the_vote_is_that_of_a_plain_count(answers):
@@ -64,8 +64,11 @@ def test_costs_of_rows_add_up_where_every_member_has_one():
 
 
 def test_a_member_that_breaks_its_contract_is_named():
-    with pytest.raises(RowsError, match="member 1 of an ensemble"):
-        EnsembleBackend([Says([0, 1]), Says([0])]).predict(np.zeros((2, 1)))
+    broken = EnsembleBackend([Says([0, 1]), Says([0])])
+    with pytest.raises(StageError, match="'member 1 of an ensemble'"):
+        broken.predict(np.zeros((2, 1)))
+    with pytest.raises(StageError, match="stage 'pair': member 1 of an ensemble: its model was given 2 rows"):
+        Stage("pair", broken).predict(np.zeros((2, 1)))
 
 
 def test_a_cascade_forwards_the_rows_that_its_members_disagree_on():

@@ -1,13 +1,20 @@
 """The ONNX backend against the torch network that the file was made from."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cascade.backends.config import OnnxConfig
+from cascade.backends.digest import model_digest
 from cascade.backends.errors import WeightsError
 from cascade.backends.images import ImageInput
-from cascade.errors import ConfigError
+from cascade.backends.onnx_file import data_files
+from cascade.errors import ConfigError, StageError
+from cascade.stage import Stage
 
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 onnx = pytest.importorskip("onnx", reason="the package onnx, which writes the test's models, is not installed")
@@ -115,6 +122,114 @@ def test_a_model_of_two_inputs_is_refused(path):
     path.write_bytes(model_of([add], [("one", ["n", 2]), ("two", ["n", 2])], [("sum", ["n", 2])]))
     with pytest.raises(WeightsError, match=r"must have one input; it has \['one', 'two'\]"):
         build(path)
+
+
+def network_of(path, operation, columns, batch="n", kind="logits", external=False, **options):
+    """x @ W, then an operation or none; W is in a file beside it if it is external."""
+    weights = np.random.default_rng(0).normal(size=(4, columns)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["z" if operation else "y"])]
+    nodes += [helper.make_node(operation, ["z"], ["y"])] if operation else []
+    content = model_of(nodes, [("x", [batch, 4])], [("y", [batch, columns])], [("w", weights)])
+    place = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 0} if external else {}
+    onnx.save(onnx.load_from_string(content), path, **place)
+    return lambda: build(path, input=None, output_kind=kind, **options), weights
+
+
+FLAT = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("operation", "kind"), [("Sigmoid", "probabilities"), (None, "logits")])
+def test_one_column_is_the_sigmoid_of_class_1(tmp_path, operation, kind):
+    load, weights = network_of(tmp_path / "m.onnx", operation, 1, kind=kind)
+    said = load().predict(FLAT)
+    expected = 1 / (1 + np.exp(-FLAT @ weights))
+    np.testing.assert_allclose(said.probabilities, np.concatenate([1 - expected, expected], axis=1), atol=1e-6)
+    assert said.answer.tolist() == (expected[:, 0] > 0.5).astype(int).tolist()
+    assert set(said.answer.tolist()) == {0, 1}
+
+
+def test_a_large_logit_of_one_column_does_not_overflow(tmp_path):
+    load, weights = network_of(tmp_path / "m.onnx", None, 1)
+    rows = np.sign(weights).T * np.float32(1e4)
+    np.testing.assert_allclose(load().predict(np.concatenate([rows, -rows])).probabilities, [[0, 1], [1, 0]])
+
+
+@pytest.mark.parametrize(("operation", "columns"), [("Sigmoid", 1), ("Softmax", 3)])
+def test_probabilities_taken_for_logits_are_refused(tmp_path, operation, columns):
+    load, _ = network_of(tmp_path / "m.onnx", operation, columns)
+    with pytest.raises(ConfigError, match=f"comes from a {operation}; write output_kind: probabilities"):
+        load()
+
+
+def test_probabilities_that_an_identity_hides_are_refused_when_they_come(tmp_path):
+    nodes = [helper.make_node("Softmax", ["x"], ["z"]), helper.make_node("Identity", ["z"], ["y"])]
+    (tmp_path / "m.onnx").write_bytes(model_of(nodes, [("x", ["n", 4])], [("y", ["n", 4])]))
+    with pytest.raises(ConfigError, match="rows that sum to 1"):
+        build(tmp_path / "m.onnx", input=None).predict(FLAT)
+
+
+def test_logits_taken_for_probabilities_are_refused(tmp_path):
+    load, _ = network_of(tmp_path / "m.onnx", None, 3, kind="probabilities")
+    with pytest.raises(StageError, match="look like logits"):
+        Stage("a", load()).predict(FLAT)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16])
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+def test_a_network_of_a_fixed_number_of_rows_answers_any_number(tmp_path, batch, n):
+    fixed, _ = network_of(tmp_path / "fixed.onnx", None, 3, batch=batch)
+    free, _ = network_of(tmp_path / "free.onnx", None, 3)
+    said = fixed().predict(FLAT[:n]).probabilities
+    np.testing.assert_allclose(said, free().predict(FLAT[:n]).probabilities, rtol=1e-5)
+
+
+def test_an_output_of_labels_is_refused_and_the_others_are_named(tmp_path):
+    nodes = [helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0), helper.make_node("Relu", ["x"], ["y"])]
+    model = onnx.load_from_string(model_of(nodes, [("x", ["n", 4])], [("y", ["n", 4])]))
+    model.graph.output.insert(0, helper.make_tensor_value_info("label", TensorProto.INT64, ["n"]))
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(ConfigError, match=r"'label' is a tensor\(int64\), not an array of logits.*'y'"):
+        build(tmp_path / "m.onnx", input=None)
+    assert build(tmp_path / "m.onnx", input=None, output="y").predict(FLAT).probabilities.shape == (7, 4)
+
+
+def test_read_only_rows_are_taken_and_stay_as_they_are(path, pixels):
+    before = pixels.copy()
+    pixels.setflags(write=False)
+    build(path).predict(pixels)
+    np.testing.assert_array_equal(pixels, before)
+
+
+def test_weights_in_a_file_beside_it_count_for_the_digest(tmp_path):
+    load, _ = network_of(tmp_path / "m.onnx", "Softmax", 3, kind="probabilities", external=True)
+    config = load().config
+    assert data_files(config.model) == [tmp_path / "w.bin"]
+    before = model_digest(config)
+    (tmp_path / "w.bin").write_bytes((tmp_path / "w.bin").read_bytes()[::-1])
+    assert model_digest(config) != before
+    (tmp_path / "w.bin").unlink()
+    with pytest.raises(WeightsError, match=r"w.bin does not exist"):
+        model_digest(config)
+
+
+def test_weights_of_inner_graphs_count_too(tmp_path):
+    """Of a branch of an If, as constant of a node."""
+    constant = numpy_helper.from_array(np.ones((1, 4), np.float32))
+    constant.ClearField("raw_data")
+    constant.data_location = TensorProto.EXTERNAL
+    constant.external_data.add(key="location", value="inner.bin")
+    node = helper.make_node("Constant", [], ["c"], value=constant)
+    branch = helper.make_graph([node], "branch", [], [helper.make_tensor_value_info("c", TensorProto.FLOAT, [1, 4])])
+    choice = helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)
+    (tmp_path / "m.onnx").write_bytes(model_of([choice], [("x", [])], [("y", [1, 4])]))
+    assert data_files(tmp_path / "m.onnx") == [tmp_path / "inner.bin"]
+
+
+@given(st.binary(max_size=200))
+def test_a_file_that_is_no_protocol_buffer_has_no_data_files(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("any") / "m.onnx"
+    path.write_bytes(content)
+    assert all(isinstance(found, Path) for found in data_files(path))
 
 
 def test_large_logits_do_not_overflow(tmp_path):

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from small_networks import Linear
 
 from cascade.backends.config import TorchConfig
 from cascade.backends.errors import WeightsError
@@ -14,7 +15,8 @@ from cascade.backends.networks.packing import PackedConvolutions, can_pack
 from cascade.backends.networks.resnet import CifarResNet
 from cascade.backends.torch_backend import TorchBackend
 from cascade.backends.weights import load_weights, read_facts, save_weights
-from cascade.errors import ConfigError, RowsError
+from cascade.errors import ConfigError, RowsError, StageError
+from cascade.stage import Stage
 
 INPUT = ImageInput(mean=(128.0,) * 3, std=(64.0,) * 3)
 
@@ -168,3 +170,94 @@ def test_a_strange_fact_in_the_header_is_survived(tmp_path, tiny_network, pixels
 def test_what_cannot_be_built_is_a_config_error(weights, changes, message):
     with pytest.raises(ConfigError, match=message):
         build(weights, **changes)
+
+
+FLAT = np.random.default_rng(1).normal(size=(9, 4)).astype(np.float32)
+
+
+def small(tmp_path, kind="logits", **arguments):
+    torch.manual_seed(0)
+    network = Linear(**arguments)
+    save_weights(tmp_path / "w.safetensors", network, {})
+    backend = build(
+        tmp_path / "w.safetensors",
+        network="small_networks:Linear",
+        arguments=arguments,
+        input=None,
+        output_kind=kind,
+    )
+    with torch.no_grad():
+        return backend, network.layer(torch.from_numpy(FLAT * 2)).numpy()
+
+
+@pytest.mark.parametrize(
+    ("end", "kind"),
+    [
+        ("nothing", "logits"),
+        ("squeezed", "logits"),
+        ("sigmoid", "probabilities"),
+        ("squeezed sigmoid", "probabilities"),
+    ],
+)
+def test_one_column_is_the_sigmoid_of_class_1(tmp_path, end, kind):
+    backend, logits = small(tmp_path, kind, end=end)
+    for _ in range(2):  # the first call is watched
+        said = backend.predict(FLAT)
+        expected = 1 / (1 + np.exp(-logits[:, 0]))
+        np.testing.assert_allclose(said.probabilities, np.stack([1 - expected, expected], axis=1), atol=1e-6)
+        assert said.answer.tolist() == (expected > 0.5).astype(int).tolist()
+    assert set(said.answer.tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("end", "columns"),
+    [("sigmoid", 1), ("sigmoid in place", 1), ("squeezed sigmoid", 1), ("softmax", 3), ("half of a softmax", 3)],
+)
+def test_probabilities_taken_for_logits_are_refused(tmp_path, end, columns):
+    backend, _ = small(tmp_path, end=end, columns=columns)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="write output_kind: probabilities"):
+            backend.predict(FLAT)
+    backend, _ = small(tmp_path, "probabilities", end=end, columns=columns)
+    assert backend.predict(FLAT).probabilities.sum(axis=1) == pytest.approx(1, abs=2e-3)
+
+
+@pytest.mark.parametrize("end", ["nothing", "attention"])
+def test_a_softmax_elsewhere_in_a_network_is_nobodys_concern(tmp_path, end):
+    backend, _ = small(tmp_path, end=end, columns=3)
+    assert backend.predict(FLAT).probabilities.shape == (9, 3)
+
+
+def test_logits_taken_for_probabilities_are_refused(tmp_path):
+    backend, _ = small(tmp_path, "probabilities", columns=3)
+    with pytest.raises(StageError, match="look like logits"):
+        Stage("a", backend).predict(FLAT)
+
+
+@pytest.mark.parametrize(
+    ("end", "message"), [("tuple", "one tensor .* got tuple"), ("images", r"got shape \(9, 1, 1, 1\)")]
+)
+def test_an_output_of_another_form_is_refused(tmp_path, end, message):
+    with pytest.raises(ConfigError, match=message):
+        small(tmp_path, end=end)[0].predict(FLAT)
+
+
+@pytest.mark.parametrize("writeable", [False, True])
+def test_a_network_that_writes_to_its_input_leaves_the_rows_alone(tmp_path, writeable):
+    (backend, logits), rows = small(tmp_path, columns=3, in_place=True), FLAT.copy()
+    rows.setflags(write=writeable)
+    for _ in range(2):
+        powers = np.exp(logits)
+        np.testing.assert_allclose(
+            backend.predict(rows).probabilities, powers / powers.sum(axis=1, keepdims=True), 1e-4
+        )
+    np.testing.assert_array_equal(rows, FLAT)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_images_stay_as_they_are(weights, pixels, dtype):
+    rows = pixels.astype(dtype)
+    rows.setflags(write=False)
+    said = build(weights).predict(rows)
+    np.testing.assert_array_equal(rows, pixels)
+    np.testing.assert_array_equal(said.probabilities, build(weights).predict(pixels).probabilities)

@@ -1,7 +1,11 @@
 """``cascade check`` on fresh rows: exit codes, JSON, and what a person reads."""
 
+import sys
+
 import numpy as np
 import pytest
+
+from cascade.calibration import Policy
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +73,62 @@ def test_what_cannot_be_checked_is_refused(run, calibrated, tmp_path):
     assert run("check", config, *rows).code == 3  # there is no policy beside this config
     np.savez(tmp_path / "narrow.npz", rows=np.zeros((5, 63)))
     assert run("check", config, "--policy", policy, "--rows", tmp_path / "narrow.npz").code == 3
+
+
+MODEL = """
+import numpy as np
+
+class Model:
+    def __init__(self, way):
+        self.way = way
+
+    def predict(self, rows):
+        p = 1 / (1 + np.exp(-rows[:, :1]))
+        if self.way == "drops rows" and len(rows) > 2:
+            rows = rows[:-1]
+        if self.way == "by the batch" and len(rows) > 1:
+            p = np.clip(p - p.mean() + 0.4, 0, 1)
+        if self.way == "logits" or (self.way == "logits for large rows" and (rows > 3).any()):
+            return np.concatenate([rows[:, :1], -7 - rows[:, :1]], axis=1)
+        return np.concatenate([1 - p, p], axis=1)[: len(rows)]
+"""
+
+
+@pytest.fixture
+def one_stage(tmp_path, monkeypatch):
+    """Writes a cascade of one model that fails in a way; returns its config."""
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "odd_models", raising=False)
+    (tmp_path / "odd_models.py").write_text(MODEL)
+    rows = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    np.savez(tmp_path / "rows.npz", rows=rows * 4, label=(rows[:, 0] > 0).astype(int))
+
+    def write(way):
+        path = tmp_path / "config.yaml"
+        stage = f'{{name: odd, backend: {{type: custom, object: "odd_models:Model", arguments: {{way: {way}}}}}}}'
+        path.write_text(f"name: odd\nrows: {{shape: [3]}}\nstages: [{stage}]\n")
+        Policy.from_thresholds(("odd",), np.zeros(0)).save(tmp_path / "policy.json")
+        return path
+
+    yield write
+    sys.modules.pop("odd_models", None)
+
+
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [("drops rows", "was given 3 rows"), ("by the batch", "the same row as number"), ("logits", "look like logits")],
+)
+def test_what_collect_would_refuse_is_found_without_rows(run, one_stage, way, message):
+    config = one_stage(way)
+    result = run("check", config)
+    assert (result.code, message in result.err) == (5, True), result.err
+    collected = run("collect", config, "--rows", config.parent / "rows.npz", "--out", config.parent / "s.npz")
+    assert collected.code == (0 if way == "by the batch" else 7)
+    assert run("check", one_stage("well"), "--json").json["tried_rows"] == {"odd": 16}
+
+
+def test_real_rows_are_tried_where_they_are_given(run, one_stage):
+    config = one_stage("logits for large rows")
+    assert run("check", config).code == 0
+    result = run("check", config, "--rows", config.parent / "rows.npz")
+    assert (result.code, "look like logits" in result.err) == (5, True), result.err

@@ -242,7 +242,7 @@ BROKEN_CONFIGS = {
     "no module": (CONFIG.replace("broken_models", "no_such_module"), None, 3, "cannot be imported"),
     "syntax": (CONFIG, "class Model(:\n", 3, "cannot be imported"),
     "no predict": (CONFIG, "class Model:\n    pass\n", 3, "no method predict"),
-    "wrong shape": (CONFIG, GOOD_MODULE.replace("[[0.5, 0.5]] * len(rows)", "[0.5]"), 3, "must return (n, C)"),
+    "wrong shape": (CONFIG, GOOD_MODULE.replace("[[0.5, 0.5]] * len(rows)", "[0.5]"), 5, "must return (n, C)"),
     "raises": (CONFIG, GOOD_MODULE.replace("return", "raise RuntimeError('bad luck') #"), 5, "RuntimeError: bad luck"),
     "weights": (
         CONFIG.replace(
@@ -277,7 +277,7 @@ def test_a_model_for_other_rows_fails_the_check(run, digits_folder, tmp_path):
     (tmp_path / "config.yaml").write_text(text.replace("[64]", "[63]"))
     result = run("check", tmp_path / "config.yaml")
     assert result.code == 5
-    assert "stage 'pixels' cannot answer a row of shape (63,)" in result.err
+    assert "stage 'pixels': its model failed on rows of shape (1, 63)" in result.err
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"{", b"\xff\xfe", b"null", b"PK\x03\x04"], ids=repr)

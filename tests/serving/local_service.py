@@ -39,7 +39,7 @@ class LocalService:
         self.config = config
         self.seen = Observations(("small", "big"))
         self.history = History(self.seen)
-        segment = Segment(load_stages(config.stages), watch=self.seen.stage_ran)
+        segment = Segment(load_stages(config.stages, None, config.classes), watch=self.seen.stage_ran)
         self.batcher = Batcher(segment.run, None, 8, 100, seen=self.seen)
         self.limit = StageLimit(("small", "big"), config.serving.least_max_stage)
         self.policies = PolicyKeeper(

@@ -1,6 +1,7 @@
 """Micro-batches: order, splitting, forwarding, failures, bounds."""
 
 import asyncio
+import itertools
 import threading
 import time
 from dataclasses import replace
@@ -10,10 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cascade.backends.fake_backend import FakeBackend
 from cascade.calibration import Policy
-from cascade.engine import PENDING, Answers
+from cascade.engine import PENDING, Answers, Segment
+from cascade.errors import RowsError
+from cascade.prediction import Prediction
 from cascade.serving.batcher import Batcher
-from cascade.serving.errors import DeadlineExceeded, Overloaded, StageFailed, Unavailable
+from cascade.serving.errors import DeadlineExceeded, Overloaded, StageFailed, Unavailable, http_status
+from cascade.stage import Stage
 
 POLICY = Policy.from_thresholds(("small", "big"), np.array([0.5]))
 
@@ -506,10 +511,11 @@ def test_rows_in_flight_to_the_next_segment_are_bounded():
     asyncio.run(main())
 
 
-def test_a_stage_that_fails_downstream_refuses_only_the_callers_at_fault():
+@pytest.mark.parametrize("error", [StageFailed("unlucky"), RowsError("row 0 holds NaN")], ids=repr)
+def test_a_stage_that_fails_downstream_refuses_only_the_callers_at_fault(error):
     async def forward(rows, policy, evidence, timeout_s):
         if (rows == 13).any():
-            raise StageFailed("unlucky")
+            raise error
         return Answers(rows, np.full(len(rows), 1), np.ones(len(rows)), np.ones(len(rows)))
 
     async def main():
@@ -520,7 +526,60 @@ def test_a_stage_that_fails_downstream_refuses_only_the_callers_at_fault():
         batcher.close()
         return found
 
-    assert [isinstance(each, StageFailed) for each in asyncio.run(main())] == [i == 13 for i in range(10, 18)]
+    assert [isinstance(each, type(error)) for each in asyncio.run(main())] == [i == 13 for i in range(10, 18)]
+
+
+class Falls:
+    """A model that answers -- or fails in its own way, where the row 13 is among its rows."""
+
+    def __init__(self, way):
+        self.way = way
+
+    def predict(self, rows):
+        p = np.where(rows[:, 0] < 100, 0.9, 0.5)
+        said = np.stack([p, 1 - p], axis=1)
+        bad = rows[:, 0] == 13
+        if bad.any():
+            said = {
+                "too few": lambda: said[~bad],
+                "too many": lambda: np.concatenate([said, said[bad]]),
+                "NaN": lambda: np.where(bad[:, None], np.nan, said),
+                "logits": lambda: np.where(bad[:, None], 7.0, said),
+                "raises": lambda: {}["secret"],
+            }[self.way]()
+        return Prediction.from_probabilities(said)
+
+
+@pytest.mark.parametrize("way", ["too few", "too many", "NaN", "logits", "raises"])
+@pytest.mark.parametrize("segments", [1, 2, 3])
+def test_a_broken_contract_fails_the_callers_at_fault_alike_in_every_segment(way, segments, caplog):
+    """The last of three stages breaks it, in a process of its own or not; nothing of the model leaves."""
+    unsure = FakeBackend(np.full((20, 2), 0.5))
+    stages = [Stage("a", unsure), Stage("b", unsure), Stage("c", Falls(way))]
+    policy = Policy.from_thresholds(("a", "b", "c"), np.array([0.9, 0.9]))
+    cuts = {1: [0, 3], 2: [0, 2, 3], 3: [0, 1, 2, 3]}[segments]
+
+    async def main():
+        batchers, forward = [], None
+        for first, end in reversed(list(itertools.pairwise(cuts))):
+            batchers.append(Batcher(Segment(stages[first:end], first).run, forward, 64, 1000, partial=first > 0))
+            forward = batchers[-1].answer
+        calls = (forward(np.array([[i]]), policy) for i in range(5, 20))
+        found = await asyncio.gather(*calls, return_exceptions=True)
+        for batcher in batchers:
+            batcher.close()
+        return found
+
+    for i, found in enumerate(asyncio.run(main()), 5):
+        if i == 13:
+            assert isinstance(found, StageFailed)
+            assert (str(found), http_status(found)) == ("stage 'c' failed on these rows", 500)
+        else:
+            assert (found.answer.tolist(), found.stage.tolist()) == ([0], [2])
+    records = [record for record in caplog.records if record.getMessage() == "a stage failed"]
+    assert {record.stage for record in records} == {"c"}
+    # What broke the contract is in the log; what a model raised may quote rows, and its text is not.
+    assert all(hasattr(record, "problem") == (way != "raises") for record in records)
 
 
 @settings(max_examples=30, deadline=None)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_service import POLICY, ConstantService, LocalService, ask
 
+from cascade.backends.config import CustomConfig
 from cascade.calibration import Policy
 from cascade.serving.batcher import Batcher
 from cascade.serving.errors import Overloaded
@@ -38,6 +39,42 @@ def npy(array):
 @pytest.fixture
 def service(config):
     return LocalService(config)
+
+
+class WritesToItsRows:
+    """A user's model whose preprocessing works in place."""
+
+    def __init__(self, sure):
+        self.sure = sure
+
+    def predict(self, rows):
+        rows += 1
+        table = np.full((len(rows), 4), 0.1)
+        table[np.arange(len(rows)), rows[:, 0] % 4] = 0.7
+        return table if self.sure else np.full((len(rows), 4), 0.25)
+
+
+def test_all_bodies_give_the_same_answer_of_models_that_write_to_their_rows(config):
+    stages = [
+        stage.model_copy(
+            update={
+                "backend": CustomConfig(
+                    type="custom", object=f"{__name__}:WritesToItsRows", arguments={"sure": stage.name == "big"}
+                )
+            }
+        )
+        for stage in config.stages
+    ]
+    service = LocalService(config.model_copy(update={"stages": tuple(stages)}))
+    rows = np.array([[0, 5], [3, 5], [6, 5]])
+    bodies = [
+        rows_json(rows.tolist()),
+        post(rows.tobytes(), content_type="application/octet-stream"),
+        post(npy(rows), content_type="application/x-npy"),
+    ]
+    for response in ask(service, *bodies):
+        assert response.status_code == 200, response.text
+        assert response.json()["answer"] == [1, 0, 3]
 
 
 def test_all_bodies_give_the_same_answer(service):

@@ -1,0 +1,42 @@
+"""Where the source of a user's module is, found without running any of it."""
+
+import sys
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+__all__ = ["module_source"]
+
+OWN = "cascade"
+
+
+def module_source(path: str, folder: Path) -> Path | None:
+    """The file of the module in "module:name".
+
+    It is looked for where an import would find it: on the Python path, then in the folder of the configuration.
+
+    Args:
+        path: "module:name".
+        folder: of the configuration.
+
+    Returns:
+        ``None`` for modules of this package, whose releases must not invalidate policies, and if there is no file.
+    """
+    module = path.partition(":")[0]
+    parts = module.split(".")
+    if parts[0] == OWN:
+        return None
+    spec = _top_level(parts[0], folder)
+    for end in range(2, len(parts) + 1):
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        spec = PathFinder.find_spec(".".join(parts[:end]), list(spec.submodule_search_locations))
+    source = None if spec is None or spec.origin is None else Path(spec.origin)
+    return source if source is not None and source.is_file() else None
+
+
+def _top_level(name: str, folder: Path) -> ModuleSpec | None:
+    for finder in sys.meta_path:
+        spec = finder.find_spec(name, None)
+        if spec is not None:
+            return spec
+    return PathFinder.find_spec(name, [str(folder)])
