@@ -170,6 +170,10 @@ class Segment:
         self.first = first
         self._watch = watch
 
+    def part(self, start: int, stop: int) -> "Segment":
+        """Some of its stages, by their indices in the cascade."""
+        return Segment(self.stages[start - self.first : stop - self.first], start, self._watch)
+
     def run(self, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None = None) -> Answers:
         """Sends a batch through the stages that run.
 

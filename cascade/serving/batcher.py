@@ -12,15 +12,16 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from cascade.calibration import Policy
-from cascade.engine import Answers
+from cascade.engine import PENDING, Answers
 from cascade.errors import ConfigError, StageError
 from cascade.serving.batch import Batch
+from cascade.serving.batch_line import BatchLine
 from cascade.serving.call import Call
 from cascade.serving.errors import DeadlineExceeded, StageFailed, request_error
 from cascade.serving.forwarder import Forward, Forwarder
@@ -28,11 +29,12 @@ from cascade.serving.observations import Observations
 from cascade.serving.observer import Observer
 from cascade.serving.pace import Pace
 from cascade.serving.queue import RowQueue
+from cascade.serving.steps import Run, Step
 from cascade.serving.tracing import Tracing, current_traceparent
 
 __all__ = ["Batcher"]
 
-Run = Callable[[np.ndarray, Policy, np.ndarray | None], Answers]
+Steps = Callable[[Policy], Sequence[Step]]
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ class Batcher:
         seen: counts batches; ``None`` for nobody.
         tracing: makes spans of batches with rows of traced calls; ``None`` for none.
         max_inline_s: longest expected time of a batch that runs in the event loop; 0 for none.
+        steps: of the segment under a policy, in the place of ``run``: before each but the first, rows of several
+            batches are gathered (:class:`~cascade.serving.steps.Step`).
 
     Attributes:
         offered_rows: all that ever came, also those that were refused.
@@ -73,8 +77,10 @@ class Batcher:
         seen: Observations | None = None,
         tracing: Tracing | None = None,
         max_inline_s: float = 0.0,
+        steps: Steps | None = None,
     ) -> None:
-        self._run = run
+        whole = (Step(run),)
+        self._steps: Steps = steps or (lambda policy: whole)
         self._observer = observer
         self._forwarder = None
         if forward is not None:
@@ -86,7 +92,10 @@ class Batcher:
         self._seen = seen
         self._tracing = tracing
         self._queue = RowQueue(max_queue_rows)
-        self._pace = Pace(max_inline_s)
+        # Rows that wait for the second step, the third, ...
+        self._lines: list[BatchLine] = []
+        self._max_inline_s = max_inline_s
+        self._pace: list[Pace] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="segment")
         self._loop_task: asyncio.Task[None] | None = None
         self._running_since: float | None = None
@@ -141,14 +150,16 @@ class Batcher:
 
     def waited_s(self) -> float:
         """How long the oldest rows have waited for their first batch here, or for the next segment; 0 if none wait."""
-        since = [self._queue.waiting_since, None if self._forwarder is None else self._forwarder.waiting_since]
+        since = [self._queue.waiting_since, *(line.since for line in self._lines)]
+        since.append(None if self._forwarder is None else self._forwarder.waiting_since)
         now = asyncio.get_running_loop().time()
         return max((now - moment for moment in since if moment is not None), default=0.0)
 
     @property
     def is_idle(self) -> bool:
         """Whether no rows wait or run, here or on their way to the next segment and back."""
-        return not self._queue and self._running_since is None and not self._forwarder
+        waiting = self._queue or any(self._lines) or self._forwarder
+        return not waiting and self._running_since is None
 
     @property
     def queue_rows(self) -> int:
@@ -166,62 +177,121 @@ class Batcher:
 
     async def _work(self) -> None:
         """Runs batches until nothing waits."""
-        loop = asyncio.get_running_loop()
-        while (batch := self._queue.take(self._max_batch_rows, loop.time())) is not None:
-            await self._run_batch(batch)
+        while (found := self._next()) is not None:
+            batch, index = found
+            if batch is not None:
+                await self._run_batch(batch, index)
             # A batch that ran in the event loop has let nothing else happen: answers leave, and requests are read.
             await asyncio.sleep(0)
 
-    async def _run_batch(self, batch: Batch) -> None:
-        """Runs a batch; if it fails, its halves, so that in the end only the callers at fault are refused."""
+    def _next(self) -> tuple[Batch | None, int] | None:
+        """The batch to run, and the index of its step; ``None`` if nothing waits.
+
+        A later step comes first where it has gathered enough, or long enough; else the first one that has rows.
+        """
+        now = asyncio.get_running_loop().time()
+        for index in range(len(self._lines), 0, -1):
+            if self._is_gathered(index, now):
+                return self._gathered(index), index
+        batch = self._queue.take(self._max_batch_rows, now)
+        if batch is not None:
+            return batch, 0
+        waiting = next((index for index, line in enumerate(self._lines, 1) if len(line)), None)
+        return None if waiting is None else (self._gathered(waiting), waiting)
+
+    def _is_gathered(self, index: int, now: float) -> bool:
+        line = self._lines[index - 1]
+        if line.first is None or line.since is None:
+            return False
+        step = self._steps(line.first.policy)[index]
+        return len(line) >= step.rows or now - line.since >= step.wait_s
+
+    def _gathered(self, index: int) -> Batch | None:
+        line = self._lines[index - 1]
+        step = Step(lambda *_: Answers.empty(0)) if line.first is None else self._steps(line.first.policy)[index]
+        return line.take(max(step.rows, self._max_batch_rows))
+
+    def _paced(self, index: int) -> Pace:
+        while len(self._pace) <= index:
+            self._pace.append(Pace(self._max_inline_s))
+        return self._pace[index]
+
+    async def _run_batch(self, batch: Batch, index: int) -> None:
+        """Runs a step on a batch; if it fails, on its halves, so that only the callers at fault are refused."""
         loop = asyncio.get_running_loop()
         self._running_since = began = time.monotonic()
         if self._tracing is not None:
             self._tracing.batch(batch.traceparents)
+        step, pace = self._steps(batch.policy)[index], self._paced(index)
         try:
-            if self._pace.is_quick(len(batch.rows)):
-                answers, run_s = self._timed(batch)
+            if pace.is_quick(len(batch.rows)):
+                answers, run_s = _timed(step, batch)
             else:
-                answers, run_s = await loop.run_in_executor(self._thread, self._timed, batch)
+                answers, run_s = await loop.run_in_executor(self._thread, _timed, step, batch)
         except Exception as error:
             if len(batch.pieces) == 1:
                 logger.warning("a stage failed", exc_info=error, extra=_failure_fields(error, len(batch.rows)))
                 if self._seen is not None:
                     self._seen.failed_rows += len(batch.rows)
-                batch.pieces[0].call.fail(request_error(error))
+                self._give_up(batch, index, request_error(error))
                 return
             for half in batch.halves():
-                await self._run_batch(half)
+                await self._run_batch(half, index)
         else:
-            self._pace.ran(len(batch.rows), run_s)
+            pace.ran(len(batch.rows), run_s)
             if self._seen is not None:
                 oldest = batch.pieces[0].call
                 self._seen.batch_ran(len(batch.rows), began - oldest.arrived, time.monotonic() - began)
-            self._deliver(batch, answers)
+            self._deliver(batch, index, answers)
         finally:
             self._running_since = None
 
-    def _timed(self, batch: Batch) -> tuple[Answers, float]:
-        """The answers, and the seconds that they took."""
-        began = time.perf_counter()
-        answers = self._run(batch.rows, batch.policy, batch.evidence)
-        return answers, time.perf_counter() - began
+    def _give_up(self, batch: Batch, index: int, error: Exception) -> None:
+        if index:
+            batch.give_up(error)
+        else:
+            batch.pieces[0].call.fail(error)
 
-    def _deliver(self, batch: Batch, answers: Answers) -> None:
+    def _deliver(self, batch: Batch, index: int, answers: Answers) -> None:
+        steps = self._steps(batch.policy)
+        is_last = index == len(steps) - 1
         if self._observer is not None:
-            self._observer.decided(batch.policy, answers)
+            self._observer.decided(batch.policy, answers if is_last else answers.take(answers.stage != PENDING))
         start = 0
         for piece in batch.pieces:
             stop = start + len(piece.places)
-            piece.call.see(int(piece.places[0]), answers.take(slice(start, stop)))
+            said = answers.take(slice(start, stop))
+            if index:
+                piece.call.put(np.asarray(piece.places), said)
+            else:
+                piece.call.see(int(piece.places[0]), said)
             start = stop
         unsure = batch.unsure(answers)
         if unsure is None:
             return
-        if self._forwarder is None:
+        if len(steps) > 1:
+            last = max((step.last for step in steps[: index + 1] if step.last is not None), default=None)
+            for piece in unsure.pieces:
+                piece.call.looked_at(piece.places, last)
+        if not is_last:
+            self._gather(unsure, index + 1)
+        elif self._forwarder is None:
             unsure.give_up(StageFailed("the last stage was unsure, and there is no other"))
         else:
             self._forwarder.send(unsure)
+
+    def _gather(self, batch: Batch, index: int) -> None:
+        """Lets rows wait for a later step."""
+        while len(self._lines) < index:
+            self._lines.append(BatchLine())
+        self._lines[index - 1].append(batch, asyncio.get_running_loop().time())
+
+
+def _timed(step: Step, batch: Batch) -> tuple[Answers, float]:
+    """The answers, and the seconds that they took."""
+    began = time.perf_counter()
+    answers = step.run(batch.rows, batch.policy, batch.evidence)
+    return answers, time.perf_counter() - began
 
 
 def _failure_fields(error: Exception, rows: int) -> dict[str, object]:

@@ -45,6 +45,7 @@ class Call:
     seen: int = 0
     _answers: Answers | None = field(init=False, default=None)
     _degraded: np.ndarray | None = field(init=False, default=None)
+    _last: np.ndarray | None = field(init=False, default=None)
     _open: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,6 +70,12 @@ class Call:
         """(m,) int, what was last said of m places that the segment has seen."""
         return np.full(len(places), -1) if self._answers is None else self._answers.answer[places]
 
+    def looked_at(self, places: "np.ndarray | range", stage: int | None) -> None:
+        """Notes the last stage that has looked at m places, where a segment has several steps."""
+        if self._last is None:
+            self._last = np.full(len(self.rows), PENDING)
+        self._last[places] = PENDING if stage is None else stage
+
     def put(self, places: np.ndarray, said: Answers) -> None:
         """Notes answers of m places; the last ones wake the caller up."""
         if self.done.done():  # its answers have been handed over
@@ -88,7 +95,7 @@ class Call:
         if word is None or self._answers is None or (self._answers.answer[places] < 0).any():
             self.done.set_exception(error)
             return
-        self._answers.stage[places] = word
+        self._answers.stage[places] = word if self._last is None else self._last[places]
         self._mark(places)
         self._close(len(places))
 

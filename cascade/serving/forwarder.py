@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-from collections import deque
 from collections.abc import Awaitable, Callable
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from cascade.calibration import Policy
 from cascade.engine import PENDING, Answers
 from cascade.serving.batch import Batch
+from cascade.serving.batch_line import BatchLine
 from cascade.serving.errors import DeadlineExceeded, Overloaded, Unavailable, is_of_the_rows, request_error
 from cascade.serving.observer import Observer
 from cascade.serving.tracing import current_traceparent
@@ -55,15 +55,14 @@ class Forwarder:
         self._max_rows = max_rows
         self._has_fallback = has_fallback
         self._observer = observer
-        self._waiting: deque[Batch] = deque()
-        self._waiting_rows = 0
+        self._waiting = BatchLine()
         # When each was begun; the first is the oldest.
         self._calls: dict[asyncio.Task[None], float] = {}
         self._called_rows = 0
 
     def __len__(self) -> int:
         """Rows under way or waiting."""
-        return self._waiting_rows + self._called_rows
+        return len(self._waiting) + self._called_rows
 
     @property
     def waiting_since(self) -> float | None:
@@ -76,13 +75,12 @@ class Forwarder:
             waiting = f"{len(self)} rows wait for the next segment, {self._max_rows} may"
             batch.give_up(Overloaded(f"{waiting}; try again later"))
             return
-        self._waiting.append(batch)
-        self._waiting_rows += len(batch.rows)
+        self._waiting.append(batch, asyncio.get_running_loop().time())
         self._start_calls()
 
     def _start_calls(self) -> None:
-        while self._waiting and (len(self._calls) < self._most_calls or self._waiting_rows >= self._max_batch_rows):
-            batch = self._take()
+        while self._waiting and (len(self._calls) < self._most_calls or len(self._waiting) >= self._max_batch_rows):
+            batch = self._waiting.take(self._max_batch_rows)
             if batch is None:
                 continue
             loop = asyncio.get_running_loop()
@@ -91,21 +89,6 @@ class Forwarder:
             self._called_rows += len(batch.rows)
             task.add_done_callback(functools.partial(self._end_call, len(batch.rows)))
             _cancel_when_all_are_done(task, batch)
-
-    def _take(self) -> Batch | None:
-        """What waits, of one version of the policy, up to a full batch; ``None`` if all its callers are gone."""
-        batches: list[Batch] = []
-        room = self._max_batch_rows
-        version = self._waiting[0].policy.version
-        while self._waiting and self._waiting[0].policy.version == version:
-            rows = len(self._waiting[0].rows)
-            if batches and rows > room:
-                break
-            batches.append(self._waiting.popleft())
-            self._waiting_rows -= rows
-            room -= rows
-        there = [batch for batch in batches if not batch.is_done]
-        return Batch.merge(there) if there else None
 
     def _end_call(self, rows: int, task: "asyncio.Task[None]") -> None:
         self._calls.pop(task, None)

@@ -35,6 +35,7 @@ from cascade.serving.proxied import proxied_response
 from cascade.serving.ray_store import RayStore
 from cascade.serving.readiness import Readiness
 from cascade.serving.review import Review
+from cascade.serving.steps import SegmentSteps
 from cascade.serving.telemetry import Telemetry
 from cascade.serving.tracing import current_traceparent
 from cascade.serving.wire import answer_columns
@@ -89,6 +90,7 @@ def _new_batcher(
         seen=telemetry.seen,
         tracing=telemetry.tracing,
         # A processor waits for an accelerator, and reads requests meanwhile.
+        steps=SegmentSteps(segment),
         max_inline_s=0.0 if _asks_for_gpus(config, index) else serving.max_inline_ms / 1e3,
     )
 
