@@ -68,7 +68,7 @@ class StageContract:
             raise StageError(self.stage, f"{error.stage}: {error.problem}") from error.__cause__
         except CascadeError as error:
             raise StageError(self.stage, str(error)) from error
-        except Exception as error:  # a model may raise anything
+        except (Exception, SystemExit) as error:  # a model may raise anything, and must not end the process
             what = f"rows of shape {rows.shape} and type {rows.dtype}: {type(error).__name__}: {error}"
             raise StageError(self.stage, f"its model failed on {what}") from error
         if self._is_plain and type(said) is Prediction and self._is_sound(said, len(rows)):

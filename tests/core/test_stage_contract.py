@@ -189,7 +189,7 @@ class Raises:
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("bad luck"), KeyError("k"), MemoryError(), ConfigError("odd"), TypeError()]
+    "error", [ValueError("bad luck"), KeyError("k"), MemoryError(), ConfigError("odd"), TypeError(), SystemExit(3)]
 )
 def test_what_a_model_raises_is_a_fault_of_the_stage(error):
     with pytest.raises(StageError, match="stage 'odd'") as caught:
