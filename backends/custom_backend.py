@@ -42,11 +42,13 @@ class CustomBackend:
             ConfigError: it returned something else.
         """
         result = self.model.predict(rows.copy())
-        return result if isinstance(result, Prediction) else Prediction.from_probabilities(self._probabilities(result))
+        if isinstance(result, Prediction):
+            return result
+        # The usual case first, since a call may be of one row.
+        usual = type(result) is np.ndarray and result.ndim == 2 and result.size
+        return Prediction.from_probabilities(result if usual else self._probabilities(result))
 
     def _probabilities(self, result: object) -> np.ndarray:
-        if type(result) is np.ndarray and result.ndim == 2 and result.size:  # the usual case, quickly
-            return result
         wanted = f"{self.config.object}.predict must return (n, C) probabilities or a Prediction"
         try:
             probabilities = np.asarray(result)

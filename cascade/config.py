@@ -396,7 +396,7 @@ class CascadeConfig(_Config):
 
     @field_validator("classes")
     @classmethod
-    def _tells_classes_apart(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _are_different_names(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if value is not None and (len(value) < 2 or len(set(value)) < len(value)):
             raise ValueError("classes must be two or more different names")
         return value

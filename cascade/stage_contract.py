@@ -44,6 +44,7 @@ class StageContract:
         self._columns = classes
         self._given: tuple[str, ...] = ()
         self._dtype: np.dtype[Any] | None = None
+        self._ones = np.zeros(0)
         self._is_plain = False
 
     def predict(self, rows: np.ndarray) -> Prediction:
@@ -67,7 +68,7 @@ class StageContract:
             raise StageError(self.stage, f"{error.stage}: {error.problem}") from error.__cause__
         except CascadeError as error:
             raise StageError(self.stage, str(error)) from error
-        except Exception as error:  # a model may raise anything
+        except (Exception, SystemExit) as error:  # a model may raise anything, and must not end the process
             what = f"rows of shape {rows.shape} and type {rows.dtype}: {type(error).__name__}: {error}"
             raise StageError(self.stage, f"its model failed on {what}") from error
         if self._is_plain and type(said) is Prediction and self._is_sound(said, len(rows)):
@@ -89,7 +90,7 @@ class StageContract:
             (row,) = probabilities.tolist()
             # A NaN may hide from min, but not from sum.
             return bool(min(row) >= 0 and LEAST_SUM <= sum(row) <= MOST_SUM and 0 <= answer.item() < columns)
-        sums = probabilities.dot(np.ones(columns, self._dtype))
+        sums = probabilities.dot(self._ones)
         return bool(
             np.minimum.reduce(probabilities, axis=None) >= 0
             and np.minimum.reduce(sums) >= LEAST_SUM
@@ -124,7 +125,8 @@ class StageContract:
         self._check_range("mflop", found["mflop"], np.nextafter(0.0, 1.0), np.inf)
         answer = self._checked_answer(answer, columns)
         self._given, self._columns = given, columns
-        self._dtype = None if probabilities is None else probabilities.dtype
+        if probabilities is not None:
+            self._dtype, self._ones = probabilities.dtype, np.ones(probabilities.shape[1], probabilities.dtype)
         self._is_plain = given == ("answer", "probabilities")
         return Prediction(answer, probabilities, confidence, found["cost"], found["mflop"])
 

@@ -223,7 +223,7 @@ def test_probabilities_taken_for_logits_are_refused(tmp_path, end, columns):
 
 
 @pytest.mark.parametrize("end", ["nothing", "attention"])
-def test_a_softmax_elsewhere_in_a_network_is_nobodys_concern(tmp_path, end):
+def test_a_softmax_elsewhere_in_a_network_changes_nothing(tmp_path, end):
     backend, _ = small(tmp_path, end=end, columns=3)
     assert backend.predict(FLAT).probabilities.shape == (9, 3)
 

@@ -189,7 +189,7 @@ class Raises:
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("bad luck"), KeyError("k"), MemoryError(), ConfigError("odd"), TypeError()]
+    "error", [ValueError("bad luck"), KeyError("k"), MemoryError(), ConfigError("odd"), TypeError(), SystemExit(3)]
 )
 def test_what_a_model_raises_is_a_fault_of_the_stage(error):
     with pytest.raises(StageError, match="stage 'odd'") as caught:
@@ -375,7 +375,7 @@ def test_random_outputs_give_the_right_answer_or_a_stage_error_on_every_way_in(s
     def stage():
         return Stage("odd", Mutated(spoil, marked, dtype), classes=3 if named else None)
 
-    assume(named or spoil != "a column less")  # of a model of two classes nobody can tell
+    assume(named or spoil != "a column less")  # without names it is a model of two classes
     rows = np.arange(SIZE)[:, None].astype(np.float64)
     right = TRUTH.argmax(axis=1)
     harmless = spoil in HARMLESS
