@@ -85,7 +85,7 @@ class RowsTogether:
 
     def mean_ms(self, curve: CostCurve, share: np.ndarray) -> np.ndarray:
         """See :meth:`Arrivals.mean_ms`; exact up to 1,024 rows together."""
-        share = np.asarray(share, dtype=np.float64)
+        share = np.clip(np.asarray(share, dtype=np.float64), 0.0, 1.0)
         total = sum(
             weight * _binomial_mean(curve, size, share) for size, weight in zip(self.rows, self._weights, strict=True)
         )
@@ -135,7 +135,7 @@ class RowsAtRate:
 
     def mean_ms(self, curve: CostCurve, share: np.ndarray) -> np.ndarray:
         """See :meth:`Arrivals.mean_ms`."""
-        share = np.asarray(share, dtype=np.float64)
+        share = np.clip(np.asarray(share, dtype=np.float64), 0.0, 1.0)
         whole = RowsTogether((self.request_rows,)).mean_ms(curve, share)
         reaching = self.request_rows * share
         # Requests of which at least one row reaches the stage, and their mean size there.
