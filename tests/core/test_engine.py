@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cascade.backends.fake_backend import FakeBackend
 from cascade.calibration import Identity, Isotonic, Platt, Policy, ScoreTable, Temperature, calibrate, evaluate
+from cascade.calibration.costs.cost_curve import CostCurve
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.cascade import Cascade
 from cascade.collect import collect
@@ -413,3 +414,38 @@ def test_score_tables_of_unlike_stages_have_no_scores():
     assert isinstance(table, ScoreTable)
     assert table.scores is None
     assert table.label is None
+
+
+def test_many_rows_run_each_stage_once_in_calls_of_its_best_size():
+    sizes = np.array([1, 2, 4, 8])
+    quick_in_small_calls = CostCurve.fit(sizes, np.array([1.0, 2.1, 3.7, 9.0]))
+    table = np.tile([[0.6, 0.4]], (100, 1))
+    backends = [FakeBackend(table), FakeBackend(table)]
+    stages = [Stage("a", backends[0]), Stage("b", backends[1])]
+    policy = Policy.from_thresholds(("a", "b"), np.array([0.9]))
+    whole = Cascade(stages, policy).predict(np.arange(100)[:, None])
+    assert [each.batches for each in backends] == [[100], [100]]
+    split = Cascade(stages, replace(policy, curves=(None, quick_in_small_calls))).predict(np.arange(100)[:, None])
+    assert backends[0].batches == [100, 100]
+    assert backends[1].batches[1:] == [4] * 25
+    np.testing.assert_array_equal(split.answer, whole.answer)
+    np.testing.assert_array_equal(split.confidence, whole.confidence)
+
+
+def test_a_model_that_uses_its_arrays_again_may_be_called_several_times():
+    class Reusing(FakeBackend):
+        """Gives the same array in every call."""
+
+        def predict(self, rows):
+            said = super().predict(rows)
+            if not hasattr(self, "kept"):
+                self.kept = np.empty((50, 2))
+            self.kept[: len(rows)] = said.probabilities
+            return Prediction(said.answer, self.kept[: len(rows)])
+
+    random = np.random.default_rng(0)
+    table = random.dirichlet([1, 1], 90)
+    curve = CostCurve.fit(np.array([1, 2, 40]), np.array([1.0, 1.1, 50.0]))
+    policy = replace(Policy.from_thresholds(("a",), np.zeros(0)), curves=(curve,))
+    found = Cascade([Stage("a", Reusing(table))], policy).predict(np.arange(90)[:, None])
+    np.testing.assert_array_equal(found.confidence, table.max(axis=1))
