@@ -7,16 +7,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from cascade.calibration.certificates.bound import certified_bound
-from cascade.calibration.certificates.certification import Certified, split_rows
+from cascade.calibration.certificates.certification import Certified
 from cascade.calibration.certificates.certifier import Certifier
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.certificates.refusal import (
+    advise,
     refuse_abstaining,
     refuse_budget,
     refuse_certified,
     refuse_empirical,
 )
-from cascade.calibration.certificates.smoothing import smoothed
+from cascade.calibration.certificates.split_table import SplitTable
 from cascade.calibration.evaluation import evaluate
 from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.monitoring.reference import Reference
@@ -64,6 +65,7 @@ def calibrate(
     seed: int = 0,
     routers: Sequence[RouterChoice] | None = None,
     skip: bool = False,
+    look: int | None = None,
 ) -> Policy:
     """Finds the operating point for a target.
 
@@ -89,6 +91,9 @@ def calibrate(
         routers: (score or head, calibrator) for each stage, names of ``SCORES`` or ``HEADS`` and of ``CALIBRATORS``;
             by default the table's confidences count as they are.
         skip: also look for lower thresholds, so that rows which are hopeless for the middle stages skip them.
+        look: which look this is, 1 for the first, where targets may be asked for again (with other rows, more rows, or
+            another target or seed). Look k is tested at level delta / 2^k, so all looks of the series together violate
+            a guarantee with probability at most delta. By default this is the only look, at level delta.
 
     Raises:
         ValueError: no target or too many, or an argument out of its range; or ``max_abstain`` with a target that it
@@ -108,12 +113,14 @@ def calibrate(
         raise ValueError("skip and max_abstain cannot be searched together; leave one of them out")
     if not 0 < delta < 1:
         raise ValueError(f"delta must be in (0, 1); got {delta!r}")
+    if look is not None and (isinstance(look, bool) or not isinstance(look, int) or look < 1):
+        raise ValueError(f"look must be a whole number of at least 1; got {look!r}")
     if guarantee not in get_args(Guarantee):
         raise ValueError(f"guarantee must be one of {', '.join(get_args(Guarantee))}; got {guarantee!r}")
     if guarantee == "none":
         found = _empirical(table, goal, routers, skip)
     else:
-        found = _certified(table, goal, routers, skip, delta, seed)
+        found = _certified(table, goal, routers, skip, delta, seed, look)
     names = tuple(map(str, table.stage))
     cost = table.cost if table.cost.ndim == 1 else table.cost.mean(axis=0)
     thresholds, beyond = np.split(found.thresholds, [table.stages - 1])
@@ -164,28 +171,43 @@ def _empirical(table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | 
 
 
 def _certified(
-    table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None, skip: bool, delta: float, seed: int
+    table: ScoreTable,
+    goal: Goal,
+    choices: Sequence[RouterChoice] | None,
+    skip: bool,
+    delta: float,
+    seed: int,
+    look: int | None,
 ) -> _Found:
-    agreement = goal.gains_agreement(table)
-    gain = table.agrees if agreement else table.correct  # refuses a table without labels, however short
+    gain = table.agrees if goal.gains_agreement(table) else table.correct  # refuses a table without labels
     if len(gain) < 2:
         raise InfeasibleTarget("one row cannot both propose thresholds and test them; more rows are needed")
-    search_rows, test_rows = split_rows(len(table), seed)
-    search = table.take(search_rows)
-    fitted = fit_routers(search, choices, goal)
-    smooth = smoothed(RoutingProblem.from_table(search, fitted, agreement, goal.abstains))
-    lowest = best_lower_thresholds(smooth, goal.search_target(smooth)) if skip else np.zeros(table.stages - 1)
-    test_table = table.take(test_rows)
-    test = RoutingProblem.from_table(test_table, fitted, agreement, goal.abstains)
-    certifier = Certifier(smooth.skipping(lowest), test.skipping(lowest))
-    found = certifier.certify(goal, delta)
+    level = delta if look is None else delta / 2**look
+    split = SplitTable.of(table, seed, choices, skip)
+    fitted = split.fitted(goal)
+    certifier, lowest = fitted.certifier, fitted.skip_below
+
+    def again(other: Goal) -> Certified | None:
+        return (split.fitted(other).certifier if split.depends_on_value else certifier).certify(other, level)
+
+    found = certifier.certify(goal, level)
     if found is None:
-        raise refuse_certified(goal, certifier, delta, table)
-    facts = {"delta": delta, "seed": seed, "tests": _tests(goal, certifier, found, delta)}
+        raise refuse_certified(goal, certifier, level, table, lambda other: again(other) is not None)
+    facts = {
+        "delta": delta,
+        "seed": seed,
+        "tests": _tests(goal, certifier, found, level),
+        "duplicate_rows": split.duplicate_rows,
+        **({} if look is None else {"look": look, "level": level}),
+    }
+    if not certifier.is_tested(goal, found):
+        facts["advice"] = advise(
+            goal, certifier, level, len(table), lambda other: certifier.is_tested(other, again(other))
+        )
     # The testing rows only chose how far to go along a sequence.
     log_choices = np.log(len(certifier.sequence(goal)))
-    facts |= _reference(test_table, fitted, found.thresholds, lowest, log_choices)
-    return _Found(fitted, found.thresholds, lowest, facts)
+    facts |= _reference(split.test, fitted.routers, found.thresholds, lowest, log_choices)
+    return _Found(fitted.routers, found.thresholds, lowest, facts)
 
 
 def _reference(
@@ -199,16 +221,19 @@ def _reference(
 def _tests(goal: Goal, certifier: Certifier, found: Certified, delta: float) -> list[dict[str, Any]]:
     promises = goal.promises(certifier.test, delta)
     outcomes = [promise.outcome(certifier.test, found.stage) for promise in promises]
+    constructed = certifier.constructed(goal, found.thresholds)
     return [
         {
             "target": part.name,
-            "test": promise.test,
+            "test": promise.test if certain is None else "by construction",
             "rows": len(outcome),
             "observed": float(outcome.mean()),
-            "bound": certified_bound(part, certifier.test, found.stage, delta),
+            "bound": certified_bound(part, certifier.test, found.stage, delta) if certain is None else certain,
             "p_value": p_value,
         }
-        for part, promise, outcome, p_value in zip(goal.parts, promises, outcomes, found.p_values, strict=True)
+        for part, promise, outcome, p_value, certain in zip(
+            goal.parts, promises, outcomes, found.p_values, constructed, strict=True
+        )
     ]
 
 

@@ -104,6 +104,10 @@ class Goal:
         """What the target is about, for messages."""
         return QUANTITIES[self.name]
 
+    def is_reached_at(self, value: float) -> bool:
+        """Whether the (first) target is reached where its quantity has a value."""
+        return value <= self.value if self.name.startswith("max_") else value >= self.value
+
     def easiest(self, problem: RoutingProblem) -> float:
         """The value of the target that every cascade reaches."""
         if self.name == "max_cost":
