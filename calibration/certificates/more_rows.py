@@ -2,12 +2,14 @@
 
 import numpy as np
 
+from cascade.calibration.certificates.construction import extreme_thresholds
 from cascade.calibration.certificates.promises import Promise
 from cascade.calibration.routing_problem import RoutingProblem
+from cascade.routers import answering_stage
 
 __all__ = ["more_rows"]
 
-CHANCE = 0.8
+CHANCE = 0.7
 DRAWS = 50
 GROWTH = 1.2
 MOST_ROWS = 100
@@ -21,7 +23,8 @@ def more_rows(promise: Promise, problem: RoutingProblem, stage: np.ndarray, delt
 
     Of n' rows as many are drawn as would test, from what the rows at hand show of the outcomes, and tested as they
     would be. What they show is uncertain, so their frequencies are drawn as well (Rubin, "The Bayesian bootstrap", Ann.
-    Statist. 9, 1981). The smallest n' with which 80 % of the draws pass is taken; the seed is fixed.
+    Statist. 9, 1981). The smallest n' with which 70 % of the draws pass is taken; the seed is fixed. Where the rows
+    contradict the promise for these thresholds and for the first and the last stage alone, more would not help.
 
     Args:
         promise: that is not certified.
@@ -31,7 +34,9 @@ def more_rows(promise: Promise, problem: RoutingProblem, stage: np.ndarray, delt
         rows: all rows at hand.
     """
     outcome = promise.outcome(problem, stage)
-    if len(outcome) and promise.p_value_kept(outcome) <= delta:
+    extremes = [] if problem.abstains else extreme_thresholds(problem)
+    stages = [stage, *(answering_stage(problem.confidence, thresholds) for thresholds in extremes)]
+    if all(promise.p_value_kept(promise.outcome(problem, each)) <= delta for each in stages):
         return "more rows of the same kind would hardly change that"
     factor = GROWTH
     while factor <= MOST_ROWS and len(outcome):
