@@ -19,6 +19,7 @@ def calibrate_gears(
     seed: int = 0,
     routers: Sequence[RouterChoice] | None = None,
     skip: bool = False,
+    look: int | None = None,
 ) -> PolicySet:
     """Finds an operating point for each of several targets.
 
@@ -35,6 +36,7 @@ def calibrate_gears(
         seed: of the split of the rows.
         routers: as for ``calibrate``.
         skip: as for ``calibrate``.
+        look: as for ``calibrate``.
 
     Raises:
         ValueError: there is no target, or one is not what ``calibrate`` takes.
@@ -60,6 +62,7 @@ def calibrate_gears(
                 seed=seed,
                 routers=routers,
                 skip=skip,
+                look=look,
             )
         )
     return PolicySet(tuple(gears))

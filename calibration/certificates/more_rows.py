@@ -3,7 +3,7 @@
 import numpy as np
 
 from cascade.calibration.certificates.construction import extreme_thresholds
-from cascade.calibration.certificates.promises import Promise
+from cascade.calibration.certificates.promises import CostPromise, Promise
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.routers import answering_stage
 
@@ -34,7 +34,8 @@ def more_rows(promise: Promise, problem: RoutingProblem, stage: np.ndarray, delt
         rows: all rows at hand.
     """
     outcome = promise.outcome(problem, stage)
-    extremes = [] if problem.abstains else extreme_thresholds(problem)
+    # The first proposal is about the cheapest there is. What gains most may be beyond all proposals.
+    extremes = [] if problem.abstains or isinstance(promise, CostPromise) else extreme_thresholds(problem)
     stages = [stage, *(answering_stage(problem.confidence, thresholds) for thresholds in extremes)]
     if all(promise.p_value_kept(promise.outcome(problem, each)) <= delta for each in stages):
         return "more rows of the same kind would hardly change that"

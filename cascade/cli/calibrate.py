@@ -45,6 +45,14 @@ def calibrate(
     skip: Annotated[
         bool, typer.Option("--skip", help="Let rows that are hopeless for the middle stages skip them.")
     ] = False,
+    look: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of this look, 1 for the first, if targets may be asked for again: look k is tested at level "
+            "delta / 2^k. [default: the only look, at level delta]",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Policy to write [default: the config's, or policy.json].")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,6 +83,7 @@ def calibrate(
             seed=seed,
             routers=choices,
             skip=skip,
+            look=look,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
@@ -109,6 +118,12 @@ def _parse_routers(text: str, stages: int) -> list[tuple[str, str]]:
     return choices * stages if len(choices) == 1 else choices
 
 
+def _constructed(certificate: dict[str, Any]) -> list[str] | None:
+    """The targets that hold whatever the rows are."""
+    tests = certificate.get("tests", [])
+    return [test["target"] for test in tests if test["test"] == "by construction"] or None
+
+
 def _summary(policy: dict[str, Any]) -> dict[str, Any]:
     certificate = policy["certificate"]
     return {
@@ -117,6 +132,10 @@ def _summary(policy: dict[str, Any]) -> dict[str, Any]:
         "abstain_below": policy["stages"][-1].get("abstain_below"),
         "guarantee": certificate["guarantee"],
         "delta": certificate.get("delta"),
+        **({"look": certificate["look"], "level": certificate["level"]} if "look" in certificate else {}),
         "bounds": {test["target"]: test["bound"] for test in certificate.get("tests", [])} or None,
+        "by_construction": _constructed(certificate),
+        **({"advice": certificate["advice"]} if "advice" in certificate else {}),
+        "duplicate_rows": certificate.get("duplicate_rows"),
         **certificate["observed"],
     }
