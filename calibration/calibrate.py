@@ -17,7 +17,6 @@ from cascade.calibration.certificates.refusal import (
     refuse_certified,
     refuse_empirical,
 )
-from cascade.calibration.certificates.split_table import SplitTable
 from cascade.calibration.evaluation import evaluate
 from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.monitoring.reference import Reference
@@ -27,6 +26,7 @@ from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search.abstaining_grid import best_abstaining
 from cascade.calibration.search.best_thresholds import best_thresholds
 from cascade.calibration.search.lower_thresholds import best_lower_thresholds
+from cascade.calibration.split_table import SplitTable
 from cascade.errors import InfeasibleTarget
 from cascade.routers import Router
 

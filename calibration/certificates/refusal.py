@@ -99,11 +99,11 @@ def refuse_certified(
     """
     first = goal.parts[0]
     if first.name == "max_cost" and certifier.fixed_cost is not None and first.value < certifier.fixed_cost[0]:
-        nearest = typed(first, float(certifier.fixed_cost[0]))
+        least = typed(first, float(certifier.fixed_cost[0]))
         return InfeasibleTarget(
             f"no policy costs at most {first.value:g} {table.cost_unit} a row: "
-            f"the first stage alone costs {nearest:.6g} {table.cost_unit}",
-            nearest,
+            f"the first stage alone costs {least:.6g} {table.cost_unit}",
+            least,
         )
     if goal.budget and certifier.certify(replace(goal, budget=None), delta):
         return refuse_budget(goal, _nearest_budget(goal, goal.budget, certifier, certifies), table.cost_unit)
@@ -117,7 +117,7 @@ def refuse_certified(
     else:
         values = near(first, certified_bound(first, certifier.test, stage, delta), first.easiest(certifier.test))
         values = itertools.chain(_constructed_values(first, certifier), values)
-    nearest: float | None = next((value for value in values if certifies(_with_value(easier, first, value))), None)
+    nearest = next((value for value in values if certifies(_with_value(easier, first, value))), None)
     unit = f" {table.cost_unit}" if first.name == "max_cost" else ""
     promise = first.promise(certifier.test, delta)
     found = "none is near" if nearest is None else f"the nearest that can be is {nearest:.6g}{unit}"

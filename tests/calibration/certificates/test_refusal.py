@@ -114,7 +114,7 @@ def test_a_look_that_is_no_number_of_one_is_refused(look):
 
 @pytest.mark.parametrize("is_planned", [True, False])
 def test_whoever_asks_until_a_target_is_certified_errs_too_often_only_if_the_looks_are_not_planned(is_planned):
-    delta, runs, looks, rng = 0.2, 150, 6, np.random.default_rng(9)
+    delta, runs, looks, rng = 0.2, 60, 6, np.random.default_rng(9)
 
     def is_certified(look):
         """Whether a single stage that is right nine times in ten passes for a little more than that."""

@@ -4,19 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawn_table import draw
 
 from cascade.calibration import calibrate
 from cascade.calibration.certificates.certification import split_rows
-from cascade.calibration.certificates.split_table import SplitTable
+from cascade.calibration.split_table import SplitTable
 
 
 @pytest.mark.parametrize("with_scores", [False, True])
-def test_copies_of_searching_rows_among_the_testing_rows_are_counted(with_scores):
+def test_copies_of_searching_rows_among_the_testing_rows_are_counted(make_table, with_scores):
     rows = 400
-    table = draw(np.random.default_rng(0), rows, False)
-    if with_scores:
-        table = replace(table, scores=np.random.default_rng(1).dirichlet(np.ones(4), (rows, 3)))
+    table = make_table(rows, 3, seed=0, classes=4 if with_scores else None)
     assert SplitTable.of(table, 7, None, False).duplicate_rows == 0
     search, test = split_rows(rows, 7)
     source = np.arange(rows)
