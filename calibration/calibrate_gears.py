@@ -23,7 +23,7 @@ def calibrate_gears(
 ) -> PolicySet:
     """Finds an operating point for each of several targets.
 
-    With probability at least 1 - delta *all* gears keep their promises on the rows to come: each of m gears is tested
+    With probability at least 1 - delta *all* gears satisfy their guarantees on future data: each of m gears is tested
     at level delta / m, and the levels add up (Bonferroni), whatever the tests have to do with each other. So does any
     mixture of the gears, as long as the choice of the gear at a moment has nothing to do with the rows of that moment.
 

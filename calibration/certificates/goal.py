@@ -133,7 +133,7 @@ class Goal:
         return Target(least_gain=self.value)
 
     def promise(self, problem: RoutingProblem, delta: float) -> Promise:
-        """The promise of the (first) target about the rows to come.
+        """The promise of the (first) target about future data.
 
         Args:
             problem: tells the highest cost of a row.

@@ -12,8 +12,9 @@ __all__ = ["more_rows"]
 CHANCE = 0.7
 DRAWS = 50
 GROWTH = 1.2
-MOST_ROWS = 100
-"""Times as many rows at most."""
+MOST_GROWTH = 100
+MOST_ROWS = 1_000_000
+"""Tested rows that are simulated at most."""
 UNSEEN = 0.5
 """Rows that are added at each end of what an outcome may be, since few rows show no rare ones (Jeffreys)."""
 
@@ -40,11 +41,11 @@ def more_rows(promise: Promise, problem: RoutingProblem, stage: np.ndarray, delt
     if all(promise.p_value_kept(promise.outcome(problem, each)) <= delta for each in stages):
         return "more rows of the same kind would hardly change that"
     factor = GROWTH
-    while factor <= MOST_ROWS and len(outcome):
+    while len(outcome) and factor <= min(MOST_GROWTH, MOST_ROWS / len(outcome)):
         if _passes_mostly(promise, outcome, round(len(outcome) * factor), delta):
             return f"about {_rounded_up(rows * (factor - 1)):,} more rows like these would probably do"
         factor *= GROWTH
-    return "these rows are too few to tell how many more it would take"
+    return "how many more rows it would take cannot be told from these"
 
 
 def _passes_mostly(promise: Promise, outcome: np.ndarray, rows: int, delta: float) -> bool:
@@ -54,7 +55,9 @@ def _passes_mostly(promise: Promise, outcome: np.ndarray, rows: int, delta: floa
     allowed = int((1 - CHANCE) * DRAWS)
     for _ in range(DRAWS):
         drawn = np.repeat(values, rng.multinomial(rows, rng.dirichlet(weights)))
-        allowed -= promise.p_value(rng.permutation(drawn)) > delta
+        if isinstance(promise, CostPromise):  # the others only count
+            rng.shuffle(drawn)
+        allowed -= promise.p_value(drawn) > delta
         if allowed < 0:
             return False
     return True

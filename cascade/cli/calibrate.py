@@ -23,7 +23,7 @@ def calibrate(
         float | None,
         typer.Option(help="Most rows left to a person, as a share; accuracy is then that of the answered rows."),
     ] = None,
-    delta: Annotated[float, typer.Option(help="Risk that a certified target is missed on rows to come.")] = 0.05,
+    delta: Annotated[float, typer.Option(help="Risk that a certified target is missed on future data.")] = 0.05,
     guarantee: Annotated[
         str, typer.Option(help="'certified', or 'none' for the best thresholds on the table itself.")
     ] = "certified",
