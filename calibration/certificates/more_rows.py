@@ -9,7 +9,7 @@ from cascade.routers import answering_stage
 
 __all__ = ["more_rows"]
 
-CHANCE = 0.7
+CHANCE = 0.85
 DRAWS = 50
 GROWTH = 1.2
 MOST_GROWTH = 100
@@ -24,7 +24,7 @@ def more_rows(promise: Promise, problem: RoutingProblem, stage: np.ndarray, delt
 
     Of n' rows as many are drawn as would test, from what the rows at hand show of the outcomes, and tested as they
     would be. What they show is uncertain, so their frequencies are drawn as well (Rubin, "The Bayesian bootstrap", Ann.
-    Statist. 9, 1981). The smallest n' with which 70 % of the draws pass is taken; the seed is fixed. Where the rows
+    Statist. 9, 1981). The smallest n' with which 85 % of the draws pass is taken; the seed is fixed. Where the rows
     contradict the promise for these thresholds and for the first and the last stage alone, more would not help.
 
     Args:

@@ -1,5 +1,6 @@
 """A refusal's advice can be followed: the printed target is certified, and so many more rows mostly do."""
 
+import itertools
 import re
 
 import numpy as np
@@ -84,15 +85,15 @@ def test_rows_that_contradict_the_target_tell_that_more_would_not_help():
 
 def test_with_so_many_more_rows_at_least_seven_of_ten_are_certified():
     certified = []
-    for seed in range(60):
+    for seed, target in itertools.product(range(48), (0.92, 0.93)):
         rng = np.random.default_rng((seed, 8))
         rows = (50, 100, 200)[seed % 3]
-        refusal = refusal_of(draw(rng, rows, False), target_accuracy=0.93, seed=seed)
+        refusal = refusal_of(draw(rng, rows, False), target_accuracy=target, seed=seed)
         advice = re.search(r"about ([\d,]+) more rows", str(refusal))
         if advice is not None:
             more = int(advice.group(1).replace(",", ""))
-            certified.append(refusal_of(draw(rng, rows + more, False), target_accuracy=0.93, seed=seed) is None)
-    assert len(certified) >= 15
+            certified.append(refusal_of(draw(rng, rows + more, False), target_accuracy=target, seed=seed) is None)
+    assert len(certified) >= 10
     assert np.mean(certified) >= 0.7
 
 
