@@ -70,11 +70,11 @@ def calibrate(
     """Finds the operating point for a target.
 
     One target is given, or ``max_cost`` and one other; beside ``target_accuracy`` or ``max_cost`` the cascade may be
-    allowed to abstain. A certified policy keeps its targets, all of them, on the rows
-    to come with probability at least 1 - delta over the draw of the table's rows, which must be independent draws from
-    the same traffic (``cascade.calibration.certificates.certification``). Without a guarantee the policy is the best
-    one on the table itself; it misses its target on other rows about half of the time, and its certificate says
-    ``"guarantee": "none"``.
+    allowed to abstain. A certified policy reaches its targets, all of them, on future data with probability at least
+    1 - delta over the draw of the table's rows, which must be independent draws from the same traffic
+    (``cascade.calibration.certificates.certification``). Without a guarantee the policy is the best one on the table
+    itself; it often misses its target on future data, the more often the more stages there are, and its certificate
+    says ``"guarantee": "none"``.
 
     Args:
         table: n rows, K stages.
