@@ -7,16 +7,16 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from cascade.calibration.certificates.bound import certified_bound
-from cascade.calibration.certificates.certification import Certified, split_rows
+from cascade.calibration.certificates.certification import Certified
 from cascade.calibration.certificates.certifier import Certifier
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.certificates.refusal import (
+    advise,
     refuse_abstaining,
     refuse_budget,
     refuse_certified,
     refuse_empirical,
 )
-from cascade.calibration.certificates.smoothing import smoothed
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.costs.stage_costs import stage_costs
 from cascade.calibration.evaluation import evaluate
@@ -27,9 +27,10 @@ from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search.abstaining_grid import best_abstaining
 from cascade.calibration.search.best_thresholds import best_thresholds
-from cascade.calibration.search.lower_thresholds import best_lower_thresholds
+from cascade.calibration.search.lower_thresholds import at_constant_costs, best_lower_thresholds
+from cascade.calibration.split_table import SplitTable
 from cascade.errors import InfeasibleTarget
-from cascade.routers import NEVER, Router
+from cascade.routers import Router
 
 __all__ = ["Guarantee", "RouterChoice", "calibrate"]
 
@@ -67,15 +68,16 @@ def calibrate(
     routers: Sequence[RouterChoice] | None = None,
     skip: bool = False,
     arrivals: Arrivals = DEFAULT_ARRIVALS,
+    look: int | None = None,
 ) -> Policy:
     """Finds the operating point for a target.
 
     One target is given, or ``max_cost`` and one other; beside ``target_accuracy`` or ``max_cost`` the cascade may be
-    allowed to abstain. A certified policy keeps its targets, all of them, on the rows
-    to come with probability at least 1 - delta over the draw of the table's rows, which must be independent draws from
-    the same traffic (``cascade.calibration.certificates.certification``). Without a guarantee the policy is the best
-    one on the table itself; it misses its target on other rows about half of the time, and its certificate says
-    ``"guarantee": "none"``.
+    allowed to abstain. A certified policy reaches its targets, all of them, on future data with probability at least
+    1 - delta over the draw of the table's rows, which must be independent draws from the same traffic
+    (``cascade.calibration.certificates.certification``). Without a guarantee the policy is the best one on the table
+    itself; it often misses its target on future data, the more often the more stages there are, and its certificate
+    says ``"guarantee": "none"``.
 
     Args:
         table: n rows, K stages.
@@ -94,6 +96,9 @@ def calibrate(
         skip: also look for lower thresholds, so that rows which are hopeless for the middle stages skip them.
         arrivals: how many rows come together; where the table has cost curves, the predicted cost of the cascade for
             such rows is what is made small. A stage that does not pay then gets the threshold ``NEVER``: it is not run.
+        look: which look this is, 1 for the first, where targets may be asked for again (with other rows, more rows, or
+            another target or seed). Look k is tested at level delta / 2^k, so all looks of the series together violate
+            a guarantee with probability at most delta. By default this is the only look, at level delta.
 
     Raises:
         ValueError: no target or too many, or an argument out of its range; or ``max_abstain`` with a target that it
@@ -113,12 +118,14 @@ def calibrate(
         raise ValueError("skip and max_abstain cannot be searched together; leave one of them out")
     if not 0 < delta < 1:
         raise ValueError(f"delta must be in (0, 1); got {delta!r}")
+    if look is not None and (isinstance(look, bool) or not isinstance(look, int) or look < 1):
+        raise ValueError(f"look must be a whole number of at least 1; got {look!r}")
     if guarantee not in get_args(Guarantee):
         raise ValueError(f"guarantee must be one of {', '.join(get_args(Guarantee))}; got {guarantee!r}")
     if guarantee == "none":
         found = _empirical(table, goal, routers, skip, arrivals)
     else:
-        found = _certified(table, goal, routers, skip, delta, seed, arrivals)
+        found = _certified(table, goal, routers, skip, delta, seed, arrivals, look)
     names = tuple(map(str, table.stage))
     thresholds, beyond = np.split(found.thresholds, [table.stages - 1])
     policy = Policy(
@@ -168,7 +175,7 @@ def _empirical(
         return _Found(fitted, found, lowest, _reference(table, fitted, found, lowest, log_choices))
     lowest = np.zeros(table.stages - 1)
     if skip:
-        problem = _at_constant_costs(problem, goal)
+        problem = at_constant_costs(problem, goal.search_target)
         lowest = best_lower_thresholds(problem, goal.search_target(problem))
         problem = problem.skipping(lowest)
     thresholds = best_thresholds(problem, goal.search_target(problem))
@@ -190,47 +197,37 @@ def _certified(
     delta: float,
     seed: int,
     arrivals: Arrivals,
+    look: int | None,
 ) -> _Found:
-    agreement = goal.gains_agreement(table)
-    gain = table.agrees if agreement else table.correct  # refuses a table without labels, however short
+    gain = table.agrees if goal.gains_agreement(table) else table.correct  # refuses a table without labels
     if len(gain) < 2:
         raise InfeasibleTarget("one row cannot both propose thresholds and test them; more rows are needed")
-    search_rows, test_rows = split_rows(len(table), seed)
-    search = table.take(search_rows)
-    fitted = fit_routers(search, choices, goal)
-    smooth = smoothed(RoutingProblem.from_table(search, fitted, agreement, goal.abstains, arrivals))
-    test_table = table.take(test_rows)
-    test = RoutingProblem.from_table(test_table, fitted, agreement, goal.abstains, arrivals)
-    lowest = np.zeros(table.stages - 1)
-    if skip:
-        smooth, test = _at_constant_costs(smooth, goal), _at_constant_costs(test, goal, smooth)
-        lowest = best_lower_thresholds(smooth, goal.search_target(smooth))
-    certifier = Certifier(smooth.skipping(lowest), test.skipping(lowest))
-    found = certifier.certify(goal, delta)
+    level = delta if look is None else delta / 2**look
+    split = SplitTable.of(table, seed, choices, skip, arrivals)
+    fitted = split.fitted(goal)
+    certifier, lowest = fitted.certifier, fitted.skip_below
+
+    def again(other: Goal) -> Certified | None:
+        return (split.fitted(other).certifier if split.depends_on_value else certifier).certify(other, level)
+
+    found = certifier.certify(goal, level)
     if found is None:
-        raise refuse_certified(goal, certifier, delta, table)
-    facts = {"delta": delta, "seed": seed, "tests": _tests(goal, certifier, found, delta)}
+        raise refuse_certified(goal, certifier, level, table, lambda other: again(other) is not None)
+    facts = {
+        "delta": delta,
+        "seed": seed,
+        "tests": _tests(goal, certifier, found, level),
+        "duplicate_rows": split.duplicate_rows,
+        **({} if look is None else {"look": look, "level": level}),
+    }
+    if not certifier.is_tested(goal, found):
+        facts["advice"] = advise(
+            goal, certifier, level, len(table), lambda other: certifier.is_tested(other, again(other))
+        )
     # The testing rows only chose how far to go along a sequence.
     log_choices = np.log(len(certifier.sequence(goal)))
-    facts |= _reference(test_table, fitted, found.thresholds, lowest, log_choices)
-    return _Found(fitted, found.thresholds, lowest, facts)
-
-
-def _at_constant_costs(problem: RoutingProblem, goal: Goal, by: RoutingProblem | None = None) -> RoutingProblem:
-    """A problem whose rows may skip stages: prices as constants per row, right at the best thresholds without skipping.
-
-    Args:
-        problem: n rows.
-        goal: decides which thresholds are best.
-        by: rows that find them; by default those of the problem.
-    """
-    if problem.prices is None:
-        return problem
-    by = by or problem
-    best = best_thresholds(by, goal.search_target(by))
-    thresholds = np.full(problem.confidence.shape[1], NEVER) if best is None else best
-    running = replace(by, optional=False)
-    return replace(problem, optional=False).priced_at(thresholds, running.shares(thresholds))
+    facts |= _reference(split.test, fitted.routers, found.thresholds, lowest, log_choices)
+    return _Found(fitted.routers, found.thresholds, lowest, facts)
 
 
 def _reference(
@@ -245,16 +242,19 @@ def _tests(goal: Goal, certifier: Certifier, found: Certified, delta: float) -> 
     tested = certifier.tested(goal, found.thresholds)
     promises = goal.promises(tested, delta)
     outcomes = [promise.outcome(tested, found.stage) for promise in promises]
+    constructed = certifier.constructed(goal, found.thresholds)
     return [
         {
             "target": part.name,
-            "test": promise.test,
+            "test": promise.test if certain is None else "by construction",
             "rows": len(outcome),
             "observed": float(outcome.mean()),
-            "bound": certified_bound(part, tested, found.stage, delta),
+            "bound": certified_bound(part, tested, found.stage, delta) if certain is None else certain,
             "p_value": p_value,
         }
-        for part, promise, outcome, p_value in zip(goal.parts, promises, outcomes, found.p_values, strict=True)
+        for part, promise, outcome, p_value, certain in zip(
+            goal.parts, promises, outcomes, found.p_values, constructed, strict=True
+        )
     ]
 
 

@@ -21,10 +21,11 @@ def calibrate_gears(
     routers: Sequence[RouterChoice] | None = None,
     skip: bool = False,
     arrivals: Arrivals = DEFAULT_ARRIVALS,
+    look: int | None = None,
 ) -> PolicySet:
     """Finds an operating point for each of several targets.
 
-    With probability at least 1 - delta *all* gears keep their promises on the rows to come: each of m gears is tested
+    With probability at least 1 - delta *all* gears satisfy their guarantees on future data: each of m gears is tested
     at level delta / m, and the levels add up (Bonferroni), whatever the tests have to do with each other. So does any
     mixture of the gears, as long as the choice of the gear at a moment has nothing to do with the rows of that moment.
 
@@ -38,6 +39,7 @@ def calibrate_gears(
         routers: as for ``calibrate``.
         skip: as for ``calibrate``.
         arrivals: as for ``calibrate``.
+        look: as for ``calibrate``.
 
     Raises:
         ValueError: there is no target, or one is not what ``calibrate`` takes.
@@ -64,6 +66,7 @@ def calibrate_gears(
                 routers=routers,
                 skip=skip,
                 arrivals=arrivals,
+                look=look,
             )
         )
     return PolicySet(tuple(gears))

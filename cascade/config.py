@@ -171,8 +171,9 @@ class AuditConfig(_Config):
 
     Attributes:
         share: of all rows, drawn at random; those that the last stage did not answer are sent to it afterwards.
-        delta: risk of a false alarm, over all times, watched rates and gateways together.
-        least_agreement: with the last stage; by default what the policy promises, or what its calibration data said.
+        delta: risk of a false alarm, over all times, watched rates, policies, gateways and their starts together.
+        least_agreement: with the last stage; by default what the certificate guarantees, or else a lower bound of what
+            the calibration data said.
         rate_tolerance: by which the share of rows that a stage forwards may leave what the calibration data said.
         max_queue_rows: drawn rows that wait; while there are so many, no more are drawn.
         max_batch_rows: rows that the last stage is asked about at a time.

@@ -1,7 +1,7 @@
 """Populations of rows whose truth is known, to draw calibration samples from.
 
 A population is a large score table. Rows drawn from it with replacement are independent draws, and what a policy does
-on all rows to come is exactly what it does on the table.
+on future data is exactly what it does on the table.
 """
 
 from collections.abc import Callable

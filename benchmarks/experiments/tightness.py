@@ -111,7 +111,7 @@ def main(
                         "scheme": name,
                         "given_up": float(lost.mean()),
                         "standard_error": float(lost.std(ddof=1) / samples**0.5),
-                        "refused": sum(each is None for each in found),
+                        "nothing_saved": sum(bool((each == NEVER).all()) for each in thresholds),
                         "broken_share": float(np.mean(broken)),
                     }
                 )

@@ -1,4 +1,6 @@
-"""What a test still bears out: the tightest target that given thresholds pass."""
+"""The tightest target that given thresholds pass."""
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -8,27 +10,40 @@ from cascade.calibration.routing_problem import RoutingProblem
 __all__ = ["certified_bound"]
 
 BISECTIONS = 40
+COST_STEPS = 200
 
 
 def certified_bound(goal: Goal, problem: RoutingProblem, stage: np.ndarray, delta: float) -> float:
-    """A one-sided bound of the promised quantity at level 1 - delta: the test, turned round.
+    """The hardest value of the target that passes: a one-sided bound of its quantity at level 1 - delta.
+
+    By bisection, since p-values of counts are monotone in the target. That of a betting test is not quite, for its
+    stakes depend on the target: costs are tested from the easiest down, on steps that do not depend on the rows, up to
+    the first that fails (fixed-sequence testing).
 
     Args:
-        goal: tells the quantity; its value and budget are not looked at.
+        goal: its quantity; the bisection ends at a value whatever the goal's own is.
         problem: the rows that test.
         stage: (n,) int, the stage that answers each of them.
         delta: level of the test.
-
-    Returns:
-        The hardest value of the target that passes, by bisection: the p-value is monotone in it.
     """
+
+    def passes(value: float) -> bool:
+        promise = Goal(goal.name, value).promise(problem, delta)
+        return promise.p_value(promise.outcome(problem, stage)) <= delta
+
     easy = goal.easiest(problem)
+    if goal.name == "max_cost":
+        return _lowest_cost(passes, goal.value if passes(goal.value) else easy)
     hard = 0.0 if goal.name.startswith("max_") else 1.0
     for _ in range(BISECTIONS):
         middle = (easy + hard) / 2
-        promise = Goal(goal.name, middle).promise(problem, delta)
-        if promise.p_value(promise.outcome(problem, stage)) <= delta:
-            easy = middle
-        else:
-            hard = middle
+        easy, hard = (middle, hard) if passes(middle) else (easy, middle)
+    return easy
+
+
+def _lowest_cost(passes: Callable[[float], bool], easy: float) -> float:
+    for value in map(float, np.linspace(easy, 0.0, COST_STEPS + 1)[1:]):
+        if not passes(value):
+            break
+        easy = value
     return easy

@@ -10,7 +10,7 @@ test, Berger, "Multiparameter hypothesis testing and acceptance sampling", Techn
 independent draws from the traffic to come; the probability is over the draw of all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +31,7 @@ class Certified:
     Attributes:
         thresholds: (K - 1,); with abstaining (K,), the last one ``abstain_below``.
         stage: (n,) int, the stage that answers each of the tested rows; K where none does.
-        p_values: of the test of each promise.
+        p_values: of the test of each promise; 0 of one that holds by construction.
     """
 
     thresholds: np.ndarray
@@ -55,7 +55,12 @@ def split_rows(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def certify(
-    goal: Goal, problem: RoutingProblem, sequence: Sequence[np.ndarray], delta: float, proposing: RoutingProblem
+    goal: Goal,
+    problem: RoutingProblem,
+    sequence: Sequence[np.ndarray],
+    delta: float,
+    proposing: RoutingProblem,
+    constructed: Callable[[np.ndarray], Sequence[bool]] | None = None,
 ) -> Certified | None:
     """Tests thresholds in their order, up to the first that fails.
 
@@ -68,6 +73,7 @@ def certify(
         sequence: thresholds (K - 1,), surest first.
         delta: in (0, 1).
         proposing: rows that chose the sequence.
+        constructed: which of the targets thresholds reach by construction; these are not tested. By default none.
 
     Returns:
         The last that passed; ``None`` if the first one failed.
@@ -76,7 +82,12 @@ def certify(
     for thresholds in sequence:
         stage = answering_stage(problem.confidence, thresholds)
         priced = at_constant_costs(goal, problem, thresholds, proposing)
-        p_values = tuple(promise.p_value(promise.outcome(priced, stage)) for promise in goal.promises(priced, delta))
+        promises = goal.promises(priced, delta)
+        certain = [False] * len(promises) if constructed is None else constructed(thresholds)
+        p_values = tuple(
+            0.0 if sure else promise.p_value(promise.outcome(priced, stage))
+            for promise, sure in zip(promises, certain, strict=True)
+        )
         if not all(p_value <= delta for p_value in p_values):  # also where one is NaN
             break
         passed = Certified(thresholds, stage, p_values)

@@ -7,10 +7,12 @@ import numpy as np
 
 from cascade.calibration.certificates.abstaining_sequence import propose_abstaining
 from cascade.calibration.certificates.certification import Certified, at_constant_costs, certify
+from cascade.calibration.certificates.construction import constructed_bound, extreme_thresholds
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.certificates.sequence import propose
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.frontier import OperatingPoint
+from cascade.routers import answering_stage
 
 __all__ = ["Certifier"]
 
@@ -26,10 +28,12 @@ class Certifier:
         search: rows that propose thresholds (and that routers were fitted on), best with smoothed gains
             (:func:`~cascade.calibration.certificates.smoothing.smoothed`).
         test: rows that had no part in that.
+        fixed_cost: (K,) cost of each stage where all rows come to it, if rows do not differ.
     """
 
     search: RoutingProblem
     test: RoutingProblem
+    fixed_cost: np.ndarray | None = None
 
     @cached_property
     def proposed(self) -> list[OperatingPoint]:
@@ -42,9 +46,44 @@ class Certifier:
             return propose_abstaining(goal, self.search, len(self.test))
         return [proposal.thresholds for proposal in goal.order(self.proposed, self.search, len(self.test))]
 
+    def constructed(self, goal: Goal, thresholds: np.ndarray) -> list[float | None]:
+        """The bound of each part of a goal that thresholds reach by construction; ``None`` where that takes a test."""
+        running = self.test.running(thresholds)
+        bounds = [constructed_bound(part, thresholds, self.fixed_cost, running) for part in goal.parts]
+        return [
+            bound if bound is not None and part.is_reached_at(bound) else None
+            for part, bound in zip(goal.parts, bounds, strict=True)
+        ]
+
+    def is_tested(self, goal: Goal, found: Certified | None) -> bool:
+        """Whether a goal is certified, and at least one part of it by a test."""
+        return found is not None and None in self.constructed(goal, found.thresholds)
+
     def certify(self, goal: Goal, delta: float) -> Certified | None:
-        """The last thresholds of the sequence that passed, or ``None`` if the goal cannot be certified."""
-        return certify(goal, self.test, self.sequence(goal), delta, self.search)
+        """The last thresholds of the sequence that passed, or ``None`` if the goal cannot be certified.
+
+        If the first ones fail, a single stage alone may still reach the goal by construction.
+        """
+        found = certify(
+            goal,
+            self.test,
+            self.sequence(goal),
+            delta,
+            self.search,
+            lambda thresholds: [bound is not None for bound in self.constructed(goal, thresholds)],
+        )
+        if found is not None or goal.abstains:
+            return found
+        extremes = [each for each in extreme_thresholds(self.test) if None not in self.constructed(goal, each)]
+        if not extremes:
+            return None
+        sure = max(extremes, key=lambda thresholds: self.search.value(thresholds)[0])
+        return Certified(sure, answering_stage(self.test.confidence, sure), (0.0,) * len(goal.parts))
+
+    def surest(self, goal: Goal) -> np.ndarray:
+        """The thresholds that are tested first, of those that need a test."""
+        sequence = self.sequence(goal)
+        return next((each for each in sequence if None in self.constructed(goal, each)), sequence[0])
 
     def tested(self, goal: Goal, thresholds: np.ndarray) -> RoutingProblem:
         """The problem that the tests of a goal see at some thresholds (K - 1,)."""

@@ -103,6 +103,10 @@ class Goal:
         """What the target is about, for messages."""
         return QUANTITIES[self.name]
 
+    def is_reached_at(self, value: float) -> bool:
+        """Whether the (first) target is reached where its quantity has a value."""
+        return value <= self.value if self.name.startswith("max_") else value >= self.value
+
     def easiest(self, problem: RoutingProblem) -> float:
         """The value of the target that every cascade reaches."""
         if self.name == "max_cost":
@@ -128,7 +132,7 @@ class Goal:
         return Target(least_gain=self.value)
 
     def promise(self, problem: RoutingProblem, delta: float) -> Promise:
-        """The promise of the (first) target about the rows to come.
+        """The promise of the (first) target about future data.
 
         Args:
             problem: tells the highest cost of a row.

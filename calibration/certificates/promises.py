@@ -10,11 +10,11 @@ from typing import Protocol
 
 import numpy as np
 
+from cascade.calibration.certificates.paired_trinomial import trinomial_p_value
+from cascade.calibration.certificates.stakes import highest_capital
 from cascade.calibration.routing_problem import RoutingProblem
 
 __all__ = ["AbstainPromise", "CostPromise", "DropPromise", "GainPromise", "Promise"]
-
-NUISANCE_SHARE = 0.05
 
 
 class Promise(Protocol):
@@ -23,6 +23,10 @@ class Promise(Protocol):
     @property
     def test(self) -> str:
         """Name of the test."""
+
+    @property
+    def extremes(self) -> tuple[float, ...]:
+        """Outcomes that rare rows may have."""
 
     def outcome(self, problem: RoutingProblem, stage: np.ndarray) -> np.ndarray:
         """The outcome of each row.
@@ -60,6 +64,11 @@ class GainPromise:
     least: float
     test: str = "exact binomial"
 
+    @property
+    def extremes(self) -> tuple[float, ...]:
+        """No gain, and a gain."""
+        return (0.0, 1.0)
+
     def outcome(self, problem: RoutingProblem, stage: np.ndarray) -> np.ndarray:
         """(m,) 1 for a gain, 0 for none, of the answered rows."""
         return np.asarray(np.take_along_axis(problem.gain, stage[:, None], axis=1)[problem.answered(stage), 0])
@@ -93,6 +102,11 @@ class AbstainPromise:
     most: float
     test: str = "exact binomial"
 
+    @property
+    def extremes(self) -> tuple[float, ...]:
+        """An answer, and none."""
+        return (0.0, 1.0)
+
     def outcome(self, problem: RoutingProblem, stage: np.ndarray) -> np.ndarray:
         """(n,) 1 where nobody answers, else 0."""
         return np.asarray(~problem.answered(stage), dtype=np.float64)
@@ -119,15 +133,8 @@ class AbstainPromise:
 class DropPromise:
     """The mean gain is at most ``most`` below the last stage's on the same rows.
 
-    A row's outcome D is the last stage's gain less the cascade's: -1, 0 or 1. The null hypothesis E D >= most has a
-    nuisance parameter, the share q = P(D != 0). With T the sum of the outcomes, t its observed value and T' the sum of
-    n - 1 of them, d/dq P(T <= t) = n / 2 (P(T' = t + 1) - P(T' = t)) at a fixed mean. For q <= 1/2, T' is a shifted sum
-    of independent Bernoulli variables, so its distribution is unimodal with a mode less than 1 from its mean (Darroch,
-    "On the distribution of the number of successes in independent trials", Ann. Math. Statist. 35, 1964): below it
-    P(T <= t) rises with q, and the p-value at an upper confidence bound of q, plus that bound's risk, is valid (Berger
-    and Boos, "P values maximized over a confidence set for the nuisance parameter", JASA 89, 1994). Where q may exceed
-    1/2, the p-value is Hoeffding's bound, which holds for every q ("Probability inequalities for sums of bounded random
-    variables", JASA 58, 1963, theorem 1).
+    A row's outcome is the last stage's gain less the cascade's: -1, 0 or 1. The test is exact, see
+    :mod:`~cascade.calibration.certificates.paired_trinomial`.
 
     Attributes:
         most: in [0, 1]; in [-1, 1] for the mirrored test, to which all of this applies as well.
@@ -138,6 +145,11 @@ class DropPromise:
     delta: float = 0.05
     test: str = "exact paired trinomial"
 
+    @property
+    def extremes(self) -> tuple[float, ...]:
+        """Better, and worse."""
+        return (-1.0, 1.0)
+
     def outcome(self, problem: RoutingProblem, stage: np.ndarray) -> np.ndarray:
         """(n,) in {-1, 0, 1}."""
         own = np.take_along_axis(problem.gain, stage[:, None], axis=1)[:, 0]
@@ -147,42 +159,13 @@ class DropPromise:
         """The mean drop below the most."""
         return self.most - mean
 
-    @property
-    def nuisance_risk(self) -> float:
-        """The part of delta that is spent on the bound of q."""
-        return NUISANCE_SHARE * self.delta
-
     def p_value(self, outcome: np.ndarray) -> float:
-        """The largest P(T <= t) over the hypotheses that are not ruled out, plus the risk of ruling one out."""
-        from scipy.special import bdtr, betaincinv, gammaln, xlog1py, xlogy
-
-        n, total, changed = len(outcome), int(outcome.sum()), int(np.count_nonzero(outcome))
-        share = float(betaincinv(changed + 1, n - changed, 1 - self.nuisance_risk)) if changed < n else 1.0
-        share = max(share, abs(self.most))
-        if share > 0.5:
-            return min(1.0, self._bound(total / n, n) + self.nuisance_risk)
-        if share == 0 or total > (n - 1) * self.most - 2:
-            return 1.0
-        # Counts far from their mean together weigh less than the rounding, which is added as well.
-        half = 10 * np.sqrt(n * share * (1 - share)) + 10
-        counts = np.arange(max(0, int(n * share - half)), min(n, int(n * share + half)) + 1)
-        ways = gammaln(n + 1) - gammaln(counts + 1) - gammaln(n - counts + 1)
-        weight = np.exp(ways + xlogy(counts, share) + xlog1py(n - counts, -share))
-        # Of so many changed rows, at most this many for the worse; a negative number of them is impossible.
-        worse = np.floor((counts + total) / 2)
-        below = np.where(worse < 0, 0.0, bdtr(np.clip(worse, 0, counts), counts, (1 + self.most / share) / 2))
-        rest = max(0.0, 1.0 - float(weight.sum()))
-        return min(1.0, float((weight * below).sum()) + rest + self.nuisance_risk)
-
-    def _bound(self, mean: float, n: int) -> float:
-        """Of the probability that the mean of n outcomes is no larger than this one."""
-        from scipy.special import rel_entr
-
-        seen, least = (1 + mean) / 2, (1 + self.most) / 2
-        return float(np.exp(-n * (rel_entr(seen, least) + rel_entr(1 - seen, 1 - least)))) if seen < least else 1.0
+        """Of the hypothesis that the mean drop is ``most`` or more."""
+        worse, better = int(np.count_nonzero(outcome > 0)), int(np.count_nonzero(outcome < 0))
+        return trinomial_p_value(worse, better, len(outcome), self.most, self.delta)
 
     def p_value_kept(self, outcome: np.ndarray) -> float:
-        """E D <= most is E(-D) >= -most."""
+        """A mean drop of at most ``most`` is a mean of at least ``-most`` of the outcomes with the other sign."""
         return replace(self, most=-self.most).p_value(-outcome)
 
 
@@ -190,21 +173,26 @@ class DropPromise:
 class CostPromise:
     """The mean cost of a row is at most ``most``.
 
-    A betting test: the wealth of a gambler who bets against the null hypothesis "the mean is above" with a stake that
-    depends on earlier rows only is a supermartingale under it, so it exceeds 1 / delta with probability at most delta
-    (Ville). Stakes as in Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B 86,
-    2024, section 4.2, https://arxiv.org/abs/2010.09686
+    A betting test: a capital process that bets against the null hypothesis "the mean is above" with stakes that depend
+    on earlier rows only is a supermartingale under it, so it ever exceeds 1 / delta with probability at most delta
+    (Ville; Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B 86, 2024,
+    https://arxiv.org/abs/2010.09686). Stakes as in :mod:`~cascade.calibration.certificates.stakes`.
 
     Attributes:
         most: at least 0.
         highest: bound of the cost of a row.
-        delta: level that the stakes are tuned to; the p-value is valid at every level.
+        delta: level that the stakes aim at; the p-value is valid at every level, and seldom far below this one.
     """
 
     most: float
     highest: float
     delta: float = 0.05
     test: str = "betting"
+
+    @property
+    def extremes(self) -> tuple[float, ...]:
+        """The highest cost."""
+        return (self.highest,)
 
     def outcome(self, problem: RoutingProblem, stage: np.ndarray) -> np.ndarray:
         """(n,) cost of each row."""
@@ -215,17 +203,10 @@ class CostPromise:
         return self.most - mean
 
     def p_value(self, outcome: np.ndarray) -> float:
-        """1 / the highest wealth on the way."""
+        """1 / the highest capital on the way."""
         if self.most >= self.highest:
             return 0.0
-        scaled, bound = outcome / self.highest, self.most / self.highest
-        count = np.arange(1, len(scaled) + 1)
-        mean = (0.5 + np.cumsum(scaled)) / (count + 1)
-        variance = (0.25 + np.cumsum((scaled - mean) ** 2)) / (count + 1)
-        before = np.concatenate([[0.25], variance[:-1]])
-        stake = np.minimum(np.sqrt(2 * np.log(1 / self.delta) / (before * len(scaled))), 0.75 / (1 - bound))
-        wealth = np.cumsum(np.log1p(stake * (bound - scaled)))
-        return float(min(1.0, np.exp(-wealth.max(initial=0.0))))
+        return 1 / highest_capital(outcome / self.highest, self.most / self.highest, self.delta)
 
     def p_value_kept(self, outcome: np.ndarray) -> float:
         """A mean cost of at most ``most`` is one of at least ``highest - most`` below the highest."""

@@ -1,13 +1,17 @@
 """Why a target cannot be had, what can be had instead, and what it would take."""
 
-import math
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from cascade.calibration.certificates.bound import certified_bound
 from cascade.calibration.certificates.certifier import Certifier
+from cascade.calibration.certificates.construction import constructed_bound, extreme_thresholds
 from cascade.calibration.certificates.goal import Goal
+from cascade.calibration.certificates.more_rows import more_rows
+from cascade.calibration.certificates.typed_value import near, typed
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search.abstaining_grid import Limits, best_abstaining
@@ -15,11 +19,15 @@ from cascade.calibration.search.best_thresholds import Target, best_thresholds
 from cascade.errors import InfeasibleTarget
 from cascade.routers import NEVER, answering_stage
 
-__all__ = ["refuse_abstaining", "refuse_budget", "refuse_certified", "refuse_empirical"]
+__all__ = ["advise", "refuse_abstaining", "refuse_budget", "refuse_certified", "refuse_empirical"]
 
 BUDGETS = 100
 EASIER = 40  # values of a target of a cascade that may abstain, each of which takes a search of its own
 LEAST_RISK = 1e-4
+CLEAR_OF_ALL = 4.0
+ANOTHER_LOOK = "To ask again is another look: plan looks in advance, with look=1 for the first"
+
+Certifies = Callable[[Goal], bool]
 
 
 def refuse_empirical(goal: Goal, problem: RoutingProblem, cost_unit: str) -> InfeasibleTarget:
@@ -77,40 +85,85 @@ def refuse_budget(goal: Goal, cost: float, cost_unit: str) -> InfeasibleTarget:
     )
 
 
-def refuse_certified(goal: Goal, certifier: Certifier, delta: float, table: ScoreTable) -> InfeasibleTarget:
-    """The refusal of a goal that the surest thresholds do not bear out at level delta.
+def refuse_certified(
+    goal: Goal, certifier: Certifier, delta: float, table: ScoreTable, certifies: Certifies
+) -> InfeasibleTarget:
+    """The refusal of a goal that the surest thresholds do not reach at level delta.
 
     Args:
         goal: that was asked for; of two targets, the first is refused if it fails alone, else the budget beside it.
         certifier: that refused.
         delta: level of the tests.
         table: all rows.
+        certifies: whether a goal is certified on the same rows, with the same seed.
     """
     first = goal.parts[0]
+    cheapest = next(_constructed_values(first, certifier), None)
+    if first.name == "max_cost" and cheapest is not None and first.value < cheapest:
+        least = cheapest
+        return InfeasibleTarget(
+            f"no policy costs at most {first.value:g} {table.cost_unit} per row: "
+            f"the cheapest stage alone costs {least:.6g} {table.cost_unit}",
+            least,
+        )
     if goal.budget and certifier.certify(replace(goal, budget=None), delta):
-        return refuse_budget(goal, _nearest_budget(goal, goal.budget, certifier, delta), table.cost_unit)
+        return refuse_budget(goal, _nearest_budget(goal, goal.budget, certifier, certifies), table.cost_unit)
     easier = replace(goal, budget=None)
     beside = ""
-    surest = certifier.sequence(easier)[0]
+    surest = certifier.surest(easier)
     stage, tested = answering_stage(certifier.test.confidence, surest), certifier.tested(easier, surest)
     if goal.abstains:
         first = _first_failure(easier, tested, stage, delta)
         beside = "".join(f" beside {part.name} {part.value:g}" for part in easier.parts if part.name != first.name)
-        nearest = _nearest_abstaining(easier, first, certifier, delta)
+        values = _easier_values(first, certifier)
     else:
-        nearest = certified_bound(first, tested, stage, delta)
+        values = near(first, certified_bound(first, tested, stage, delta), first.easiest(tested))
+        values = itertools.chain(_constructed_values(first, certifier), values)
+    nearest = next((value for value in values if certifies(_with_value(easier, first, value))), None)
     unit = f" {table.cost_unit}" if first.name == "max_cost" else ""
-    more = _more_rows(first, tested, stage, delta, len(table))
-    wanted = (
-        "more rows of the same kind would not change that"
-        if more is None
-        else f"it would take about {more:,} more rows like these"
-    )
+    promise = first.promise(tested, delta)
+    found = "none is near" if nearest is None else f"the nearest that can be is {nearest:.6g}{unit}"
+    more = more_rows(promise, tested, stage, delta, len(table))
     return InfeasibleTarget(
         f"{first.quantity} {first.value:.6g}{unit}{beside} cannot be certified with probability {1 - delta:g} from "
-        f"{len(table)} rows; the nearest that can be is {nearest:.6g}{unit}, and {wanted}",
+        f"{len(table)} rows; {found}, and {more}. {ANOTHER_LOOK}",
         nearest,
     )
+
+
+def advise(goal: Goal, certifier: Certifier, delta: float, rows: int, certifies: Certifies) -> str:
+    """What it would take to certify a goal that only the last stage alone, or the first, reaches: by construction.
+
+    Args:
+        goal: as asked for.
+        certifier: of the rows.
+        delta: level of the tests.
+        rows: of the table.
+        certifies: whether a goal is certified on the same rows by thresholds that were tested.
+    """
+    first = goal.parts[0]
+    thresholds = certifier.surest(goal)
+    if None not in certifier.constructed(goal, thresholds):
+        return "no other thresholds are proposed"
+    stage, tested = answering_stage(certifier.test.confidence, thresholds), certifier.tested(goal, thresholds)
+    values = near(first, certified_bound(first, tested, stage, delta), first.easiest(tested))
+    nearest = next((value for value in values if certifies(_with_value(goal, first, value))), None)
+    found = "" if nearest is None else f"{first.name} {nearest:.6g} is the nearest that others pass, and "
+    more = more_rows(first.promise(tested, delta), tested, stage, delta, rows)
+    return f"no other thresholds pass on {rows} rows: {found}{more}. {ANOTHER_LOOK}"
+
+
+def _with_value(goal: Goal, part: Goal, value: float) -> Goal:
+    """The goal with another value of one of its parts."""
+    return replace(goal, most_abstained=value) if part.name == "max_abstain" else replace(goal, value=value)
+
+
+def _constructed_values(part: Goal, certifier: Certifier) -> Iterator[float]:
+    """What is reached by construction, harder values first."""
+    extremes = extreme_thresholds(certifier.test)
+    bounds = [constructed_bound(part, each, certifier.fixed_cost, certifier.test.running(each)) for each in extremes]
+    hardest = sorted((bound for bound in bounds if bound is not None), reverse=not part.name.startswith("max_"))
+    return (typed(part, bound) for bound in hardest)
 
 
 def _first_failure(goal: Goal, tested: RoutingProblem, stage: np.ndarray, delta: float) -> Goal:
@@ -121,35 +174,23 @@ def _first_failure(goal: Goal, tested: RoutingProblem, stage: np.ndarray, delta:
     return goal.parts[0]
 
 
-def _nearest_abstaining(goal: Goal, failed: Goal, certifier: Certifier, delta: float) -> float:
-    """The first of ever easier values of the target that failed with which the goal is certified."""
+def _easier_values(failed: Goal, certifier: Certifier) -> Iterator[float]:
+    """Ever easier values of the target that failed, of a cascade that may abstain."""
     if failed.name == "target_accuracy":
         values = 1 - np.geomspace(max(1 - failed.value, LEAST_RISK), 1.0, EASIER)
     else:
         values = np.geomspace(max(failed.value, LEAST_RISK), failed.easiest(certifier.test), EASIER)
-    for value in map(float, values[1:]):
-        easier = replace(goal, most_abstained=value) if failed.name == "max_abstain" else replace(goal, value=value)
-        if certifier.certify(easier, delta):
-            return value
-    return float(values[-1])
+    allowed = values[1:] if failed.name != "max_abstain" else values[1:-1]
+    return (typed(failed, float(value)) for value in allowed)
 
 
-def _nearest_budget(goal: Goal, budget: Goal, certifier: Certifier, delta: float) -> float:
-    """The first of rising budgets that is certified: where the sequence begins depends on it, so any may fail."""
-    highest = budget.easiest(certifier.test)
-    budgets = map(float, np.geomspace(budget.value, highest, EASIER if goal.abstains else BUDGETS))
-    both = (replace(goal, budget=replace(budget, value=value)) for value in budgets)
-    return next((goal.targets["max_cost"] for goal in both if certifier.certify(goal, delta)), highest)
+def _nearest_budget(goal: Goal, budget: Goal, certifier: Certifier, certifies: Certifies) -> float:
+    """The first of rising budgets that is certified: where the sequence begins depends on it, so any may fail.
 
-
-def _more_rows(goal: Goal, problem: RoutingProblem, stage: np.ndarray, delta: float, rows: int) -> int | None:
-    """Rows beyond those at hand until the observed mean would do, by the normal approximation."""
-    from scipy.stats import norm
-
-    promise = goal.promise(problem, delta)
-    outcome = promise.outcome(problem, stage)
-    margin = promise.margin(float(outcome.mean())) if len(outcome) else 0.0
-    if margin <= 0:
-        return None
-    tested = float(norm.ppf(1 - delta) ** 2 * outcome.var() / margin**2)
-    return max(math.ceil(rows * (tested / len(outcome) - 1)), 1)
+    With the last budget, all proposals are within it by a clear margin.
+    """
+    highest = CLEAR_OF_ALL * budget.easiest(certifier.test)
+    budgets = map(float, np.geomspace(budget.value, highest, EASIER if goal.abstains else BUDGETS)[1:])
+    values = [typed(budget, value) for value in budgets]
+    both = (replace(goal, budget=replace(budget, value=value)) for value in values)
+    return next((goal.targets["max_cost"] for goal in both if certifies(goal)), values[-1])

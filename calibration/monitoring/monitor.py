@@ -57,14 +57,14 @@ class Monitor:
       how often it says what the stages before that border had said; must stay likewise.
 
     If the traffic is like the calibration data, and the promise holds, then any alarm at all comes with probability at
-    most ``delta``, over the draw of the calibration data and all of the traffic, however long it runs. Half of the risk
-    is the agreement's (all of it, where there is no reference), the other half is divided among the rates. Where a
-    bound is estimated from calibration data, half of the part is the risk of the bound.
+    most ``share * delta``, over the draw of the calibration data and all of the traffic, however long it runs. Half of
+    that risk is the agreement's (all of it, where there is no reference), the other half is divided among the rates.
+    Where a bound is estimated from calibration data, half of the part is the risk of the bound.
 
     Args:
         policy: K stages; with a reference in its certificate.
-        delta: risk of a false alarm, in (0, 1).
-        observers: how many monitors there are, each of which sees a part of the traffic; they share delta.
+        delta: risk of a false alarm of all monitors together, and of each estimate, in (0, 1).
+        share: the part of that risk that this monitor has, in (0, 1]; each sees a part of the traffic, or one policy.
         first_behind: index of the first stage behind the border, K if there is none.
         least_agreement: by the operator, in [0, 1].
         rate_tolerance: by which a forward or repeat rate may leave its interval, in [0, 1].
@@ -78,7 +78,7 @@ class Monitor:
         self,
         policy: Policy,
         delta: float,
-        observers: int = 1,
+        share: float = 1.0,
         first_behind: int | None = None,
         least_agreement: float | None = None,
         rate_tolerance: float = 0.0,
@@ -87,13 +87,14 @@ class Monitor:
         self._stages = policy.stages
         self._first_behind = len(policy.stages) if first_behind is None else first_behind
         reference = policy.reference
-        risk = delta if reference is None or len(policy.stages) == 1 else delta / 2
+        whole = share * delta
+        risk = whole if reference is None or len(policy.stages) == 1 else whole / 2
         least, source = _least_agreement(policy, least_agreement, risk / 2)
         self.agreement: Watched | None = None
         if least is not None:
             bet = risk / 2 if source == "calibration" else risk
-            self.agreement = Watched("agreement", None, source, RateTest(least, 1.0, bet / observers))
-        self.rates = _watched_rates(policy, delta - risk, observers, self._first_behind, rate_tolerance)
+            self.agreement = Watched("agreement", None, source, RateTest(least, 1.0, bet))
+        self.rates = _watched_rates(policy, whole - risk, self._first_behind, rate_tolerance)
         self._answered = np.zeros(len(self._stages), dtype=np.int64)
         self._audited = np.zeros((2, len(self._stages)), dtype=np.int64)
 
@@ -185,7 +186,7 @@ def _least_agreement(policy: Policy, given: float | None, risk: float) -> tuple[
     return (None, "") if policy.reference is None else (policy.reference.least_agreement(risk), "calibration")
 
 
-def _watched_rates(policy: Policy, risk: float, observers: int, first_behind: int, tolerance: float) -> list[Watched]:
+def _watched_rates(policy: Policy, risk: float, first_behind: int, tolerance: float) -> list[Watched]:
     """The forward rates of stages 0 to K - 2, then the repeat rate, where it is seen."""
     reference, stages = policy.reference, len(policy.stages)
     if reference is None or stages == 1:
@@ -195,7 +196,7 @@ def _watched_rates(policy: Policy, risk: float, observers: int, first_behind: in
 
     def watched(name: str, stage: int, interval: tuple[float, float]) -> Watched:
         low, high = max(0.0, interval[0] - tolerance), min(1.0, interval[1] + tolerance)
-        return Watched(name, policy.stages[stage], "calibration", RateTest(low, high, part / observers))
+        return Watched(name, policy.stages[stage], "calibration", RateTest(low, high, part))
 
     found = [watched("forward_rate", k, reference.forward_rate(k, part)) for k in range(stages - 1)]
     if repeats:

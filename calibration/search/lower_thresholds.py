@@ -1,15 +1,38 @@
 """The search of lower thresholds: rows below them are hopeless for the middle stages, and skip them."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.search.best_thresholds import Target
+from cascade.calibration.search.best_thresholds import Target, best_thresholds
 from cascade.calibration.search.grid import Grid
+from cascade.routers import NEVER
 
-__all__ = ["best_lower_thresholds"]
+__all__ = ["at_constant_costs", "best_lower_thresholds"]
 
 LEVELS = np.linspace(0.02, 0.6, 12)  # shares of the rows that may skip at a stage
 LARGEST_GRID = 20_000  # of thresholds at each level: they are only compared here, and searched again afterwards
+
+
+def at_constant_costs(
+    problem: RoutingProblem, target_of: Callable[[RoutingProblem], Target], by: RoutingProblem | None = None
+) -> RoutingProblem:
+    """A problem whose rows may skip stages: prices as constants per row, right at the best thresholds without skipping.
+
+    Args:
+        problem: n rows.
+        target_of: the target on some rows, which decides what thresholds are best.
+        by: rows that find them; by default those of the problem.
+    """
+    if problem.prices is None:
+        return problem
+    by = by or problem
+    best = best_thresholds(by, target_of(by))
+    thresholds = np.full(problem.confidence.shape[1], NEVER) if best is None else best
+    running = replace(by, optional=False)
+    return replace(problem, optional=False).priced_at(thresholds, running.shares(thresholds))
 
 
 def best_lower_thresholds(problem: RoutingProblem, target: Target) -> np.ndarray:

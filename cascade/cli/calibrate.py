@@ -27,7 +27,7 @@ def calibrate(
         float | None,
         typer.Option(help="Most rows left to a person, as a share; accuracy is then that of the answered rows."),
     ] = None,
-    delta: Annotated[float, typer.Option(help="Risk that a certified target is missed on rows to come.")] = 0.05,
+    delta: Annotated[float, typer.Option(help="Risk that a certified target is missed on future data.")] = 0.05,
     guarantee: Annotated[
         str, typer.Option(help="'certified', or 'none' for the best thresholds on the table itself.")
     ] = "certified",
@@ -51,6 +51,14 @@ def calibrate(
     ] = False,
     batch_rows: BatchRowsOption = None,
     rate: RateOption = None,
+    look: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of this look, 1 for the first, if targets may be asked for again: look k is tested at level "
+            "delta / 2^k. [default: the only look, at level delta]",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Policy to write [default: the config's, or policy.json].")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -83,6 +91,7 @@ def calibrate(
             routers=choices,
             skip=skip,
             arrivals=arrivals_of(batch_rows, rate, table.has_curves) or DEFAULT_ARRIVALS,
+            look=look,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
@@ -138,6 +147,12 @@ def _parse_routers(text: str, stages: int) -> list[tuple[str, str]]:
     return choices * stages if len(choices) == 1 else choices
 
 
+def _constructed(certificate: dict[str, Any]) -> list[str] | None:
+    """The targets that hold whatever the rows are."""
+    tests = certificate.get("tests", [])
+    return [test["target"] for test in tests if test["test"] == "by construction"] or None
+
+
 def _summary(policy: dict[str, Any]) -> dict[str, Any]:
     certificate = policy["certificate"]
     return {
@@ -146,6 +161,10 @@ def _summary(policy: dict[str, Any]) -> dict[str, Any]:
         "abstain_below": policy["stages"][-1].get("abstain_below"),
         "guarantee": certificate["guarantee"],
         "delta": certificate.get("delta"),
+        **({"look": certificate["look"], "level": certificate["level"]} if "look" in certificate else {}),
         "bounds": {test["target"]: test["bound"] for test in certificate.get("tests", [])} or None,
+        "by_construction": _constructed(certificate),
+        **({"advice": certificate["advice"]} if "advice" in certificate else {}),
+        "duplicate_rows": certificate.get("duplicate_rows"),
         **certificate["observed"],
     }

@@ -61,6 +61,11 @@ class Auditor:
     looked at, and their agreement estimates that of all rows without bias. A drawn row that the last stage itself
     answered agrees without being asked about.
 
+    The risk of a false alarm, ``audit.delta``, is that of all gateways, of all policies that they ever watch, and of
+    all their starts together (alpha spending). Of G gateways, the starts 1 to G have 1/2 of it, the next G have 1/6,
+    and so on: 1 / (g (g + 1)) for the g-th G of them, whose sum is 1. The v-th policy that a gateway watches has
+    1 / (v (v + 1)) of what its gateway has. More starts and policies delay an alarm by the logarithm of their number.
+
     Requests only count: a draw that misses costs a subtraction, a batch one copy of its stages. Everything else happens
     in a task of its own, a few times a second.
 
@@ -69,6 +74,7 @@ class Auditor:
         stages: number of the cascade's stages.
         first_behind: index of the first stage behind the gateway's segment; the number of stages if there is none.
         gateways: that share the risk of a false alarm.
+        start: number of this start of a gateway, 1 for the first, among all that share the risk.
         timeout_s: for the last stage's answer.
         seed: of the draws; random by default.
     """
@@ -81,11 +87,14 @@ class Auditor:
         gateways: int = 1,
         timeout_s: float = 30.0,
         seed: int | None = None,
+        start: int = 1,
     ) -> None:
         self._audit = audit
         self._last = stages - 1
         self._first_behind = first_behind
         self._gateways = gateways
+        self._start = start
+        self._policies_seen = 0
         self._timeout_s = timeout_s
         self._rng = np.random.default_rng(seed)
         self._name = secrets.token_hex(4)
@@ -150,6 +159,7 @@ class Auditor:
         return {
             "gateway": self._name,
             "gateways": self._gateways,
+            "start": self._start,
             "share": self._audit.share,
             "policy_version": policy.version,
             "alarm": any(watch.monitor.alarms for watch in self._watches.values()),
@@ -166,8 +176,9 @@ class Auditor:
         self._count()
         found = monitor.to_dict()["agreement"]
         if found["rows"]:
-            promised = None if monitor.agreement is None else monitor.agreement.test.low
-            seen.audit = AuditEstimate(found["rate"], found["low"], found["high"], found["rows"], promised)
+            watched = monitor.agreement
+            held_to = (None, None) if watched is None else (watched.test.low, watched.source)
+            seen.audit = AuditEstimate(found["rate"], found["low"], found["high"], found["rows"], *held_to)
         seen.alarms = {" ".join(filter(None, (each.name, each.stage))): each.test.alarm for each in monitor.watched}
 
     def _watch(self, policy: Policy) -> _Watch:
@@ -175,13 +186,18 @@ class Auditor:
         if watch is None:
             audit = self._audit
             monitor = Monitor(
-                policy, audit.delta, self._gateways, self._first_behind, audit.least_agreement, audit.rate_tolerance
+                policy, audit.delta, self._new_share(), self._first_behind, audit.least_agreement, audit.rate_tolerance
             )
             watch = self._watches[policy.version] = _Watch(monitor, _straight_to_the_last(policy))
             if len(self._watches) > MOST_POLICIES:
                 self._watches.popitem(last=False)
         self._watched_policy = policy
         return watch
+
+    def _new_share(self) -> float:
+        """The part of the risk that one more policy has."""
+        self._policies_seen += 1
+        return _part(self._policies_seen) * _part(1 + (self._start - 1) // self._gateways) / self._gateways
 
     def _gap(self) -> float:
         """Rows from one drawn row to the next: each row is drawn independently with the same probability."""
@@ -304,6 +320,11 @@ class Auditor:
                 raise RuntimeError("the last stage did not answer")
             agrees[asked] = said.answer == [drawn[i].answer for i in asked]
         return agrees
+
+
+def _part(number: int) -> float:
+    """Of the risk, for the first, the second and so on of a series without end; they sum to 1."""
+    return 1 / (number * (number + 1))
 
 
 def _straight_to_the_last(policy: Policy) -> Policy:

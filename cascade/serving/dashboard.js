@@ -205,21 +205,24 @@ function policy(data) {
   at("policy").replaceChildren(...parts);
 }
 
+// Where the least agreement comes from; only that of a certificate is guaranteed.
+const SOURCES = { promise: "guaranteed", operator: "asked for", calibration: "calibration data: at least" };
+
 function audit(data) {
   const seen = data.audit;
   if (!seen) {
     at("audit").replaceChildren(fact("No rows have been audited."));
     return;
   }
-  const width = 440, height = 58, bottom = Math.max(0, Math.min(seen.low, seen.promised ?? 1) - 0.02);
+  const width = 440, height = 58, bottom = Math.max(0, Math.min(seen.low, seen.least ?? 1) - 0.02);
   const x = (share) => 8 + ((width - 16) * (share - bottom)) / (1 - bottom);
   const svg = picture(width, height, `Agreement ${percent(seen.agreement)}, from ${percent(seen.low)} to ${percent(seen.high)}`);
   svg.append(drawn("line", { x1: x(bottom), x2: x(1), y1: 16, y2: 16, class: "rule" }));
   svg.append(drawn("rect", { x: x(seen.low), y: 11, width: Math.max(x(seen.high) - x(seen.low), 2), height: 10, rx: 5, fill: "var(--stage-2)" }));
   svg.append(drawn("circle", { cx: x(seen.agreement), cy: 16, r: 6, fill: "var(--ink)" }));
-  if (seen.promised !== null) {
-    svg.append(drawn("line", { x1: x(seen.promised), x2: x(seen.promised), y1: 2, y2: 30, stroke: "var(--accent)", "stroke-width": 2 }));
-    svg.append(drawn("text", { x: x(seen.promised), y: 46, "text-anchor": "middle", class: "small" }, `promised ${percent(seen.promised)}`));
+  if (seen.least !== null) {
+    svg.append(drawn("line", { x1: x(seen.least), x2: x(seen.least), y1: 2, y2: 30, stroke: "var(--accent)", "stroke-width": 2 }));
+    svg.append(drawn("text", { x: x(seen.least), y: 46, "text-anchor": "middle", class: "small" }, `${SOURCES[seen.source] ?? "least"} ${percent(seen.least)}`));
   }
   at("audit").replaceChildren(
     fact("The last stage agrees on ", percent(seen.agreement), ` of ${rows(seen.rows)}; between ${percent(seen.low)} and ${percent(seen.high)}.`), svg);

@@ -156,7 +156,13 @@ METRICS = (
     ),
     Metric("gauge", "cascade_audit_agreement_low", "Lower end of its confidence sequence.", (), _audit("low")),
     Metric("gauge", "cascade_audit_agreement_high", "Upper end of its confidence sequence.", (), _audit("high")),
-    Metric("gauge", "cascade_audit_agreement_promised", "What the policy promises.", (), _audit("promised")),
+    Metric(
+        "gauge",
+        "cascade_audit_agreement_least",
+        "The least agreement without an alarm: guaranteed, or else a lower bound from the calibration data.",
+        (),
+        _audit("least"),
+    ),
     Metric(
         "gauge",
         "cascade_alarm",

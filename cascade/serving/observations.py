@@ -39,14 +39,17 @@ class AuditEstimate(NamedTuple):
         low: lower end of its confidence sequence.
         high: upper end.
         rows: audited so far.
-        promised: the share that the policy promises; ``None`` if it promises none.
+        least: the share that it must not fall below; ``None`` if nothing says so.
+        source: where that comes from: "operator", "promise" (a target of the certificate), or "calibration" (a lower
+            bound of what the calibration data said, which nobody guarantees).
     """
 
     agreement: float
     low: float
     high: float
     rows: int
-    promised: float | None = None
+    least: float | None = None
+    source: str | None = None
 
 
 class _Run(NamedTuple):

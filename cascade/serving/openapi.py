@@ -238,7 +238,7 @@ def _audit() -> Schema:
         | {f"{name}_rows": _WHOLE for name in ("drawn", "audited", "dropped", "lost")}
     )
     return _object(
-        {"gateway": _TEXT, "gateways": _WHOLE, "share": share, "policy_version": _TEXT, "alarm": truth}
+        {"gateway": _TEXT, "gateways": _WHOLE, "start": _WHOLE, "share": share, "policy_version": _TEXT, "alarm": truth}
         | {"waiting_rows": _WHOLE, "policies": {"type": "object", "additionalProperties": policy}}
     )
 

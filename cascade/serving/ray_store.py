@@ -10,6 +10,7 @@ from ray.experimental.internal_kv import (
 __all__ = ["RayStore"]
 
 NAMESPACE = "idk-cascade"
+COUNTS = "counts"
 
 
 class RayStore:
@@ -27,12 +28,22 @@ class RayStore:
     def __init__(self, name: str, run: str) -> None:
         self._name = f"{name}/"
         self._prefix = f"{name}/{run}/"
+        self._counts = f"{name}/{COUNTS}/"
 
     def drop_other_runs(self) -> None:
         """Forgets what earlier starts of the application left; a cluster may outlive many."""
         for key in _internal_kv_list(self._name, namespace=NAMESPACE):
-            if not str(key, "utf-8").startswith(self._prefix):
+            if not str(key, "utf-8").startswith((self._prefix, self._counts)):
                 _internal_kv_del(key, namespace=NAMESPACE)
+
+    def next_number(self, what: str) -> int:
+        """1, 2, 3 and so on: one that nobody has had, in this start of the application or an earlier one."""
+        prefix = f"{self._counts}{what}/"
+        taken = (str(key, "utf-8").removeprefix(prefix) for key in _internal_kv_list(prefix, namespace=NAMESPACE))
+        number = 1 + max(map(int, taken), default=0)
+        while _internal_kv_put(f"{prefix}{number}", "", overwrite=False, namespace=NAMESPACE):
+            number += 1
+        return number
 
     def add(self, key: str, value: str) -> bool:
         """Writes a value, unless the key has one; returns whether it was written."""

@@ -202,12 +202,15 @@ class Gateway:
         self._stages = [stage.name for stage in config.stages]
         self._telemetry = telemetry = Telemetry(config)
         hop = _new_hop(config, 0, following)
+        store = RayStore(config.name, run)
+        store.drop_other_runs()
         self._auditor = Auditor(
             config.serving.audit,
             len(config.stages),
             len(config.segments[0]),
             _gateways(config),
             config.serving.request_timeout_s,
+            start=store.next_number("gateway"),
         )
         self._batcher = _new_batcher(config, folder, 0, hop, telemetry, self._auditor)
         ask_last: AskLast = self._batcher.answer if hop is None else hop.ask
@@ -215,8 +218,6 @@ class Gateway:
         self._readiness = Readiness(None if hop is None else hop.probe)
         self._review = None if config.serving.review is None else Review(config.serving.review, config.classes)
         self._limit = StageLimit(self._stages, config.serving.least_max_stage)
-        store = RayStore(config.name, run)
-        store.drop_other_runs()
         self.policies = PolicyKeeper(
             PolicySet.from_json(policies_json),
             config.stages,

@@ -38,6 +38,12 @@ class LocalStore(MemoryStore):
     def drop_other_runs(self):
         pass
 
+    def next_number(self, what):
+        number = 1
+        while not self.add(f"counts/{what}/{number}", ""):
+            number += 1
+        return number
+
 
 def probabilities(answer, confidence):
     """(64, 4) what a stage says to rows 0, 1, ..., from functions of the row."""

@@ -17,6 +17,7 @@ from cascade.config import AuditConfig
 from cascade.engine import PENDING, Answers
 from cascade.errors import CascadeError
 from cascade.serving.auditor import Auditor
+from cascade.serving.observations import Observations
 from cascade.serving.openapi import openapi_document
 
 pytestmark = [
@@ -33,6 +34,7 @@ SEGMENTS = {
 # Of each 8 rows: 4, 2 and 2 are answered by the stages; the audit finds rows 0 wrong, of small.
 REFERENCE = Reference(800, (400, 200, 200), 700, (100, 100))
 CERTIFICATE = {"reference": REFERENCE.to_dict()}
+AGREEMENT_GUARANTEED = {"guarantee": "certified", "target": {"target_agreement": 0.8}}
 
 
 def new_auditor(**audit):
@@ -240,6 +242,52 @@ def test_several_policies_are_watched_apart_and_old_ones_forgotten():
         auditor.decided(policies[0], answers([PENDING]))
     seen = auditor.describe(policies[-1])["policies"]
     assert [entry["answered_rows"]["small"] for entry in seen.values()] == list(range(5, 21))
+
+
+def test_gears_gateways_and_restarts_share_one_risk():
+    policies = [new_policy({"number": number}) for number in range(40)]
+
+    def alarm_levels(gateways, start):
+        auditor = Auditor(AuditConfig(delta=0.1, least_agreement=0.9), 3, 3, gateways, start=start)
+        for policy in policies:
+            auditor.draw(np.zeros(1), policy)
+            watched = auditor.describe(policy)["policies"][policy.version]["watched"]
+            yield 1 / watched[0]["alarm_at"]
+
+    levels = np.array([list(alarm_levels(3, start)) for start in range(1, 61)])
+    assert levels[0, 0] == pytest.approx(0.1 / 3 / 4)
+    assert np.all(np.diff(levels, axis=0) <= 0)
+    assert np.all(np.diff(levels, axis=1) < 0)
+    assert 0.09 < levels.sum() < 0.1
+
+
+def test_eight_gears_and_five_restarts_raise_an_alarm_in_vain_with_probability_delta_at_most():
+    delta, runs, agreement = 0.2, 100, 0.9
+    gears = [new_policy({"gear": gear}) for gear in range(8)]
+    rng = np.random.default_rng(0)
+
+    def is_alarmed():
+        for start in range(1, 6):
+            auditor = Auditor(AuditConfig(delta=delta, least_agreement=agreement), 3, 3, start=start)
+            for gear in gears:
+                monitor = auditor._watch(gear).monitor
+                for _ in range(20):
+                    monitor.see_audited(np.zeros(50, int), rng.random(50) < agreement)
+            if auditor.describe(gears[0])["alarm"]:
+                return True
+        return False
+
+    alarms = sum(is_alarmed() for _ in range(runs))
+    assert alarms <= delta * runs + 3 * np.sqrt(delta * (1 - delta) * runs)
+
+
+def test_the_least_agreement_is_shown_with_where_it_comes_from():
+    for certificate, source in ((CERTIFICATE, "calibration"), ({**CERTIFICATE, **AGREEMENT_GUARANTEED}, "promise")):
+        auditor, policy, seen = new_auditor(share=1.0), new_policy(certificate), Observations(STAGES)
+        auditor._watch(policy).monitor.see_audited(np.zeros(10, int), np.ones(10, bool))
+        auditor.tell(policy, seen)
+        assert seen.audit.source == source
+        assert (seen.audit.least == 0.8) == (source == "promise")
 
 
 def test_an_audit_costs_a_request_next_to_nothing():

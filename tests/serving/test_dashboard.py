@@ -112,7 +112,7 @@ def test_a_page_opened_with_nothing_served_yet_is_calm_and_comes_to_life(config,
 @needs_browser
 def test_the_page_shows_flow_policy_audit_alarms_and_refusals(config, tmp_path):
     def prepare(service):
-        service.seen.audit = AuditEstimate(0.97, 0.95, 0.985, 2000, 0.96)
+        service.seen.audit = AuditEstimate(0.97, 0.95, 0.985, 2000, 0.96, "calibration")
         service.seen.alarms = {"agreement": True, "forward_rate": False}
         service.seen.gear = 1
         service.history.tick()
@@ -122,7 +122,13 @@ def test_the_page_shows_flow_policy_audit_alarms_and_refusals(config, tmp_path):
     async def look(page, service):
         await page.wait_for("document.body.innerText.includes('Alarm: agreement')")
         text = await page.text()
-        for part in ("10 rows came in", "answers 6 rows, 60.0 %", "4 forwarded, 40.0 %", "promised 96.0 %", "97.0 %"):
+        for part in (
+            "10 rows came in",
+            "answers 6 rows, 60.0 %",
+            "4 forwarded, 40.0 %",
+            "calibration data: at least 96.0 %",
+            "97.0 %",
+        ):
             assert part in text
         for part in ("≥ 0.8", "StageFailed", "Gear 1", service.describe_policy()["version"]):
             assert part in text

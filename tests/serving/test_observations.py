@@ -153,7 +153,7 @@ def test_gauges_follow_and_the_version_of_an_earlier_policy_goes_to_zero():
     assert made["cascade_policy_info"].values == {("one",): 0, ("two",): 1}
     assert made["cascade_alarm"].values == {("agreement",): 0}
     assert made["cascade_audit_agreement"].values == {(): 0.9}
-    assert made["cascade_audit_agreement_promised"].values == {}
+    assert made["cascade_audit_agreement_least"].values == {}
     assert made["cascade_audit_rows"].values == {(): 50}
     assert made["cascade_policy_reloads"].values == {("accepted",): 1}
 

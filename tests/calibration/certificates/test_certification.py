@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from drawn_table import draw
 
-from cascade.calibration import InfeasibleTarget, ScoreTable, calibrate, evaluate
+from cascade.calibration import InfeasibleTarget, calibrate, evaluate
 from cascade.calibration.certificates.certification import certify, split_rows
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.certificates.promises import CostPromise, DropPromise, GainPromise
@@ -37,18 +38,6 @@ def test_a_broken_promise_of_drop_is_borne_out_with_probability_delta_at_most(dr
     assert errors <= most_errors(LEVEL, SAMPLES)
 
 
-def test_the_p_value_of_a_drop_is_that_of_brute_force_at_its_worst_hypothesis():
-    outcome = np.array([1.0] * 1 + [-1.0] * 6 + [0.0] * 193)
-    promise = DropPromise(0.03)
-    rng = np.random.default_rng(3)
-    worst = 0.0
-    for changed in np.linspace(0.031, 0.08, 8):
-        shares = [(changed - 0.03) / 2, 1 - changed, (changed + 0.03) / 2]
-        counts = rng.multinomial(200, shares, size=40_000)
-        worst = max(worst, float((counts[:, 2] - counts[:, 0] <= outcome.sum()).mean()))
-    assert worst <= promise.p_value(outcome) <= worst + promise.nuisance_risk + 0.01
-
-
 @pytest.mark.parametrize("rows", [50, 1000])
 def test_a_broken_promise_of_cost_is_borne_out_with_probability_delta_at_most(rows):
     rng = np.random.default_rng(4)
@@ -77,26 +66,15 @@ def test_promises_that_are_clearly_broken_are_refuted():
     assert GainPromise(0.9).p_value_kept((rng.random(2000) < 0.8).astype(float)) < 1e-6
     assert DropPromise(0.02).p_value_kept(rng.choice([-1.0, 0.0, 1.0], p=[0.02, 0.9, 0.08], size=2000)) < 0.01
     assert DropPromise(0.02).p_value_kept(rng.choice([-1.0, 0.0, 1.0], p=[0.1, 0.2, 0.7], size=200)) < 0.01
-    assert CostPromise(10.0, 37.0).p_value_kept(rng.choice([10.0, 20.0], size=2000)) < 1e-6
-
-
-def test_the_p_value_of_a_kept_drop_is_that_of_brute_force_at_its_worst_hypothesis():
-    outcome = np.array([1.0] * 14 + [-1.0] * 2 + [0.0] * 184)
-    promise = DropPromise(0.03)
-    rng = np.random.default_rng(8)
-    worst = 0.0
-    for changed in np.linspace(0.031, 0.16, 10):
-        shares = [(changed - 0.03) / 2, 1 - changed, (changed + 0.03) / 2]
-        counts = rng.multinomial(200, shares, size=40_000)
-        worst = max(worst, float((counts[:, 2] - counts[:, 0] >= outcome.sum()).mean()))
-    assert worst - 0.01 <= promise.p_value_kept(outcome) <= worst + promise.nuisance_risk + 0.01
+    # The bets end when they have reached the level that they aim at.
+    assert CostPromise(10.0, 37.0, 1e-6).p_value_kept(rng.choice([10.0, 20.0], size=2000)) <= 1e-6
 
 
 def test_promises_that_clearly_hold_are_borne_out():
     rng = np.random.default_rng(5)
     assert GainPromise(0.9).p_value((rng.random(2000) < 0.95).astype(float)) < 1e-6
     assert DropPromise(0.02).p_value(rng.choice([-1.0, 0.0, 1.0], p=[0.02, 0.96, 0.02], size=2000)) < 0.01
-    assert CostPromise(10.0, 37.0).p_value(rng.choice([1.0, 7.0], size=2000)) < 1e-6
+    assert CostPromise(10.0, 37.0, 1e-6).p_value(rng.choice([1.0, 7.0], size=2000)) <= 1e-6
 
 
 def test_the_sequence_stops_at_the_first_failure():
@@ -137,22 +115,6 @@ def test_every_row_either_searches_or_tests(rows):
     assert sorted([*search, *test]) == list(range(rows))
     assert len(search)
     assert len(test)
-
-
-def draw(rng, rows, ties):
-    """Three models of rising skill on rows of random difficulty; the truth is known from a large draw."""
-    difficulty = rng.normal(size=rows)
-    confidence, right = np.empty((rows, 3)), np.empty((rows, 3), dtype=bool)
-    for k, skill in enumerate((0.8, 1.7, 2.6)):
-        ease = skill - difficulty
-        confidence[:, k] = 1 / (1 + np.exp(-1.7 * (ease + 0.5 * rng.normal(size=rows))))
-        right[:, k] = rng.random(rows) < 1 / (1 + np.exp(-2.2 * ease))
-    if ties:
-        confidence = np.round(confidence * 8) / 8
-    prediction = np.where(right, 0, np.arange(1, 4))
-    return ScoreTable(
-        prediction, confidence, np.array([1.0, 6.0, 30.0]), np.array(["a", "b", "c"]), label=np.zeros(rows, dtype=int)
-    )
 
 
 BROKEN = {
@@ -240,26 +202,6 @@ def test_without_a_guarantee_a_budget_too_small_names_the_cost_it_takes():
     assert caught.value.nearest == pytest.approx(cheapest)
     within = calibrate(table, target_accuracy=0.93, max_cost=cheapest + 0.1, guarantee="none")
     assert evaluate(table, within).mean_cost == pytest.approx(cheapest)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "rises"),
-    [("target_accuracy", 0.985, True), ("max_accuracy_drop", 0.0, False), ("max_cost", 1.01, False)],
-)
-def test_a_refusal_names_the_nearest_target_that_can_be_certified(name, value, rises):
-    table = draw(np.random.default_rng(8), 1000, False)
-    with pytest.raises(InfeasibleTarget, match="cannot be certified") as caught:
-        calibrate(table, delta=0.05, **{name: value})
-    nearest = caught.value.nearest
-    assert nearest < value if rises else nearest > value
-    slack = -1e-6 if rises else 1e-6
-    assert calibrate(table, delta=0.05, **{name: nearest + slack}).certificate["guarantee"] == "certified"
-
-
-def test_more_rows_help_where_the_mean_is_good_enough():
-    rng = np.random.default_rng(9)
-    with pytest.raises(InfeasibleTarget, match=r"about [\d,]+ more rows"):
-        calibrate(draw(rng, 200, False), max_accuracy_drop=0.01, delta=0.05)
 
 
 @pytest.mark.parametrize("delta", [0.0, 1.0, -0.1, float("nan")])

@@ -189,10 +189,10 @@ def test_the_promise_and_the_operator_say_what_the_least_agreement_is():
 
 
 def test_all_risks_add_up_to_delta(policy):
-    for border, observers in ((1, 1), (3, 4)):
-        monitor = Monitor(policy, 0.1, observers=observers, first_behind=border)
+    for border, share in ((1, 1.0), (3, 0.25)):
+        monitor = Monitor(policy, 0.1, share=share, first_behind=border)
         bets = sum(each.test.delta for each in monitor.watched)
-        assert bets * observers == pytest.approx(0.05)  # the other half is the risk of the bounds
+        assert bets == pytest.approx(share * 0.05)  # the other half is the risk of the bounds
 
 
 def test_a_tolerance_widens_the_rates_only(policy):

@@ -1,0 +1,84 @@
+"""How often thresholds picked at the edge of their target miss it on future data.
+
+    python benchmarks/experiments/edge.py [--samples 100]
+
+Calibration samples from populations whose truth is known (``populations.py``). The policy is the cheapest that reaches
+its target on the sample itself (``guarantee="none"``), and counts as a miss if it does not reach it on the population.
+With more stages there are more thresholds among which to pick the luckiest.
+"""
+
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from populations import COSTS, FAMILIES, Population, synthetic
+from rich.progress import track
+
+from cascade.calibration import calibrate, evaluate
+from cascade.cli.console import console
+from cascade.errors import CascadeError, InfeasibleTarget
+from cascade.machine import describe_machine
+
+RESULT = Path(__file__).resolve().parents[1] / "results" / "edge.json"
+ROWS = 2000
+DROP = 0.02
+
+
+def targets(population: Population) -> dict[str, float]:
+    """Values in the middle of what can be reached."""
+    return {
+        "max_accuracy_drop": DROP,
+        "target_accuracy": float(population.table.correct[:, -1].mean()) - DROP,
+        "target_agreement": float(1 + population.table.agrees[:, 0].mean()) / 2,
+    }
+
+
+def is_missed(population: Population, name: str, value: float, seed: int) -> bool | None:
+    """Whether the policy of one sample misses its target; ``None`` if no policy reaches it on the sample."""
+    table = population.sample(ROWS, np.random.default_rng((seed, ROWS)))
+    try:
+        policy = calibrate(table, guarantee="none", **{name: value})  # type: ignore[arg-type]
+    except InfeasibleTarget:
+        return None
+    truth = evaluate(population.table, policy)
+    if name == "target_agreement":
+        return truth.agreement < value
+    least = value if name == "target_accuracy" else float(population.table.correct[:, -1].mean()) - value
+    return bool((truth.accuracy or 0.0) < least)
+
+
+def main(
+    samples: Annotated[int, typer.Option(min=1, help="Calibration samples for each case.")] = 100,
+    out: Annotated[Path, typer.Option(help="Result file to write.")] = RESULT,
+) -> None:
+    """Simulate."""
+    cases: list[dict[str, Any]] = []
+    for stages, family in track(list(itertools.product(COSTS, FAMILIES)), "cases", console=console):
+        population = synthetic(family, stages)
+        for name, value in targets(population).items():
+            found = [is_missed(population, name, value, seed) for seed in range(samples)]
+            reached = [each for each in found if each is not None]
+            share = sum(reached) / max(len(reached), 1)
+            cases.append(
+                {"population": family, "stages": stages, "target": name, "policies": len(reached), "missed": share}
+            )
+    summary = {
+        stages: [f(each["missed"] for each in cases if each["stages"] == stages) for f in (min, max)]
+        for stages in COSTS
+    }
+    result = {"schema_version": 1, "samples": samples, "rows": ROWS, "machine": describe_machine()}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result | {"missed_by_stages": summary, "cases": cases}, indent=1, sort_keys=True)
+    out.write_text(text + "\n", encoding="utf-8")
+    typer.echo(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except CascadeError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,103 @@
+"""A score table whose rows are split: one part fits and proposes, the other tests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cascade.calibration.certificates.certification import split_rows
+from cascade.calibration.certificates.certifier import Certifier
+from cascade.calibration.certificates.construction import fixed_cost
+from cascade.calibration.certificates.goal import Goal
+from cascade.calibration.certificates.smoothing import smoothed
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
+from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.score_table import ScoreTable
+from cascade.calibration.search.lower_thresholds import at_constant_costs, best_lower_thresholds
+from cascade.routers import Router
+
+__all__ = ["Fitted", "SplitTable"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What the searching rows fixed before anything is tested.
+
+    Attributes:
+        routers: K.
+        skip_below: (K - 1,) lower thresholds.
+        certifier: with these routers and lower thresholds.
+    """
+
+    routers: tuple[Router, ...]
+    skip_below: np.ndarray
+    certifier: Certifier
+
+
+@dataclass(frozen=True, eq=False)
+class SplitTable:
+    """The two parts of a table, and what the first one is to fit.
+
+    Attributes:
+        search: rows that fit and propose.
+        test: rows that had no part in that.
+        choices: (score or head, calibrator) for each stage; ``None`` for the confidences as they are.
+        skip: whether to look for lower thresholds.
+        arrivals: how many rows come together, where the table has cost curves.
+    """
+
+    search: ScoreTable
+    test: ScoreTable
+    choices: Sequence[RouterChoice] | None
+    skip: bool
+    arrivals: Arrivals
+
+    @classmethod
+    def of(
+        cls,
+        table: ScoreTable,
+        seed: int,
+        choices: Sequence[RouterChoice] | None,
+        skip: bool,
+        arrivals: Arrivals = DEFAULT_ARRIVALS,
+    ) -> "SplitTable":
+        """Splits a table of at least 2 rows at random, by a seed."""
+        search, test = split_rows(len(table), seed)
+        return cls(table.take(search), table.take(test), choices, skip, arrivals)
+
+    def fitted(self, goal: Goal) -> Fitted:
+        """Fits routers and lower thresholds for a goal."""
+        agreement = goal.gains_agreement(self.search)
+        routers = fit_routers(self.search, self.choices, goal)
+        parts = (self.search, self.test)
+        search, test = (
+            RoutingProblem.from_table(part, routers, agreement, goal.abstains, self.arrivals) for part in parts
+        )
+        search, lowest = smoothed(search), np.zeros(self.search.stages - 1)
+        if self.skip:
+            search, test = (
+                at_constant_costs(search, goal.search_target),
+                at_constant_costs(test, goal.search_target, search),
+            )
+            lowest = best_lower_thresholds(search, goal.search_target(search))
+        cost = fixed_cost(self.search, self.arrivals)
+        return Fitted(routers, lowest, Certifier(search.skipping(lowest), test.skipping(lowest), cost))
+
+    @property
+    def depends_on_value(self) -> bool:
+        """Whether what is fitted depends on the value of a goal, and not on its name alone."""
+        return self.skip or any(name == "cost_aware" for name, _ in self.choices or ())
+
+    @property
+    def duplicate_rows(self) -> int:
+        """Testing rows of which every stage said the same, to the last bit, as of a searching row."""
+        known = set(_fingerprints(self.search))
+        return sum(each in known for each in _fingerprints(self.test))
+
+
+def _fingerprints(table: ScoreTable) -> list[bytes]:
+    parts = [table.prediction, table.confidence, *([] if table.scores is None else [table.scores])]
+    rows = np.concatenate([np.ascontiguousarray(part).view(np.uint8).reshape(len(table), -1) for part in parts], axis=1)
+    width, content = rows.shape[1], rows.tobytes()
+    return [content[start : start + width] for start in range(0, len(content), width)]
