@@ -149,6 +149,7 @@ def calibrate(
         "observed": _observed(table, policy),
         **({} if routers is None else {"routers": [list(choice) for choice in routers]}),
         **({} if table.prices(arrivals) is None else {"cost_is": _cost_basis(table, arrivals)}),
+        **({"curves_measured_on": table.curve_machine or "an unnamed machine"} if table.has_curves else {}),
         **found.facts,
     }
     return replace(policy, certificate=certificate)
@@ -157,7 +158,7 @@ def calibrate(
 def _cost_basis(table: ScoreTable, arrivals: Arrivals) -> str:
     return (
         f"mean {table.cost_unit} per row of the stages that look at it, predicted by cost curves for {arrivals}; "
-        f"measured on {table.curve_machine or 'an unnamed machine'}; it is no wall-clock time of requests"
+        "it is no wall-clock time of requests"
     )
 
 

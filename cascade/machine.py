@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe_machine"]
+__all__ = ["describe_machine", "machine_line"]
 
 PACKAGES = ("idk-cascade", "numpy", "torch", "ray", "scikit-learn", "onnxruntime", "aiohttp")
 
@@ -23,6 +23,13 @@ def describe_machine() -> dict[str, Any]:
         "torch_threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None,
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
     }
+
+
+def machine_line() -> str:
+    """Processor, cores, threads of torch where it is loaded, and graphics processors, in one line."""
+    threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+    parts = [_cpu_model(), f"{_usable_cores()} cores", *([f"{threads} torch threads"] if threads else [])]
+    return ", ".join([*parts, *_gpus()])
 
 
 def _cpu_model() -> str:

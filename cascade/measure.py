@@ -11,7 +11,7 @@ import numpy as np
 from cascade.calibration.costs.cost_curve import CostCurve
 from cascade.calibration.policy import Policy
 from cascade.engine import Segment
-from cascade.machine import describe_machine
+from cascade.machine import machine_line
 from cascade.processor_time import others_share
 from cascade.stage import Stage
 
@@ -141,7 +141,7 @@ def measure_curves(
                         on_call(each.stage.name, min(each.spent / seconds, 1.0))
     curves = tuple(each.curve() for each in timed)
     spread = float(np.median(np.concatenate([curve.spread for curve in curves])))
-    return MeasuredCurves(curves, _machine(), load, others.value, spread)
+    return MeasuredCurves(curves, machine_line(), load, others.value, spread)
 
 
 def use_threads(threads: int) -> None:
@@ -167,10 +167,3 @@ def _wanted(timed: _Timed, size: int, seconds: float) -> bool:
 
 def _draw(rows: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(rows[random.integers(0, len(rows), size)])
-
-
-def _machine() -> str:
-    machine = describe_machine()
-    threads = machine["torch_threads"]
-    parts = [machine["cpu"], f"{machine['cores']} cores", *([f"{threads} torch threads"] if threads else [])]
-    return ", ".join([*parts, *machine["gpus"]])

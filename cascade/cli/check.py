@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from cascade.calibration import ScoreTable
+    from cascade.calibration import Policy, ScoreTable
     from cascade.calibration.fresh_check import FreshCheck
     from cascade.config import CascadeConfig
     from cascade.stage import Stage
@@ -71,6 +71,7 @@ def check(
         policy = policies.best
         result["policy"] = policies.version
         result["guarantee"] = policy.certificate.get("guarantee", "none")
+        result["cost_curves"] = _curves_of(policy)
     if scores is not None:
         table = ScoreTable.load(scores)
         check_table(table, config)
@@ -88,6 +89,18 @@ def check(
         _print_fresh(fresh)
     if fresh is not None and fresh.broken:
         raise CheckFailed(f"{', '.join(finding.claim for finding in fresh.broken)}: {fresh.conclusion}")
+
+
+def _curves_of(policy: "Policy") -> str | None:
+    """Where the cost curves of a policy were measured; ``None`` without curves."""
+    from cascade.machine import machine_line
+
+    measured_on, here = policy.certificate.get("curves_measured_on"), machine_line()
+    if not policy.curves or not isinstance(measured_on, str):
+        return None
+    if measured_on.startswith(here):
+        return "measured on this kind of machine"
+    return f"measured on {measured_on}; this one is {here}, so predicted times may not hold here: collect again"
 
 
 def _collect(
