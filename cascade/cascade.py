@@ -18,7 +18,15 @@ from cascade.routers import Router
 from cascade.rows import check_rows
 from cascade.stage import Stage
 
-__all__ = ["Cascade", "check_models", "check_policy", "check_table", "last_stage_alone", "load_stages"]
+__all__ = [
+    "Cascade",
+    "check_models",
+    "check_policy",
+    "check_table",
+    "last_stage_alone",
+    "last_stage_policy",
+    "load_stages",
+]
 
 
 class Cascade:
@@ -80,8 +88,12 @@ class Cascade:
 
 def last_stage_alone(cascade: Cascade) -> Cascade:
     """The last stage of a cascade as one of its own, which answers every row at its best batch size."""
-    policy = cascade.policy
-    alone = replace(
+    return Cascade(cascade.stages[-1:], last_stage_policy(cascade.policy), cascade.rows)
+
+
+def last_stage_policy(policy: Policy) -> Policy:
+    """The policy of the last stage alone."""
+    return replace(
         policy,
         stages=policy.stages[-1:],
         routers=(Router(None, Identity()),) if policy.needs_evidence else policy.routers[-1:],
@@ -94,7 +106,6 @@ def last_stage_alone(cascade: Cascade) -> Cascade:
         abstain_below=0.0,
         certificate={},
     )
-    return Cascade(cascade.stages[-1:], alone, cascade.rows)
 
 
 def check_policy(policy: Policy, stages: Sequence[str]) -> Policy:

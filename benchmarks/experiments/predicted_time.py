@@ -37,7 +37,7 @@ from cascade.benchmarks.load import ClosedLoop, Load, OpenLoop
 from cascade.benchmarks.workload import Workload
 from cascade.calibration import Policy, ScoreTable, calibrate, evaluate
 from cascade.calibration.costs.arrivals import RowsAtRate, RowsTogether
-from cascade.cascade import Cascade, check_table, last_stage_alone
+from cascade.cascade import Cascade, check_table, last_stage_alone, last_stage_policy
 from cascade.cli.inputs import load_rows
 from cascade.config import CascadeConfig
 from cascade.errors import CascadeError, InfeasibleTarget
@@ -256,8 +256,7 @@ def main(
             table = collected(config_path, rows_file, 1, Path(folder) / "served.npz")
             policy = certified(table, config, drop, RowsTogether((CONNECTIONS,)))
             entry["served"] = served(config_path, policy, rows, label, seconds, half_load=True)
-            last = last_stage_alone(Cascade([_Named(s) for s in policy.stages], policy)).policy
-            alone = served(config_path, last, rows, label, seconds, half_load=False)
+            alone = served(config_path, last_stage_policy(policy), rows, label, seconds, half_load=False)
             entry["served"]["last_stage_rows_per_s"] = alone["capacity_rows_per_s"]
             entry["served"]["against_last_stage"] = (
                 entry["served"]["capacity_rows_per_s"] / alone["capacity_rows_per_s"]
@@ -266,13 +265,6 @@ def main(
     results = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     results[name] = entry
     out.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-class _Named:
-    """The name of a stage, for a policy of the last stage alone."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
 
 
 if __name__ == "__main__":

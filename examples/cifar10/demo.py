@@ -7,7 +7,8 @@ training images. Everything that is written goes into the folder ``demo``.
 import asyncio
 import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -22,13 +23,16 @@ from cascade import datasets
 from cascade.benchmarks.http_target import HttpTarget
 from cascade.benchmarks.load import ClosedLoop
 from cascade.benchmarks.measurement import Measurement
+from cascade.benchmarks.time_prediction import TimePrediction
 from cascade.benchmarks.workload import Workload
 from cascade.calibration import Policy, ScoreTable, calibrate
-from cascade.cascade import check_table, load_stages
+from cascade.calibration.costs.arrivals import RowsTogether
+from cascade.cascade import Cascade, check_table, last_stage_policy, load_stages
 from cascade.collect import collect
 from cascade.config import CascadeConfig
 from cascade.reports import ReportTable, write_report
 from cascade.serving.cluster import running_cascade
+from cascade.stage import Stage
 
 FOLDER = Path(__file__).resolve().parent
 OUT = Path("demo")
@@ -52,7 +56,8 @@ def main() -> None:
     calibration, held_out = np.array_split(order, 2)
 
     console.rule("2. Scores of every stage")
-    table = _collect(config, test)
+    stages = load_stages(config.stages, FOLDER, config.classes)
+    table = _collect(stages, config, test)
     table.save(OUT / "scores.npz")
 
     console.rule("3. Calibration")
@@ -66,6 +71,14 @@ def main() -> None:
         f"With {certainty:.0%} certainty, at most {lost:.2f} points are lost against {policy.stages[-1]} alone."
     )
 
+    prediction = _predicted_and_realised(Cascade(stages, policy, config.rows), test.rows[held_out[:SERVED_ROWS]])
+    console.print(
+        f"Predicted {prediction.predicted_ms:.3g} ms per row for {prediction.arrivals}, realised in this process "
+        f"{prediction.realised_ms:.3g}: ratio {prediction.ratio:.2f}."
+    )
+    if prediction.warning is not None:
+        console.print(f"warning: {prediction.warning}")
+
     console.rule(f"4. Serving {SERVED_ROWS:,} held-out images over HTTP")
     served = test.rows[held_out[:SERVED_ROWS]], test.labels[held_out[:SERVED_ROWS]]
     workload = Workload.from_rows(*served, ROWS_PER_REQUEST)
@@ -75,16 +88,15 @@ def main() -> None:
     console.rule("5. Result")
     header, rows = _comparison(config, cascade, biggest)
     _print_table(header, rows)
-    measured = {"cascade": cascade.to_dict(), "biggest_alone": biggest.to_dict()}
+    measured = {"cascade": cascade.to_dict(), "biggest_alone": biggest.to_dict(), "prediction": prediction.to_dict()}
     (OUT / "measured.json").write_text(json.dumps(measured, indent=1) + "\n")
     served_table = ReportTable("Served over HTTP", header, rows, _note())
     write_report(table.take(held_out), policy, OUT / "report.html", [served_table], calibration=half, pictures=OUT)
     console.print(f"The report is {OUT / 'report.html'}; scores, policy and pictures lie beside it.")
 
 
-def _collect(config: CascadeConfig, test: datasets.Split) -> ScoreTable:
+def _collect(stages: Sequence[Stage], config: CascadeConfig, test: datasets.Split) -> ScoreTable:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    stages = load_stages(config.stages, FOLDER, config.classes)
     with Progress(*columns, console=console) as bar:
         tasks = {stage.name: bar.add_task(stage.name, total=len(test.rows)) for stage in stages}
         return collect(
@@ -93,7 +105,20 @@ def _collect(config: CascadeConfig, test: datasets.Split) -> ScoreTable:
             test.labels,
             classes=config.classes,
             on_rows=lambda name, done: bar.update(tasks[name], completed=done),
+            on_note=lambda text: console.print(text, highlight=False),
         )
+
+
+def _predicted_and_realised(cascade: Cascade, rows: np.ndarray) -> TimePrediction:
+    """The time per row by the cost curves, and that of the engine in this process."""
+    arrivals = RowsTogether((ROWS_PER_REQUEST,))
+    batches = np.split(rows, range(ROWS_PER_REQUEST, len(rows), ROWS_PER_REQUEST))
+    cascade.predict(batches[0])
+    began = time.perf_counter()
+    for batch in batches:
+        cascade.predict(batch)
+    realised = (time.perf_counter() - began) / len(rows) * 1e3
+    return TimePrediction(cascade.policy.predicted_ms(arrivals) or 0.0, realised, str(arrivals))
 
 
 def _last_stage_alone(config: CascadeConfig, policy: Policy) -> tuple[CascadeConfig, Policy]:
@@ -101,7 +126,7 @@ def _last_stage_alone(config: CascadeConfig, policy: Policy) -> tuple[CascadeCon
     stage = config.stages[-1]
     serving = config.serving.model_copy(update={"segments": None})
     alone = config.model_copy(update={"stages": (stage,), "serving": serving, "name": f"{config.name}-biggest"})
-    return alone, Policy((stage.name,), policy.routers[-1:], np.zeros(0), policy.cost[-1:], policy.cost_unit)
+    return alone, last_stage_policy(policy)
 
 
 def _measure_in_own_process(config: CascadeConfig, policy: Policy, workload: Workload) -> Measurement:
