@@ -50,6 +50,7 @@ def collect(
     partial: Path | None = None,
     curve_seconds: float = SECONDS_A_STAGE,
     on_rows: Callable[[str, int], None] = lambda stage, rows: None,
+    on_timed: Callable[[str, float], None] = lambda stage, share: None,
     on_note: Callable[[str], None] = lambda text: None,
 ) -> ScoreTable:
     """Runs every stage on every row.
@@ -74,6 +75,7 @@ def collect(
         curve_seconds: most time for the cost curve of each stage (``cascade.measure``), after all predictions; the cost
             of a row is then that of a call of ``batch_rows``. 0 for no curves: costs are constants per row.
         on_rows: called with (stage, rows done) after every batch.
+        on_timed: called with (stage, share of its time for the cost curve that is spent, in [0, 1]) after every call.
         on_note: called with a line about what is taken from ``partial``, and what is left there.
 
     Raises:
@@ -105,8 +107,8 @@ def collect(
     table = _table(stages, found, ids, classes, COST_UNIT[cost], keep_scores)
     if not curve_seconds:
         return table
-    on_note("timing calls of 1, 2, 4, ... rows, the stages by turns")
-    measured = measure_curves(stages, rows, largest=max(LARGEST_CALL, batch_rows), seconds=curve_seconds)
+    largest = max(LARGEST_CALL, batch_rows)
+    measured = measure_curves(stages, rows, largest=largest, seconds=curve_seconds, on_call=on_timed)
     if measured.warning is not None:
         on_note(f"warning: {measured.warning}")
     own = np.array([each.prediction.cost is not None for each in found])

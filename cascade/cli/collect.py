@@ -64,6 +64,13 @@ def collect(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=as_json) as bar, _sigterm_as_exit():
         tasks = {stage.name: bar.add_task(stage.name, total=len(rows)) for stage in stages}
+        timing = {stage.name: 0.0 for stage in stages}
+        timed = bar.add_task("timing calls", total=100, visible=curve_seconds > 0)
+
+        def on_timed(name: str, share: float) -> None:
+            timing[name] = share
+            bar.update(timed, completed=round(100 * sum(timing.values()) / len(timing)))
+
         table = collect_scores(
             stages,
             rows,
@@ -76,8 +83,10 @@ def collect(
             partial=partial.folder,
             curve_seconds=curve_seconds,
             on_rows=lambda name, done: bar.update(tasks[name], completed=done),
+            on_timed=on_timed,
             on_note=lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),
         )
+        bar.update(timed, completed=100)
     table.save(out)
     partial.remove()
     accuracy = None if table.label is None else dict(zip(table.stage.tolist(), table.correct.mean(axis=0).tolist()))

@@ -121,7 +121,7 @@ def _print_choice(choice: "CascadeChoice", as_json: bool) -> None:
     output.print(
         f"{choice.candidates:,} cascades looked at ({choice.method}); chosen on {choice.choosing_rows:,} rows, "
         f"figures from {choice.judging_rows:,} others, intervals at {choice.level:.4g}; "
-        f"costs for {choice.arrivals or 'any number of rows together'}.",
+        f"{'constant costs per row' if choice.arrivals is None else f'costs for {choice.arrivals}'}.",
         highlight=False,
     )
     for sentence in sentences:
