@@ -178,8 +178,12 @@ def http_headers(error: CascadeError) -> tuple[tuple[str, str], ...]:
 
 
 def request_error(error: Exception) -> CascadeError:
-    """What the caller is told of an error in a stage; the error itself is the cause."""
-    if isinstance(error, CascadeError):
+    """What the caller is told of an error in a stage; the error itself is the cause.
+
+    Rows are checked before a stage sees them, so whatever it raises is the server's fault: an error that would blame
+    the caller becomes one that does not.
+    """
+    if isinstance(error, CascadeError) and http_status(error) >= 500:
         return error
     failure = StageFailed(f"a stage failed on these rows: {type(error).__name__}")
     failure.__cause__ = error

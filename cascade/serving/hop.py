@@ -12,7 +12,7 @@ from ray.serve.handle import DeploymentHandle
 from cascade.calibration import Policy
 from cascade.engine import Answers
 from cascade.errors import CascadeError
-from cascade.serving.errors import DeadlineExceeded, Overloaded, StageFailed, Unavailable
+from cascade.serving.errors import DeadlineExceeded, Overloaded, Unavailable, request_error
 from cascade.serving.tracing import current_traceparent
 
 __all__ = ["BY_REFERENCE_BYTES", "Hop"]
@@ -109,9 +109,7 @@ async def _result(response: Any) -> Any:
 def _of_the_stage(error: RayTaskError) -> CascadeError:
     """What the segment raised, without Ray's account of where, which is no client's concern."""
     cause = error.cause
-    if isinstance(cause, CascadeError):
-        return cause
-    return StageFailed(f"a stage failed on these rows: {type(cause).__name__}")
+    return request_error(cause if isinstance(cause, Exception) else error)
 
 
 def _bytes(rows: np.ndarray) -> int:
