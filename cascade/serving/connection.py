@@ -90,6 +90,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[str, str] = {}
         self._fields = 0
+        self._header_bytes = 0
         self._parts: list[bytes] = []
         self._body_bytes = 0
         self._held_bytes = 0
@@ -167,16 +168,18 @@ class Connection(asyncio.Protocol):
         self._since = self._loop.time()
         self._url = b""
         self._headers = {}
-        self._fields = 0
+        self._fields = self._header_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         """A part of the target."""
         self._url += url
+        self._header_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the header, or of a trailer, which nobody looks at."""
         if self._phase is _HEADER:
             self._fields += 1
+            self._header_bytes += len(name) + len(value) + 4
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
@@ -264,11 +267,7 @@ class Connection(asyncio.Protocol):
     def _check_header(self) -> None:
         if self._fields > MAX_FIELDS:
             raise HeaderTooLarge(f"a request may have {MAX_FIELDS} header fields; {self._fields} came")
-        most = self._serving.max_header_bytes
-        if (
-            self._undelivered > most
-            and len(self._url) + sum(len(n) + len(v) + 4 for n, v in self._headers.items()) > most
-        ):
+        if self._header_bytes > self._serving.max_header_bytes:
             raise self._header_too_large()
         if len(self._waiting) >= MAX_PIPELINED:
             raise HeaderTooLarge(f"at most {MAX_PIPELINED} requests may be sent ahead")

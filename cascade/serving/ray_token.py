@@ -38,5 +38,10 @@ def ensure_private_token() -> None:
 
 def _is_open_to_others(path: Path) -> bool:
     """Whether everybody may use a file: its permissions say so, and no folder on the way keeps them out."""
-    folders = path.resolve().parents
-    return bool(path.stat().st_mode & stat.S_IRWXO) and all(each.stat().st_mode & stat.S_IXOTH for each in folders)
+    return bool(path.stat().st_mode & stat.S_IRWXO) and all(
+        each.stat().st_mode & stat.S_IXOTH for each in _folders(path)
+    )
+
+
+def _folders(path: Path) -> list[Path]:
+    return list(path.resolve().parents)
