@@ -22,6 +22,7 @@ __all__ = ["App", "Connection"]
 # What of a request arrives next. Plain numbers, since every request passes here several times.
 _NOTHING, _HEADER, _BODY = range(3)
 
+VERSIONS = ("1.1", "1.0")
 MAX_FIELDS = 100
 MAX_PIPELINED = 100
 HEALTH_CONNECTIONS = 16
@@ -106,7 +107,7 @@ class Connection(asyncio.Protocol):
         self._since = 0.0
         self._idle_s: float = serving.header_timeout_s
         self._stalled_since: float | None = None
-        # After a refusal: whether more may be coming, until when it is thrown away, and how much of it.
+        # After the last answer: whether more may be coming, until when it is thrown away, and how much of it.
         self._lingers = False
         self._linger_until: float | None = None
         self._thrown_away = 0
@@ -154,7 +155,7 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             # The request is answered as it is; what follows may be of another protocol.
-            self._deaf = True
+            self._deaf = self._lingers = True
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._refuse(cause if isinstance(cause, CascadeError) else MalformedRequest("this is not HTTP/1.1"))
@@ -176,10 +177,12 @@ class Connection(asyncio.Protocol):
         self._header_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the header, or of a trailer, which nobody looks at."""
-        if self._phase is _HEADER:
-            self._fields += 1
-            self._header_bytes += len(name) + len(value) + 4
+        """A field of the header, or of a trailer, of which only the size is looked at."""
+        self._fields += 1
+        self._header_bytes += len(name) + len(value) + 4
+        if self._phase is _BODY:
+            self._check_header_size()
+        else:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
@@ -237,6 +240,8 @@ class Connection(asyncio.Protocol):
         self._waiting.append(request)
         if self._is_surplus or not self._parser.should_keep_alive() or self._parser.get_http_version() == "1.0":
             self._deaf = True
+            # With TLS a client cannot be told that nothing more comes without closing both ways.
+            self._lingers = not self._is_surplus and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         """The client does not take its answers."""
@@ -265,10 +270,9 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _check_header(self) -> None:
-        if self._fields > MAX_FIELDS:
-            raise HeaderTooLarge(f"a request may have {MAX_FIELDS} header fields; {self._fields} came")
-        if self._header_bytes > self._serving.max_header_bytes:
-            raise self._header_too_large()
+        self._check_header_size()
+        if self._parser.get_http_version() not in VERSIONS:
+            raise MalformedRequest("only HTTP/1.1 is spoken here")
         if len(self._waiting) >= MAX_PIPELINED:
             raise HeaderTooLarge(f"at most {MAX_PIPELINED} requests may be sent ahead")
         if self._parser.should_upgrade() and not self._headers.keys().isdisjoint(
@@ -276,6 +280,12 @@ class Connection(asyncio.Protocol):
         ):
             # The parser takes the body for the other protocol's.
             raise MalformedRequest("only HTTP/1.1 is spoken here; leave the header Upgrade out")
+
+    def _check_header_size(self) -> None:
+        if self._fields > MAX_FIELDS:
+            raise HeaderTooLarge(f"a request may have {MAX_FIELDS} header fields; {self._fields} came")
+        if self._header_bytes > self._serving.max_header_bytes:
+            raise self._header_too_large()
 
     def _refuse(self, error: CascadeError) -> None:
         """The last answer of this connection."""

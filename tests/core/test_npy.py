@@ -80,8 +80,10 @@ def test_a_header_that_lies_or_is_not_of_plain_values_is_refused(dtype, shape):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\x93NUMPY", b"\x93NUMPY\x09\x00", b"\x93NUMPY\x01\x00\xff\xff{", with_header("-" * 3000 + "1")]
-    + [with_header("(" * 900), with_header("{" * 200), with_header("[]"), pickle.dumps([1])],
+    [
+        *(b"", b"\x93NUMPY", b"\x93NUMPY\x09\x00", b"\x93NUMPY\x01\x00\xff\xff{", with_header("-" * 3000 + "1")),
+        *(with_header("(" * 900), with_header("{" * 200), with_header("[]"), pickle.dumps([1])),
+    ],
     ids=range(9),
 )
 def test_what_has_no_header_is_refused(content):
@@ -96,8 +98,8 @@ def test_no_mutation_of_a_file_is_another_error(data):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
         found = read_npy(bytes(content), "the file", RowsError)
-    except RowsError as error:
-        assert "0x" not in str(error)
+    except RowsError:
+        refusal(bytes(content))
     else:
         assert found.nbytes == 48
 
