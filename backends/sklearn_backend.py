@@ -10,6 +10,7 @@ from cascade.backends.config import SklearnConfig
 from cascade.backends.errors import WeightsError
 from cascade.errors import ConfigError
 from cascade.prediction import Prediction
+from cascade.zip_files import check_zip
 
 __all__ = ["SklearnBackend"]
 
@@ -114,7 +115,10 @@ def _load(config: SklearnConfig) -> Any:
     from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
+        check_zip(config.model, WeightsError)
         return skops.io.load(config.model, trusted=config.trusted)
+    except WeightsError:
+        raise
     except UntrustedTypesFoundException as error:
         types = sorted(set(skops.io.get_untrusted_types(file=config.model)) - set(config.trusted))
         raise WeightsError(

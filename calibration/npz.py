@@ -1,15 +1,19 @@
 """Reading of ``.npz`` files that anyone may have written."""
 
 import difflib
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from cascade.errors import InputError
+from cascade.npy import check_npy
+from cascade.zip_files import check_zip
 
 __all__ = ["load_arrays"]
 
+NPY_MAGIC = b"\x93NUMPY"
 WEIGHTS = {"sample_weight", "sample_weights", "weight", "weights"}
 
 
@@ -27,23 +31,40 @@ def load_arrays(path: Path | str, names: Sequence[str] | None, error_type: type[
             arrays is a pickled object.
     """
     try:
-        with Path(path).open("rb") as source:
-            file = np.load(source, allow_pickle=False)
-            is_archive = not isinstance(file, np.ndarray)
-            unknown = [name for name in file.files if name not in names] if is_archive and names is not None else []
-            arrays = {name: file[name] for name in file.files} if is_archive and not unknown else {}
-    except FileNotFoundError:
+        if not zipfile.is_zipfile(path):
+            with Path(path).open("rb") as source:
+                is_archive = source.read(len(NPY_MAGIC)) != NPY_MAGIC
+            if is_archive:
+                raise zipfile.BadZipFile("it is no zip archive")
+            raise error_type(f"{path} is a single array, not an .npz file of several")
+        check_zip(path, error_type)
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
+            unknown = [] if names is None else [name for name in members if name not in names]
+            if unknown:
+                raise error_type(_refusal(path, unknown, names or ()))
+            repeated = len(archive.infolist()) - len(members)
+            if repeated:
+                raise error_type(f"{path} holds {repeated} arrays whose names others have, too; each needs its own")
+            return {name: _array(archive, member, path, error_type) for name, member in members.items()}
+    except (FileNotFoundError, InputError):
         raise
     except Exception as error:  # a damaged archive fails in many ways: zipfile, zlib, struct, memory, ...
         raise error_type(f"{path} is not a readable .npz file of plain arrays: {error}") from error
-    if not is_archive:
-        raise error_type(f"{path} is a single array, not an .npz file of several")
-    if unknown and names is not None:
-        raise error_type(_refusal(path, unknown, names))
-    others = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
-    if others:
-        raise error_type(f"{path} holds {', '.join(map(repr, others))}, which are no arrays")
-    return arrays
+
+
+def _array(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path | str, error_type: type[InputError]
+) -> np.ndarray:
+    """One array, after a look at its header: it must announce as many bytes as the archive does."""
+    source = f"{member.filename!r} of {path}"
+    with archive.open(member) as file:
+        if not member.filename.endswith(".npy"):
+            raise error_type(f"{path} holds {member.filename!r}, which is no array")
+        check_npy(file, member.file_size, source, error_type)
+    with archive.open(member) as file:
+        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+        return array
 
 
 def _refusal(path: Path | str, unknown: Sequence[str], names: Sequence[str]) -> str:

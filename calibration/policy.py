@@ -25,6 +25,12 @@ __all__ = ["SCHEMA_VERSION", "TARGETS", "Policy"]
 
 SCHEMA_VERSION = 1
 
+KEYS = frozenset({"schema_version", "stages", "cost_unit", "certificate", "arrivals"})
+STAGE_KEYS = frozenset(
+    {"name", "score", "calibrator", "threshold", "cost", "head", "skip_below", "abstain_below"}
+    | {"cost_per_mflop", "cost_curve", "cost_per_ms"}
+)
+
 TARGETS = ("target_accuracy", "max_accuracy_drop", "target_agreement", "max_cost")
 """What a certificate can promise."""
 
@@ -284,7 +290,7 @@ class Policy:
             raise PolicyError("a policy must be an object with a list of 'stages'")
         if values.get("schema_version") != SCHEMA_VERSION:
             raise PolicyError(f"schema_version must be {SCHEMA_VERSION}; got {values.get('schema_version')!r}")
-        problems: list[str] = []
+        problems = _unknown_keys(values)
         routers = [_router(index, entry, problems) for index, entry in enumerate(values["stages"])]
         thresholds = [
             _number(index, entry, "threshold", NEVER, problems) for index, entry in enumerate(values["stages"][:-1])
@@ -384,6 +390,17 @@ def _problem(policy: Policy) -> str | None:
         if router.head is not None and not router.head.fits(k):
             return f"the head of stage {name!r} is made for another place; {k} stages come before it"
     return None
+
+
+def _unknown_keys(values: Mapping[str, Any]) -> list[str]:
+    """A sentence for each object of the file that has keys which nothing reads; the certificate may hold any."""
+    objects = {"the policy": (values, KEYS)}
+    objects |= {f"stages[{index}]": (entry, STAGE_KEYS) for index, entry in enumerate(values["stages"])}
+    return [
+        f"{place} has unknown keys {sorted(map(str, entry.keys() - keys))}; remove them or correct their spelling"
+        for place, (entry, keys) in objects.items()
+        if isinstance(entry, Mapping) and entry.keys() - keys
+    ]
 
 
 def _curve_entry(curves: tuple[CostCurve | None, ...], stage: int) -> dict[str, Any]:

@@ -40,15 +40,23 @@ def load_policies(path: Path | str, from_json: Callable[[str], Policies]) -> Pol
 
 
 def parse_policies(text: str) -> Any:
-    """The values of a JSON text; NaN and the infinities, which are no JSON, are refused.
+    """The values of a JSON text; NaN and the infinities, which are no JSON, and repeated keys are refused.
 
     Raises:
         PolicyError: it is not JSON.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise PolicyError(f"the policy is not JSON: {error}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+    return found
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -113,6 +113,9 @@ class PolicySet:
             raise PolicyError(
                 f"schema_version of the set must be {SCHEMA_VERSION}; got {values.get('schema_version')!r}"
             )
+        unknown = sorted(map(str, set(values) - {"schema_version", "gears"}))
+        if unknown:
+            raise PolicyError(f"the set has unknown keys {unknown}; remove them or correct their spelling")
         entries = values["gears"]
         if not isinstance(entries, list) or not entries:
             raise PolicyError("'gears' must be a list of at least one policy")

@@ -25,6 +25,12 @@ __all__ = [
     "VariableName",
 ]
 
+UNSEEN_BY_PROXY = (
+    *("tls_certificate", "tls_key", "tls_client_ca", "max_connections", "max_header_bytes"),
+    *("header_timeout_s", "body_timeout_s", "keep_alive_timeout_s"),
+)
+"""Settings of a gateway's own listener, which Ray Serve's proxy, where it listens instead, does not have."""
+
 KIB = 1 << 10
 MIB = 1 << 20
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -266,6 +272,8 @@ class ServingConfig(_Config):
             time; beyond it requests are refused with 503.
         max_request_rows: most rows of one request.
         max_body_bytes: longest body of a request.
+        max_pending_body_bytes: bytes of all bodies that a gateway holds at a time, those that have not arrived
+            completely included; beyond it requests are refused with 503.
         request_timeout_s: after it a request is answered with 504; a request may ask for less.
         least_max_stage: a request may ask that no stage after one of its choice looks at its rows (``max_stage``); one
             before this stage counts as this stage. ``None`` allows all.
@@ -306,6 +314,7 @@ class ServingConfig(_Config):
     max_queue_rows: Annotated[int, Field(ge=1)] = 4096
     max_request_rows: Annotated[int, Field(ge=1)] = 1024
     max_body_bytes: Annotated[int, Field(ge=1)] = 16 * MIB
+    max_pending_body_bytes: Annotated[int, Field(ge=1)] = 256 * MIB
     request_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     least_max_stage: str | None = None
     gears: GearsConfig | None = None
@@ -340,6 +349,34 @@ class ServingConfig(_Config):
             raise ValueError(f"{', '.join(ports)} must differ; got {', '.join(map(str, ports.values()))}")
         return self
 
+    @field_validator("host")
+    @classmethod
+    def _has_no_brackets(cls, value: str) -> str:
+        if value.startswith("[") or "/" in value:
+            raise ValueError(
+                "host must be an address or a name, such as 127.0.0.1, ::1 (without brackets) or localhost"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _listener_keeps_the_settings(self) -> Self:
+        lost = [name for name in UNSEEN_BY_PROXY if name in self.model_fields_set and getattr(self, name) is not None]
+        if self.listener == "serve" and lost:
+            raise ValueError(
+                f"listener 'serve' leaves it to Ray Serve's proxy to listen, which does not take {', '.join(lost)}; "
+                "remove them and set them in a proxy in front of it, or use listener: own"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_body_fits(self) -> Self:
+        if self.max_pending_body_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"max_pending_body_bytes must be at least max_body_bytes, {self.max_body_bytes}; "
+                f"got {self.max_pending_body_bytes}"
+            )
+        return self
+
     @model_validator(mode="after")
     def _certificate_has_a_key(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
@@ -347,6 +384,15 @@ class ServingConfig(_Config):
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key")
         return self
+
+    @property
+    def url(self) -> str:
+        """The address of the listener."""
+        return f"{'http' if self.tls_certificate is None else 'https'}://{self.authority(self.port)}"
+
+    def authority(self, port: int) -> str:
+        """Host and port as they stand in an address: an IPv6 host between brackets."""
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
 
 
 class CascadeConfig(_Config):

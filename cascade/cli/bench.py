@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cascade.cli.console import JsonOption, console, print_result
 from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
+from cascade.cli.served import served_url
 
 if TYPE_CHECKING:
     from cascade.benchmarks.benchmark import Benchmark
@@ -184,7 +185,7 @@ def _run(
             return asyncio.run(benchmark.run_in_process(cascade, biggest_alone, on_repeat))
         if target == "handle":
             return asyncio.run(benchmark.run(HandleTarget(config.name, benchmark.stages), on_repeat))
-        url = url or f"http://{config.serving.host}:{config.serving.port}"
+        url = url or served_url(config)
         return asyncio.run(benchmark.run(HttpTarget(url, benchmark.stages, connections), on_repeat))
 
 

@@ -11,6 +11,7 @@ import typer
 from cascade.cli.console import console
 from cascade.errors import DataError
 from cascade.labels import label_ids
+from cascade.npy import read_npy
 from cascade.rows_file import load_rows as load_rows_file
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def load_row(path: Path) -> np.ndarray:
     """
     try:
         if path.suffix == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False))[None]
+            return read_npy(path.read_bytes(), str(path), DataError)[None]
         row = np.asarray(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} must be an .npy file, or JSON, with one row: {error}") from error

@@ -33,11 +33,9 @@ def serve(
         signal.signal(number, lambda *_: stop.set())
     with running_cascade(config, policies, config_path.resolve().parent):
         segments = [[stage.name for stage in segment] for segment in config.segments]
-        scheme = "http" if config.serving.tls_certificate is None else "https"
-        url = f"{scheme}://{config.serving.host}:{config.serving.port}"
-        said: dict[str, Any] = {"serving": url, "policy_version": policies.version, "segments": segments}
+        said: dict[str, Any] = {"serving": config.serving.url, "policy_version": policies.version, "segments": segments}
         if config.serving.grpc_port is not None:
-            said["grpc"] = f"{config.serving.host}:{config.serving.grpc_port}"
+            said["grpc"] = config.serving.authority(config.serving.grpc_port)
         if config.serving.metrics:
             said["metrics"] = metrics_addresses()
         print_result(said, as_json)

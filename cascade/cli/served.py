@@ -53,9 +53,7 @@ def served_url(config: "CascadeConfig") -> str:
     """Where a cascade of this configuration is reached from its own machine."""
     serving = config.serving
     anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (not bound to, but asked)
-    host = anywhere.get(serving.host, serving.host)
-    scheme = "http" if serving.tls_certificate is None else "https"
-    return f"{scheme}://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{serving.port}"
+    return serving.model_copy(update={"host": anywhere.get(serving.host, serving.host)}).url
 
 
 def check_address(address: str) -> None:

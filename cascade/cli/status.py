@@ -41,9 +41,9 @@ def status(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask a served cascade, and Ray Serve, how it is; exit code 5 if it is not well."""
+    """Ask a served cascade, and Ray Serve, how it is; exit code 5 if it is not well, 3 if nothing answers."""
     from cascade.calibration import PolicySet
-    from cascade.errors import CheckFailed
+    from cascade.errors import CheckFailed, InputError
     from cascade.serving.status import deployments_status, served_status
 
     config = served_config(target)
@@ -60,6 +60,8 @@ def status(
         print_result(found.to_dict(), as_json)
     else:
         _print_status(found)
+    if not found.reached:
+        raise InputError("; ".join(found.problems))
     if found.problems:
         raise CheckFailed("; ".join(found.problems))
 

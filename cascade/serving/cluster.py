@@ -13,6 +13,7 @@ from cascade.calibration import Policy, PolicySet
 from cascade.config import CascadeConfig
 from cascade.errors import ConfigError
 from cascade.serving.guard import Guard
+from cascade.serving.ray_token import ensure_private_token
 from cascade.serving.tls import new_tls_context
 
 __all__ = ["REPLICAS_ENVIRONMENT", "metrics_addresses", "running_cascade"]
@@ -63,6 +64,7 @@ def running_cascade(config: CascadeConfig, policy: Policy | PolicySet, folder: P
         # On a cluster they are those of the gateway's node, which checks them when it starts.
         Guard.from_config(config.serving)
         new_tls_context(config.serving)
+        ensure_private_token()
     try:
         ray.init(**_ray_options(config, folder, joined))
     except ConnectionError as error:

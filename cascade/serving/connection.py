@@ -5,7 +5,7 @@ import socket
 import struct
 import urllib.parse
 from collections import deque
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import httptools
 
@@ -13,7 +13,7 @@ from cascade.config import ServingConfig
 from cascade.errors import CascadeError
 from cascade.serving.errors import BodyTooLarge, HeaderTooLarge, MalformedRequest, Overloaded, RequestTooSlow
 from cascade.serving.guard import is_health_path
-from cascade.serving.known_heads import KnownHeads
+from cascade.serving.pending_bodies import PendingBodies
 from cascade.serving.reply import Reply
 from cascade.serving.request import Request
 
@@ -22,10 +22,27 @@ __all__ = ["App", "Connection"]
 # What of a request arrives next. Plain numbers, since every request passes here several times.
 _NOTHING, _HEADER, _BODY = range(3)
 
+VERSIONS = ("1.1", "1.0")
 MAX_FIELDS = 100
 MAX_PIPELINED = 100
 HEALTH_CONNECTIONS = 16
 """Taken beyond ``max_connections``, so that a full gateway does not look like a dead one."""
+LINGER_S = 2.0
+LINGER_BYTES = 64 << 20
+"""How long, and how much, a client may go on sending after its last answer. A connection that is closed while bytes
+arrive is reset, and the answer is lost with it (RFC 9112, section 9.6)."""
+
+
+class Refusal(NamedTuple):
+    """A request that is refused.
+
+    Attributes:
+        error: why.
+        head_only: whether it was HEAD, whose answer has no body.
+    """
+
+    error: CascadeError
+    head_only: bool
 
 
 class App(Protocol):
@@ -49,23 +66,24 @@ class Connection(asyncio.Protocol):
     """Answers the requests of one connection, in their order.
 
     A request is passed on when it is whole. Bounded are: the time in which a header and a body arrive, and between two
-    requests; the length of a header, how many fields it has, the length of a body; how many requests are sent ahead;
-    how many connections are open; and the time in which an answer is taken. A client that breaks a bound, or sends what
-    is not HTTP, gets an error after the answers to what it sent before; the connection is closed. When the client goes
-    away, nobody works on its request any more.
+    requests; the length of a header, how many fields it has, the length of a body, the bodies of all connections
+    together; how many requests are sent ahead; how many connections are open; and the time in which an answer is taken.
+    A client that breaks a bound, or sends what is not HTTP, gets an error after the answers to what it sent before; the
+    connection is closed, once the client has read the error or some time has passed. When the client goes away, nobody
+    works on its request any more.
 
     Args:
         app: answers the requests.
         serving: the limits.
         connections: all open ones of the listener; this one is in it while it is open.
-        heads: what the listener's connections have parsed.
+        bodies: the bytes that all connections hold.
     """
 
-    def __init__(self, app: App, serving: ServingConfig, connections: "set[Connection]", heads: KnownHeads) -> None:
+    def __init__(self, app: App, serving: ServingConfig, connections: "set[Connection]", bodies: PendingBodies) -> None:
         self._app = app
         self._serving = serving
         self._connections = connections
-        self._heads = heads
+        self._bodies = bodies
         self._parser = httptools.HttpRequestParser(self)
         self._is_surplus = False
         # What arrives.
@@ -73,22 +91,26 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[str, str] = {}
         self._fields = 0
+        self._header_bytes = 0
         self._parts: list[bytes] = []
         self._body_bytes = 0
+        self._held_bytes = 0
         # Bytes that arrived since the parser last delivered something: an endless header, chunk size or trailer.
         self._undelivered = 0
-        self._request: Request | CascadeError | None = None
-        # What came at once, if a request begins with it and has not ended yet.
-        self._begun: bytes | None = None
+        self._request: Request | Refusal | None = None
         self._deaf = False
         # What waits and what is being answered.
-        self._waiting: deque[Request | CascadeError] = deque()
+        self._waiting: deque[Request | Refusal] = deque()
         self._answering: asyncio.Task[None] | None = None
         self._reads = True
         # When the client is late.
         self._since = 0.0
         self._idle_s: float = serving.header_timeout_s
         self._stalled_since: float | None = None
+        # After the last answer: whether more may be coming, until when it is thrown away, and how much of it.
+        self._lingers = False
+        self._linger_until: float | None = None
+        self._thrown_away = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
@@ -102,6 +124,7 @@ class Connection(asyncio.Protocol):
         self._is_surplus = surplus > 0
         if surplus > HEALTH_CONNECTIONS:
             self._refuse(self._too_many_connections())
+            self._lingers = False
         self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
@@ -109,6 +132,8 @@ class Connection(asyncio.Protocol):
         self._deaf = True
         self._connections.discard(self)
         self._waiting.clear()
+        self._parts = []
+        self._release(self._held_bytes)
         if self._answering is not None:
             self._answering.cancel()
         if self._timer is not None:
@@ -116,24 +141,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes what came."""
-        if self._deaf:
-            return
-        begins = self._phase is _NOTHING and not self._is_surplus
-        request = self._heads.recall(data) if begins else None
-        if request is None:
-            self._begun = data if begins else None
+        if not self._deaf:
             self._parse(data)
-        else:
-            self._waiting.append(self._admitted(request))
-        self._go_on()
-
-    def _admitted(self, request: Request) -> Request | CascadeError:
-        """A request, or its refusal."""
-        try:
-            self._app.admit(request)
-        except CascadeError as error:
-            return error
-        return request
+            self._go_on()
+        elif self._linger_until is not None:
+            self._thrown_away += len(data)
+            if self._thrown_away > LINGER_BYTES:
+                self._transport.close()
 
     def _parse(self, data: bytes) -> None:
         self._undelivered += len(data)
@@ -141,7 +155,7 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             # The request is answered as it is; what follows may be of another protocol.
-            self._deaf = True
+            self._deaf = self._lingers = True
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._refuse(cause if isinstance(cause, CascadeError) else MalformedRequest("this is not HTTP/1.1"))
@@ -155,16 +169,20 @@ class Connection(asyncio.Protocol):
         self._since = self._loop.time()
         self._url = b""
         self._headers = {}
-        self._fields = 0
+        self._fields = self._header_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         """A part of the target."""
         self._url += url
+        self._header_bytes += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the header, or of a trailer, which nobody looks at."""
-        if self._phase is _HEADER:
-            self._fields += 1
+        """A field of the header, or of a trailer, of which only the size is looked at."""
+        self._fields += 1
+        self._header_bytes += len(name) + len(value) + 4
+        if self._phase is _BODY:
+            self._check_header_size()
+        else:
             key, text = name.decode("latin-1").lower(), value.decode("latin-1")
             self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
 
@@ -175,11 +193,15 @@ class Connection(asyncio.Protocol):
         request = Request(self._parser.get_method().decode("latin-1"), _path(self._url), headers)
         if self._is_surplus and not is_health_path(request.path):
             raise self._too_many_connections()
-        self._request = self._admitted(request)
         expects = headers.get("expect", "").lower() == "100-continue"
-        # The body of another request that is refused is read, but not kept.
-        if isinstance(self._request, CascadeError) and (expects or isinstance(self._request, BodyTooLarge)):
-            raise self._request
+        self._request = request
+        try:
+            self._app.admit(request)
+        except CascadeError as error:
+            # The body of another request that is refused is read, but not kept.
+            if expects or isinstance(error, BodyTooLarge):
+                raise
+            self._request = Refusal(error, self._is_head)
         if expects and self._answering is None and not self._waiting:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._phase = _BODY
@@ -194,9 +216,16 @@ class Connection(asyncio.Protocol):
         self._body_bytes += len(body)
         if self._body_bytes > self._serving.max_body_bytes:
             raise BodyTooLarge(f"a body may have {self._serving.max_body_bytes} bytes; more came")
-        self._parts.append(body)
         if not isinstance(self._request, Request):
-            self._parts.clear()
+            return
+        try:
+            self._bodies.hold(len(body))
+        except Overloaded as error:
+            self._request = Refusal(error, self._is_head)
+            self._forget_body()
+            return
+        self._held_bytes += len(body)
+        self._parts.append(body)
 
     def on_message_complete(self) -> None:
         """The request is here."""
@@ -211,9 +240,8 @@ class Connection(asyncio.Protocol):
         self._waiting.append(request)
         if self._is_surplus or not self._parser.should_keep_alive() or self._parser.get_http_version() == "1.0":
             self._deaf = True
-        elif self._begun is not None and isinstance(request, Request):
-            self._heads.learn(self._begun, request)
-        self._begun = None
+            # With TLS a client cannot be told that nothing more comes without closing both ways.
+            self._lingers = not self._is_surplus and self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         """The client does not take its answers."""
@@ -242,14 +270,9 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _check_header(self) -> None:
-        if self._fields > MAX_FIELDS:
-            raise HeaderTooLarge(f"a request may have {MAX_FIELDS} header fields; {self._fields} came")
-        most = self._serving.max_header_bytes
-        if (
-            self._undelivered > most
-            and len(self._url) + sum(len(n) + len(v) + 4 for n, v in self._headers.items()) > most
-        ):
-            raise self._header_too_large()
+        self._check_header_size()
+        if self._parser.get_http_version() not in VERSIONS:
+            raise MalformedRequest("only HTTP/1.1 is spoken here")
         if len(self._waiting) >= MAX_PIPELINED:
             raise HeaderTooLarge(f"at most {MAX_PIPELINED} requests may be sent ahead")
         if self._parser.should_upgrade() and not self._headers.keys().isdisjoint(
@@ -258,12 +281,36 @@ class Connection(asyncio.Protocol):
             # The parser takes the body for the other protocol's.
             raise MalformedRequest("only HTTP/1.1 is spoken here; leave the header Upgrade out")
 
+    def _check_header_size(self) -> None:
+        if self._fields > MAX_FIELDS:
+            raise HeaderTooLarge(f"a request may have {MAX_FIELDS} header fields; {self._fields} came")
+        if self._header_bytes > self._serving.max_header_bytes:
+            raise self._header_too_large()
+
     def _refuse(self, error: CascadeError) -> None:
         """The last answer of this connection."""
         if not self._deaf:
-            self._deaf = True
+            head_only = self._phase is not _NOTHING and self._is_head
+            self._deaf = self._lingers = True
             self._phase = _NOTHING
-            self._waiting.append(error)
+            self._forget_body()
+            self._waiting.append(Refusal(error, head_only))
+
+    @property
+    def _is_head(self) -> bool:
+        """Whether the request that arrives is HEAD, as far as its method has arrived."""
+        return bool(self._url) and self._parser.get_method() == b"HEAD"
+
+    def _forget_body(self) -> None:
+        """Lets go of what arrived of a body."""
+        self._release(sum(map(len, self._parts)))
+        self._parts = []
+
+    def _release(self, count: int) -> None:
+        # A connection that is lost has released all that it held, also what is still being answered.
+        count = min(count, self._held_bytes)
+        self._held_bytes -= count
+        self._bodies.release(count)
 
     def _go_on(self) -> None:
         """Answers what waits, if nothing is being answered, and watches over what comes next."""
@@ -272,12 +319,15 @@ class Connection(asyncio.Protocol):
             if isinstance(request, Request):
                 self._answering = self._loop.create_task(self._answer(request))
             else:
-                self._write(self._app.refuse(request))
+                self._write(self._app.refuse(request.error), request.head_only)
         reads = not self._waiting
         if reads is not self._reads:
             self._let_read(reads)
         if self._deaf and self._answering is None and not self._waiting and not self._transport.is_closing():
-            self._close()
+            if self._lingers:
+                self._linger()
+            else:
+                self._close()
         self._watch()
 
     async def _answer(self, request: Request) -> None:
@@ -285,10 +335,11 @@ class Connection(asyncio.Protocol):
             reply = await self._app.answer(request)
         finally:
             self._answering = None
-        self._write(reply, head_only=request.method == "HEAD")
+            self._release(len(request.body))
+        self._write(reply, request.method == "HEAD")
         self._go_on()
 
-    def _write(self, reply: Reply, head_only: bool = False) -> None:
+    def _write(self, reply: Reply, head_only: bool) -> None:
         self._transport.write(reply.encode(close=self._deaf and not self._waiting, head_only=head_only))
         self._idle_s = self._serving.keep_alive_timeout_s
         if self._phase is _NOTHING:
@@ -311,11 +362,20 @@ class Connection(asyncio.Protocol):
             self._stalled_since = self._loop.time()
         self._transport.close()
 
+    def _linger(self) -> None:
+        """Ends the answers, and lets the client read them while what it still sends is thrown away."""
+        if self._linger_until is None:
+            self._linger_until = self._loop.time() + LINGER_S
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+
     def _deadline(self) -> float | None:
         """When the client is late; ``None`` while it waits itself."""
         serving = self._serving
         if self._stalled_since is not None:
             return self._stalled_since + serving.body_timeout_s
+        if self._linger_until is not None and not self._transport.is_closing():
+            return self._linger_until
         if not self._reads or self._transport.is_closing():
             return None
         if self._phase is _BODY:

@@ -16,6 +16,7 @@ from cascade.serving.guard import Guard
 from cascade.serving.observations import Observations
 from cascade.serving.oip_grpc import decode_request, encode_response
 from cascade.serving.oip_messages import SERVICE, new_message, parse_message
+from cascade.serving.pending_bodies import PendingBodies
 from cascade.serving.service import Service
 from cascade.serving.tls import new_tls_context
 
@@ -51,14 +52,23 @@ class GrpcListener:
         guard: knows the keys; asking for health needs none.
         port: shared by all replicas of a node (``SO_REUSEPORT``).
         seen: counts refusals; ``None`` for nobody.
+        bodies: the bytes of all bodies under way, shared with the process's other listener; by default its own. A
+            message counts from when it is here.
     """
 
-    def __init__(self, service: Service, guard: Guard, port: int, seen: Observations | None = None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        guard: Guard,
+        port: int,
+        seen: Observations | None = None,
+        bodies: PendingBodies | None = None,
+    ) -> None:
+        self._bodies = bodies or PendingBodies(service.config.serving.max_pending_body_bytes)
         self._service = service
         self._seen = seen
         self._guard = guard
-        host = service.config.serving.host
-        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._address = service.config.serving.authority(port)
         self._server: Any = None
 
     @property
@@ -144,7 +154,11 @@ class GrpcListener:
         try:
             if name not in HEALTH_CALLS:
                 self._guard.check(_authorization(context))
-            return await handler(parse_message(f"{name}Request", content), context)
+            self._bodies.hold(len(content))
+            try:
+                return await handler(parse_message(f"{name}Request", content), context)
+            finally:
+                self._bodies.release(len(content))
         except DecodeError:
             code, text = grpc.StatusCode.INVALID_ARGUMENT, f"the message is no {name}Request; it must not be compressed"
         except CascadeError as error:

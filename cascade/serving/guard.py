@@ -12,7 +12,7 @@ from cascade.serving.request import Request
 __all__ = ["Guard", "check_exposure", "is_for_admins", "is_health_path", "is_open_path"]
 
 ADMIN_PATHS = frozenset({"/policy", "/policy/rollback"})
-"""Asked with another method than GET, they change what is served."""
+"""Asked with another method than GET or HEAD, they change what is served."""
 
 
 class Guard:
@@ -98,7 +98,7 @@ def is_health_path(path: str) -> bool:
 
 def is_for_admins(method: str, path: str) -> bool:
     """Whether what is asked changes what is served."""
-    return path.rstrip("/") in ADMIN_PATHS and method != "GET"
+    return path.rstrip("/") in ADMIN_PATHS and method not in ("GET", "HEAD")
 
 
 def is_open_path(path: str) -> bool:

@@ -11,6 +11,7 @@ import orjson
 from cascade.errors import CascadeError, RowsError
 from cascade.serving import oip
 from cascade.serving.dashboard import dashboard_page
+from cascade.serving.decoding import decoded
 from cascade.serving.errors import BodyTooLarge, MethodNotAllowed, PolicyRefused, UnknownRoute, UnsupportedEncoding
 from cascade.serving.guard import Guard
 from cascade.serving.observations import Observations
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 # Handlers of a model's routes also take a version.
 Handler = Callable[..., Awaitable[Reply]]
 Methods = dict[str, Handler]
+
+LONGEST_ROLLBACK_BYTES = 1024
 
 
 class HttpApp:
@@ -96,9 +99,10 @@ class HttpApp:
 
     def _handler(self, path: str, method: str) -> Handler:
         methods = self._methods.get(path) or self._versioned(path)
-        handler = methods.get(method)
+        # The listeners leave the body of an answer to HEAD out.
+        handler = methods.get("GET" if method == "HEAD" else method)
         if handler is None:
-            allowed = ", ".join(methods)
+            allowed = ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
             raise MethodNotAllowed(f"{path[:100]!r} is asked with {allowed}, not {method[:20]!r}", allowed)
         return handler
 
@@ -114,8 +118,8 @@ class HttpApp:
         raise UnknownRoute(f"there is no {path[:100]!r}; GET /openapi.json says what there is")
 
     async def _predict(self, request: Request) -> Reply:
-        rows = decode_rows(request.headers, request.body, self.service.config)
         headers = request.headers
+        rows = await decoded(decode_rows, headers, request.body, self.service.config)
         note_request_id(headers.get(REQUEST_ID_HEADER))
         answers = await self.service.answer_rows(rows, _timeout_s(headers), headers.get("x-max-stage"))
         return Reply(orjson.dumps(answers))
@@ -168,7 +172,7 @@ class HttpApp:
 
     async def _model_infer(self, request: Request, version: str | None = None) -> Reply:
         oip.check_model(self.service, self.service.config.name, version)
-        inference = decode_inference(request.headers, request.body, self.service.config)
+        inference = await decoded(decode_inference, request.headers, request.body, self.service.config)
         answers = await oip.answer(self.service, inference, version)
         reply, json_bytes = encode_inference(inference, answers, self.service.config)
         if json_bytes is None:
@@ -188,6 +192,8 @@ def _changed(result: dict[str, Any]) -> Reply:
 
 def _wanted_version(body: bytes) -> str | None:
     """The version that a rollback asks for, if it does."""
+    if len(body) > LONGEST_ROLLBACK_BYTES:
+        raise PolicyRefused(f"the body of a rollback may have {LONGEST_ROLLBACK_BYTES} bytes; got {len(body)}")
     try:
         content = orjson.loads(body) if body else {}
     except orjson.JSONDecodeError as error:

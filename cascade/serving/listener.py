@@ -5,7 +5,7 @@ import socket
 
 from cascade.config import ServingConfig
 from cascade.serving.connection import App, Connection
-from cascade.serving.known_heads import KnownHeads
+from cascade.serving.pending_bodies import PendingBodies
 from cascade.serving.tls import new_tls_context
 
 __all__ = ["Listener"]
@@ -21,17 +21,19 @@ class Listener:
         app: answers the requests.
         serving: address and port, TLS, limits. The port is shared by all replicas of a node (``SO_REUSEPORT``): the
             kernel spreads the connections.
+        bodies: the bytes of all bodies under way, shared with whoever else takes requests in the process; by default
+            the listener's own.
 
     Raises:
         ConfigError: the certificate cannot be used.
     """
 
-    def __init__(self, app: App, serving: ServingConfig) -> None:
+    def __init__(self, app: App, serving: ServingConfig, bodies: PendingBodies | None = None) -> None:
         self._app = app
         self._serving = serving
         self._tls = new_tls_context(serving)
         self._connections: set[Connection] = set()
-        self._heads = KnownHeads()
+        self._bodies = bodies or PendingBodies(serving.max_pending_body_bytes)
         self._server: asyncio.Server | None = None
 
     @property
@@ -46,7 +48,7 @@ class Listener:
             OSError: the address cannot be bound.
         """
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._app, self._serving, self._connections, self._heads),
+            lambda: Connection(self._app, self._serving, self._connections, self._bodies),
             sock=_shared_socket(self._serving.host, self._serving.port),
             ssl=self._tls,
             ssl_handshake_timeout=None if self._tls is None else self._serving.header_timeout_s,

@@ -19,6 +19,7 @@ from cascade.rows import check_rows
 from cascade.serving.errors import BodyTooLarge, UnknownModel
 from cascade.serving.request_id import note_request_id
 from cascade.serving.service import Service
+from cascade.serving.wire import stacked
 
 __all__ = [
     "INPUT",
@@ -254,7 +255,9 @@ def decode_values(values: Any, shape: tuple[int, ...], expected: RowsConfig) -> 
     if expected.dtype == "text":
         return check_rows(values, expected)
     _check_numbers(values, len(shape) if nested else 1)
-    rows = check_rows(values if nested else np.asarray(values).reshape(shape), expected)
+    size = math.prod(shape[1:])
+    given = values if nested else [values[start : start + size] for start in range(0, len(values), size)]
+    rows = check_rows(stacked(given, size) if nested else np.asarray(stacked(given, size)).reshape(shape), expected)
     if rows.shape != shape:
         raise RowsError(f"input {INPUT!r} must have the shape {list(shape)}; its data has {list(rows.shape)}")
     return rows

@@ -1,5 +1,6 @@
 """Messages of the Open Inference Protocol over gRPC: to requests, from answers."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,7 +84,12 @@ def _rows(tensor: Any, raw: Any, config: CascadeConfig) -> np.ndarray:
     field = _CONTENTS.get(tensor.datatype)
     if field is None:
         raise RowsError(f"input {INPUT!r} of datatype {tensor.datatype} must come as raw contents")
-    values = list(getattr(tensor.contents, field))
+    contents = getattr(tensor.contents, field)
+    if len(contents) != math.prod(shape):  # before they become millions of objects
+        raise RowsError(
+            f"input {INPUT!r} of shape {list(shape)} must have {math.prod(shape)} values; got {len(contents)}"
+        )
+    values = list(contents)
     if tensor.datatype == "BYTES":
         values = [_text(value) for value in values]
     return decode_values(values, shape, config.rows)

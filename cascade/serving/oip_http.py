@@ -13,6 +13,7 @@ import orjson
 
 from cascade.config import CascadeConfig
 from cascade.errors import RowsError
+from cascade.serving.json_size import check_json_size
 from cascade.serving.oip import (
     INPUT,
     Inference,
@@ -49,6 +50,7 @@ def decode_inference(headers: Mapping[str, str], body: bytes, config: CascadeCon
         BodyTooLarge: more rows than a request may have.
     """
     json_bytes = _json_bytes(headers, body)
+    check_json_size(memoryview(body)[:json_bytes], config)
     try:
         content = orjson.loads(memoryview(body)[:json_bytes])
     except orjson.JSONDecodeError as error:

@@ -7,27 +7,38 @@ from cascade.config import ServingConfig
 from cascade.errors import CascadeError
 from cascade.serving.connection import App
 from cascade.serving.errors import BodyTooLarge
+from cascade.serving.pending_bodies import PendingBodies
 from cascade.serving.request import Request
 
 __all__ = ["proxied_response"]
 
 
-async def proxied_response(app: App, serving: ServingConfig, proxied: ProxiedRequest) -> Response:
+async def proxied_response(
+    app: App, serving: ServingConfig, bodies: PendingBodies, proxied: ProxiedRequest
+) -> Response:
     """What an application answers to a request.
 
     Args:
         app: answers.
         serving: the limits.
+        bodies: the bytes of all bodies under way.
         proxied: as Ray Serve's proxy hands it over; Ray Serve cancels this call when the client goes away.
     """
     request = Request(proxied.method, proxied.scope["path"], _headers(proxied))
+    parts: list[bytes] = []
     try:
         app.admit(request)
-        request.body = await _body(proxied, serving.max_body_bytes)
+        async for part in proxied.stream():
+            bodies.hold(len(part))
+            parts.append(part)
+            if sum(map(len, parts)) > serving.max_body_bytes:
+                raise BodyTooLarge(f"a body may have {serving.max_body_bytes} bytes; more came")
+        request.body = b"".join(parts)
+        reply = await app.answer(request)
     except CascadeError as error:
         reply = app.refuse(error)
-    else:
-        reply = await app.answer(request)
+    finally:
+        bodies.release(sum(map(len, parts)))
     return Response(reply.body, reply.status, dict(reply.headers), reply.kind)
 
 
@@ -36,13 +47,3 @@ def _headers(proxied: ProxiedRequest) -> dict[str, str]:
     for name, value in proxied.headers.items():
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
-
-
-async def _body(proxied: ProxiedRequest, most: int) -> bytes:
-    parts, size = [], 0
-    async for part in proxied.stream():
-        parts.append(part)
-        size += len(part)
-        if size > most:
-            raise BodyTooLarge(f"a body may have {most} bytes; more came")
-    return b"".join(parts)

@@ -28,6 +28,7 @@ from cascade.serving.limits import StageLimit, limited_policy, marked_answers
 from cascade.serving.listener import Listener
 from cascade.serving.observations import Observations
 from cascade.serving.observer import Observer
+from cascade.serving.pending_bodies import PendingBodies
 from cascade.serving.policy_keeper import PolicyKeeper
 from cascade.serving.policy_log import PolicyLog
 from cascade.serving.policy_trial import try_out
@@ -231,11 +232,12 @@ class Gateway:
             self._gear_watch = asyncio.get_running_loop().create_task(self.policies.watch(self._batcher))
         guard = Guard.from_config(config.serving)
         self._app = HttpApp(self, guard, telemetry.seen, telemetry.tracing)
+        self._bodies = PendingBodies(config.serving.max_pending_body_bytes)
         self._listeners: list[Listener | GrpcListener] = []
         if config.serving.listener == "own":
-            self._listeners.append(Listener(self._app, config.serving))
+            self._listeners.append(Listener(self._app, config.serving, self._bodies))
         if config.serving.grpc_port is not None:
-            self._listeners.append(GrpcListener(self, guard, config.serving.grpc_port, telemetry.seen))
+            self._listeners.append(GrpcListener(self, guard, config.serving.grpc_port, telemetry.seen, self._bodies))
         telemetry.start(self._batcher, self._tell)
         for listener in self._listeners:
             await listener.start()
@@ -243,7 +245,7 @@ class Gateway:
 
     async def __call__(self, request: Request) -> Response:
         """Answers a request that came through Ray Serve's proxy."""
-        return await proxied_response(self._app, self.config.serving, request)
+        return await proxied_response(self._app, self.config.serving, self._bodies, request)
 
     async def predict(self, rows: Any, timeout_s: float | None = None, max_stage: str | None = None) -> dict[str, Any]:
         """Answers rows from inside the cluster.
@@ -278,9 +280,10 @@ class Gateway:
         """Like :meth:`predict`, for rows that have been checked."""
         policy, most = self.policies.policy, self.config.serving.request_timeout_s
         timeout_s = most if timeout_s is None else min(timeout_s, most)
-        answering = self._audited(rows, policy, timeout_s)
-        if max_stage is not None:
-            answering = self._limited(rows, policy, timeout_s, self._limit.place(max_stage))
+        last = None if max_stage is None else self._limit.place(max_stage)
+        answering = (
+            self._audited(rows, policy, timeout_s) if last is None else self._limited(rows, policy, timeout_s, last)
+        )
         if policy.abstains:
             answering = self._abstaining(answering, rows, policy)
         answers = await self._telemetry.answered(answering, len(rows), policy)

@@ -36,6 +36,7 @@ class CascadeStatus:
 
     Attributes:
         url: that was asked.
+        reached: whether anything answered there.
         live: whether a gateway takes requests.
         ready: whether every stage has loaded and can be reached.
         name: of the cascade.
@@ -51,6 +52,7 @@ class CascadeStatus:
     """
 
     url: str
+    reached: bool = False
     live: bool = False
     ready: bool = False
     name: str | None = None
@@ -80,6 +82,7 @@ def served_status(url: str, key: str | None = None, authority: Path | None = Non
     site = Site(url, key, authority)
     status = CascadeStatus(site.url)
     code, content = site.get("/health")
+    status.reached = code != 0
     if code != 200 or not isinstance(content, dict) or "name" not in content:
         reason = content if code == 0 else f"to /health it said {code}, {str(content)[:LONGEST_MESSAGE]!r}"
         status.problems.append(f"{site.url} does not answer as a cascade does: {reason}")

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -14,15 +13,18 @@ import orjson
 from cascade.config import CascadeConfig, RowsConfig
 from cascade.engine import Answers
 from cascade.errors import RowsError
+from cascade.npy import read_npy
 from cascade.rows import check_rows
 from cascade.serving.errors import BodyTooLarge, UnsupportedBody
+from cascade.serving.json_size import check_json_size
 
-__all__ = ["HTML_TYPE", "JSON_TYPE", "NPY_TYPE", "RAW_TYPE", "answer_columns", "decode_rows"]
+__all__ = ["HTML_TYPE", "JSON_TYPE", "NPY_TYPE", "RAW_TYPE", "answer_columns", "content_kind", "decode_rows", "stacked"]
 
 HTML_TYPE = "text/html; charset=utf-8"
 JSON_TYPE = "application/json"
 NPY_TYPE = "application/x-npy"
 RAW_TYPE = "application/octet-stream"
+MANY_VALUES = 1 << 16
 DTYPE_NAME = re.compile(r"[<>=|]?[A-Za-z]{1,10}[0-9]{0,3}")
 
 
@@ -45,20 +47,46 @@ def decode_rows(headers: Mapping[str, str], body: bytes, config: CascadeConfig) 
     """
     if not body:
         raise RowsError("the body is empty; it must hold at least one row")
-    kind = headers.get("content-type", JSON_TYPE).partition(";")[0].strip().lower()
+    kind = content_kind(headers)
     if kind == JSON_TYPE:
-        rows = _from_json(body, config.rows)
+        rows = _from_json(body, config)
     elif kind == NPY_TYPE:
-        rows = _from_npy(body)
+        rows = read_npy(body, "the body", RowsError)
     elif kind == RAW_TYPE:
         rows = _from_raw(headers, body, config.rows)
     else:
         raise UnsupportedBody(f"content type {kind[:80]!r} is not read; send {JSON_TYPE}, {NPY_TYPE} or {RAW_TYPE}")
-    checked = check_rows(rows, config.rows)
-    if len(checked) > config.serving.max_request_rows:
-        most = config.serving.max_request_rows
-        raise BodyTooLarge(f"a request may have {most} rows; got {len(checked)}; send them in several requests")
-    return checked
+    # Before they are converted, which may take long.
+    most, count = config.serving.max_request_rows, len(rows) if isinstance(rows, list) or rows.ndim else 0
+    if count > most:
+        raise BodyTooLarge(f"a request may have {most} rows; got {count}; send them in several requests")
+    return check_rows(rows, config.rows)
+
+
+def content_kind(headers: Mapping[str, str]) -> str:
+    """The content type of a request, without its parameters; JSON where it has none."""
+    return headers.get("content-type", JSON_TYPE).partition(";")[0].strip().lower()
+
+
+def stacked(rows: list[Any], row_values: int) -> Any:
+    """Many values as an array, made row by row: other threads run in between, as they would not during one long call.
+
+    Args:
+        rows: nested lists.
+        row_values: how many values a row should have.
+
+    Returns:
+        An array, or the rows as they are where they are few.
+
+    Raises:
+        RowsError: they have different shapes.
+    """
+    if len(rows) * row_values < MANY_VALUES:
+        return rows
+    try:
+        return np.stack([np.asarray(row) for row in rows])
+    except ValueError as error:
+        raise RowsError(f"rows must all have the same shape: {error}") from error
 
 
 def answer_columns(answers: Answers, stages: Sequence[str], classes: Sequence[str] | None) -> dict[str, Any]:
@@ -84,7 +112,8 @@ def answer_columns(answers: Answers, stages: Sequence[str], classes: Sequence[st
     return columns
 
 
-def _from_json(body: bytes, expected: RowsConfig) -> Any:
+def _from_json(body: bytes, config: CascadeConfig) -> Any:
+    check_json_size(body, config)
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -93,17 +122,12 @@ def _from_json(body: bytes, expected: RowsConfig) -> Any:
         raise RowsError('the body must be a JSON object with one key, "rows", that holds a list of rows')
     # NumPy would give every number among texts the room of the longest text, gigabytes if need be. Only the key has
     # quotation marks where all rows are numbers, which is far quicker to see than the types of the values.
-    if expected.dtype != "text" and body.count(b'"') > 2:
+    rows = content["rows"]
+    if config.rows.dtype == "text":
+        return rows
+    if body.count(b'"') > 2:
         raise RowsError("rows must be numbers; got a text among them")
-    return content["rows"]
-
-
-def _from_npy(body: bytes) -> np.ndarray:
-    try:
-        array: np.ndarray = np.lib.format.read_array(io.BytesIO(body), allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise RowsError(f"the body is not an .npy array of plain numbers: {error}") from error
-    return array
+    return stacked(rows, math.prod(config.rows.shape)) if len(rows) <= config.serving.max_request_rows else rows
 
 
 def _from_raw(headers: Mapping[str, str], body: bytes, expected: RowsConfig) -> np.ndarray:

@@ -346,3 +346,32 @@ def test_prices_of_operations_that_cannot_be(rate):
     values["stages"][0]["cost_per_mflop"] = "cheap"
     with pytest.raises(PolicyError, match=r"stages\[0\].cost_per_mflop must be a number"):
         Policy.from_dict(values)
+
+
+OBJECTS = [(), *(("stages", k) for k in range(4))]
+
+
+@pytest.mark.parametrize("path", OBJECTS, ids=str)
+@pytest.mark.parametrize("key", ["treshold", "Threshold", "version", ""])
+def test_a_key_that_nothing_reads_is_refused_by_name(path, key):
+    values = copy.deepcopy(example().to_dict())
+    target = values
+    for step in path:
+        target = target[step]
+    target[key] = 0.5
+    with pytest.raises(PolicyError) as caught:
+        Policy.from_dict(values)
+    assert f"{'the policy' if not path else f'stages[{path[1]}]'} has unknown keys [{key!r}]" in str(caught.value)
+
+
+def test_every_key_that_is_written_is_read_and_a_certificate_may_hold_any():
+    full = replace(example(), certificate={"whatever": {"stands": ["here"]}}, abstain_below=0.1)
+    assert Policy.from_json(full.to_json()) == full
+
+
+@pytest.mark.parametrize("key", ["schema_version", "stages", "threshold", "type", "guarantee"])
+def test_a_key_that_stands_twice_in_a_file_is_refused(key):
+    text = replace(example(), certificate={"guarantee": "none"}).to_json()
+    assert f'"{key}":' in text
+    with pytest.raises(PolicyError, match=f"the key '{key}' stands twice"):
+        Policy.from_json(text.replace(f'"{key}":', f'"{key}": 1, "{key}":', 1))

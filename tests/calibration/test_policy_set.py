@@ -124,3 +124,12 @@ def test_targets_that_make_no_gears_are_refused(make_table):
         calibrate_gears(table, [{"max_accuracy_drop": 0.1}, {"max_accuracy_drop": 0.05}])
     with pytest.raises(InfeasibleTarget):
         calibrate_gears(table, [{"target_accuracy": 0.999}])
+
+
+def test_a_key_that_nothing_reads_is_refused_by_name():
+    values = PolicySet((Policy.from_thresholds(("a", "b"), np.array([0.5])),)).to_dict()
+    with pytest.raises(PolicyError, match=r"unknown keys \['gear'\]"):
+        PolicySet.from_dict(values | {"gear": 1})
+    values["gears"][0]["stages"][0]["treshold"] = 1
+    with pytest.raises(PolicyError, match=r"(?s)gears\[0\].*stages\[0\] has unknown keys \['treshold'\]"):
+        PolicySet.from_dict(values)

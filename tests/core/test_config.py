@@ -1,14 +1,17 @@
 """The configuration: all problems at once, each with its place."""
 
 import pickle
+import re
+import urllib.parse
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 
+import cascade.serving
 from cascade.calibration import HEADS
-from cascade.config import CascadeConfig, RouterConfig, RowsConfig
+from cascade.config import UNSEEN_BY_PROXY, CascadeConfig, RouterConfig, RowsConfig, ServingConfig
 from cascade.errors import ConfigError
 
 WHOLE = """
@@ -227,3 +230,55 @@ def test_text_rows_are_objects_without_a_known_size():
 def test_types_that_are_no_numbers_are_refused(dtype):
     with pytest.raises(ValueError, match="dtype must be"):
         RowsConfig(dtype=dtype)
+
+
+def unread_by_proxy():
+    """Settings that only the code of our own listener reads."""
+    serving = Path(cascade.serving.__file__).parent
+    own = [serving / name for name in ("connection.py", "listener.py", "tls.py")]
+    read = {name for file in own for name in re.findall(r"serving\.(\w+)", file.read_text(encoding="utf-8"))}
+    fields = read & ServingConfig.model_fields.keys()
+    return sorted(fields - {"host", "port", "max_body_bytes", "max_pending_body_bytes", "request_timeout_s"})
+
+
+VALUES = {"tls_certificate": "c.pem", "tls_key": "k.pem", "tls_client_ca": "a.pem", "max_header_bytes": 2048}
+
+
+def test_the_settings_of_the_listener_are_known():
+    assert unread_by_proxy() == sorted(UNSEEN_BY_PROXY)
+
+
+@pytest.mark.parametrize("name", unread_by_proxy())
+def test_what_ray_serves_proxy_would_ignore_is_refused_with_it(folder, name):
+    setting = f"{name}: {VALUES.get(name, 7)}"
+    if name.startswith("tls_"):
+        setting = ", ".join(f"{key}: {value}" for key, value in VALUES.items() if key.startswith("tls_"))
+    assert load(folder, WHOLE + f"serving: {{{setting}}}\n").serving.listener == "own"
+    message = refusal(folder, WHOLE + f"serving: {{listener: serve, {setting}}}\n")
+    assert name in message
+    assert "use listener: own" in message
+
+
+def test_what_ray_serves_proxy_does_not_need_is_taken_with_it(folder):
+    text = "serving: {listener: serve, max_body_bytes: 1000, keys_env: K, tls_key: null}\n"
+    assert load(folder, WHOLE + text).serving.max_body_bytes == 1000
+
+
+def test_one_body_must_fit_into_what_all_of_them_may_have(folder):
+    message = refusal(folder, WHOLE + "serving: {max_body_bytes: 2000, max_pending_body_bytes: 1999}\n")
+    assert "max_pending_body_bytes must be at least max_body_bytes, 2000" in message
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("::1", "http://[::1]:80"), ("::", "http://[::]:80"), ("127.0.0.1", "http://127.0.0.1:80"), ("a", "http://a:80")],
+)
+def test_an_address_has_brackets_around_ipv6_only(host, url):
+    serving = ServingConfig(host=host, port=80)
+    assert serving.url == url
+    assert serving.model_copy(update={"tls_certificate": Path("c")}).url == url.replace("http", "https")
+    assert urllib.parse.urlsplit(url).hostname == host
+
+
+def test_a_host_with_brackets_is_refused(folder):
+    assert "without brackets" in refusal(folder, WHOLE + "serving: {host: '[::1]'}\n")

@@ -11,16 +11,17 @@ from cascade.serving.listener import Listener
 
 
 @contextlib.contextmanager
-def listening(app, serving, new_loop=uvloop.new_event_loop):
+def listening(app, serving, new_loop=uvloop.new_event_loop, bodies=None):
     """Yields the port of a listener, which is stopped at the end.
 
     Args:
         app: the application.
         serving: the configuration; its port is replaced by a free one.
         new_loop: makes the event loop.
+        bodies: the bytes of all bodies; by default the listener's own.
     """
     serving = serving.model_copy(update={"port": free_port()})
-    listener, loop = Listener(app, serving), new_loop()
+    listener, loop = Listener(app, serving, bodies), new_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:

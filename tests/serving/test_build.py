@@ -229,3 +229,15 @@ def test_the_application_takes_host_and_keys_from_its_arguments(config_path, mon
     with pytest.raises(ConfigError, match="no keys"):
         build_app(ServeArguments(config=str(config_path), host="192.0.2.7"))
     assert application.deployment_options(config, 1)["ray_actor_options"] == {"num_cpus": 0.5}
+
+
+def test_the_example_of_the_documentation_is_built(run, config_path, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+    example = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    content = yaml.safe_load(config_path.read_text())
+    content["serving"] |= example["serving"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    Policy.load(config_path.with_name("policy.json")).save(tmp_path / "policy.json")
+    done = run("build", tmp_path / "config.yaml", "--out", tmp_path / "deploy", "--json")
+    assert done.code == 0, done.err
+    assert done.json["secrets"] == ["fake-secrets"]

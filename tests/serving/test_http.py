@@ -15,6 +15,7 @@ from cascade.backends.config import CustomConfig
 from cascade.calibration import Policy
 from cascade.serving.batcher import Batcher
 from cascade.serving.errors import Overloaded
+from cascade.serving.routes import ROUTES
 
 
 def post(body, **headers):
@@ -224,4 +225,30 @@ def test_an_unexpected_error_tells_nothing_of_the_inside(config):
 def test_health_and_policy(service):
     health, policy = ask(service, {"method": "GET", "url": "/health"}, {"method": "GET", "url": "/policy"})
     assert health.json() == {"status": "ok", "name": "fake"}
-    assert Policy.from_dict({k: v for k, v in policy.json().items() if k != "version"}) == POLICY
+    assert Policy.from_dict({k: v for k, v in policy.json().items() if k in POLICY.to_dict()}) == POLICY
+
+
+def get_paths():
+    """Every path that GET has."""
+    return [
+        route.path.replace("{name}", "fake").replace("{version}", POLICY.version)
+        for route in ROUTES
+        if route.method == "GET"
+    ]
+
+
+def test_head_is_answered_like_get_everywhere(service):
+    for path in [*get_paths(), "/nowhere", "/v2/models/other"]:
+        head, get = ask(service, {"method": "HEAD", "url": path}, {"method": "GET", "url": path})
+        assert head.status_code == get.status_code, path
+        assert head.headers["content-type"] == get.headers["content-type"], path
+
+
+def test_the_methods_that_are_allowed_have_head_where_they_have_get(service):
+    for path in get_paths():
+        (response,) = ask(service, {"method": "DELETE", "url": path})
+        assert response.status_code in (403, 405)
+        if response.status_code == 405:
+            assert {"GET", "HEAD"} <= set(response.headers["allow"].split(", "))
+    (response,) = ask(service, {"method": "HEAD", "url": "/predict"})
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")

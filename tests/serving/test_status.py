@@ -109,7 +109,7 @@ def test_what_ray_serve_finds_wrong_is_wrong(run, config, dashboard, problem):
     assert result.json["live"] is True
 
 
-def test_a_cascade_that_is_not_ready_or_not_there_exits_with_5(run, config):
+def test_a_cascade_that_is_not_well_exits_with_5_and_one_that_is_not_there_with_3(run, config):
     class NotReady(LocalService):
         is_ready = False
 
@@ -117,7 +117,7 @@ def test_a_cascade_that_is_not_ready_or_not_there_exits_with_5(run, config):
         result = run("status", url, "--json")
     assert (result.code, result.json["live"], result.json["ready"]) == (5, True, False)
     gone = run("status", f"http://127.0.0.1:{free_port()}", "--json")
-    assert (gone.code, gone.json["live"]) == (5, False)
+    assert (gone.code, gone.json["reached"], gone.json["live"]) == (3, False, False)
     for other, code in (({"ok": True}, 404), ({"status": "ok"}, 200), ([], 200), (b"<html>", 302)):
         with answering(other, code) as (url, _):
             result = run("status", url)

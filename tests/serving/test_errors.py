@@ -1,0 +1,75 @@
+"""Whose fault it is decides the status."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from local_service import LocalService, ask
+
+import cascade.backends.errors  # noqa: F401 (its errors are looked at)
+from cascade.errors import CascadeError, InfeasibleTarget
+from cascade.serving import errors
+from cascade.serving.batcher import Batcher
+from cascade.serving.errors import MethodNotAllowed, http_status, request_error
+
+
+def all_errors(root=CascadeError):
+    return [root, *(found for each in root.__subclasses__() for found in all_errors(each))]
+
+
+def made(kind):
+    return kind("no", "GET") if kind in (MethodNotAllowed, InfeasibleTarget) else kind("no")
+
+
+KINDS = [kind for kind in all_errors() if kind.__module__.startswith("cascade.")]
+WHATEVER = [ValueError("no"), MemoryError(), KeyError("no"), *map(made, KINDS)]
+each_error = pytest.mark.parametrize("error", WHATEVER, ids=lambda error: type(error).__name__)
+
+
+@each_error
+def test_whatever_a_stage_raises_is_the_servers_fault(config, error):
+    """Rows were checked before, so a caller who is told to send others could only be puzzled."""
+
+    def raises(*_):
+        raise error
+
+    service = LocalService(config)
+    service.batcher = Batcher(raises, None, 8, 100)
+    rows = {"method": "POST", "url": "/predict", "json": {"rows": [[1, 2]]}}
+    tensor = {"name": "rows", "datatype": "INT64", "shape": [1, 2], "data": [1, 2]}
+    infer = {"method": "POST", "url": "/v2/models/fake/infer", "json": {"inputs": [tensor]}}
+    for response in ask(service, rows, infer):
+        assert response.status_code >= 500
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@each_error
+def test_whatever_a_later_segment_raises_is_the_servers_fault(error):
+    from ray.exceptions import RayTaskError
+
+    from cascade.serving.hop import _result
+
+    class Failed(RayTaskError):
+        def __init__(self):
+            self.cause = error
+
+    async def fail():
+        raise Failed
+
+    with pytest.raises(CascadeError) as caught:
+        asyncio.run(_result(fail()))
+    assert http_status(caught.value) >= 500
+
+
+def test_errors_that_come_from_the_server_keep_their_words():
+    for kind in (errors.Overloaded, errors.Unavailable, errors.DeadlineExceeded, errors.StageFailed):
+        error = kind("why")
+        assert request_error(error) is error
+
+
+def test_rows_that_are_refused_at_the_border_stay_the_callers_fault(config):
+    service = LocalService(config)
+    wrong = np.zeros((1, 3)).tolist()
+    (response,) = ask(service, {"method": "POST", "url": "/predict", "json": {"rows": wrong}})
+    assert response.status_code == 400
