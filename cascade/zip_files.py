@@ -13,7 +13,8 @@ FREE_BYTES = 4 << 30
 """What any archive may unpack to."""
 MOST_TIMES = 4
 """A larger one may unpack to as many times its own size: arrays that are stored, not compressed, take one."""
-MOST_MEMBERS = 100_000
+MOST_MEMBERS = 1_000_000
+"""skops stores every number of a vocabulary in a member of its own: a text model has hundreds of thousands."""
 
 
 def check_zip(path: Path | str | IO[bytes], error_type: type[InputError]) -> None:
