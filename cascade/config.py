@@ -426,13 +426,6 @@ class CascadeConfig(_Config):
         config = load_yaml_model(Path(path), cls, ConfigError)
         return config.model_copy(update={"policy": Path(path).resolve().parent / config.policy})
 
-    @field_validator("classes")
-    @classmethod
-    def _different_names(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if value is not None and len(set(value)) < len(value):
-            raise ValueError("classes must have different names, since labels may be names")
-        return value
-
     @field_validator("stages")
     @classmethod
     def _not_empty(cls, value: tuple[StageConfig, ...]) -> tuple[StageConfig, ...]:

@@ -89,6 +89,12 @@ def two_lengths(dice: random.Random, _: Site) -> Case:
     return Case("two lengths", _post(*lines, body=b"0\r\n\r\n" + SMUGGLED), BROKEN)
 
 
+def two_hosts(dice: random.Random, _: Site) -> Case:
+    """Two of the header that proxies choose a server by."""
+    lines = [b"Host: a", _case_of(dice, b"host") + b": " + dice.choice([b"a", b"b"])]
+    return Case("two hosts", CRLF.join([b"GET /health HTTP/1.1", *lines, b"", b""]) + SMUGGLED, BROKEN)
+
+
 def strange_length(dice: random.Random, _: Site) -> Case:
     """A Content-Length that is no plain number."""
     value = dice.choice(
@@ -421,7 +427,18 @@ def noise(dice: random.Random, _: Site) -> Case:
 
 
 KINDS: tuple[Maker, ...] = (
-    *(two_lengths, strange_length, strange_encoding, broken_chunks, trailers, pipelined, head, broken_head, targets),
+    *(
+        two_lengths,
+        two_hosts,
+        strange_length,
+        strange_encoding,
+        broken_chunks,
+        trailers,
+        pipelined,
+        head,
+        broken_head,
+        targets,
+    ),
     *(
         strange_targets,
         strange_lines,

@@ -121,15 +121,21 @@ def _check_writable(path: Path, rows_file: Path | None) -> None:
         raise InputError(f"{path} holds the rows; give another file for the result")
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came; not an ``Exception``, which a stage would be blamed for."""
+
+
 @contextmanager
 def _sigterm_as_exit() -> Iterator[None]:
     """SIGTERM ends the work like Ctrl-C, by an exception, so that what there is can be saved."""
 
     def stop(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        raise _Terminated(number)
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except _Terminated:
+        raise SystemExit(128 + signal.SIGTERM) from None
     finally:
         signal.signal(signal.SIGTERM, before)

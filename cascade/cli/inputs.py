@@ -116,6 +116,6 @@ def load_row(path: Path) -> np.ndarray:
         if path.suffix == ".npy":
             return read_npy(path.read_bytes(), str(path), DataError)[None]
         row = np.asarray(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} must be an .npy file, or JSON, with one row: {error}") from error
     return row.astype(object)[None] if row.dtype.kind == "U" else row[None]

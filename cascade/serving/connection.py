@@ -273,6 +273,8 @@ class Connection(asyncio.Protocol):
         self._check_header_size()
         if self._parser.get_http_version() not in VERSIONS:
             raise MalformedRequest("only HTTP/1.1 is spoken here")
+        if "," in self._headers.get("host", ""):
+            raise MalformedRequest("a request may have one header Host")
         if len(self._waiting) >= MAX_PIPELINED:
             raise HeaderTooLarge(f"at most {MAX_PIPELINED} requests may be sent ahead")
         if self._parser.should_upgrade() and not self._headers.keys().isdisjoint(

@@ -26,19 +26,21 @@ async def proxied_response(
     """
     request = Request(proxied.method, proxied.scope["path"], _headers(proxied))
     parts: list[bytes] = []
+    held_bytes = 0
     try:
         app.admit(request)
         async for part in proxied.stream():
             bodies.hold(len(part))
+            held_bytes += len(part)
             parts.append(part)
-            if sum(map(len, parts)) > serving.max_body_bytes:
+            if held_bytes > serving.max_body_bytes:
                 raise BodyTooLarge(f"a body may have {serving.max_body_bytes} bytes; more came")
         request.body = b"".join(parts)
         reply = await app.answer(request)
     except CascadeError as error:
         reply = app.refuse(error)
     finally:
-        bodies.release(sum(map(len, parts)))
+        bodies.release(held_bytes)
     return Response(reply.body, reply.status, dict(reply.headers), reply.kind)
 
 

@@ -59,6 +59,7 @@ def test_json_file_and_picture_of_one_run(bench, folder, tmp_path):
     seen = Result.load(out)
     assert len(seen.repeats) == 2
     assert seen.measured == {
+        "prediction": None,
         "config": "fakes",
         "policy_version": Policy.load(folder / "policy.json").version,
         "target": "in-process",

@@ -1,6 +1,7 @@
 """``cascade explain``: the way of a row, where it comes from, and the other operating points."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -95,3 +96,25 @@ def test_what_cannot_be_explained_is_refused(run, digits_folder, policies, argum
     files = [digits_folder / word if str(word).endswith(("npz", "json", "npy", "yaml")) else word for word in arguments]
     policy = () if "--policy" in arguments else ("--policy", policies / "sure.json")
     assert run("explain", digits_folder / "config.yaml", *files, *policy).code == code
+
+
+LYING = b"\x93NUMPY\x01\x00\x40\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1 << 60,)}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("row.npy", b""),
+        ("row.npy", LYING),
+        ("row.npy", LYING.replace(b"1 << 60", b"99999, ")),
+        ("row.json", b"[" * 100_000),
+        ("row.json", b"\xff"),
+        ("row.json", b"{}"),
+    ],
+)
+def test_a_hostile_file_of_a_row_is_refused(run, digits_folder, policies, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    policy = ("--policy", policies / "sure.json")
+    result = run("explain", digits_folder / "config.yaml", "--row", tmp_path / name, *policy)
+    assert result.code == 3
+    assert not re.search(r"0x[0-9a-f]{4}", result.err)

@@ -309,7 +309,7 @@ def test_broken_files_exit_with_3(run, digits_folder, table_path, tmp_path, what
         ({"rows": np.zeros((3, 64)), "weight": np.ones(3)}, "weights of rows are not supported"),
         ({"rows": np.zeros((3, 60))}, "rows must have the shape"),
         ({"rows": np.zeros((0, 64))}, "at least one row"),
-        ({"rows": np.array([{}])}, "plain arrays"),
+        ({"rows": np.array([{}])}, "plain values"),
         ({"rows": np.float64(3)}, "an array 'rows'"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from cascade.backends.fake_backend import FakeBackend
 from cascade.calibration import ScoreTable
 from cascade.collect import collect as collect_with_curves
-from cascade.errors import InputError
+from cascade.errors import InputError, StageError
 from cascade.partial_collection import PartialCollection
 from cascade.prediction import Prediction
 from cascade.stage import Stage
@@ -65,12 +65,12 @@ def whole():
 def test_wherever_it_stops_the_rest_is_all_that_is_left_to_do(folder, whole, stage, done, error):
     backends = [FakeBackend(TABLE), FakeBackend(TABLE[::-1])]
     backends[stage] = Failing(backends[stage].probabilities, FIRST_CALLS + done, error)
-    notes, is_error = [], issubclass(error, Exception)
-    with pytest.raises(InputError if is_error else error) as caught:
+    notes, is_error = [], error is not KeyboardInterrupt
+    with pytest.raises(StageError if is_error else error) as caught:
         gather(stages_of(*backends), folder, notes=notes)
     if is_error:
-        where = f"stage {'ab'[stage]!r} failed on the rows {done * BATCH} to {done * BATCH + 9}"
-        assert str(caught.value) == f"{where}: {error.__name__}: no luck"
+        assert f"stage {'ab'[stage]!r}: on the rows {done * BATCH} to {done * BATCH + 9}" in str(caught.value)
+        assert str(caught.value).endswith(f"{error.__name__}: no luck")
     assert len(notes) == (stage > 0 or done > 0)
     assert all(f"stopped after {done * BATCH} of 100 rows" in note for note in notes)
 
@@ -83,7 +83,7 @@ def test_wherever_it_stops_the_rest_is_all_that_is_left_to_do(folder, whole, sta
 
 def test_a_stage_that_answers_nothing_stops_the_others_before_they_begin(folder):
     first = FakeBackend(TABLE)
-    with pytest.raises(InputError, match="stage 'b' failed on the rows 0 to 9"):
+    with pytest.raises(StageError, match="stage 'b': on the rows 0 to 9"):
         gather(stages_of(first, Failing(TABLE, 0)), folder)
     assert first.batches == [BATCH]
     assert not folder.exists()
@@ -202,9 +202,9 @@ def test_a_model_may_use_its_arrays_again():
 
 
 ODD = {
-    "other width": (lambda n: Prediction.from_probabilities(np.full((n, 2), 0.5)), "same arrays .* from row 50 on"),
-    "confidence": (lambda n: Prediction(np.zeros(n, int), confidence=np.ones(n)), "same arrays"),
-    "texts": (lambda n: Prediction(np.array(["a"] * n), np.full((n, 3), 1 / 3)), "numbers; it returned answer of <U1"),
+    "other width": (lambda n: Prediction.from_probabilities(np.full((n, 2), 0.5)), "2 columns"),
+    "confidence": (lambda n: Prediction(np.zeros(n, int), confidence=np.ones(n)), "in every call"),
+    "texts": (lambda n: Prediction(np.array(["a"] * n), np.full((n, 3), 1 / 3)), "answer of type <U1"),
 }
 
 
@@ -217,14 +217,14 @@ def test_a_model_that_changes_what_it_predicts_is_refused_and_its_rows_are_kept(
             return odd(len(rows)) if rows[0, 0] == 50 else super().predict(rows)
 
     notes = []
-    with pytest.raises(InputError, match=rf"stage 'a' must predict .*{message}"):
+    with pytest.raises(StageError, match=rf"stage 'a': on the rows 50 to 59, .*{message}"):
         gather(stages_of(Changing(TABLE)), folder, notes=notes)
     assert "stopped after 50 of 100 rows" in notes[0]
 
 
 @pytest.mark.parametrize(
     ("answer", "width", "message"),
-    [(3, 3, "answers 3 for row 10"), (-1, 3, "answers -1 for row 10"), (0, 2, r"3 classes; got shape \(10, 2\)")],
+    [(3, 3, "answers from 3 to 3"), (-1, 3, "answers from -1 to -1"), (0, 2, "of 2 columns")],
 )
 def test_answers_outside_the_classes_are_refused_at_once(answer, width, message):
     class Model:
@@ -232,8 +232,9 @@ def test_answers_outside_the_classes_are_refused_at_once(answer, width, message)
             answers = np.where(rows[:, 0] < 10, 0, answer)
             return Prediction(answers, np.full((len(rows), width), 1 / width))
 
-    with pytest.raises(InputError, match=message):
-        collect(stages_of(Model()), ROWS, classes=["x", "y", "z"], batch_rows=BATCH)
+    stage = Stage("a", Model(), model="x", classes=3)
+    with pytest.raises(StageError, match=f"stage 'a': on the rows .*{message}"):
+        collect([stage], ROWS, classes=["x", "y", "z"], batch_rows=BATCH)
 
 
 def test_other_files_in_the_folder_are_left_alone(folder):

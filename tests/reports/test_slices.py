@@ -65,7 +65,7 @@ def test_a_file_of_slices_is_read(tmp_path):
         ({"a": np.zeros(2, dtype=int)}, r"a must be \(3,\)"),
         ({"a": np.zeros((3, 1), dtype=int)}, r"got shape \(3, 1\)"),
         ({"a": np.zeros(3)}, "cut numbers into bins"),
-        ({"a": np.array([{}, {}, {}])}, "plain arrays"),
+        ({"a": np.array([{}, {}, {}])}, "plain values"),
     ],
 )
 def test_what_cannot_be_slices_is_refused(tmp_path, arrays, message):

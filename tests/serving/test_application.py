@@ -83,6 +83,6 @@ def test_segments_on_gpus_always_have_their_thread(config, config_path, options,
     nobody = SimpleNamespace(watch=None, seen=None, tracing=None)
     batcher = _new_batcher(config, config_path.parent, 0, None, nobody)
     for _ in range(10):
-        batcher._pace.ran(1, 1e-5)
-    assert batcher._pace.is_quick(1) is quick
+        batcher._paced(0).ran(1, 1e-5)
+    assert batcher._paced(0).is_quick(1) is quick
     batcher.close()

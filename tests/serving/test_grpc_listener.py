@@ -17,6 +17,7 @@ from cascade.serving.grpc_listener import GrpcListener
 from cascade.serving.guard import Guard
 from cascade.serving.keys import KeyRing
 from cascade.serving.oip_messages import SERVICE, new_message, parse_message
+from cascade.serving.pending_bodies import PendingBodies
 
 ROWS = [[0, 5], [3, 5], [6, 5]]
 RAW_ROWS = np.array(ROWS, "<i8").tobytes()
@@ -26,7 +27,7 @@ OPEN = Guard()
 KEY = "the-key-0123456789"
 
 
-def call(service, *calls, guard=OPEN, metadata=None, authority=None, **options):
+def call(service, *calls, guard=OPEN, metadata=None, authority=None, bodies=None, **options):
     """Asks a listener; returns for each call the message, or the code and the sentence of its error.
 
     Args:
@@ -34,6 +35,7 @@ def call(service, *calls, guard=OPEN, metadata=None, authority=None, **options):
         calls: (method, bytes of the message).
         guard: before it.
         metadata: of each call.
+        bodies: the bytes of all bodies.
         authority: certificate that the listener's must lead to; ``None`` for no TLS.
         options: of each call.
     """
@@ -48,7 +50,7 @@ def call(service, *calls, guard=OPEN, metadata=None, authority=None, **options):
             return error.code().name, error.details()
 
     async def main():
-        listener = GrpcListener(service, guard, port := free_port())
+        listener = GrpcListener(service, guard, port := free_port(), bodies=bodies)
         await listener.start()
         assert listener.alive
         try:
@@ -142,6 +144,7 @@ BAD = {
     "bytes are missing": (infer([RAW_ROWS[:-1]]), "INVALID_ARGUMENT", "48 bytes; got 47"),
     "no contents": (infer(()), "INVALID_ARGUMENT", "6 values; got 0"),
     "contents of another type": (infer((), {"fp32_contents": [0.0] * 6}), "INVALID_ARGUMENT", "6 values; got 0"),
+    "more contents than the shape has": (infer((), {"int64_contents": [0] * 7}), "INVALID_ARGUMENT", "6 values; got 7"),
     "contents twice": (infer(contents={"int64_contents": [0] * 6}), "INVALID_ARGUMENT", "no others"),
     "raw contents twice": (infer([RAW_ROWS] * 2), "INVALID_ARGUMENT", "no others"),
     "unknown output": (infer(outputs=[{"name": "logits"}]), "INVALID_ARGUMENT", "'logits'"),
@@ -305,3 +308,15 @@ def lonely_socket():
     listening.bind(("127.0.0.1", 0))
     listening.listen()
     return listening
+
+
+def test_messages_are_bounded_all_together_and_let_go(config):
+    bodies = PendingBodies(1000)
+    bodies.hold(990)
+    ((code, sentence),) = call(ConstantService(config), infer(), bodies=bodies)
+    assert (code, bodies.held_bytes) == ("UNAVAILABLE", 990)
+    assert "1000 bytes" in sentence
+    bodies.release(990)
+    for each in (infer(), ("ModelInfer", b"\xff" * 100)):
+        call(ConstantService(config), each, bodies=bodies)
+        assert bodies.held_bytes == 0

@@ -15,6 +15,7 @@ from cascade.routers.heads import head_from_dict
 from cascade.serving import policy_keeper
 from cascade.serving.errors import PolicyRefused, ReloadConflict, Unavailable, UnknownVersion
 from cascade.serving.policy_log import KEPT, Entry, PolicyLog, Presence
+from cascade.serving.steps import Step
 
 OTHER = Policy.from_thresholds(("small", "big"), np.array([0.5]))
 THIRD = Policy.from_thresholds(("small", "big"), np.array([0.95]))
@@ -132,7 +133,8 @@ def test_a_policy_that_the_stages_cannot_work_by_is_refused(config):
 
     async def story(service):
         # The head of the second place wants to see six inputs more than there are.
-        service.batcher._run = failing(service.batcher._run)
+        (step,) = service.batcher._steps(POLICY)
+        service.batcher._steps = lambda policy: (Step(failing(step.run)),)
         with pytest.raises(PolicyRefused, match="cannot work by this policy"):
             await service.policies.replace(replace(OTHER, routers=(router, POLICY.routers[1])).to_json())
         assert service.policies.policy == POLICY
