@@ -39,7 +39,7 @@ def test_fresh_rows_of_the_same_kind_pass(run, calibrated):
     fresh = result.json["fresh"]
     assert (fresh["rows"], fresh["delta"], fresh["conclusion"]) == (400, 0.05, "nothing contradicts the policy")
     claims = [finding["claim"] for finding in fresh["findings"]]
-    assert claims == ["max_accuracy_drop", "rows forwarded by pixels", "rows forwarded by middle"]
+    assert claims == ["max_accuracy_drop", "rows forwarded by pixels"]  # the middle stage does not pay
     for_people = run(*arguments)
     assert for_people.code == 0
     assert "nothing contradicts the policy" in for_people.out

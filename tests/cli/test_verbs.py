@@ -170,7 +170,7 @@ def test_routers_are_chosen_on_the_command_line(run, table_path, tmp_path):
 
 def test_rows_skip_where_that_is_asked_for(run, table_path, tmp_path):
     table = ScoreTable.load(table_path)
-    # A middle stage that never helps: whoever may, skips it.
+    # A middle stage that never helps: it is left out, or skipped.
     useless = table.prediction.copy()
     useless[:, 1] = useless[:, 0]
     dataclasses.replace(table, prediction=useless, scores=None).save(tmp_path / "s.npz")
@@ -179,7 +179,7 @@ def test_rows_skip_where_that_is_asked_for(run, table_path, tmp_path):
     skipping = run(*arguments, "--skip", "--out", tmp_path / "q.json", "--json").json
     assert plain["skip_below"] is None
     assert list(skipping["skip_below"]) == [str(table.stage[0])]
-    assert skipping["mean_cost"] < plain["mean_cost"]
+    assert skipping["mean_cost"] <= plain["mean_cost"]
     assert Policy.load(tmp_path / "q.json").skip_below[0] == skipping["skip_below"][str(table.stage[0])]
 
 

@@ -136,7 +136,7 @@ serving: {port: 70000, max_queue_rows: 0}
     [
         (("stages:", "stages: []\nserving: {}\nclasses:"), "stages: there must be at least one stage"),
         (("- name: middle", "- name: small"), "stages must have different names"),
-        (("stages:", "classes: [a, b, a]\nstages:"), "classes must have different names"),
+        (("stages:", "classes: [a, b, a]\nstages:"), "classes must be two or more different names"),
         (("name: demo", "name: demo\nschema_version: 2"), "schema_version"),
         (("mine:Model", "mine.Model"), "stages.1.backend.custom.object"),
         (("dtype: float32", "dtype: text"), "rows of dtype 'text' have no shape"),

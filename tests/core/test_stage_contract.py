@@ -248,7 +248,7 @@ class Reuses:
 
 def test_a_table_keeps_what_a_model_writes_over():
     rows = np.arange(50)[:, None]
-    table = collect([Stage("a", Reuses())], rows, batch_rows=7)
+    table = collect([Stage("a", Reuses())], rows, batch_rows=7, curve_seconds=0)
     assert table.prediction[:, 0].tolist() == (np.arange(50) % 2).tolist()
     assert try_stage(Stage("a", Reuses()), rows[:16], made_up=False) == 16
 
