@@ -81,6 +81,7 @@ class Connection(asyncio.Protocol):
         # What came at once, if a request begins with it and has not ended yet.
         self._begun: bytes | None = None
         self._deaf = False
+        self._retiring = False
         # What waits and what is being answered.
         self._waiting: deque[Request | CascadeError] = deque()
         self._answering: asyncio.Task[None] | None = None
@@ -209,7 +210,8 @@ class Connection(asyncio.Protocol):
             request.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
         self._waiting.append(request)
-        if self._is_surplus or not self._parser.should_keep_alive() or self._parser.get_http_version() == "1.0":
+        last = self._retiring or self._is_surplus or not self._parser.should_keep_alive()
+        if last or self._parser.get_http_version() == "1.0":
             self._deaf = True
         elif self._begun is not None and isinstance(request, Request):
             self._heads.learn(self._begun, request)
@@ -226,10 +228,18 @@ class Connection(asyncio.Protocol):
             self._stalled_since = None
             self._go_on()
 
+    def retire(self) -> None:
+        """Takes one more request at most: the answer under way, or the next one, tells the client that it is the last."""
+        self._retiring = True
+        if self._answering is not None or self._waiting:
+            self._deaf = True
+            self._phase = _NOTHING
+
     def finish(self) -> None:
-        """Answers what has come, then closes."""
-        self._deaf = True
-        self._phase = _NOTHING
+        """Answers what has come or is arriving, then closes."""
+        self.retire()
+        if self._phase is _NOTHING:
+            self._deaf = True
         self._go_on()
 
     def abort(self) -> None:
