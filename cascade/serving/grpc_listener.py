@@ -53,6 +53,7 @@ class GrpcListener:
     """
 
     def __init__(self, service: Service, guard: Guard, port: int, seen: Observations | None = None) -> None:
+        self.port = port
         self._service = service
         self._seen = seen
         self._guard = guard

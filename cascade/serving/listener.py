@@ -39,6 +39,7 @@ class Listener:
     """
 
     def __init__(self, app: App, serving: ServingConfig) -> None:
+        self.port = serving.port
         self._app = app
         self._serving = serving
         self._tls = new_tls_context(serving)

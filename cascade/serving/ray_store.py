@@ -7,7 +7,7 @@ from ray.experimental.internal_kv import (
     _internal_kv_put,
 )
 
-__all__ = ["RayStore"]
+__all__ = ["RayStore", "living_jobs"]
 
 NAMESPACE = "idk-cascade"
 
@@ -55,3 +55,11 @@ class RayStore:
     def delete(self, key: str) -> None:
         """Forgets a key, if it is there."""
         _internal_kv_del(self._prefix + key, namespace=NAMESPACE)
+
+
+def living_jobs() -> set[str]:
+    """Ids of the programs that are joined to the cluster now."""
+    from ray._private.worker import global_worker
+
+    jobs = global_worker.gcs_client.get_all_job_info()
+    return {job.hex() for job, told in jobs.items() if not told.is_dead}
