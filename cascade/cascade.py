@@ -12,7 +12,7 @@ from cascade.backends.loading import load_backend
 from cascade.calibration import Policy, PolicySet, ScoreTable
 from cascade.config import CascadeConfig, RowsConfig, StageConfig
 from cascade.engine import Answers, Segment
-from cascade.errors import PolicyError, ScoreTableError
+from cascade.errors import CascadeError, ConfigError, PolicyError, ScoreTableError
 from cascade.rows import check_rows
 from cascade.stage import Stage
 
@@ -120,13 +120,22 @@ def load_stages(configs: Sequence[StageConfig], folder: Path | None = None) -> l
     Args:
         configs: the stages.
         folder: put on the Python path, so that a user's module beside the config is found.
+
+    Raises:
+        CascadeError: a model cannot be loaded; what the user's own code raises is a ``ConfigError`` that names it.
     """
     if folder is not None and str(folder) not in sys.path:
         sys.path.append(str(folder))
-    return [
-        Stage(config.name, load_backend(config.backend), config.router.score, model_digest(config.backend))
-        for config in configs
-    ]
+    return [_load_stage(config) for config in configs]
+
+
+def _load_stage(config: StageConfig) -> Stage:
+    try:
+        return Stage(config.name, load_backend(config.backend), config.router.score, model_digest(config.backend))
+    except CascadeError:
+        raise
+    except Exception as error:  # a model may raise anything
+        raise ConfigError(f"stage {config.name!r} cannot load: {type(error).__name__}: {error}") from error
 
 
 def check_table(table: ScoreTable, config: CascadeConfig) -> list[tuple[str, str]]:

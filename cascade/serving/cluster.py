@@ -14,7 +14,7 @@ from cascade.config import CascadeConfig
 from cascade.errors import ConfigError
 from cascade.serving.guard import Guard, check_exposure
 from cascade.serving.port_claim import check_port
-from cascade.serving.resources import asked_cpus, check_resources, machine_resources
+from cascade.serving.resources import asked_cpus, check_machine, check_resources
 from cascade.serving.start_up import Progress, wait_until_running
 from cascade.serving.tls import new_tls_context
 
@@ -112,7 +112,7 @@ def running_cascade(
     run = uuid.uuid4().hex
     application = new_application(config, policy, folder, run)
     if not _joins():
-        check_resources(config, [machine_resources()])
+        check_machine(config)
     _init_ray(config, folder)
     try:
         with _claimed_name(config, run):

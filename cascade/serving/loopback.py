@@ -8,6 +8,7 @@ import ray
 __all__ = ["keep_replica_on_loopback"]
 
 LOOPBACK = "127.0.0.1"
+HELPER = "add_port_to_grpc_server"
 
 logger = logging.getLogger(__name__)
 
@@ -19,11 +20,11 @@ def keep_replica_on_loopback() -> None:
     It does so after the constructor of the replica, which calls this. ``tests/serving/test_ports.py`` sees it if that
     changes.
     """
-    if not ray.is_initialized() or ray.util.get_node_ip_address() != LOOPBACK:
+    if not ray.is_initialized() or ray.util.get_node_ip_address() != LOOPBACK:  # type: ignore[no-untyped-call]
         return
     from ray.serve._private import replica
 
-    add = getattr(replica, "add_port_to_grpc_server", None)
+    add = getattr(replica, HELPER, None)
     if add is None:
         logger.warning("this version of Ray Serve binds the port of a replica in an unknown way; see docs/security.md")
         return
@@ -31,4 +32,4 @@ def keep_replica_on_loopback() -> None:
     def add_on_loopback(server: Any, address: str) -> Any:
         return add(server, address.replace("[::]", LOOPBACK))
 
-    replica.add_port_to_grpc_server = add_on_loopback
+    setattr(replica, HELPER, add_on_loopback)  # noqa: B010

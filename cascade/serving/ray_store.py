@@ -61,5 +61,5 @@ def living_jobs() -> set[str]:
     """Ids of the programs that are joined to the cluster now."""
     from ray._private.worker import global_worker
 
-    jobs = global_worker.gcs_client.get_all_job_info()
+    jobs = global_worker.gcs_client.get_all_job_info()  # type: ignore[attr-defined]
     return {job.hex() for job, told in jobs.items() if not told.is_dead}

@@ -7,7 +7,7 @@ from typing import Any
 from cascade.config import CascadeConfig, StageConfig
 from cascade.errors import ConfigError
 
-__all__ = ["asked_cpus", "check_resources", "machine_resources"]
+__all__ = ["asked_cpus", "check_machine", "check_resources"]
 
 Resources = Mapping[str, float]
 
@@ -43,20 +43,30 @@ def check_resources(config: CascadeConfig, nodes: Sequence[Resources]) -> None:
         ]
     if problems:
         raise ConfigError(
-            f"{'; '.join(problems)}: it could never start. Serve it where that is, or change 'deployment' of the stage"
+            f"{'; '.join(problems)}; serve the cascade where there is as much, or change the stage's 'deployment'"
         )
 
 
-def machine_resources() -> dict[str, float]:
-    """What a Ray of our own has on this machine; as many logical processors as are asked for."""
+def check_machine(config: CascadeConfig) -> None:
+    """Makes sure that a Ray of our own on this machine has what the replicas ask for; processors they may share.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    asked = {name for segment in config.segments for name in _asked(segment[0])}
+    if asked - {"CPU"}:
+        check_resources(config, [_machine_resources()])
+
+
+def _machine_resources() -> dict[str, float]:
     import psutil
     from ray._private import accelerators
 
     found = {"CPU": math.inf, "memory": float(psutil.virtual_memory().total)}
     for name in accelerators.get_all_accelerator_resource_names():
         manager = accelerators.get_accelerator_manager_for_resource(name)
-        count = manager.get_current_node_num_accelerators()
-        if count:
+        count = 0 if manager is None else manager.get_current_node_num_accelerators()
+        if manager is not None and count:
             found[name] = float(count)
             kind = manager.get_current_node_accelerator_type()
             found |= {f"accelerator_type:{kind}": float(count)} if kind else {}
