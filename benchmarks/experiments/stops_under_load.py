@@ -106,7 +106,8 @@ def main(
             url, log = f"http://127.0.0.1:{port}/predict", Path(folder) / "log"
             probe = request_body(rows[:1])
             with ServerProcess("gateway", command, url, probe, log, up=CASCADE_IS_UP) as server:
-                seen = uvloop.run(stop_once(server, LabelledLoad("127.0.0.1", port, rows), SIGNALS[turn % len(SIGNALS)]))
+                load = LabelledLoad("127.0.0.1", port, rows)
+                seen = uvloop.run(stop_once(server, load, SIGNALS[turn % len(SIGNALS)]))
         results.append(seen | {"verdict": verdict(seen)})
         say(f"{turn}: {json.dumps(results[-1], sort_keys=True)}")
         _save(results, out)
@@ -119,7 +120,7 @@ def _summary(results: list[dict[str, Any]]) -> dict[str, Any]:
             "stops": len(chosen),
             "requests": sum(seen["sent"] for seen in chosen),
             "not_answered_rightly": sum(seen["sent"] - seen["right"] for seen in chosen),
-            "longest_gone_s": max((seen["gone_s"] or float("inf") for seen in chosen)),
+            "longest_gone_s": max(seen["gone_s"] or float("inf") for seen in chosen),
             **{key: sum(seen["verdict"][key] for seen in chosen) for key in chosen[0]["verdict"]},
         }
         for name in SIGNALS

@@ -12,7 +12,8 @@ from cascade.config import CascadeConfig, StageConfig, VariableName
 from cascade.errors import ConfigError
 from cascade.serving.guard import check_exposure
 from cascade.serving.policy_keeper import check_policies
-from cascade.serving.replicas import Gateway, SegmentReplica, segment_name
+from cascade.serving.replicas import Gateway, SegmentReplica
+from cascade.serving.segment_name import segment_name
 
 __all__ = ["ServeArguments", "build_app", "deployment_options", "new_application"]
 

@@ -229,7 +229,7 @@ class Connection(asyncio.Protocol):
             self._go_on()
 
     def retire(self) -> None:
-        """Takes one more request at most; the answer under way, or to that one, tells the client that it is the last."""
+        """Takes one more request at most, if none is being answered; the last answer tells the client that it is."""
         self._retiring = True
         if self._answering is not None or self._waiting:
             self._deaf = True

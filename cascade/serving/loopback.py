@@ -32,4 +32,4 @@ def keep_replica_on_loopback() -> None:
     def add_on_loopback(server: Any, address: str) -> Any:
         return add(server, address.replace("[::]", LOOPBACK))
 
-    setattr(replica, HELPER, add_on_loopback)  # noqa: B010
+    setattr(replica, HELPER, add_on_loopback)

@@ -43,11 +43,12 @@ from cascade.serving.proxied import proxied_response
 from cascade.serving.ray_store import RayStore, living_jobs
 from cascade.serving.readiness import Readiness
 from cascade.serving.review import Review
+from cascade.serving.segment_name import segment_name
 from cascade.serving.telemetry import Telemetry
 from cascade.serving.tracing import current_traceparent
 from cascade.serving.wire import answer_columns
 
-__all__ = ["Gateway", "SegmentReplica", "new_name_claim", "segment_name"]
+__all__ = ["Gateway", "SegmentReplica", "new_name_claim"]
 
 Handle = DeploymentHandle[Any]
 
@@ -61,13 +62,6 @@ BROADCAST_S = 5.0
 
 # Longer than any batch; nobody waits for one that runs longer than twice the longest request.
 LEAST_STUCK_S = 60.0
-
-
-def segment_name(config: CascadeConfig, index: int) -> str:
-    """Name of the deployment of a segment; the first one is the gateway."""
-    if index == 0:
-        return "gateway"
-    return "-".join(["segment", *(stage.name for stage in config.segments[index])])
 
 
 def new_name_claim(name: str, run: str) -> NameClaim:

@@ -53,7 +53,7 @@ def check_machine(config: CascadeConfig) -> None:
     Raises:
         ConfigError: it has not.
     """
-    asked = {name for segment in config.segments for name in _asked(segment[0])}
+    asked = {name for segment in config.segments for name, amount in _asked(segment[0]).items() if amount}
     if asked - {"CPU"}:
         check_resources(config, [_machine_resources()])
 
@@ -76,7 +76,7 @@ def _machine_resources() -> dict[str, float]:
 def asked_cpus(config: CascadeConfig) -> int:
     """Logical processors of all replicas; the machine may have fewer, segments then share them."""
     asked = (
-        _asked(segment[0]).get("CPU", 1) * _replicas(config, index) for index, segment in enumerate(config.segments)
+        _asked(segment[0])["CPU"] * _replicas(config, index) for index, segment in enumerate(config.segments)
     )
     return math.ceil(sum(asked))
 
@@ -89,7 +89,7 @@ def _asked(stage: StageConfig) -> dict[str, float]:
     kind = options.get("accelerator_type")
     if kind is not None:
         asked[f"accelerator_type:{kind}"] = ACCELERATOR_SHARE
-    return {name: float(amount) for name, amount in asked.items() if amount}
+    return {name: float(amount) for name, amount in asked.items() if amount is not None}
 
 
 def _replicas(config: CascadeConfig, index: int) -> int:

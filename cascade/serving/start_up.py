@@ -7,6 +7,7 @@ from typing import Any
 
 from cascade.config import CascadeConfig
 from cascade.errors import CascadeError, ConfigError
+from cascade.serving.segment_name import segment_name
 
 __all__ = ["Progress", "StartStopped", "wait_until_running"]
 
@@ -35,8 +36,6 @@ def wait_until_running(config: CascadeConfig, stop: threading.Event, progress: P
         ConfigError: a replica cannot start; the text is its own.
         StartStopped: it was stopped.
     """
-    from cascade.serving.replicas import segment_name
-
     labels = {
         segment_name(config, index): ", ".join(stage.name for stage in segment)
         for index, segment in enumerate(config.segments)
