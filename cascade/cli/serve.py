@@ -24,6 +24,7 @@ def serve(
     from cascade.calibration import PolicySet
     from cascade.config import CascadeConfig
     from cascade.serving.cluster import check_start, running_cascade, stop_s
+    from cascade.serving.policy_keeper import check_policies
     from cascade.serving.start_up import StartStopped
     from cascade.serving.supervisor import stop_on_signals, supervised
 
@@ -32,6 +33,7 @@ def serve(
     config = config.model_copy(update={"serving": config.serving.model_copy(update=wanted)})
     policies = PolicySet.load(policy_path or config.policy)
     check_start(config)
+    check_policies(policies, config.stages, config.serving.gears)
     stop = supervised(stop_s(config))
     try:
         with running_cascade(config, policies, config_path.resolve().parent, stop, _tell):
