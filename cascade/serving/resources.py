@@ -75,9 +75,7 @@ def _machine_resources() -> dict[str, float]:
 
 def asked_cpus(config: CascadeConfig) -> int:
     """Logical processors of all replicas; the machine may have fewer, segments then share them."""
-    asked = (
-        _asked(segment[0])["CPU"] * _replicas(config, index) for index, segment in enumerate(config.segments)
-    )
+    asked = (_asked(segment[0])["CPU"] * _replicas(config, index) for index, segment in enumerate(config.segments))
     return math.ceil(sum(asked))
 
 

@@ -120,7 +120,11 @@ from cascade.serving.application import ServeArguments, build_app
 
 ray.init(log_to_driver=False)
 serve.start(proxy_location="Disabled")
-serve.run(build_app(ServeArguments(config={config!r})), name="letters", route_prefix=None)
+try:
+    serve.run(build_app(ServeArguments(config={config!r})), name="letters", route_prefix=None)
+except RuntimeError:
+    print(serve.status().applications["letters"].deployments["gateway"].message)
+    serve.delete("letters")
 """
 
 
