@@ -1,4 +1,4 @@
-"""A Ray Serve application that does nothing: two replicas, Ray Serve's own listener off, Ray as ``ray.init`` starts it."""
+"""A Ray Serve application that does nothing: two replicas, Ray Serve's listener off, Ray as ``ray.init`` starts it."""
 
 import http.server
 import sys

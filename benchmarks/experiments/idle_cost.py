@@ -2,9 +2,9 @@
 
     python benchmarks/experiments/idle_cost.py
 
-Processor time (not the clock's) of all processes of ``cascade serve`` with two gateways and a second segment, while it is
-idle, for several intervals of Ray Serve's control loop; beside it that of a Ray Serve application of two replicas that
-does nothing. Sought: at most a quarter of a processor. For each interval also how long it takes until the second
+Processor time (not the clock's) of all processes of ``cascade serve`` with two gateways and a second segment, while it
+is idle, for several intervals of Ray Serve's control loop; beside it that of a Ray Serve application of two replicas
+that does nothing. Sought: at most a quarter of a processor. For each interval also how long it takes until the second
 segment answers again after its only replica was killed, and until a new policy is in force at both gateways.
 """
 

@@ -55,9 +55,10 @@ def test_nothing_listens_beyond_loopback(listening):
 def test_every_process_that_listens_is_in_the_docs_with_its_fixed_ports(listening):
     port, found = listening
     table = listed()
-    assert {process for process, _, _ in found} == set(table)
+    seen = {process for process, _, _ in found}
+    # Another Ray on this machine may have taken the numbered ports first; these two have no other one.
+    assert set(table) - {"monitor", "dashboard"} <= seen <= set(table)
     assert ("ServeReplica", "127.0.0.1", port) in found
     fixed = {int(number) for text in table.values() for number in re.findall(r"\b\d{4,5}\b", text)}
     assert fixed == {44217, 44227, 52365}
-    # Another Ray on this machine may have taken them first.
     assert fixed <= {socket.laddr.port for socket in psutil.net_connections() if socket.status == psutil.CONN_LISTEN}
