@@ -42,7 +42,7 @@ ROWS = 1000
 MOST_P99_RATIO = 1.2
 RESAMPLES = 200
 WINDOW_S = 0.5
-"""A request that begins so soon after a reload counts as one during it; the other gateway is called, or looks a second later."""
+"""A request that begins so soon after a reload counts as one during it; gateways are called at once."""
 
 
 @dataclass

@@ -7,7 +7,7 @@ from ray.experimental.internal_kv import (
     _internal_kv_put,
 )
 
-__all__ = ["RayStore", "living_jobs"]
+__all__ = ["RayStore", "cluster_address", "living_jobs"]
 
 NAMESPACE = "idk-cascade"
 
@@ -63,3 +63,10 @@ def living_jobs() -> set[str]:
 
     jobs = global_worker.gcs_client.get_all_job_info()  # type: ignore[attr-defined]
     return {job.hex() for job, told in jobs.items() if not told.is_dead}
+
+
+def cluster_address() -> str:
+    """Tells the cluster that this process has joined from others."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
@@ -40,7 +39,7 @@ from cascade.serving.policy_log import PolicyLog
 from cascade.serving.policy_trial import try_out
 from cascade.serving.port_claim import PortClaim
 from cascade.serving.proxied import proxied_response
-from cascade.serving.ray_store import RayStore, living_jobs
+from cascade.serving.ray_store import RayStore, cluster_address, living_jobs
 from cascade.serving.readiness import Readiness
 from cascade.serving.review import Review
 from cascade.serving.segment_name import segment_name
@@ -271,7 +270,7 @@ class Gateway:
         telemetry.start(self._batcher, self._tell)
         self._claims: list[PortClaim] = []
         for listener in self._listeners:
-            claim = PortClaim(config.serving.host, listener.port, application, ray.get_runtime_context().gcs_address)
+            claim = PortClaim(config.serving.host, listener.port, application, cluster_address())
             await asyncio.to_thread(claim.take)
             self._claims.append(claim)
             await listener.start()
