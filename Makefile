@@ -62,6 +62,8 @@ bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve  ## serv
 	$(BIN)/python benchmarks/experiments/poisson.py --config examples/cifar10/config.yaml --dataset cifar10 \
 	    --out benchmarks/results/poisson_cifar10.json
 	$(BIN)/python benchmarks/experiments/reload_under_load.py
+	$(BIN)/python benchmarks/experiments/idle_cost.py
+	$(BIN)/python benchmarks/experiments/stops_under_load.py --stops 12
 	$(BIN)/python benchmarks/experiments/gears.py
 	$(BIN)/python benchmarks/experiments/faults.py
 	$(BIN)/python benchmarks/experiments/observability_overhead.py

@@ -13,7 +13,7 @@ from cascade.backends.loading import load_backend
 from cascade.calibration import Identity, Policy, PolicySet, ScoreTable
 from cascade.config import CascadeConfig, RowsConfig, StageConfig
 from cascade.engine import Answers, Segment
-from cascade.errors import PolicyError, ScoreTableError
+from cascade.errors import CascadeError, ConfigError, PolicyError, ScoreTableError
 from cascade.routers import Router
 from cascade.rows import check_rows
 from cascade.stage import Stage
@@ -157,20 +157,24 @@ def load_stages(
         configs: the stages.
         folder: put on the Python path, so that a user's module beside the config is found.
         classes: names of the answers 0 to C - 1, the same for all stages; ``None`` where the config has none.
+
+    Raises:
+        CascadeError: a model cannot be loaded; what the user's own code raises is a ``ConfigError`` that names it.
     """
     if folder is not None and str(folder) not in sys.path:
         sys.path.append(str(folder))
+    return [_load_stage(config, classes) for config in configs]
+
+
+def _load_stage(config: StageConfig, classes: Sequence[str] | None) -> Stage:
     count = None if classes is None else len(classes)
-    return [
-        Stage(
-            config.name,
-            load_backend(config.backend, classes),
-            config.router.score,
-            model_digest(config.backend),
-            count,
-        )
-        for config in configs
-    ]
+    try:
+        backend = load_backend(config.backend, classes)
+        return Stage(config.name, backend, config.router.score, model_digest(config.backend), count)
+    except CascadeError:
+        raise
+    except Exception as error:  # a model may raise anything
+        raise ConfigError(f"stage {config.name!r} cannot load: {type(error).__name__}: {error}") from error
 
 
 def check_table(table: ScoreTable, config: CascadeConfig) -> list[tuple[str, str]]:

@@ -64,6 +64,8 @@ class LeanConnection(asyncio.Protocol):
         body, self._buffer = self._buffer[end + len(HEADER_END) : size], self._buffer[size:]
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result((int(head[9:12]), body))
+        if b"\r\nconnection: close" in head and self._transport is not None:
+            self._transport.close()  # the server reads no further request
 
     async def ask(self, request: bytes, timeout_s: float = 30.0) -> tuple[int, bytes]:
         """Sends a request; returns status and body.

@@ -42,7 +42,7 @@ ROWS = 1000
 MOST_P99_RATIO = 1.2
 RESAMPLES = 200
 WINDOW_S = 0.5
-"""A request that begins so soon after a reload counts as one during it; both gateways look for policies every 0.2 s."""
+"""A request that begins so soon after a reload counts as one during it; gateways are called at once."""
 
 
 @dataclass

@@ -84,6 +84,10 @@ class ServerProcess:
         except psutil.NoSuchProcess:
             return []
 
+    def exit_code(self) -> int | None:
+        """Of the process; ``None`` while it runs."""
+        return self._process.poll()
+
     def processor_s(self) -> float:
         """Processor time that the process and its descendants have used."""
         total = 0.0

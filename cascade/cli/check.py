@@ -1,5 +1,6 @@
 """``cascade check``: whether config, models, policy, score table and the traffic of today fit each other."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,6 +40,9 @@ def check(
         float | None,
         typer.Option(help="Risk of an alarm while all still holds, with fresh rows [default: the policy's, or 0.05]."),
     ] = None,
+    elsewhere: Annotated[
+        bool, typer.Option("--elsewhere", help="It is served on other machines: this one may lack what stages ask for.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Load everything and push a few rows through all stages; with fresh rows, test whether the policy still fits."""
@@ -48,12 +52,15 @@ def check(
     from cascade.config import CascadeConfig
     from cascade.errors import CheckFailed
     from cascade.rows import check_rows, example_rows
+    from cascade.serving.resources import check_machine
     from cascade.stage_check import try_stage
 
     with_rows = rows_file is not None or dataset is not None
     if delta is not None and not (with_rows and 0 < delta < 1):
         raise typer.BadParameter(f"--delta must be in (0, 1), and needs --rows or --dataset; got {delta!r}")
     config = CascadeConfig.load(config_path)
+    if not (elsewhere or os.environ.get("RAY_ADDRESS")):
+        check_machine(config)
     names = [stage.name for stage in config.stages]
     stages = load_stages(config.stages, config_path.resolve().parent, config.classes)
     rows, label = example_rows(config.rows, TRIED_ROWS), None

@@ -1,13 +1,14 @@
-"""``cascade serve``: the cascade on Ray Serve, until Ctrl-C."""
+"""``cascade serve``: the cascade on Ray Serve, until a signal stops it."""
 
-import signal
-import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cascade.cli.console import JsonOption, print_result
+
+if TYPE_CHECKING:
+    from cascade.config import CascadeConfig
 
 __all__ = ["serve"]
 
@@ -22,22 +23,44 @@ def serve(
     """Serve a cascade on Ray Serve: on a Ray of its own, or on the cluster in RAY_ADDRESS."""
     from cascade.calibration import PolicySet
     from cascade.config import CascadeConfig
-    from cascade.serving.cluster import metrics_addresses, running_cascade
+    from cascade.serving.cluster import check_start, running_cascade, stop_s
+    from cascade.serving.policy_keeper import check_policies
+    from cascade.serving.start_up import StartStopped
+    from cascade.serving.supervisor import stop_on_signals, supervised
 
     config = CascadeConfig.load(config_path)
     wanted = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
     config = config.model_copy(update={"serving": config.serving.model_copy(update=wanted)})
     policies = PolicySet.load(policy_path or config.policy)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    with running_cascade(config, policies, config_path.resolve().parent):
-        segments = [[stage.name for stage in segment] for segment in config.segments]
-        said: dict[str, Any] = {"serving": config.serving.url, "policy_version": policies.version, "segments": segments}
-        if config.serving.grpc_port is not None:
-            said["grpc"] = config.serving.authority(config.serving.grpc_port)
-        if config.serving.metrics:
-            said["metrics"] = metrics_addresses()
-        print_result(said, as_json)
-        while not stop.wait(0.5):
-            pass
+    check_start(config)
+    check_policies(policies, config.stages, config.serving.gears)
+    stop = supervised(stop_s(config))
+    try:
+        with running_cascade(config, policies, config_path.resolve().parent, stop, _tell):
+            stop_on_signals(stop)
+            print_result(_served(config, policies.version), as_json)
+            stop.wait()
+            _tell("stopping: requests under way are answered first; a second signal ends it at once")
+    except StartStopped as stopped:
+        _tell(str(stopped))
+
+
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _served(config: "CascadeConfig", policy_version: str) -> dict[str, Any]:
+    """Where it is served, and how."""
+    from cascade.serving.cluster import metrics_addresses
+
+    serving = config.serving
+    served: dict[str, Any] = {
+        "serving": serving.url,
+        "policy_version": policy_version,
+        "segments": [[stage.name for stage in segment] for segment in config.segments],
+    }
+    if serving.grpc_port is not None:
+        served["grpc"] = serving.authority(serving.grpc_port)
+    if serving.metrics:
+        served["metrics"] = metrics_addresses()
+    return served

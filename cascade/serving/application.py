@@ -12,7 +12,8 @@ from cascade.config import CascadeConfig, StageConfig, VariableName
 from cascade.errors import ConfigError
 from cascade.serving.guard import check_exposure
 from cascade.serving.policy_keeper import check_policies
-from cascade.serving.replicas import Gateway, SegmentReplica, segment_name
+from cascade.serving.replicas import Gateway, SegmentReplica
+from cascade.serving.segment_name import segment_name
 
 __all__ = ["ServeArguments", "build_app", "deployment_options", "new_application"]
 
@@ -28,6 +29,9 @@ AUTOSCALING = {
 
 # Ray Serve's own default of 5 calls at a time would starve the batches.
 MAX_ONGOING_REQUESTS = 10_000
+
+# Beyond the longest request, for a replica to end.
+STOP_SLACK_S = 5.0
 
 
 class ServeArguments(BaseModel):
@@ -57,13 +61,16 @@ def build_app(arguments: ServeArguments) -> serve.Application:
     return new_application(config, policy, Path(arguments.config).resolve().parent)
 
 
-def new_application(config: CascadeConfig, policy: Policy | PolicySet, folder: Path) -> serve.Application:
+def new_application(
+    config: CascadeConfig, policy: Policy | PolicySet, folder: Path, run: str | None = None
+) -> serve.Application:
     """Binds a deployment a segment: the gateway, and each later segment into the one before it.
 
     Args:
         config: of the cascade.
         policy: to begin with.
         folder: where relative paths and the user's modules are; the same on every node.
+        run: tells this start from others; each has a history of policies of its own, which begins with the given one.
 
     Raises:
         PolicyError: the policy is of other stages, was calibrated with other models, or is below the operator's floor.
@@ -80,8 +87,7 @@ def new_application(config: CascadeConfig, policy: Policy | PolicySet, folder: P
         deployment = _deployment(SegmentReplica, config, index)
         following = deployment.bind(config, folder, index, following)
     gateway = _deployment(Gateway, config, 0)
-    # Each start has a history of its own, which begins with the policy that it is given.
-    run = uuid.uuid4().hex
+    run = run or uuid.uuid4().hex
     application: serve.Application = gateway.bind(config, folder, policies.to_json(), run, following)
     return application
 
@@ -108,6 +114,9 @@ def deployment_options(config: CascadeConfig, index: int) -> dict[str, Any]:
         "name": segment_name(config, index),
         "num_replicas": 1 if index else config.serving.gateways,
         "max_ongoing_requests": MAX_ONGOING_REQUESTS,
+        # A gateway answers what is under way before it ends.
+        "graceful_shutdown_timeout_s": config.serving.request_timeout_s + STOP_SLACK_S,
+        "graceful_shutdown_wait_loop_s": 0.1,
     }
     options |= asked
     if "autoscaling_config" in options and "num_replicas" not in asked:

@@ -1,22 +1,25 @@
 """Starting and stopping: a local Ray of our own, or a cluster that is there."""
 
 import logging
-import math
 import os
-import socket
+import threading
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cascade.calibration import Policy, PolicySet
 from cascade.config import CascadeConfig
 from cascade.errors import ConfigError
-from cascade.serving.guard import Guard
+from cascade.serving.guard import Guard, check_exposure
+from cascade.serving.port_claim import check_port
 from cascade.serving.ray_token import ensure_private_token
+from cascade.serving.resources import asked_cpus, check_machine, check_resources
+from cascade.serving.start_up import Progress, wait_until_running
 from cascade.serving.tls import new_tls_context
 
-__all__ = ["REPLICAS_ENVIRONMENT", "metrics_addresses", "running_cascade"]
+__all__ = ["REPLICAS_ENVIRONMENT", "check_start", "metrics_addresses", "running_cascade", "stop_s"]
 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 
@@ -28,63 +31,179 @@ REPLICAS_ENVIRONMENT = {
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
 }
 
+# Of a Ray of our own; what the environment says goes before it.
+OWN_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # By default of 15 every other process of the machine would go before the replicas.
+    "RAY_worker_niceness": "0",
+    # Takes 127.0.0.1 for the address of the node, so that its ports are bound to loopback (docs/security.md).
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Ray Serve looks at everything ten times a second by default (docs/operate.md).
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+}
+
+DELETE_S = 15.0
+"""Ray Serve has as long to end the replicas once nothing is under way."""
+
+logger = logging.getLogger(__name__)
+
+
+def stop_s(config: CascadeConfig) -> float:
+    """Seconds within which a served cascade has stopped, however long the requests under way take."""
+    return config.serving.request_timeout_s + DELETE_S
+
+
+def check_start(config: CascadeConfig) -> None:
+    """Makes sure, without Ray, that a cascade may listen where it wants to; on a cluster the gateways' nodes do that.
+
+    Raises:
+        ConfigError: a port is taken, keys or certificate cannot be used, or the network would be served without keys.
+    """
+    check_exposure(config.serving)
+    if _joins():
+        return
+    for port in filter(None, (config.serving.port, config.serving.grpc_port, config.serving.metrics_port)):
+        check_port(config.serving.host, port)
+    Guard.from_config(config.serving)
+    new_tls_context(config.serving)
+
 
 @contextmanager
-def running_cascade(config: CascadeConfig, policy: Policy | PolicySet, folder: Path) -> Iterator[Any]:
+def running_cascade(
+    config: CascadeConfig,
+    policy: Policy | PolicySet,
+    folder: Path,
+    stop: threading.Event | None = None,
+    progress: Progress = logger.info,
+) -> Iterator[Any]:
     """Serves a cascade while the context is open.
 
     Joins the cluster in ``RAY_ADDRESS``, else starts a Ray of its own that lives on this machine only: no dashboard,
-    no usage statistics, a bounded object store. What was started is stopped at the end.
+    no usage statistics, a bounded object store, its ports bound to loopback. At the end the gateways take no further
+    requests and answer those under way, for ``serving.request_timeout_s`` at most; then everything that was started is
+    stopped.
 
     Args:
         config: of the cascade.
         policy: to begin with.
         folder: of the configuration file.
+        stop: ends the wait for the replicas.
+        progress: is told what is waited for, a line at a time.
 
     Yields:
         The handle of the gateway, with ``predict.remote(rows)``.
 
     Raises:
-        ConfigError: a port is taken, keys or certificate cannot be used, or the cluster cannot be joined.
+        ConfigError: a port or the name is taken, keys or certificate cannot be used, the cluster cannot be joined, or a
+            stage cannot start.
+        StartStopped: ``stop`` was set before it was up.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # By default of 15 every other process of the machine would go before the replicas.
-    os.environ.setdefault("RAY_worker_niceness", "0")
+    for name, value in OWN_RAY_ENVIRONMENT.items():
+        if not _joins() or name.startswith("RAY_USAGE"):
+            os.environ.setdefault(name, value)
     import ray
     from ray import serve
+    from ray.serve.api import _run as deploy
 
     from cascade.serving.application import new_application
 
+    stop = threading.Event() if stop is None else stop
+    check_start(config)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    application = new_application(config, policy, folder)
-    joined = bool(os.environ.get("RAY_ADDRESS"))
-    if not joined:
-        for port in filter(None, (config.serving.port, config.serving.grpc_port, config.serving.metrics_port)):
-            _check_port(config.serving.host, port)
-        # On a cluster they are those of the gateway's node, which checks them when it starts.
-        Guard.from_config(config.serving)
-        new_tls_context(config.serving)
+    run = uuid.uuid4().hex
+    application = new_application(config, policy, folder, run)
+    if not _joins():
+        check_machine(config)
         ensure_private_token()
+    _init_ray(config, folder)
     try:
-        ray.init(**_ray_options(config, folder, joined))
+        with _claimed_name(config, run):
+            _start_serve(config)
+            prefix = "/" if config.serving.listener == "serve" else None
+            handle = deploy(application, name=config.name, route_prefix=prefix, _blocking=False)
+            try:
+                if _joins():
+                    _tell_missing(config, progress)
+                wait_until_running(config, stop, progress)
+                yield handle
+                _drain(config, handle)
+            finally:
+                serve.delete(config.name)
+    finally:
+        # A Ray of our own ends with everything in it.
+        ray.shutdown()
+
+
+def _joins() -> bool:
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def _init_ray(config: CascadeConfig, folder: Path) -> None:
+    import ray
+
+    try:
+        ray.init(**_ray_options(config, folder, _joins()))
     except ConnectionError as error:
-        address = os.environ["RAY_ADDRESS"] if joined else "local"
+        address = os.environ["RAY_ADDRESS"] if _joins() else "local"
         raise ConfigError(
             f"no Ray cluster can be joined at {address!r}; is it up? "
             "A cluster that asks for a token needs RAY_AUTH_MODE=token here"
         ) from error
+
+
+def _start_serve(config: CascadeConfig) -> None:
+    from ray import serve
+
+    if config.serving.listener == "serve":
+        options = {"host": config.serving.host, "port": config.serving.port}
+        serve.start(proxy_location="EveryNode", http_options=options)
+    else:
+        serve.start(proxy_location="Disabled")
+
+
+@contextmanager
+def _claimed_name(config: CascadeConfig, run: str) -> Iterator[None]:
+    """Has the name of the application on the cluster.
+
+    Raises:
+        ConfigError: a cascade that lives has it, or Ray Serve's own command has deployed something by this name.
+    """
+    import ray
+    from ray import serve
+
+    from cascade.serving.replicas import new_name_claim
+
+    claim = new_name_claim(config.name, run)
+    was_stale = claim.take(ray.get_runtime_context().get_job_id())
     try:
-        if config.serving.listener == "serve":
-            options = {"host": config.serving.host, "port": config.serving.port}
-            serve.start(proxy_location="EveryNode", http_options=options)
-        else:
-            serve.start(proxy_location="Disabled")
-        prefix = "/" if config.serving.listener == "serve" else None
-        yield serve.run(application, name=config.name, route_prefix=prefix)
+        if _joins() and not was_stale and config.name in serve.status().applications:
+            raise ConfigError(
+                f"the cluster runs an application {config.name!r} already, deployed with Ray Serve's own command; give "
+                f"this one another 'name', or delete that one"
+            )
+        yield
     finally:
-        # A Ray of our own ends with everything in it.
-        serve.delete(config.name)
-        ray.shutdown()
+        with suppress(Exception):  # the cluster may be gone
+            claim.release()
+
+
+def _tell_missing(config: CascadeConfig, progress: Progress) -> None:
+    """A cluster may get further nodes, so what none of them has now is waited for."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    try:
+        check_resources(config, nodes)
+    except ConfigError as error:
+        progress(f"waiting for another node: {error}")
+
+
+def _drain(config: CascadeConfig, handle: Any) -> None:
+    """Lets all gateways answer what is under way, while the later segments are still there."""
+    try:
+        handle.broadcast("drain").results(timeout_s=stop_s(config), return_exceptions=True)
+    except Exception as error:  # the cluster, or all gateways, are gone
+        logger.warning("the gateways cannot be asked to end: %s: %s", type(error).__name__, error)
 
 
 def metrics_addresses() -> list[str]:
@@ -93,19 +212,6 @@ def metrics_addresses() -> list[str]:
 
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return [f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in nodes if node["Alive"]]
-
-
-def _check_port(host: str, port: int) -> None:
-    """Gateways share their port, so a second cascade would share it as well, and get half of the requests."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ConfigError(
-                f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
-            ) from error
 
 
 def _ray_options(config: CascadeConfig, folder: Path, joined: bool) -> dict[str, Any]:
@@ -119,19 +225,8 @@ def _ray_options(config: CascadeConfig, folder: Path, joined: bool) -> dict[str,
         return options | {"address": os.environ["RAY_ADDRESS"]}
     return options | {
         "address": "local",
-        "num_cpus": max(os.cpu_count() or 1, _asked_cpus(config)),
+        "num_cpus": max(os.cpu_count() or 1, asked_cpus(config)),
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
         "_metrics_export_port": config.serving.metrics_port,
     }
-
-
-def _asked_cpus(config: CascadeConfig) -> int:
-    """Logical processors of all replicas; the machine may have fewer, segments then share them."""
-    asked = 0.0
-    for index, segment in enumerate(config.segments):
-        deployment = segment[0].deployment
-        replicas = deployment.get("num_replicas", 1 if index else config.serving.gateways)
-        each = deployment.get("ray_actor_options", {}).get("num_cpus", 1)
-        asked += each * (replicas if isinstance(replicas, int) else 1)
-    return math.ceil(asked)

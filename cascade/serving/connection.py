@@ -99,6 +99,7 @@ class Connection(asyncio.Protocol):
         self._undelivered = 0
         self._request: Request | Refusal | None = None
         self._deaf = False
+        self._retiring = False
         # What waits and what is being answered.
         self._waiting: deque[Request | Refusal] = deque()
         self._answering: asyncio.Task[None] | None = None
@@ -238,7 +239,8 @@ class Connection(asyncio.Protocol):
             request.body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
         self._waiting.append(request)
-        if self._is_surplus or not self._parser.should_keep_alive() or self._parser.get_http_version() == "1.0":
+        last = self._retiring or self._is_surplus or not self._parser.should_keep_alive()
+        if last or self._parser.get_http_version() == "1.0":
             self._deaf = True
             # With TLS a client cannot be told that nothing more comes without closing both ways.
             self._lingers = not self._is_surplus and self._transport.can_write_eof()
@@ -254,10 +256,18 @@ class Connection(asyncio.Protocol):
             self._stalled_since = None
             self._go_on()
 
+    def retire(self) -> None:
+        """Takes one more request at most, if none is being answered; the last answer tells the client that it is."""
+        self._retiring = True
+        if self._answering is not None or self._waiting:
+            self._deaf = True
+            self._phase = _NOTHING
+
     def finish(self) -> None:
-        """Answers what has come, then closes."""
-        self._deaf = True
-        self._phase = _NOTHING
+        """Answers what has come or is arriving, then closes."""
+        self.retire()
+        if self._phase is _NOTHING:
+            self._deaf = True
         self._go_on()
 
     def abort(self) -> None:

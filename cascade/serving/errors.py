@@ -1,6 +1,6 @@
-"""Errors of a request; each class knows its HTTP status."""
+"""Errors of a request; each class knows its HTTP status. And the one error of a replica that cannot start."""
 
-from cascade.errors import CascadeError, RowsError, StageError
+from cascade.errors import CascadeError, InputError, RowsError, StageError
 
 __all__ = [
     "BodyTooLarge",
@@ -15,6 +15,7 @@ __all__ = [
     "RequestError",
     "RequestTooSlow",
     "StageFailed",
+    "StartFailed",
     "Unauthorized",
     "Unavailable",
     "UnknownModel",
@@ -27,6 +28,10 @@ __all__ = [
     "is_of_the_rows",
     "request_error",
 ]
+
+
+class StartFailed(InputError):
+    """A replica cannot start; Ray Serve hands its text on as a part of a traceback, after the name of this class."""
 
 
 class RequestError(CascadeError):

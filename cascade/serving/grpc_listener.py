@@ -22,7 +22,6 @@ from cascade.serving.tls import new_tls_context
 
 __all__ = ["GrpcListener"]
 
-STOP_TIMEOUT_S = 5.0
 # What a message has besides its rows: names, shapes, parameters.
 MESSAGE_HEAD_BYTES = 64 * 1024
 MAX_CONCURRENT_CALLS = 4096
@@ -65,6 +64,7 @@ class GrpcListener:
         bodies: PendingBodies | None = None,
     ) -> None:
         self._bodies = bodies or PendingBodies(service.config.serving.max_pending_body_bytes)
+        self.port = port
         self._service = service
         self._seen = seen
         self._guard = guard
@@ -123,7 +123,7 @@ class GrpcListener:
         """Answers what was begun, then stops."""
         server, self._server = self._server, None
         if server is not None:
-            await server.stop(STOP_TIMEOUT_S)
+            await server.stop(self._service.config.serving.request_timeout_s)
 
     async def _server_live(self, *_: object) -> Any:
         return new_message("ServerLiveResponse", live=True)

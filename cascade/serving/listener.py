@@ -1,7 +1,11 @@
 """A listener of a replica's own, on a port that several replicas share."""
 
 import asyncio
+import contextlib
+import ctypes
 import socket
+import struct
+import time
 
 from cascade.config import ServingConfig
 from cascade.serving.connection import App, Connection
@@ -12,6 +16,14 @@ __all__ = ["Listener"]
 
 BACKLOG = 2048
 LOOK_S = 0.02
+ACCEPT_S = 0.1
+"""Connections that have begun when the listener stops are accepted for as long."""
+LAST_REQUESTS_S = 1.0
+"""An open connection without a request is closed after it."""
+
+SO_ATTACH_FILTER = 26
+# Classic BPF, (code, jump if true, jump if false, value): byte 13 of a TCP header has the flags, 2 is SYN.
+DROP_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
 
 
 class Listener:
@@ -29,6 +41,7 @@ class Listener:
     """
 
     def __init__(self, app: App, serving: ServingConfig, bodies: PendingBodies | None = None) -> None:
+        self.port = serving.port
         self._app = app
         self._serving = serving
         self._tls = new_tls_context(serving)
@@ -38,7 +51,7 @@ class Listener:
 
     @property
     def alive(self) -> bool:
-        """Whether requests are taken."""
+        """Whether connections are taken."""
         return self._server is not None and self._server.is_serving()
 
     async def start(self) -> None:
@@ -56,18 +69,43 @@ class Listener:
         )
 
     async def stop(self) -> None:
-        """Answers what was begun, then stops; what takes longer than a request may is cut off."""
+        """Answers every request that has come or is on its way, then stops.
+
+        Nobody can connect any more. A connection that is open may send one more request, whose answer says that it is
+        the last; one without a request is closed after a while. What takes longer than a request may is cut off.
+        """
         if self._server is None:
             return
+        for listening in self._server.sockets:
+            _refuse_connections(listening)
+        await self._wait_until_closed(LAST_REQUESTS_S)  # those that have connected before are accepted meanwhile
         self._server.close()
         for connection in tuple(self._connections):
             connection.finish()
-        for _ in range(int(self._serving.request_timeout_s / LOOK_S)):
-            if not self._connections:
-                break
-            await asyncio.sleep(LOOK_S)
+        await self._wait_until_closed(self._serving.request_timeout_s)
         for connection in tuple(self._connections):
             connection.abort()
+
+    async def _wait_until_closed(self, most_s: float) -> None:
+        """Waits for the connections to be closed, and lets those that come meanwhile have one request each."""
+        end = time.monotonic() + most_s
+        accepted_until = time.monotonic() + ACCEPT_S
+        while (now := time.monotonic()) < end and (self._connections or now < accepted_until):
+            for connection in tuple(self._connections):
+                connection.retire()
+            await asyncio.sleep(LOOK_S)
+
+
+def _refuse_connections(listening: socket.socket) -> None:
+    """Lets no further connection begin, and those that have begun be accepted; closing alone would reset the latter.
+
+    The filter drops packets that begin a connection (SYN); the client sends them again, and is refused once the socket
+    is closed, or gets to another gateway.
+    """
+    with contextlib.suppress(OSError):  # another system than Linux
+        program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in DROP_SYN))
+        filter_ = struct.pack("HL", len(DROP_SYN), ctypes.addressof(program))
+        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_)
 
 
 def _shared_socket(host: str, port: int) -> socket.socket:

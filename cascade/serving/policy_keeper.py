@@ -24,10 +24,8 @@ from cascade.serving.policy_log import Entry, PolicyLog, Presence
 
 __all__ = ["PolicyKeeper", "check_policies"]
 
-POLL_S = 0.2
-"""A gateway looks for a new policy this often."""
-BEAT_S = 0.5
-"""And says that it lives this often."""
+POLL_S = 1.0
+"""A gateway that is not called looks for a new policy this often, and shows that it lives."""
 CONFIRM_S = 3.0
 """A reload waits this long for the gateways; one that shows no sign of life in that time is gone."""
 CONFIRM_LOOK_S = 0.05
@@ -39,6 +37,8 @@ logger = logging.getLogger(__name__)
 Value = TypeVar("Value")
 TryOut = Callable[[Policy, Policy], Awaitable[None]]
 """Takes a new policy, and the one in force."""
+Announce = Callable[[], Awaitable[None]]
+"""Makes all gateways call :meth:`PolicyKeeper.follow`."""
 
 
 def check_policies(
@@ -78,6 +78,8 @@ class PolicyKeeper:
         gears: when to change gears; ``None`` to stay in the best one.
         log: shared with the other gateways.
         try_out: raises where the stages cannot work by a policy; by default nothing is tried.
+        announce: called when a new policy is in the log; by default the other gateways find it by themselves, a second
+            later at most.
 
     Attributes:
         policy: for rows that come now.
@@ -91,17 +93,20 @@ class PolicyKeeper:
         gears: GearsConfig | None,
         log: PolicyLog,
         try_out: TryOut | None = None,
+        announce: Announce | None = None,
     ) -> None:
         self._stages = stages
         self._settings = gears
         self._digest = remembered_digest()
         self._log = log
         self._try_out = try_out
+        self._announce = announce
         self._id = uuid.uuid4().hex[:12]
         self._node = socket.gethostname()
         self._beat = 0
         self._changing = False
         self._following: asyncio.Task[None] | None = None
+        self._announcing: asyncio.Task[None] | None = None
         self._said = ""
         self.gear_changes = 0
         self.policy: Policy
@@ -129,8 +134,19 @@ class PolicyKeeper:
         await self._catch_up()
         self._following = asyncio.get_running_loop().create_task(self._follow())
 
+    async def follow(self) -> None:
+        """Takes the newest policy of the log, and shows that it is in force here.
+
+        Raises:
+            Unavailable: the log cannot be reached.
+        """
+        await self._catch_up()
+        await self._report()
+
     async def close(self) -> None:
         """Follows no longer."""
+        if self._announcing is not None:
+            self._announcing.cancel()
         if self._following is not None:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -246,6 +262,9 @@ class PolicyKeeper:
             raise ReloadConflict("another gateway has put a policy into force at the same moment; try again later")
         self._use(entry, policies, self.gear)
         logger.info("%s: policy %s is in force, revision %d", kind, entry.version, entry.revision)
+        if self._announce is not None:
+            # A gateway that hangs must not hold up the answer: who has it in force is on the board.
+            self._announcing = asyncio.get_running_loop().create_task(self._tell_the_others(self._announce))
         ready, behind = await self._confirmed(entry.revision)
         return {
             "version": policies.version,
@@ -290,20 +309,22 @@ class PolicyKeeper:
         entry = None if latest is None or latest <= revision else self._log.read(latest)
         return None if entry is None else (entry, PolicySet.from_json(entry.policy))
 
+    async def _tell_the_others(self, announce: Announce) -> None:
+        try:
+            await announce()
+        except Exception as error:
+            logger.warning("the other gateways cannot be called, they find the policy by themselves: %s", error)
+
     async def _follow(self) -> None:
-        reported, reported_at = -1, 0.0
         while True:
+            await asyncio.sleep(POLL_S)
             try:
-                await self._catch_up()
-                if reported != self.revision or time.monotonic() - reported_at >= BEAT_S:
-                    reported, reported_at = self.revision, time.monotonic()
-                    await self._report()
+                await self.follow()
                 self._said = ""
             except Exception as error:
-                if str(error) != self._said:  # once, not five times a second
+                if str(error) != self._said:  # once, not every second
                     self._said = str(error)
                     logger.warning("policies cannot be followed, the present one stays in force: %s", error)
-            await asyncio.sleep(POLL_S)
 
     async def _report(self) -> None:
         self._beat += 1

@@ -7,7 +7,7 @@ from ray.experimental.internal_kv import (
     _internal_kv_put,
 )
 
-__all__ = ["RayStore"]
+__all__ = ["RayStore", "cluster_address", "living_jobs"]
 
 NAMESPACE = "idk-cascade"
 COUNTS = "counts"
@@ -66,3 +66,18 @@ class RayStore:
     def delete(self, key: str) -> None:
         """Forgets a key, if it is there."""
         _internal_kv_del(self._prefix + key, namespace=NAMESPACE)
+
+
+def living_jobs() -> set[str]:
+    """Ids of the programs that are joined to the cluster now."""
+    from ray._private.worker import global_worker
+
+    jobs = global_worker.gcs_client.get_all_job_info()  # type: ignore[attr-defined]
+    return {job.hex() for job, told in jobs.items() if not told.is_dead}
+
+
+def cluster_address() -> str:
+    """Tells the cluster that this process has joined from others."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)

@@ -1,47 +1,55 @@
 """What runs in the replicas: a gateway with the first segment, and the later segments."""
 
 import asyncio
+import contextlib
 import functools
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.requests import Request
 from starlette.responses import Response
 
 from cascade.calibration import Policy, PolicySet
 from cascade.cascade import load_stages
-from cascade.config import CascadeConfig
+from cascade.config import CascadeConfig, StageConfig
 from cascade.engine import Answers, Segment
 from cascade.errors import CascadeError
 from cascade.rows import check_rows, example_row
 from cascade.serving.auditor import AskLast, Auditor
 from cascade.serving.batcher import Batcher
 from cascade.serving.dashboard import dashboard_data
+from cascade.serving.errors import StartFailed, Unavailable
 from cascade.serving.grpc_listener import GrpcListener
 from cascade.serving.guard import Guard
 from cascade.serving.hop import Hop
 from cascade.serving.http import HttpApp
 from cascade.serving.limits import StageLimit, limited_policy, marked_answers
 from cascade.serving.listener import Listener
+from cascade.serving.loopback import keep_replica_on_loopback
+from cascade.serving.name_claim import NameClaim
 from cascade.serving.observations import Observations
 from cascade.serving.observer import Observer
 from cascade.serving.pending_bodies import PendingBodies
 from cascade.serving.policy_keeper import PolicyKeeper
 from cascade.serving.policy_log import PolicyLog
 from cascade.serving.policy_trial import try_out
+from cascade.serving.port_claim import PortClaim
 from cascade.serving.proxied import proxied_response
-from cascade.serving.ray_store import RayStore
+from cascade.serving.ray_store import RayStore, cluster_address, living_jobs
 from cascade.serving.readiness import Readiness
 from cascade.serving.review import Review
+from cascade.serving.segment_name import segment_name
 from cascade.serving.steps import SegmentSteps
 from cascade.serving.telemetry import Telemetry
 from cascade.serving.tracing import current_traceparent
 from cascade.serving.wire import answer_columns
 
-__all__ = ["Gateway", "SegmentReplica", "segment_name"]
+__all__ = ["Gateway", "SegmentReplica", "new_name_claim"]
 
 Handle = DeploymentHandle[Any]
 
@@ -50,15 +58,29 @@ CALLS_A_REPLICA = 2
 # Of a segment that is scaled without a bound of its own.
 MOST_REPLICAS = 100
 
+DRAIN_LOOK_S = 0.02
+BROADCAST_S = 5.0
+
 # Longer than any batch; nobody waits for one that runs longer than twice the longest request.
 LEAST_STUCK_S = 60.0
 
 
-def segment_name(config: CascadeConfig, index: int) -> str:
-    """Name of the deployment of a segment; the first one is the gateway."""
-    if index == 0:
-        return "gateway"
-    return "-".join(["segment", *(stage.name for stage in config.segments[index])])
+def new_name_claim(name: str, run: str) -> NameClaim:
+    """The claim of a start of a cascade on the name of its application."""
+    # An application's own name has no colon, so its store is another one.
+    return NameClaim(RayStore(":claims", "names"), name, run, living_jobs)
+
+
+@contextlib.contextmanager
+def _starting(stages: Sequence[StageConfig]) -> Iterator[None]:
+    """Makes one sentence of whatever keeps a replica from starting."""
+    who = f"the process of {', '.join(stage.name for stage in stages)}"
+    try:
+        yield
+    except CascadeError as error:
+        raise StartFailed(f"{who} cannot start: {error}") from None
+    except Exception as error:
+        raise StartFailed(f"{who} cannot start: {type(error).__name__}: {error}") from None
 
 
 def _new_hop(config: CascadeConfig, index: int, following: Handle | None) -> Hop | None:
@@ -140,11 +162,13 @@ class SegmentReplica:
     async def __init__(  # type: ignore[misc]
         self, config: CascadeConfig, folder: Path, index: int, following: Handle | None = None
     ) -> None:
-        self._config = config
-        self._telemetry = Telemetry(config)
-        self._hop = _new_hop(config, index, following)
-        self._batcher = _new_batcher(config, folder, index, self._hop, self._telemetry)
-        self._telemetry.start(self._batcher)
+        with _starting(config.segments[index]):
+            keep_replica_on_loopback()
+            self._config = config
+            self._telemetry = Telemetry(config)
+            self._hop = _new_hop(config, index, following)
+            self._batcher = _new_batcher(config, folder, index, self._hop, self._telemetry)
+            self._telemetry.start(self._batcher)
 
     async def run(
         self,
@@ -199,11 +223,21 @@ class Gateway:
     async def __init__(  # type: ignore[misc]
         self, config: CascadeConfig, folder: Path, policies_json: str, run: str, following: Handle | None = None
     ) -> None:
+        with _starting(config.segments[0]):
+            keep_replica_on_loopback()
+            await self._start(config, folder, policies_json, run, following)
+
+    async def _start(
+        self, config: CascadeConfig, folder: Path, policies_json: str, run: str, following: Handle | None
+    ) -> None:
         self.config = config
         self._stages = [stage.name for stage in config.stages]
+        self._is_stopping = False
         self._telemetry = telemetry = Telemetry(config)
+        application = telemetry.application
+        new_name_claim(application, run).check()
         hop = _new_hop(config, 0, following)
-        store = RayStore(config.name, run)
+        store = RayStore(application, run)
         store.drop_other_runs()
         self._auditor = Auditor(
             config.serving.audit,
@@ -225,6 +259,7 @@ class Gateway:
             config.serving.gears,
             PolicyLog(store),
             functools.partial(try_out, self._batcher, example_row(config.rows)),
+            functools.partial(_call_all_gateways, application, "follow_policy"),
         )
         await self.policies.open()
         self._gear_watch = None
@@ -239,12 +274,17 @@ class Gateway:
         if config.serving.grpc_port is not None:
             self._listeners.append(GrpcListener(self, guard, config.serving.grpc_port, telemetry.seen, self._bodies))
         telemetry.start(self._batcher, self._tell)
+        self._claims: list[PortClaim] = []
         for listener in self._listeners:
+            claim = PortClaim(config.serving.host, listener.port, application, cluster_address())
+            await asyncio.to_thread(claim.take)
+            self._claims.append(claim)
             await listener.start()
         self._readiness.start()
 
     async def __call__(self, request: Request) -> Response:
         """Answers a request that came through Ray Serve's proxy."""
+        self._check_not_stopping()
         return await proxied_response(self._app, self.config.serving, self._bodies, request)
 
     async def predict(self, rows: Any, timeout_s: float | None = None, max_stage: str | None = None) -> dict[str, Any]:
@@ -265,9 +305,10 @@ class Gateway:
             Overloaded: too many rows are waiting.
             DeadlineExceeded: there is no answer in time, and nothing to fall back to.
             StageFailed: the model of a stage failed on these rows, or broke the stage contract.
-            Unavailable: a later segment is gone.
+            Unavailable: a later segment is gone, or the cascade is stopping.
         """
         try:
+            self._check_not_stopping()
             return await self.answer_rows(check_rows(rows, self.config.rows), timeout_s, max_stage)
         except CascadeError as error:
             if self._telemetry.seen is not None:
@@ -319,6 +360,29 @@ class Gateway:
         """Whether the later segments can be reached and have loaded, as of a few seconds ago."""
         return self._readiness.is_ready
 
+    def _check_not_stopping(self) -> None:
+        if self._is_stopping:
+            raise Unavailable("the cascade is being stopped")
+
+    async def follow_policy(self) -> None:
+        """Puts a new policy into force now; another gateway has written it into the log."""
+        await self.policies.follow()
+
+    async def drain(self) -> None:
+        """Takes no further requests, and returns when those under way are answered.
+
+        To be called at all gateways before any segment is stopped: rows of these requests may have to go there.
+        """
+        self._is_stopping = True
+        self._readiness.stop()
+        self._auditor.stop()
+        await asyncio.gather(*(listener.stop() for listener in self._listeners))
+        for claim in self._claims:
+            claim.release()
+        end = time.monotonic() + self.config.serving.request_timeout_s
+        while not self._batcher.is_idle and time.monotonic() < end:
+            await asyncio.sleep(DRAIN_LOOK_S)
+
     def describe_policy(self) -> dict[str, Any]:
         """The policy in force, with its version."""
         return self.policies.describe()
@@ -346,20 +410,16 @@ class Gateway:
 
     async def check_health(self) -> None:
         """Asked by Ray Serve now and then; raising makes it start the replica anew."""
-        if not all(listener.alive for listener in self._listeners):
+        if not self._is_stopping and not all(listener.alive for listener in self._listeners):
             raise RuntimeError("a listener has stopped")
         _check_not_stuck(self._batcher, self.config)
 
     async def __del__(self) -> None:
-        if hasattr(self, "_readiness"):
-            self._readiness.stop()
+        if hasattr(self, "_claims") and not self._is_stopping:
+            await self.drain()
         gear_watch = getattr(self, "_gear_watch", None)
         if gear_watch is not None:
             gear_watch.cancel()
-        if hasattr(self, "_auditor"):
-            self._auditor.stop()
-        for listener in getattr(self, "_listeners", ()):
-            await listener.stop()
         if hasattr(self, "policies"):
             await self.policies.close()
         if hasattr(self, "_telemetry"):
@@ -367,3 +427,9 @@ class Gateway:
         review = getattr(self, "_review", None)
         if review is not None:
             await asyncio.get_running_loop().run_in_executor(None, review.close)
+
+
+async def _call_all_gateways(application: str, method: str) -> None:
+    """Calls a method of all gateways, the calling one among them, and waits for none."""
+    gateways = serve.get_deployment_handle("gateway", application)
+    await gateways.broadcast(method).results_async(timeout_s=BROADCAST_S, return_exceptions=True)

@@ -32,6 +32,7 @@ class Telemetry:
     Attributes:
         seen: what the process has seen; ``None`` if it does not count.
         tracing: makes spans; ``None`` for none.
+        application: that Ray Serve runs it in; its name may be another one than the configuration's.
         replica: its name.
         rank: of the replica among those of its deployment, from 0.
 
@@ -42,6 +43,7 @@ class Telemetry:
     def __init__(self, config: CascadeConfig) -> None:
         serving, stages = config.serving, [stage.name for stage in config.stages]
         names, self.rank = _replica()
+        self.application = names.get("application", config.name)
         set_up_logs(serving.log_format, names)
         self.replica = names["replica"]
         self.seen = Observations(stages) if serving.metrics else None

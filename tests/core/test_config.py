@@ -146,7 +146,6 @@ serving: {port: 70000, max_queue_rows: 0}
         (("stages:", "serving: {segments: []}\nstages:"), "every stage once, in order"),
         (("stages:", "classes: 3\nstages:"), "classes"),
         (("stages:", "classes: [only]\nstages:"), "classes must be two or more different names"),
-        (("stages:", "classes: [a, b, a]\nstages:"), "classes must be two or more different names"),
         (("stages:", "serving: {least_max_stage: huge}\nstages:"), "least_max_stage must be a stage"),
         (("stages:", "serving: {gears: {step_up_wait_ms: 200}}\nstages:"), "step_up_wait_ms must be less than"),
         (("stages:", "serving: {gears: {floor_accuracy: 94}}\nstages:"), "serving.gears.floor_accuracy"),

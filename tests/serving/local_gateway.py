@@ -88,6 +88,7 @@ async def local_gateway(config, policy, folder):
 
     with (
         patch.object(replicas, "RayStore", LocalStore),
+        patch.object(replicas, "cluster_address", lambda: "local"),
         patch.object(telemetry, "_replica", lambda: ({"replica": "local"}, 0)),
         patch.object(telemetry, "set_up_logs", lambda *_: None),
     ):

@@ -24,7 +24,6 @@ THIRD = Policy.from_thresholds(("small", "big"), np.array([0.95]))
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(policy_keeper, "POLL_S", 0.01)
-    monkeypatch.setattr(policy_keeper, "BEAT_S", 0.05)
     monkeypatch.setattr(policy_keeper, "CONFIRM_S", 0.5)
     monkeypatch.setattr(policy_keeper, "CONFIRM_LOOK_S", 0.01)
 

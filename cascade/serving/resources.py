@@ -1,0 +1,104 @@
+"""What the replicas of a cascade ask for, and whether the nodes have it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cascade.config import CascadeConfig, StageConfig
+from cascade.errors import ConfigError
+
+__all__ = ["asked_cpus", "check_machine", "check_resources"]
+
+Resources = Mapping[str, float]
+
+ACCELERATOR_SHARE = 0.001
+"""Of the resource by which Ray tells a kind of accelerator."""
+
+
+def check_resources(config: CascadeConfig, nodes: Sequence[Resources]) -> None:
+    """Makes sure that every replica fits on a node, and that all of them fit together.
+
+    Args:
+        config: of the cascade.
+        nodes: what each node has in all, by Ray's names: "CPU", "GPU", "memory" in bytes, custom ones.
+
+    Raises:
+        ConfigError: they do not; the text lists every stage at fault.
+    """
+    problems, together = [], dict[str, float]()
+    for index, segment in enumerate(config.segments):
+        asked, count = _asked(segment[0]), _replicas(config, index)
+        for name, amount in asked.items():
+            most = max((node.get(name, 0.0) for node in nodes), default=0.0)
+            if amount > most:
+                problems.append(
+                    f"stage {segment[0].name!r} asks for {_text(name, amount)}, and no node has more than {most:g}"
+                )
+            together[name] = together.get(name, 0.0) + count * amount
+    if not problems:
+        problems = [
+            f"all replicas together ask for {_text(name, amount)}, and the nodes have {there:g}"
+            for name, amount in together.items()
+            if amount > (there := sum(node.get(name, 0.0) for node in nodes))
+        ]
+    if problems:
+        raise ConfigError(
+            f"{'; '.join(problems)}; serve the cascade where there is as much, or change the stage's 'deployment'"
+        )
+
+
+def check_machine(config: CascadeConfig) -> None:
+    """Makes sure that a Ray of our own on this machine has what the replicas ask for; processors they may share.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    asked = {name for segment in config.segments for name, amount in _asked(segment[0]).items() if amount}
+    if asked - {"CPU"}:
+        check_resources(config, [_machine_resources()])
+
+
+def _machine_resources() -> dict[str, float]:
+    import psutil
+    from ray._private import accelerators
+
+    found = {"CPU": math.inf, "memory": float(psutil.virtual_memory().total)}
+    for name in accelerators.get_all_accelerator_resource_names():
+        manager = accelerators.get_accelerator_manager_for_resource(name)
+        count = 0 if manager is None else manager.get_current_node_num_accelerators()
+        if manager is not None and count:
+            found[name] = float(count)
+            kind = manager.get_current_node_accelerator_type()
+            found |= {f"accelerator_type:{kind}": float(count)} if kind else {}
+    return found
+
+
+def asked_cpus(config: CascadeConfig) -> int:
+    """Logical processors of all replicas; the machine may have fewer, segments then share them."""
+    asked = (_asked(segment[0])["CPU"] * _replicas(config, index) for index, segment in enumerate(config.segments))
+    return math.ceil(sum(asked))
+
+
+def _asked(stage: StageConfig) -> dict[str, float]:
+    """What a replica of the segment that a stage begins asks for; at least a logical processor, where none is named."""
+    options: Mapping[str, Any] = stage.deployment.get("ray_actor_options") or {}
+    asked = {"CPU": options.get("num_cpus", 1), "GPU": options.get("num_gpus"), "memory": options.get("memory")}
+    asked |= options.get("resources") or {}
+    kind = options.get("accelerator_type")
+    if kind is not None:
+        asked[f"accelerator_type:{kind}"] = ACCELERATOR_SHARE
+    return {name: float(amount) for name, amount in asked.items() if amount is not None}
+
+
+def _replicas(config: CascadeConfig, index: int) -> int:
+    """Replicas of a segment at the start."""
+    deployment = config.segments[index][0].deployment
+    replicas = deployment.get("num_replicas", 1 if index else config.serving.gateways)
+    scaled = deployment.get("autoscaling_config")
+    least = scaled.get("min_replicas", 1) if isinstance(scaled, Mapping) else 1
+    return replicas if isinstance(replicas, int) and not scaled else int(least)
+
+
+def _text(name: str, amount: float) -> str:
+    key = {"CPU": "num_cpus", "GPU": "num_gpus"}.get(name, name)
+    return f"{key}: {amount:g}"

@@ -1,0 +1,148 @@
+"""The process in front of a served cascade: it takes the signals, and leaves nothing behind."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+__all__ = ["SIGNALS", "stop_on_signals", "supervised"]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+END_S = 2.0
+"""What the child has started has as long to end after it."""
+LOOK_S = 0.05
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def supervised(stop_s: float) -> threading.Event:
+    """Goes on in a child process; the parent never returns.
+
+    The child has a session of its own, which a terminal's or a service manager's signal to the process group does not
+    reach: Ray's processes must live until the last request is answered. The parent takes the signals. The first one
+    asks the child to stop, the second one ends it at once. When the child has ended, the parent ends what is left of
+    the child's session, and exits with the child's code. A parent that is killed stops the child as well.
+
+    Args:
+        stop_s: seconds that the child has to stop; then it is ended.
+
+    Returns:
+        In the child: set when it is to stop.
+    """
+    _adopt_orphans()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reading, writing = os.pipe()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    child = os.fork()
+    if child:
+        os.close(reading)
+        raise SystemExit(_Supervisor(child, writing, stop_s).wait())
+    os.close(writing)
+    os.setsid()
+    stop = threading.Event()
+    stop_on_signals(stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    threading.Thread(target=_wait_for_the_parent, args=(reading, stop), daemon=True).start()
+    return stop
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """Sets an event when a signal asks this process to stop; to be repeated after ``ray.init``, which takes SIGTERM."""
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: stop.set())
+
+
+class _Supervisor:
+    """Waits for a child.
+
+    Args:
+        child: its process, the leader of its session.
+        writing: end of a pipe; the child stops when it is closed.
+        stop_s: seconds that the child has to stop.
+    """
+
+    def __init__(self, child: int, writing: int, stop_s: float) -> None:
+        self._child = child
+        self._writing = writing
+        self._stop_s = stop_s
+        self._signals = 0
+        self._forced: int | None = None
+
+    def wait(self) -> int:
+        """Returns the exit code when the child and all that it started have ended."""
+        signal.signal(signal.SIGALRM, self._end_now)
+        for number in SIGNALS:
+            # Who began it with nohup wants it to outlive the terminal.
+            if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:
+                signal.signal(number, self._stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        ended, status = os.wait()
+        while ended != self._child:  # an orphan of Ray
+            ended, status = os.wait()
+        code = os.waitstatus_to_exitcode(status)
+        self._end_session()
+        if self._forced is not None:
+            return 128 + self._forced
+        return code if code >= 0 else 128 - code
+
+    def _stop(self, number: int, _: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            self._end_now(number, None)
+            return
+        os.close(self._writing)
+        signal.setitimer(signal.ITIMER_REAL, self._stop_s)
+
+    def _end_now(self, number: int, _: FrameType | None) -> None:
+        self._forced = number
+        for process in _session_members(self._child):
+            _kill(process)
+
+    def _end_session(self) -> None:
+        end = time.monotonic() + END_S
+        while list(_session_members(self._child)):
+            if time.monotonic() > end:
+                for process in _session_members(self._child):
+                    _kill(process)
+            time.sleep(LOOK_S)
+            self._reap()
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
+def _session_members(leader: int) -> Iterator[int]:
+    """Processes of a session that have not ended."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                # pid (name, which may hold anything) state ppid pgrp session ...
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[3]) == leader and fields[0] not in "ZX":
+                    yield int(entry.name)
+
+
+def _kill(process: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+def _adopt_orphans() -> None:
+    """Makes this process the parent of its descendants whose own parents end, so that none is left as a zombie."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _wait_for_the_parent(reading: int, stop: threading.Event) -> None:
+    """Sets the event when the other end of the pipe is closed, by the parent or by its end."""
+    os.read(reading, 1)
+    stop.set()
