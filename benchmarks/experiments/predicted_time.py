@@ -222,6 +222,13 @@ def _at_rate(
     }
 
 
+def save(entry: dict[str, Any], name: str, out: Path) -> None:
+    """Writes what there is of an entry; those of other names stay."""
+    results = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    results[name] = entry
+    out.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def main(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG")],
     rows_file: Annotated[Path, typer.Option("--rows", help="Labelled rows to calibrate on.")],
@@ -248,6 +255,7 @@ def main(
             policy.save(Path(folder) / "policy.json")
             cascade = Cascade.load(config_path, Path(folder) / "policy.json")
             entry["in_process"].append(in_process(cascade, rows, together))
+            save(entry, name, out)
             console.print(entry["in_process"][-1])
             if with_brute_force and together == 64:
                 entry["brute_force"] = brute_force(cascade, table, rows, together)
@@ -262,9 +270,7 @@ def main(
                 entry["served"]["capacity_rows_per_s"] / alone["capacity_rows_per_s"]
             )
             console.print(entry["served"])
-    results = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
-    results[name] = entry
-    out.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save(entry, name, out)
 
 
 if __name__ == "__main__":
