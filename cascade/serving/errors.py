@@ -1,5 +1,7 @@
 """Errors of a request; each class knows its HTTP status. And the one error of a replica that cannot start."""
 
+from typing import TypeGuard
+
 from cascade.errors import CascadeError, InputError, RowsError, StageError
 
 __all__ = [
@@ -188,12 +190,17 @@ def request_error(error: Exception) -> CascadeError:
 
     Nothing of the model leaves: neither the name of its class or file, nor what it raised.
     """
-    if isinstance(error, CascadeError) and not isinstance(error, StageError):
+    # Only a model's own refusal of rows is the caller's fault; whatever else is raised here is the server's.
+    if isinstance(error, RowsError) or (_is_of_the_server(error) and not isinstance(error, StageError)):
         return error
     which = f"stage {error.stage!r}" if isinstance(error, StageError) else "a stage"
     failure = StageFailed(f"{which} failed on these rows")
     failure.__cause__ = error
     return failure
+
+
+def _is_of_the_server(error: Exception) -> TypeGuard[CascadeError]:
+    return isinstance(error, CascadeError) and http_status(error) >= 500
 
 
 def is_of_the_rows(error: CascadeError) -> bool:

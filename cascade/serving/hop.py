@@ -109,9 +109,7 @@ async def _result(response: Any) -> Any:
 def _of_the_stage(error: RayTaskError) -> CascadeError:
     """What the segment raised, without Ray's account of where, which is no client's concern."""
     cause = error.cause
-    if isinstance(cause, CascadeError):
-        return cause
-    return request_error(error)
+    return request_error(cause if isinstance(cause, Exception) else error)
 
 
 def _bytes(rows: np.ndarray) -> int:
