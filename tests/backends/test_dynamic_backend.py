@@ -208,7 +208,7 @@ def folder(saved, tmp_path, rows):
 
 
 @pytest.mark.parametrize("cost", ["flops", "time"])
-def test_costs_of_rows_reach_the_table_the_certificate_and_the_answers(folder, run, cost):
+def test_costs_of_rows_reach_the_table_the_certificate_and_the_answers(saved, folder, run, cost):
     config, table, policy = (str(folder / name) for name in ("config.yaml", "scores.npz", "policy.json"))
     rows, held_out = folder / "rows.npz", folder / "held_out.npz"
     assert run("collect", config, "--rows", str(rows), "--out", table, "--cost", cost, "--json").code == 0
@@ -225,10 +225,11 @@ def test_costs_of_rows_reach_the_table_the_certificate_and_the_answers(folder, r
     assert found.certificate["tests"][1]["target"] == "max_cost"
     assert run("evaluate", "--scores", table, "--policy", policy, "--json").code == 0
     answers = Cascade.load(config, policy).predict(np.load(rows)["rows"])
-    assert found.runs.all(), "the cheap one answers most rows"
     if cost == "flops":  # the time of a row depends on the rows beside it as well
-        expected = np.where(answers.stage == 0, scores.cost[:, 0], scores.cost.sum(axis=1))
+        # BlockDrop's cheap one takes two thirds of the whole network, which no share of rows answered makes up for.
+        assert found.runs.tolist() == ["SkipNet" in saved[0], True]
+        expected = np.where(answers.stage == 0, scores.cost[:, 0], (scores.cost * found.runs).sum(axis=1))
         assert answers.cost == pytest.approx(expected, rel=1e-6)
     assert answers.cost.mean() == pytest.approx(evaluate(scores, found).mean_cost, rel=1e-3)
     cheap = Cascade.load(config, policy).predict(np.load(held_out)["rows"])
-    assert len(np.unique(cheap.cost)) > 2
+    assert len(np.unique(cheap.cost)) > 2 or not found.runs[0]
