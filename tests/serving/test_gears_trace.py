@@ -40,10 +40,10 @@ class JumpingLoop(asyncio.SelectorEventLoop):
     def time(self):
         return self.now
 
-    def run_in_executor(self, _, function, batch):
+    def run_in_executor(self, _, function, step, batch):
         done = self.create_future()
-        seconds = len(batch.rows) * (SMALL_S if function.__self__._run is small else LARGE_S)
-        self.call_later(seconds, lambda: done.set_result(function(batch)))
+        seconds = len(batch.rows) * (SMALL_S if step.run is small else LARGE_S)
+        self.call_later(seconds, lambda: done.set_result(function(step, batch)))
         return done
 
 
