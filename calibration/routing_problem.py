@@ -81,7 +81,7 @@ class RoutingProblem:
         cost: (n, K) float, cost of a row answered at a stage, all earlier ones included; where ``prices`` are given, if
             all rows came to every stage.
         skipped_cost: highest cost of a row of the problem without skipping, where this is one with (0 otherwise).
-        abstains: whether the last of the K columns is no stage, but stands for the rows that nobody answers.
+        abstains: whether the last of the K columns is no stage, but stands for the rows that no stage answers.
         work: (n, K) float, what a row adds to the work of a stage; ``None`` without ``prices``.
         prices: mean cost as a function of the shares of work; ``None`` where costs are constants per row.
         optional: whether stages with a threshold of ``NEVER`` are left out.

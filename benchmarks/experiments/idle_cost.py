@@ -1,4 +1,4 @@
-"""What a served cascade costs while nobody asks it anything, and what a slower control loop of Ray Serve costs instead.
+"""What a served cascade costs while it gets no requests, and what a slower control loop of Ray Serve costs instead.
 
     python benchmarks/experiments/idle_cost.py
 

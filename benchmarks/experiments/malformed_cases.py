@@ -154,7 +154,7 @@ def broken_chunks(dice: random.Random, _: Site) -> Case:
 
 
 def trailers(dice: random.Random, site: Site) -> Case:
-    """Fields after the chunks: nobody looks at good ones, broken ones are broken requests."""
+    """Fields after the chunks: good ones are ignored, broken ones make a broken request."""
     body = b"%x\r\n%s\r\n0\r\n" % (len(site.body), site.body)
     good = [b"", b"x: y\r\n", b"authorization: Bearer x\r\n", b"a: b\r\n" * 20]
     bad = [
@@ -299,7 +299,7 @@ def old_version(dice: random.Random, _: Site) -> Case:
 
 
 def methods(dice: random.Random, _: Site) -> Case:
-    """Methods that no route has, and that nobody knows."""
+    """Methods that no route has, and that HTTP does not define."""
     method = dice.choice(
         [b"PATCH", b"DELETE", b"OPTIONS", b"TRACE", b"PROPFIND", b"get", b"GE", b"GETT", b"\xff", b"P" * 50]
     )

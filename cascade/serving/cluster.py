@@ -88,7 +88,7 @@ def running_cascade(
         policy: to begin with.
         folder: of the configuration file.
         stop: ends the wait for the replicas.
-        progress: is told what is waited for, a line at a time.
+        progress: called with a line for each thing that is waited for.
 
     Yields:
         The handle of the gateway, with ``predict.remote(rows)``.

@@ -186,7 +186,7 @@ def http_headers(error: CascadeError) -> tuple[tuple[str, str], ...]:
 
 
 def request_error(error: Exception) -> CascadeError:
-    """What the caller is told of an error in a stage; the error itself is the cause.
+    """The error that a caller gets for an error in a stage, which is its cause.
 
     Nothing of the model leaves: neither the name of its class or file, nor what it raised.
     """
