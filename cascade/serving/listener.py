@@ -71,7 +71,7 @@ class Listener:
     async def stop(self) -> None:
         """Answers every request that has come or is on its way, then stops.
 
-        No client can connect any more. A connection that is open may send one more request, whose answer says that it is
+        No client can connect any more. An open connection may send one more request, whose answer says that it is
         the last; one without a request is closed after a while. What takes longer than a request may is cut off.
         """
         if self._server is None:
