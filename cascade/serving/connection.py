@@ -69,8 +69,8 @@ class Connection(asyncio.Protocol):
     requests; the length of a header, how many fields it has, the length of a body, the bodies of all connections
     together; how many requests are sent ahead; how many connections are open; and the time in which an answer is taken.
     A client that breaks a bound, or sends what is not HTTP, gets an error after the answers to what it sent before; the
-    connection is closed, once the client has read the error or some time has passed. When the client goes away, no stage
-    works on its request any more.
+    connection is closed, once the client has read the error or some time has passed. When the client goes away, no
+    stage works on its request any more.
 
     Args:
         app: answers the requests.
