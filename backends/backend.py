@@ -6,7 +6,7 @@ import numpy as np
 
 from cascade.prediction import Prediction
 
-__all__ = ["Backend", "CountsFlops"]
+__all__ = ["Backend", "BoundsCost", "CountsFlops"]
 
 
 class Backend(Protocol):
@@ -36,4 +36,19 @@ class CountsFlops(Protocol):
 
         Args:
             rows: (n, ...), n >= 1, to measure on.
+        """
+
+
+@runtime_checkable
+class BoundsCost(Protocol):
+    """A backend whose rows differ in cost, with a bound of it."""
+
+    def highest_row_cost(self, rows: np.ndarray) -> float:
+        """Most that a row of this shape may cost, whatever it holds, in the unit of what ``predict`` gives.
+
+        Args:
+            rows: (n, ...), n >= 1, of the shape.
+
+        Returns:
+            At least 0; inf where there is no bound.
         """

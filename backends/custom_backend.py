@@ -48,6 +48,18 @@ class CustomBackend:
         usual = type(result) is np.ndarray and result.ndim == 2 and result.size
         return Prediction.from_probabilities(result if usual else self._probabilities(result))
 
+    def highest_row_cost(self, rows: np.ndarray) -> float:
+        """What the user's object declares by a method of this name; inf if it has none.
+
+        Raises:
+            ConfigError: it returned no number of at least 0.
+        """
+        declared = getattr(self.model, "highest_row_cost", None)
+        most = declared(rows.copy()) if callable(declared) else np.inf
+        if isinstance(most, bool) or not isinstance(most, int | float | np.number) or not most >= 0:
+            raise ConfigError(f"{self.config.object}.highest_row_cost must return a number of at least 0; got {most!r}")
+        return float(most)
+
     def _probabilities(self, result: object) -> np.ndarray:
         wanted = f"{self.config.object}.predict must return (n, C) probabilities or a Prediction"
         try:

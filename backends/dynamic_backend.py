@@ -64,6 +64,10 @@ class DynamicBackend(TorchBackend):
         mflop = self.predict(rows).mflop
         return float(np.mean(mflop)) * 1e6 if mflop is not None else 0.0
 
+    def highest_row_cost(self, rows: np.ndarray) -> float:
+        """Millions of operations of the longest path."""
+        return self._path_costs(self._tensor(rows[:1])).highest / 1e6
+
     def _new_executor(self, network: DynamicNetwork, config: DynamicConfig) -> Executor | GraphExecutor:
         if not config.graphs:
             return Executor(network.choices, network.policy, config.price)

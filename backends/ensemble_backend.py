@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cascade.backends.backend import Backend
+from cascade.backends.backend import Backend, BoundsCost
 from cascade.backends.config import CombinationRule
 from cascade.errors import ConfigError
 from cascade.prediction import Prediction
@@ -52,6 +52,12 @@ class EnsembleBackend:
             )
         mean = np.asarray(np.mean(np.stack(probabilities), axis=0, dtype=np.float64))
         return Prediction(mean.argmax(axis=1), mean, cost=cost, mflop=mflop)
+
+    def highest_row_cost(self, rows: np.ndarray) -> float:
+        """The sum of the members' bounds; inf where one has none."""
+        return sum(
+            member.highest_row_cost(rows) if isinstance(member, BoundsCost) else np.inf for member in self.members
+        )
 
 
 def _sum(parts: list[np.ndarray | None]) -> np.ndarray | None:

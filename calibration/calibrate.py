@@ -10,6 +10,7 @@ from cascade.calibration.certificates.bound import certified_bound
 from cascade.calibration.certificates.certification import Certified
 from cascade.calibration.certificates.certifier import Certifier
 from cascade.calibration.certificates.goal import Goal
+from cascade.calibration.certificates.promises import CostPromise
 from cascade.calibration.certificates.refusal import (
     advise,
     refuse_abstaining,
@@ -250,6 +251,7 @@ def _tests(goal: Goal, certifier: Certifier, found: Certified, delta: float) -> 
             "test": promise.test if certain is None else "by construction",
             "rows": len(outcome),
             "observed": float(outcome.mean()),
+            **({"highest_cost": promise.highest} if isinstance(promise, CostPromise) else {}),
             "bound": certified_bound(part, tested, found.stage, delta) if certain is None else certain,
             "p_value": p_value,
         }

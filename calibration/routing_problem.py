@@ -80,7 +80,8 @@ class RoutingProblem:
         gain: (n, K) float, what is gained where a stage answers a row: 1 if right (or in agreement), else 0.
         cost: (n, K) float, cost of a row answered at a stage, all earlier ones included; where ``prices`` are given, if
             all rows came to every stage.
-        skipped_cost: highest cost of a row of the problem without skipping, where this is one with (0 otherwise).
+        highest: (K,) float, the most that any row, future ones included, may add to ``work`` at each stage, or to
+            ``cost`` where there is no ``work``; inf where it is not known. ``None`` if no stage's is.
         abstains: whether the last of the K columns is no stage, but stands for the rows that no stage answers.
         work: (n, K) float, what a row adds to the work of a stage; ``None`` without ``prices``.
         prices: mean cost as a function of the shares of work; ``None`` where costs are constants per row.
@@ -90,7 +91,7 @@ class RoutingProblem:
     confidence: np.ndarray
     gain: np.ndarray
     cost: np.ndarray
-    skipped_cost: float = 0.0
+    highest: np.ndarray | None = None
     abstains: bool = False
     work: np.ndarray | None = None
     prices: StagePrices | None = None
@@ -119,6 +120,7 @@ class RoutingProblem:
         # A head looks at what all stages before it predicted.
         optional = all(router.head is None for router in routers)
         problem = cls.priced(confidence[:, :-1], gain, table.work, table.prices(arrivals), optional)
+        problem = replace(problem, highest=table.highest_work)
         return problem.abstaining(confidence[:, -1]) if abstains else problem
 
     @classmethod
@@ -189,7 +191,7 @@ class RoutingProblem:
             skips = skipping(self.confidence[:, k], skip_below[k])
             gain[skips, k + 1 :] = self.gain[skips, -1:]
             cost[skips, k + 1 :] = (self.cost[skips, k] + last_cost[skips])[:, None]
-        return RoutingProblem(self.confidence, gain, cost, self.highest_cost, optional=False)
+        return replace(self, gain=gain, cost=cost, optional=False)
 
     def with_skips(
         self, skip_below: np.ndarray, thresholds: np.ndarray, shares: np.ndarray | None = None
@@ -215,8 +217,15 @@ class RoutingProblem:
 
     @property
     def highest_cost(self) -> float:
-        """Cost of the most expensive row if it runs through all stages, as future rows may do even where these skip."""
-        return max(float(self.cost[:, -1].max()), self.skipped_cost)
+        """The most that a row may cost, if it runs through all stages; inf where that is not known."""
+        return float(self.highest_costs.sum())
+
+    @property
+    def highest_costs(self) -> np.ndarray:
+        """(K,) most that a row may cost at each stage, where all rows are such; inf where that is not known."""
+        if self.highest is None:
+            return np.full(self.stages, np.inf)
+        return self.highest if self.prices is None else self.prices.of_rows(self.highest)
 
     def subsets(self) -> list[tuple[int, ...]]:
         """The sets of stages that a search looks at: all that hold the last stage, the full one first.
@@ -250,7 +259,7 @@ class RoutingProblem:
             self.confidence[:, columns[:-1]],
             self.gain[:, columns],
             np.cumsum(own[:, columns], axis=1),
-            self.skipped_cost,
+            None if self.highest is None else self.highest[list(stages)],
             self.abstains,
             None if self.work is None else self.work[:, list(stages)],
             None if self.prices is None else self.prices.select(stages),
@@ -287,18 +296,22 @@ class RoutingProblem:
         Returns:
             A problem without prices. Its mean cost under these thresholds is at least the true one, on whatever rows.
         """
-        running = self.running(thresholds)
-        own = np.zeros_like(self.cost)
+        running = list(self.running(thresholds))
+        own, highest = np.zeros_like(self.cost), np.zeros(self.stages)
+        bound = np.full(self.stages, np.inf) if self.highest is None else self.highest
         if self.prices is None or self.work is None:
             if len(running) == self.stages:
                 return self
             own[:, running] = np.diff(self.cost, axis=1, prepend=0.0)[:, running]
+            highest[running] = bound[running]
         else:
             intercept, slope = self.prices.tangent(self.shares(thresholds) if shares is None else shares)
             for k in running:
                 own[:, k] = slope[k] * self.work[:, k]
-            own[:, 0] += intercept[list(running)].sum()
-        return replace(self, cost=np.cumsum(own, axis=1), work=None, prices=None)
+                highest[k] = slope[k] * bound[k] if slope[k] else 0.0
+            own[:, 0] += intercept[running].sum()
+            highest[0] += intercept[running].sum()
+        return replace(self, cost=np.cumsum(own, axis=1), highest=highest, work=None, prices=None)
 
     def value(self, thresholds: np.ndarray) -> tuple[float, float]:
         """Mean gain and mean cost of a row under some thresholds (K - 1,)."""

@@ -20,6 +20,16 @@ __all__ = ["ScoreTable"]
 LEAST_COST = 1e-12
 
 TEXTS = ("cost_unit", "curve_machine")
+PER_STAGE = (
+    "stage",
+    "model",
+    "cost_per_mflop",
+    "highest_cost",
+    "curve_ms",
+    "curve_spread",
+    "curve_cost",
+    "cost_per_ms",
+)
 CURVES = ("curve_rows", "curve_ms", "curve_spread", "curve_cost", "cost_per_ms")
 
 
@@ -36,6 +46,9 @@ class ScoreTable:
         label: (n,) int >= 0, the right classes; ``None`` if they are not known.
         scores: (n, K, C) float in [0, 1], class probabilities; ``None`` if they were not kept.
         model: (K,) str, digest of each stage's model; ``None`` if it is not known.
+        highest_cost: (K,) float >= 0, the most that any row may cost at each stage, future ones included: declared by
+            whoever knows the model, not read off these rows; inf where there is no bound. ``None`` says the same of
+            stages whose rows differ; where ``cost`` is (K,), it is the bound itself.
         cost_per_mflop: (K,) float >= 0, above 0 for the stages whose models count the operations of every row: their
             ``cost`` is this times millions of operations; ``None`` if there are none.
         classes: (C,) str, different names of the classes 0 to C - 1; ``None`` where numbers suffice.
@@ -61,6 +74,7 @@ class ScoreTable:
     scores: np.ndarray | None = None
     model: np.ndarray | None = None
     cost_per_mflop: np.ndarray | None = None
+    highest_cost: np.ndarray | None = None
     classes: np.ndarray | None = None
     curve_rows: np.ndarray | None = None
     curve_ms: np.ndarray | None = None
@@ -168,6 +182,14 @@ class ScoreTable:
         cost = np.broadcast_to(self.cost, self.prediction.shape).astype(np.float64)
         return cost if self.curve_cost is None else cost / np.where(self.curve_cost > 0, self.curve_cost, 1.0)
 
+    @property
+    def highest_work(self) -> np.ndarray:
+        """(K,) float, most that a row may add to each stage's work; inf where no bound is declared."""
+        bound = np.full(self.stages, np.inf) if self.cost.ndim == 2 else self.cost
+        bound = bound if self.highest_cost is None else self.highest_cost
+        mean = 1.0 if self.curve_cost is None else np.where(self.curve_cost > 0, self.curve_cost, 1.0)
+        return np.asarray(bound / mean)
+
     def prices(self, arrivals: Arrivals) -> StagePrices | None:
         """Mean cost per row as a function of the shares of ``work``; ``None`` where costs are constants per row."""
         if self.cost_per_ms is None or not self.cost_per_ms.any():
@@ -211,8 +233,7 @@ class ScoreTable:
         columns = [] if unknown else [names.index(s) if isinstance(s, str) else int(s) for s in stages]
         if not columns or len(set(columns)) < len(columns):
             raise ScoreTableError(f"stages to select must be different ones of {names}; got {list(stages)}")
-        per_stage = ("stage", "model", "cost_per_mflop", "curve_ms", "curve_spread", "curve_cost", "cost_per_ms")
-        chosen = {name: getattr(self, name)[columns] for name in per_stage if getattr(self, name) is not None}
+        chosen = {name: getattr(self, name)[columns] for name in PER_STAGE if getattr(self, name) is not None}
         chosen |= {name: getattr(self, name)[:, columns] for name in ("prediction", "confidence")}
         scores = None if self.scores is None else self.scores[:, columns]
         return replace(self, cost=self.cost[..., columns], scores=scores, **chosen)
@@ -275,6 +296,7 @@ def _problems(table: ScoreTable) -> list[str]:
         if table.cost_per_mflop.shape != (stages,):
             problems.append(f"cost_per_mflop must be {(stages,)}; got {table.cost_per_mflop.shape}")
         problems += _number_problems("cost_per_mflop", table.cost_per_mflop, np.inf)
+    problems += [] if problems or table.highest_cost is None else _bound_problems(table)
     if table.label is not None and (table.label.shape != (n,) or not np.issubdtype(table.label.dtype, np.integer)):
         hint = " (cascade.labels.label_ids makes ids of names)" if table.label.dtype.kind == "U" else ""
         problems.append(f"label must be {n} integers; got {table.label.dtype} of shape {table.label.shape}{hint}")
@@ -283,6 +305,22 @@ def _problems(table: ScoreTable) -> list[str]:
             problems.append(f"scores must be (n, K, C) = ({n}, {stages}, C); got {table.scores.shape}")
         problems += _number_problems("scores", table.scores, 1.0)
     return problems or [*_class_problems(table), *_curve_problems(table)]
+
+
+def _bound_problems(table: ScoreTable) -> list[str]:
+    """What is wrong with the bounds of the costs of a table whose costs are right."""
+    bound = table.highest_cost
+    if bound is None or bound.shape != (table.stages,) or not np.issubdtype(bound.dtype, np.floating):
+        return [f"highest_cost must be {table.stages} float numbers; got {bound!r}"]
+    above = ~(np.broadcast_to(table.cost, table.prediction.shape) <= bound)
+    if not above.any():
+        return []
+    row, k = map(int, np.argwhere(above)[0])
+    cost = table.cost[row, k] if table.cost.ndim == 2 else table.cost[k]
+    return [
+        f"{int(above.sum())} costs are above the declared highest_cost: "
+        f"row {row} costs {cost:g} at stage {str(table.stage[k])!r}, of which {bound[k]:g} is declared"
+    ]
 
 
 def _curve_problems(table: ScoreTable) -> list[str]:

@@ -7,7 +7,6 @@ import numpy as np
 
 from cascade.calibration.certificates.certification import split_rows
 from cascade.calibration.certificates.certifier import Certifier
-from cascade.calibration.certificates.construction import fixed_cost
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.certificates.smoothing import smoothed
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
@@ -81,8 +80,7 @@ class SplitTable:
                 at_constant_costs(test, goal.search_target, search),
             )
             lowest = best_lower_thresholds(search, goal.search_target(search))
-        cost = fixed_cost(self.search, self.arrivals)
-        return Fitted(routers, lowest, Certifier(search.skipping(lowest), test.skipping(lowest), cost))
+        return Fitted(routers, lowest, Certifier(search.skipping(lowest), test.skipping(lowest)))
 
     @property
     def depends_on_value(self) -> bool:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from cascade.backends.backend import CountsFlops
+from cascade.backends.backend import BoundsCost, CountsFlops
 from cascade.calibration import ScoreTable
 from cascade.collected_stage import CollectedStage
-from cascade.errors import InputError
+from cascade.errors import InputError, StageError
 from cascade.labels import label_ids
 from cascade.measure import LARGEST_CALL, SECONDS_A_STAGE, MeasuredCurves, measure_curves
 from cascade.meter import COST_UNIT, SECONDS_PER_HOUR, CostKind, Meter
@@ -28,13 +28,15 @@ LEAST_COST = 1e-12
 class _StageScores:
     """What one stage predicted for all rows, and what a row cost: one number, or (n,) where rows differ.
 
-    ``rate`` is the cost of a million operations, where the model counts those of every row; else 0.
+    ``rate`` is the cost of a million operations, where the model counts those of every row; else 0. ``highest`` is the
+    most that any row may cost, inf where the model declares no bound.
     """
 
     prediction: Prediction
     confidence: np.ndarray
     cost: np.ndarray
     rate: float
+    highest: float
 
 
 def collect(
@@ -143,7 +145,8 @@ def _with_curves(
     elif kind == "energy":
         cost_per_ms[~own] = mean[~own] / row_ms[~own]
     rate = None if table.cost_per_mflop is None else table.cost_per_mflop * scale
-    table = replace(table, cost=table.cost * scale, cost_per_mflop=rate)
+    highest = None if table.highest_cost is None else table.highest_cost * scale
+    table = replace(table, cost=table.cost * scale, cost_per_mflop=rate, highest_cost=highest)
     return table.with_curves(measured.curves, cost_per_ms, measured.note)
 
 
@@ -186,6 +189,7 @@ def _table(
         scores=np.stack([p for p in probabilities if p is not None], axis=1) if has_scores else None,
         model=None if None in models else np.array(models),
         cost_per_mflop=np.array([each.rate for each in found]) if any(each.rate for each in found) else None,
+        highest_cost=np.array([each.highest for each in found]) if any(each.cost.ndim for each in found) else None,
         classes=None if classes is None else np.array(classes, dtype=str),
     )
 
@@ -198,18 +202,33 @@ def _check(run: StageRun, kind: CostKind) -> None:
 
 
 def _stage_scores(run: StageRun, prediction: Prediction, kind: CostKind) -> _StageScores:
-    value: float | np.ndarray
-    rate = 0.0
-    if prediction.cost is not None:
-        value = prediction.cost
-    elif prediction.mflop is not None:
-        rate = 1.0 if kind == "flops" else run.cost
-        value = rate * prediction.mflop
-    elif kind == "flops":
-        value = _flops(run.stage, run.rows[:1]) / 1e6
-    else:
-        value = run.cost
-    return _StageScores(prediction, run.stage.raw_confidence(prediction), np.asarray(value, dtype=np.float64), rate)
+    confidence = run.stage.raw_confidence(prediction)
+    own = prediction.mflop if prediction.cost is None else prediction.cost
+    if own is None:
+        value = _flops(run.stage, run.rows[:1]) / 1e6 if kind == "flops" else run.cost
+        return _StageScores(prediction, confidence, np.asarray(value, dtype=np.float64), 0.0, value)
+    price = 1.0 if prediction.cost is not None or kind == "flops" else run.cost
+    rate = price if prediction.cost is None else 0.0
+    cost = price * np.asarray(own, dtype=np.float64)
+    return _StageScores(prediction, confidence, cost, rate, price * _highest(run, own))
+
+
+def _highest(run: StageRun, own: np.ndarray) -> float:
+    """The model's bound of what it gives for each row.
+
+    Raises:
+        StageError: a row is above it.
+    """
+    backend = run.stage.backend
+    most = backend.highest_row_cost(run.rows[:1]) if isinstance(backend, BoundsCost) else np.inf
+    above = np.flatnonzero(own > most)
+    if len(above):
+        raise StageError(
+            run.stage.name,
+            f"declares that a row costs at most {most:g}; row {above[0]} cost {own[above[0]]:g}, and {len(above)} of "
+            f"{len(own)} rows are above",
+        )
+    return most
 
 
 def _flops(stage: Stage, rows: np.ndarray) -> float:

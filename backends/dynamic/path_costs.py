@@ -55,6 +55,11 @@ class PathCosts:
         """Of the whole network without a policy."""
         return self.fixed - self.policy + float(self.alternatives[:, -1].sum())
 
+    @property
+    def highest(self) -> float:
+        """Of the path that takes the most expensive alternative of every choice."""
+        return self.fixed + float(self.alternatives.max(dim=1).values.sum())
+
     def of(self, paths: torch.Tensor) -> torch.Tensor:
         """Operations of each row.
 

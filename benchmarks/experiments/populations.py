@@ -43,7 +43,8 @@ class Population:
 def problem(table: ScoreTable, agreement: bool = False) -> RoutingProblem:
     """The problem of a table whose confidences count as they are."""
     gain = table.agrees if agreement else table.correct
-    return RoutingProblem(table.confidence[:, :-1].astype(np.float64), gain.astype(np.float64), table.cumulative_cost)
+    confidence = table.confidence[:, :-1].astype(np.float64)
+    return RoutingProblem(confidence, gain.astype(np.float64), table.cumulative_cost, table.highest_work)
 
 
 def _smooth(ease: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -28,12 +28,10 @@ class Certifier:
         search: rows that propose thresholds (and that routers were fitted on), best with smoothed gains
             (:func:`~cascade.calibration.certificates.smoothing.smoothed`).
         test: rows that had no part in that.
-        fixed_cost: (K,) cost of each stage where all rows come to it, if rows do not differ.
     """
 
     search: RoutingProblem
     test: RoutingProblem
-    fixed_cost: np.ndarray | None = None
 
     @cached_property
     def proposed(self) -> list[OperatingPoint]:
@@ -49,7 +47,7 @@ class Certifier:
     def constructed(self, goal: Goal, thresholds: np.ndarray) -> list[float | None]:
         """The bound of each part of a goal that thresholds reach by construction; ``None`` where that takes a test."""
         running = self.test.running(thresholds)
-        bounds = [constructed_bound(part, thresholds, self.fixed_cost, running) for part in goal.parts]
+        bounds = [constructed_bound(part, thresholds, self.test.highest_costs, running) for part in goal.parts]
         return [
             bound if bound is not None and part.is_reached_at(bound) else None
             for part, bound in zip(goal.parts, bounds, strict=True)

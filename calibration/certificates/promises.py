@@ -180,7 +180,7 @@ class CostPromise:
 
     Attributes:
         most: at least 0.
-        highest: bound of the cost of a row.
+        highest: bound of the cost of any row; inf where it is not known, and nothing can be certified.
         delta: level that the stakes aim at; the p-value is valid at every level, and seldom far below this one.
     """
 
@@ -206,8 +206,14 @@ class CostPromise:
         """1 / the highest capital on the way."""
         if self.most >= self.highest:
             return 0.0
+        if self.highest == np.inf:
+            return 1.0
         return 1 / highest_capital(outcome / self.highest, self.most / self.highest, self.delta)
 
     def p_value_kept(self, outcome: np.ndarray) -> float:
-        """A mean cost of at most ``most`` is one of at least ``highest - most`` below the highest."""
-        return replace(self, most=self.highest - self.most).p_value(self.highest - outcome)
+        """A mean cost of at most ``most`` is one of at least ``highest - most`` below the highest.
+
+        Costs above the highest only add to the capital, so any number serves where the highest is not known.
+        """
+        highest = self.highest if self.highest < np.inf else 2 * self.most
+        return replace(self, most=highest - self.most, highest=highest).p_value(highest - outcome)

@@ -97,6 +97,16 @@ def refuse_certified(
         table: all rows.
         certifies: whether a goal is certified on the same rows, with the same seed.
     """
+    unbounded = ", ".join(
+        repr(str(name)) for name, most in zip(table.stage, table.highest_work, strict=True) if most == np.inf
+    )
+    if "max_cost" in goal.targets and unbounded:
+        return InfeasibleTarget(
+            f"max_cost {goal.targets['max_cost']:g} {table.cost_unit} cannot be certified: rows differ in what they "
+            f"cost at {unbounded}, and the score table declares no highest_cost there, so rare expensive rows that no "
+            "sample holds could break it; declare the bound (docs/tune.md, 'Bounds of costs') and collect again, or "
+            "take a policy without a guarantee"
+        )
     first = goal.parts[0]
     cheapest = next(_constructed_values(first, certifier), None)
     if first.name == "max_cost" and cheapest is not None and first.value < cheapest:
@@ -146,6 +156,8 @@ def advise(goal: Goal, certifier: Certifier, delta: float, rows: int, certifies:
     if None not in certifier.constructed(goal, thresholds):
         return "no other thresholds are proposed"
     stage, tested = answering_stage(certifier.test.confidence, thresholds), certifier.tested(goal, thresholds)
+    if "max_cost" in goal.targets and tested.highest_cost == np.inf:
+        return "no other thresholds can be tested: the score table declares no most that a row may cost (highest_cost)"
     values = near(first, certified_bound(first, tested, stage, delta), first.easiest(tested))
     nearest = next((value for value in values if certifies(_with_value(goal, first, value))), None)
     found = "" if nearest is None else f"{first.name} {nearest:.6g} is the nearest that others pass, and "
@@ -161,7 +173,9 @@ def _with_value(goal: Goal, part: Goal, value: float) -> Goal:
 def _constructed_values(part: Goal, certifier: Certifier) -> Iterator[float]:
     """What is reached by construction, harder values first."""
     extremes = extreme_thresholds(certifier.test)
-    bounds = [constructed_bound(part, each, certifier.fixed_cost, certifier.test.running(each)) for each in extremes]
+    bounds = [
+        constructed_bound(part, each, certifier.test.highest_costs, certifier.test.running(each)) for each in extremes
+    ]
     hardest = sorted((bound for bound in bounds if bound is not None), reverse=not part.name.startswith("max_"))
     return (typed(part, bound) for bound in hardest)
 

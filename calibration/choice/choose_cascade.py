@@ -83,6 +83,12 @@ def choose_cascade(
     if len(table) < 2:
         raise InfeasibleTarget("one row cannot both choose a cascade and judge it; more rows are needed")
     pool = ModelPool.of(table, goal.gains_agreement(table), hop_cost, arrivals=arrivals)
+    unbounded = [str(name) for name, most in zip(table.stage, table.highest_work, strict=True) if most == np.inf]
+    if deadline is not None and unbounded:
+        raise InfeasibleTarget(
+            f"a deadline needs the most that a row may cost at every stage, and the score table declares none for "
+            f"{', '.join(map(repr, unbounded))} (highest_cost; docs/tune.md, 'Bounds of costs')"
+        )
     if deadline is not None and pool.worst_cost.min() > deadline:
         raise InfeasibleTarget(
             f"no model keeps the deadline of {deadline:g} {table.cost_unit}: "

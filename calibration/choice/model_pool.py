@@ -21,7 +21,8 @@ class ModelPool:
         confidence: (n, M) float in [0, 1].
         gain: (n, M) float, 1 where a model is right (or agrees with the last one), else 0.
         work: (n, M) float >= 0, what a row adds to the work of a model; without ``prices`` the cost of running it.
-        worst_cost: (M,) float, highest cost of a model on any row, where all rows come to it.
+        worst_cost: (M,) float, most that a model may cost on any row, where all rows come to it; inf where no bound is
+            declared.
         hop_cost: cost >= 0 of sending a row on to the next stage.
         prices: mean cost as a function of the shares of work; ``None`` where costs are constants per row.
     """
@@ -58,8 +59,9 @@ class ModelPool:
         if confidence is None:
             # In float64 and at most 1, as routers give it.
             confidence = np.clip(table.confidence.astype(np.float64), 0.0, 1.0)
-        pool = cls(confidence, gain.astype(np.float64), table.work, np.zeros(0), hop_cost, table.prices(arrivals))
-        return replace(pool, worst_cost=pool.cost.max(axis=0))
+        prices, highest = table.prices(arrivals), table.highest_work
+        worst = highest if prices is None else prices.of_rows(highest)
+        return cls(confidence, gain.astype(np.float64), table.work, worst, hop_cost, prices)
 
     def __len__(self) -> int:
         return len(self.gain)

@@ -64,6 +64,10 @@ class StagePrices:
         inside = np.interp(share, SHARES, self.cost[stage])
         return np.asarray(np.where(share > 1, share * self.cost[stage, -1], inside))
 
+    def of_rows(self, work: np.ndarray) -> np.ndarray:
+        """(K,) cost of a row that is some work (K,) >= 0, maybe inf, where all rows are like it."""
+        return np.array([float(self.of_stage(k, each)) if each else 0.0 for k, each in enumerate(work)])
+
     def total(self, shares: np.ndarray) -> float:
         """Mean cost per row: (K,) shares -> cost."""
         return float(sum(self.of_stage(k, share) for k, share in enumerate(shares)))

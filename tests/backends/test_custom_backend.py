@@ -31,6 +31,14 @@ class Shop:
         def predict(self, rows):
             return np.full((len(rows), 2), 0.5)
 
+class Bounded(Doubles):
+    def __init__(self, most):
+        self.most = most
+
+    def highest_row_cost(self, rows):
+        return self.most
+
+
 class Silent:
     pass
 
@@ -144,3 +152,11 @@ def test_the_fake_backend_looks_rows_up_and_counts():
     assert backend.predict(np.array([[[1]], [[0]], [[1]]])).answer.tolist() == [1, 0, 1]
     assert isinstance(backend.model, FakeBackend)
     assert backend.model.batches == [3]
+
+
+def test_a_bound_of_the_cost_is_what_the_class_declares(module):
+    assert build(f"{module}:Doubles").highest_row_cost(ROWS) == np.inf
+    assert build(f"{module}:Bounded", most=7).highest_row_cost(ROWS) == 7.0
+    for wrong in ("7", -1.0, np.nan, None, True):
+        with pytest.raises(ConfigError, match=r"Bounded.highest_row_cost must return a number of at least 0"):
+            build(f"{module}:Bounded", most=wrong).highest_row_cost(ROWS)

@@ -105,6 +105,7 @@ def test_prices_are_operating_points_of_the_same_weights(saved, rows):
     work = [build(saved, price=price).predict(rows).mflop.mean() for price in (-1e6, 0.0, 1e6)]
     assert work == sorted(work, reverse=True)
     assert len(set(work)) == 3
+    assert build(saved, price=-1e6).predict(rows).mflop.max() == build(saved).highest_row_cost(rows), "the longest path"
 
 
 def test_images_of_another_size_are_right_and_cost_what_they_cost(saved, rows):
@@ -172,6 +173,7 @@ def test_an_ensemble_of_dynamic_networks_adds_their_operations_up(saved, rows):
     members = [build(saved), build(saved, price=-1e6)]
     together = EnsembleBackend(members, "mean").predict(rows[:4])
     assert together.mflop == pytest.approx(sum(member.predict(rows[:4]).mflop for member in members))
+    assert EnsembleBackend(members).highest_row_cost(rows) == 2 * members[0].highest_row_cost(rows)
 
 
 CONFIG = """

@@ -9,7 +9,7 @@ import pytest
 from cascade.backends.fake_backend import FakeBackend
 from cascade.collect import collect as collect_with_curves
 from cascade.energy import EnergyMeter
-from cascade.errors import InputError
+from cascade.errors import InputError, StageError
 from cascade.prediction import Prediction
 from cascade.stage import Stage
 
@@ -95,6 +95,40 @@ def test_costs_of_rows_make_a_column_for_every_row():
     assert table.cost.shape == (40, 2)
     assert (table.cost[:, 0] == 5).all()
     np.testing.assert_array_equal(table.cost[:, 1], np.arange(40) * 2.0)
+
+
+class Bounded(Costly):
+    """One that knows the most a row may cost."""
+
+    most = 100.0
+
+    def highest_row_cost(self, rows):
+        return self.most
+
+
+def test_the_bound_of_a_rows_cost_is_the_models_own():
+    stages = [Stage("a", FakeBackend(TABLE)), Stage("b", Bounded()), Stage("c", Costly())]
+    table = collect(stages, ROWS)
+    assert table.highest_cost.tolist() == [table.cost[0, 0], 100.0, np.inf]
+    assert collect(stages[:1], ROWS).highest_cost is None, "all rows cost the same"
+
+
+def test_a_row_above_the_bound_that_its_model_declares_is_the_models_fault():
+    class Wrong(Bounded):
+        most = 70.0
+
+    with pytest.raises(StageError, match=r"stage 'b'.*at most 70; row 36 cost 72, and 4 of 40 rows are above"):
+        collect([Stage("a", FakeBackend(TABLE)), Stage("b", Wrong())], ROWS)
+
+
+def test_a_bound_in_operations_gets_the_price_of_operations():
+    class WorkingBounded(Working):
+        def highest_row_cost(self, rows):
+            return 3.0
+
+    table = collect_with_curves([Stage("a", WorkingBounded())], ROWS, batch_rows=10, curve_seconds=0.05)
+    assert table.highest_cost[0] == table.cost.max()
+    assert table.highest_cost[0] == pytest.approx(3 * table.cost_per_mflop[0])
 
 
 def test_progress_is_told_after_every_batch():

@@ -95,8 +95,9 @@ def test_a_certificate_counts_the_rows_that_skip():
     assert fresh.last_stage_accuracy - fresh.accuracy == pytest.approx(drop["observed"], abs=0.01)
 
 
-def test_the_dearest_row_to_come_may_run_through_all_stages():
-    problem = RoutingProblem(np.full((4, 2), 0.1), np.ones((4, 3)), np.tile(np.cumsum(COST), (4, 1)))
+def test_rows_that_skip_keep_the_bound_of_those_that_run_through_all_stages():
+    cost = np.tile(np.cumsum(COST), (4, 1))
+    problem = RoutingProblem(np.full((4, 2), 0.1), np.ones((4, 3)), cost, np.asarray(COST, dtype=float))
     skipping = problem.skipping(np.array([0.5, 0.0]))
     assert skipping.cost.tolist() == [[1.0, 31.0, 31.0]] * 4
     assert skipping.highest_cost == 37.0
