@@ -1,10 +1,10 @@
 """The sequence of thresholds that the certification of a cascade that may abstain walks along.
 
 As without abstaining it goes from what keeps the main target most surely to what does so least, and at each step takes
-the cheapest thresholds, or with a budget alone the most accurate ones. But what makes the accuracy of the answered rows
-surer makes the abstained share less sure. So that share stays clearly below its limit from the start, and may come
-closer to it with every step. Against a sequence along one caution for all promises, on 4,000 rows: certified about as
-often, and 3 to 8 % cheaper.
+the cheapest thresholds of any subset of the stages, or with a budget alone the most accurate ones. But what makes the
+accuracy of the answered rows surer makes the abstained share less sure. So that share stays clearly below its limit
+from the start, and may come closer to it with every step. Against a sequence along one caution for all promises, on
+4,000 rows: certified about as often, and 3 to 8 % cheaper.
 """
 
 from dataclasses import replace
@@ -38,11 +38,20 @@ def propose_abstaining(goal: Goal, problem: RoutingProblem, tested_rows: int) ->
         Thresholds (K,), the last one ``abstain_below``; at least one, surest first.
     """
     limits = goal.limits()
-    points = AbstainingGrid.of(problem, Grid.of(problem, LARGEST_GRID, abstaining_candidates(problem, limits)))
+    subsets = problem.subsets()
+    parts = [problem.select(stages) for stages in subsets]
+    largest = LARGEST_GRID // len(parts)
+    grids = [Grid.of(part, largest, abstaining_candidates(part, limits)) for part in parts]
+    points = AbstainingGrid.joined([AbstainingGrid.of(*pair) for pair in zip(parts, grids, strict=True)])
+    starts = np.cumsum([0, *(grid.cost.size for grid in grids)])
     error = (1 / tested_rows + 1 / len(problem)) ** 0.5
     steps = _steps(points, limits, error, float(problem.cost[:, -1].mean() - problem.cost[:, 0].mean()) / 2)
     places = [place for step in steps if (place := points.best(step)) is not None] or [_nearest(points, limits)]
-    return [points.grid.thresholds(place) for place in dict.fromkeys(places)]
+    found = []
+    for place in dict.fromkeys(places):
+        part = int(np.searchsorted(starts, place, "right")) - 1
+        found.append(problem.widened(subsets[part], grids[part].thresholds(place - int(starts[part]))))
+    return found
 
 
 def _steps(points: AbstainingGrid, limits: Limits, error: float, cost_deviation: float) -> list[Limits]:

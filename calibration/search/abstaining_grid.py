@@ -1,5 +1,6 @@
 """The grid of a cascade that may abstain: accuracy of the answered rows, abstained share and cost at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,17 +39,17 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class AbstainingGrid:
-    """Means at every combination of candidates, flattened.
+    """Means at every combination of candidates, flattened, of one grid or of several.
 
     Attributes:
-        grid: K thresholds of K stages; the last one is ``abstain_below``.
         right: (m,) share of all rows that are answered, and rightly.
         abstained: (m,) share of all rows.
+        cost: (m,) mean cost of a row.
     """
 
-    grid: Grid
     right: np.ndarray
     abstained: np.ndarray
+    cost: np.ndarray
 
     @classmethod
     def of(cls, problem: RoutingProblem, grid: Grid) -> "AbstainingGrid":
@@ -58,12 +59,13 @@ class AbstainingGrid:
             problem: of :meth:`RoutingProblem.abstaining`.
             grid: of this problem.
         """
-        return cls(grid, grid.gain.ravel(), last_share(grid, problem).ravel())
+        return cls(grid.gain.ravel(), last_share(grid, problem).ravel(), grid.cost.ravel())
 
-    @property
-    def cost(self) -> np.ndarray:
-        """(m,) mean cost of a row."""
-        return self.grid.cost.ravel()
+    @classmethod
+    def joined(cls, parts: Sequence["AbstainingGrid"]) -> "AbstainingGrid":
+        """The points of several, one after the other."""
+        arrays = [(part.right, part.abstained, part.cost) for part in parts]
+        return cls(*map(np.concatenate, zip(*arrays, strict=True)))
 
     @property
     def accuracy(self) -> np.ndarray:

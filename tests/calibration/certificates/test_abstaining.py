@@ -146,3 +146,17 @@ def test_a_single_stage_may_abstain():
     policy = calibrate(table, target_accuracy=0.985, max_abstain=0.1)
     assert policy.thresholds.shape == (0,)
     assert 0 < evaluate(table, policy).abstained < 0.1
+
+
+@pytest.mark.parametrize(
+    "targets", [{"target_accuracy": 0.95, "max_abstain": 0.15}, {"max_cost": 40.0, "max_abstain": 0.1}]
+)
+def test_a_stage_that_does_not_pay_is_not_run(targets):
+    table = draw(np.random.default_rng(3), 4000)
+    idle = 1  # no better than the stage before it, and sure of nothing
+    table.prediction[:, idle] = table.prediction[:, 0]
+    table.confidence[:, idle] = 0.0
+    policy = calibrate(table, **targets)
+    assert policy.certificate["guarantee"] == "certified"
+    assert not policy.runs[idle]
+    assert evaluate(table, policy).mean_cost < COST[0] + COST[2]
