@@ -131,7 +131,9 @@ def running_cascade(
                 yield handle
                 _drain(config, handle)
             finally:
-                if is_up or joins():
+                if joins() and not is_up:
+                    _end_replicas(config.name)
+                if joins() or is_up:
                     serve.delete(config.name)
     finally:
         # A Ray of our own ends with everything in it.
@@ -201,6 +203,23 @@ def _tell_missing(config: CascadeConfig, progress: Progress) -> None:
         check_resources(config, nodes)
     except ConfigError as error:
         progress(f"waiting for another node: {error}")
+
+
+def _end_replicas(name: str) -> None:
+    """Ends the replicas of an application that never was up.
+
+    Ray Serve waits for a replica that loads, or that no node has room for, as long as for one that answers requests.
+    """
+    import ray
+    from ray import serve
+    from ray.serve.context import _get_global_client
+
+    serve.delete(name, _blocking=False)  # first, or it would start others in their place
+    client: Any = _get_global_client()
+    deployments = client.get_serve_details()["applications"].get(name, {}).get("deployments", {})
+    for replica in (each for deployment in deployments.values() for each in deployment["replicas"]):
+        with suppress(ValueError):  # it has ended
+            ray.kill(ray.get_actor(replica["actor_name"], namespace="serve"))
 
 
 def _drain(config: CascadeConfig, handle: Any) -> None:
