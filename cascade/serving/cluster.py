@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,6 +45,8 @@ OWN_RAY_ENVIRONMENT = {
 
 DELETE_S = 15.0
 """Ray Serve has as long to end the replicas once nothing is under way."""
+
+KILL_LOOK_S = 0.2
 
 logger = logging.getLogger(__name__)
 
@@ -216,10 +219,16 @@ def _end_replicas(name: str) -> None:
 
     serve.delete(name, _blocking=False)  # first, or it would start others in their place
     client: Any = _get_global_client()
-    deployments = client.get_serve_details()["applications"].get(name, {}).get("deployments", {})
-    for replica in (each for deployment in deployments.values() for each in deployment["replicas"]):
-        with suppress(ValueError):  # it has ended
-            ray.kill(ray.get_actor(replica["actor_name"], namespace="serve"))
+    end = time.monotonic() + DELETE_S
+    while time.monotonic() < end:
+        deployments = client.get_serve_details()["applications"].get(name, {}).get("deployments", {})
+        replicas = [each["actor_name"] for deployment in deployments.values() for each in deployment["replicas"]]
+        if not replicas:
+            return
+        for replica in replicas:
+            with suppress(ValueError):  # it has ended, or is not there yet
+                ray.kill(ray.get_actor(replica, namespace="serve"))
+        time.sleep(KILL_LOOK_S)
 
 
 def _drain(config: CascadeConfig, handle: Any) -> None:
