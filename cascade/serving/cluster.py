@@ -221,10 +221,11 @@ def _end_replicas(name: str) -> None:
     client: Any = _get_global_client()
     end = time.monotonic() + DELETE_S
     while time.monotonic() < end:
-        deployments = client.get_serve_details()["applications"].get(name, {}).get("deployments", {})
-        replicas = [each["actor_name"] for deployment in deployments.values() for each in deployment["replicas"]]
-        if not replicas:
+        applications = client.get_serve_details()["applications"]
+        if name not in applications:
             return
+        deployments = applications[name]["deployments"].values()
+        replicas = [each["actor_name"] for deployment in deployments for each in deployment["replicas"]]
         for replica in replicas:
             with suppress(ValueError):  # it has ended, or is not there yet
                 ray.kill(ray.get_actor(replica, namespace="serve"))
