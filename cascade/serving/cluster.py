@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,6 +45,8 @@ OWN_RAY_ENVIRONMENT = {
 
 DELETE_S = 15.0
 """Ray Serve has as long to end the replicas once nothing is under way."""
+
+KILL_LOOK_S = 0.2
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +134,9 @@ def running_cascade(
                 yield handle
                 _drain(config, handle)
             finally:
-                if is_up or joins():
+                if joins() and not is_up:
+                    _end_replicas(config.name)
+                if joins() or is_up:
                     serve.delete(config.name)
     finally:
         # A Ray of our own ends with everything in it.
@@ -201,6 +206,30 @@ def _tell_missing(config: CascadeConfig, progress: Progress) -> None:
         check_resources(config, nodes)
     except ConfigError as error:
         progress(f"waiting for another node: {error}")
+
+
+def _end_replicas(name: str) -> None:
+    """Ends the replicas of an application that never was up.
+
+    Ray Serve waits for a replica that loads, or that no node has room for, as long as for one that answers requests.
+    """
+    import ray
+    from ray import serve
+    from ray.serve.context import _get_global_client
+
+    serve.delete(name, _blocking=False)  # first, or it would start others in their place
+    client: Any = _get_global_client()
+    end = time.monotonic() + DELETE_S
+    while time.monotonic() < end:
+        applications = client.get_serve_details()["applications"]
+        if name not in applications:
+            return
+        deployments = applications[name]["deployments"].values()
+        replicas = [each["actor_name"] for deployment in deployments for each in deployment["replicas"]]
+        for replica in replicas:
+            with suppress(ValueError):  # it has ended, or is not there yet
+                ray.kill(ray.get_actor(replica, namespace="serve"))
+        time.sleep(KILL_LOOK_S)
 
 
 def _drain(config: CascadeConfig, handle: Any) -> None:
