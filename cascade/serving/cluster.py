@@ -221,14 +221,13 @@ def _end_replicas(name: str) -> None:
     client: Any = _get_global_client()
     end = time.monotonic() + DELETE_S
     while time.monotonic() < end:
-        applications = client.get_serve_details()["applications"]
-        if name not in applications:
+        if name not in client.get_serve_details()["applications"]:
             return
-        deployments = applications[name]["deployments"].values()
-        replicas = [each["actor_name"] for deployment in deployments for each in deployment["replicas"]]
-        for replica in replicas:
-            with suppress(ValueError):  # it has ended, or is not there yet
-                ray.kill(ray.get_actor(replica, namespace="serve"))
+        # Not from the details: they list no replica that waits for a node of an application that is being deleted.
+        for actor in ray.util.list_named_actors(all_namespaces=True):
+            if actor["name"].startswith(f"SERVE_REPLICA::{name}#"):
+                with suppress(ValueError):  # it has ended meanwhile
+                    ray.kill(ray.get_actor(**actor))
         time.sleep(KILL_LOOK_S)
 
 
