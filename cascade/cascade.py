@@ -155,15 +155,16 @@ def load_stages(
 
     Args:
         configs: the stages.
-        folder: put on the Python path, so that a user's module beside the config is found.
+        folder: put first on the Python path: a user's module beside the config goes before others of its name, such as
+            those of another cascade of the same cluster.
         classes: names of the answers 0 to C - 1, the same for all stages; ``None`` where the config has none.
 
     Raises:
         CascadeError: a model cannot be loaded; the text names its stage. What the user's own code raises is a
             ``ConfigError``.
     """
-    if folder is not None and str(folder) not in sys.path:
-        sys.path.append(str(folder))
+    if folder is not None:
+        sys.path[:] = [str(folder), *(path for path in sys.path if path != str(folder))]
     return [_load_stage(config, classes) for config in configs]
 
 

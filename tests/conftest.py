@@ -2,6 +2,8 @@
 
 import json
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,14 +70,15 @@ class Result:
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(monkeypatch, capsys, tmp_path_factory):
     """Runs ``cascade`` with some arguments; a traceback or another exception fails the test."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["cascade", *map(str, arguments)])
         capsys.readouterr()
         try:
-            main()
+            with _own_imports(tmp_path_factory.getbasetemp()):
+                main()
             code = 0
         except SystemExit as stop:
             code = stop.code or 0
@@ -84,3 +87,21 @@ def run(monkeypatch, capsys):
         return Result(code, out, err)
 
     return run
+
+
+@contextmanager
+def _own_imports(folder):
+    """Begins and ends without the modules of a folder, like a process does."""
+    path = [*sys.path]
+    _forget_modules(folder)
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        _forget_modules(folder)
+
+
+def _forget_modules(folder):
+    for name, module in [*sys.modules.items()]:
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(folder):
+            del sys.modules[name]

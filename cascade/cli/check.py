@@ -64,7 +64,8 @@ def check(
     names = [stage.name for stage in config.stages]
     stages = []
     for stage in config.stages:
-        console.print(f"{stage.name}: loading", style="dim", highlight=False, markup=False)
+        if not as_json:
+            console.print(f"{stage.name}: loading", style="dim", highlight=False, markup=False)
         stages += load_stages([stage], config_path.resolve().parent, config.classes)
     rows, label = example_rows(config.rows, TRIED_ROWS), None
     if with_rows:
