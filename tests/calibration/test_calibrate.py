@@ -154,7 +154,7 @@ def test_what_cannot_be_reached_names_the_nearest_that_can(make_table, n, stages
     assert last <= best + TOLERANCE or name == "max_cost"
 
 
-@pytest.mark.parametrize("stages", [5, 6])
+@pytest.mark.parametrize("stages", [5, pytest.param(6, marks=pytest.mark.slow)])
 def test_the_nearest_target_can_be_reached_where_the_grid_is_coarse(make_table, stages):
     table = make_table(400, stages, seed=2)
     with pytest.raises(InfeasibleTarget) as caught:

@@ -65,7 +65,7 @@ def folder(tmp_path, monkeypatch):
 
 def arguments(folder, *more):
     files = (folder / "config.yaml", "--rows", folder / "rows.npz", "--out", folder / "scores.npz")
-    return ("collect", *files, "--batch-rows", 20, *more)
+    return ("collect", *files, "--batch-rows", 20, "--curve-seconds", 0.2, *more)
 
 
 def words(text):
