@@ -52,6 +52,13 @@ def build_table(n, stages, seed=0, levels=None, classes=None, labels=True, row_c
     return ScoreTable(prediction, confidence, cost, names, "ms", label if labels else None, scores)
 
 
+def pytest_collection_modifyitems(items):
+    """One worker starts every Ray, one after the other; files stay whole."""
+    for item in items:
+        group = "ray" if item.get_closest_marker("serve") else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def make_table():
     """The function ``build_table``."""
