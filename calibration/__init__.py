@@ -8,6 +8,7 @@ from cascade.calibration.choice.idk_order import optimal_order
 from cascade.calibration.evaluation import Evaluation, evaluate
 from cascade.calibration.fitting.calibrator_fitting import fit_calibrator
 from cascade.calibration.fitting.head_fitting import HEADS
+from cascade.calibration.judgement import Judgement, TargetJudgement, judge
 from cascade.calibration.policy import Policy
 from cascade.calibration.policy_set import PolicySet
 from cascade.calibration.score_table import ScoreTable
@@ -22,11 +23,13 @@ __all__ = [
     "Identity",
     "InfeasibleTarget",
     "Isotonic",
+    "Judgement",
     "OperatingPoint",
     "Platt",
     "Policy",
     "PolicySet",
     "ScoreTable",
+    "TargetJudgement",
     "Temperature",
     "calibrate",
     "calibrate_gears",
@@ -34,5 +37,6 @@ __all__ = [
     "evaluate",
     "fit_calibrator",
     "frontier",
+    "judge",
     "optimal_order",
 ]

@@ -77,7 +77,7 @@ def calibrate(
     allowed to abstain. A certified policy reaches its targets, all of them, on future data with probability at least
     1 - delta over the draw of the table's rows, which must be independent draws from the same traffic
     (``cascade.calibration.certificates.certification``). Without a guarantee the policy is the best one on the table
-    itself; it often misses its target on future data, the more often the more stages there are, and its certificate
+    itself; it may miss its target on future data, and its certificate
     says ``"guarantee": "none"``.
 
     Args:

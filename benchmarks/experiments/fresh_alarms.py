@@ -70,8 +70,8 @@ def case(traffic: Traffic, target: dict[str, float], sizes: tuple[int, int], sam
         if policy is None:
             continue
         checked += 1
-        vain += bool(check_fresh(traffic.population.sample(fresh_rows, rng), policy).broken)
-        found += bool(check_fresh(traffic.harder.sample(fresh_rows, rng), policy).broken)
+        vain += bool(check_fresh(traffic.population.sample(fresh_rows, rng), policy).violated)
+        found += bool(check_fresh(traffic.harder.sample(fresh_rows, rng), policy).violated)
     limit = DELTA + 3 * (DELTA * (1 - DELTA) / max(checked, 1)) ** 0.5
     return {
         "population": traffic.population.name,

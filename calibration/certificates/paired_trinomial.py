@@ -35,7 +35,7 @@ import numpy as np
 
 from cascade.calibration.exact_binomial import exact_interval
 
-__all__ = ["NUISANCE_SHARE", "trinomial_p_value"]
+__all__ = ["NUISANCE_SHARE", "trinomial_limit", "trinomial_p_value"]
 
 NUISANCE_SHARE = 0.02
 """The part of delta that is the risk of the interval of q."""
@@ -53,6 +53,7 @@ IMPOSSIBLE = -1e30
 """Logarithm of no ways."""
 BLOCK = 40_000
 """Numbers in an array."""
+BISECTIONS = 30
 
 
 def trinomial_p_value(worse: int, better: int, rows: int, drop: float, delta: float) -> float:
@@ -77,6 +78,26 @@ def trinomial_p_value(worse: int, better: int, rows: int, drop: float, delta: fl
     limit, z = _upper_limit(worse, better, rows, delta)
     probability = _probability(knots, rows, drop, limit, z)
     return min(1.0, _supremum(probability, knots, information, rows) + ROUNDING + risk)
+
+
+def trinomial_limit(worse: int, better: int, rows: int, delta: float) -> float:
+    """The upper confidence limit of the mean of (worse - better) per row: the smallest drop that the test rejects.
+
+    Args:
+        worse: number of rows on which the cascade loses.
+        better: number of rows on which it gains.
+        rows: n, at least ``worse + better`` and at least 1.
+        delta: risk that the mean is at the limit or above, in (0, 1).
+
+    Returns:
+        In [-1, 1], too high by 2e-9 at most.
+    """
+    low, high = -1.0, 1.0
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        rejected = trinomial_p_value(worse, better, rows, middle, delta) <= delta
+        low, high = (low, middle) if rejected else (middle, high)
+    return high
 
 
 def _upper_limit(worse: int, better: int, rows: int, delta: float) -> tuple[float, float]:

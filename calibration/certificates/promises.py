@@ -5,16 +5,22 @@ broken; a small p-value on rows that had no part in the choice of the thresholds
 over it later, the null hypothesis is that it is kept: the same test, mirrored.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from cascade.calibration.certificates.paired_trinomial import trinomial_p_value
+from cascade.calibration.certificates.paired_trinomial import trinomial_limit, trinomial_p_value
 from cascade.calibration.certificates.stakes import highest_capital
+from cascade.calibration.exact_binomial import exact_interval
 from cascade.calibration.routing_problem import RoutingProblem
 
 __all__ = ["AbstainPromise", "CostPromise", "DropPromise", "GainPromise", "Promise"]
+
+
+COST_STEP = 0.995
+"""Ratio of neighbouring mean costs that an interval tests."""
 
 
 class Promise(Protocol):
@@ -47,6 +53,17 @@ class Promise(Protocol):
 
     def p_value_kept(self, outcome: np.ndarray) -> float:
         """Of the hypothesis that the promise is kept; as valid."""
+
+    def interval(self, outcome: np.ndarray, tail: float) -> tuple[float, float]:
+        """The mean outcomes that neither of the two tests rejects, whatever the promised one is.
+
+        Args:
+            outcome: (n,) of rows that chose nothing.
+            tail: risk that the mean is below the interval, and that it is above, in (0, 0.5).
+
+        Returns:
+            Both ends; the upper end of a mean cost is inf where no bound of a row's cost is known.
+        """
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,10 @@ class GainPromise:
 
         return float(bdtr(int(outcome.sum()), len(outcome), self.least))
 
+    def interval(self, outcome: np.ndarray, tail: float) -> tuple[float, float]:
+        """Clopper and Pearson's."""
+        return exact_interval(int(outcome.sum()), len(outcome), tail)
+
 
 @dataclass(frozen=True)
 class AbstainPromise:
@@ -127,6 +148,10 @@ class AbstainPromise:
 
         left = int(outcome.sum())
         return 1.0 if left == 0 else float(bdtrc(left - 1, len(outcome), self.most))
+
+    def interval(self, outcome: np.ndarray, tail: float) -> tuple[float, float]:
+        """Clopper and Pearson's."""
+        return exact_interval(int(outcome.sum()), len(outcome), tail)
 
 
 @dataclass(frozen=True)
@@ -167,6 +192,12 @@ class DropPromise:
     def p_value_kept(self, outcome: np.ndarray) -> float:
         """A mean drop of at most ``most`` is a mean of at least ``-most`` of the outcomes with the other sign."""
         return replace(self, most=-self.most).p_value(-outcome)
+
+    def interval(self, outcome: np.ndarray, tail: float) -> tuple[float, float]:
+        """Both ends are limits of the exact test, the lower one with the two outcomes exchanged."""
+        worse, better = int(np.count_nonzero(outcome > 0)), int(np.count_nonzero(outcome < 0))
+        n = len(outcome)
+        return -trinomial_limit(better, worse, n, tail), trinomial_limit(worse, better, n, tail)
 
 
 @dataclass(frozen=True)
@@ -217,3 +248,35 @@ class CostPromise:
         """
         highest = self.highest if self.highest < np.inf else 2 * self.most
         return replace(self, most=highest - self.most, highest=highest).p_value(highest - outcome)
+
+    def interval(self, outcome: np.ndarray, tail: float) -> tuple[float, float]:
+        """Fixed-sequence tests from either side, up to the first mean cost that is not rejected.
+
+        Each sequence begins with the target, if that is rejected; else at the highest cost of any row, or at the lowest
+        cost of these.
+        """
+        aimed = replace(self, delta=tail)
+
+        def is_below(cost: float) -> bool:
+            return replace(aimed, most=cost).p_value(outcome) <= tail
+
+        def is_above(cost: float) -> bool:
+            return replace(aimed, most=cost).p_value_kept(outcome) <= tail
+
+        low, high = 0.0, self.highest
+        if is_below(self.most):
+            high = _last_rejected(is_below, self.most, 0.0, COST_STEP)
+        elif high < np.inf:
+            high = _last_rejected(is_below, high, self.most, COST_STEP)
+        if is_above(self.most):
+            low = _last_rejected(is_above, self.most, high, 1 / COST_STEP)
+        elif 0 < outcome.min() < self.most and is_above(float(outcome.min())):
+            low = _last_rejected(is_above, float(outcome.min()), self.most, 1 / COST_STEP)
+        return low, high
+
+
+def _last_rejected(rejects: Callable[[float], bool], start: float, end: float, step: float) -> float:
+    """The last value that is rejected, on steps from one that is; the end, before which they stop, is not."""
+    while (start * step - end) * (step - 1) < 0 and rejects(start * step):
+        start *= step
+    return start

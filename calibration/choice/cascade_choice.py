@@ -7,6 +7,7 @@ import numpy as np
 
 from cascade.calibration.calibrators import Identity
 from cascade.calibration.certificates.goal import Goal
+from cascade.calibration.choice.exclusion import Exclusion
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.costs.stage_costs import stage_costs
 from cascade.calibration.evaluation import evaluate
@@ -139,7 +140,8 @@ class CascadeChoice:
         best_several: the best cascade of at least two models, all of which answer rows; ``None`` if none was found.
         best_shorter: where the best choice has three stages or more, the best cascade of fewer.
         arrivals: the rows together that the costs are for; ``None`` where costs are constants per row.
-        too_slow: models that miss the deadline even alone.
+        deadline: most that a row may cost; ``None`` without one.
+        left_out: why each model outside the best choice is.
         with_model: for models outside the best choice the best cascade found in which they answer rows.
         level: of all intervals.
     """
@@ -160,7 +162,8 @@ class CascadeChoice:
     best_several: Alternative | None
     best_shorter: Alternative | None
     arrivals: Arrivals | None
-    too_slow: tuple[str, ...]
+    deadline: float | None
+    left_out: dict[str, Exclusion]
     with_model: dict[str, Alternative]
     level: float
 
@@ -178,5 +181,6 @@ class CascadeChoice:
             "arrivals": None if self.arrivals is None else str(self.arrivals),
             "choices": [choice.to_dict() for choice in self.choices],
             **{name: None if value is None else value.to_dict() for name, value in alternatives.items()},
+            "left_out": {name: vars(value) for name, value in self.left_out.items()},
             "with_model": {name: value.to_dict() for name, value in self.with_model.items()},
         }

@@ -13,6 +13,7 @@ from cascade.calibration.choice.candidate_screen import CandidateScreen, Stages
 from cascade.calibration.choice.candidate_search import MOST_CANDIDATES, screen_candidates
 from cascade.calibration.choice.cascade_choice import Alternative, CascadeChoice
 from cascade.calibration.choice.cascade_judge import Candidate, CascadeJudge, replay
+from cascade.calibration.choice.exclusion import exclusion
 from cascade.calibration.choice.model_pool import ModelPool
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.score_table import ScoreTable
@@ -114,9 +115,10 @@ def choose_cascade(
         return next((judge.alternative(best, stages) for stages in ranked if suits(stages)), None)
 
     def first_with(model: int) -> Alternative | None:
-        return first(lambda stages: len(stages) > 1 and model in stages)
+        return first(lambda stages: len(stages) >= min(2, max_stages) and model in stages)
 
-    with_model = {names[m]: first_with(m) for m in ladder if m not in best}
+    outside = [m for m in ladder if m not in best]
+    with_model = {names[m]: found_with for m in outside if (found_with := first_with(m)) is not None}
     return CascadeChoice(
         goal=goal,
         gain="agreement" if goal.gains_agreement(table) else "accuracy",
@@ -134,8 +136,9 @@ def choose_cascade(
         best_several=first(lambda stages: len(stages) > 1),
         best_shorter=first(lambda stages: 1 < len(stages) < len(best)),
         arrivals=arrivals if table.has_curves else None,
-        too_slow=tuple(names[m] for m in ladder if not screen.fits((m,))),
-        with_model={name: alternative for name, alternative in with_model.items() if alternative is not None},
+        deadline=deadline,
+        left_out={names[m]: exclusion(screen, names, m, max_stages, names[m] in with_model) for m in outside},
+        with_model=with_model,
         level=level,
     )
 

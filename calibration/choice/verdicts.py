@@ -1,5 +1,7 @@
 """What a choice of a cascade means, in sentences that say no more than the held-out rows do."""
 
+import numpy as np
+
 from cascade.calibration.choice.cascade_choice import CascadeChoice, ChosenCascade, Comparison, Interval
 
 __all__ = ["verdicts"]
@@ -12,13 +14,7 @@ def verdicts(choice: CascadeChoice) -> tuple[str, ...]:
     cost.
     """
     sentences = [*_on_one_model(choice), *_on_fewer_stages(choice), *_on_the_ladder(choice)]
-    if len(choice.best.stages) > 1:
-        outside = [name for name in choice.models if name not in {*choice.best.stages, *choice.too_slow}]
-        sentences += _on_the_useless(choice, [name for name in outside if name not in choice.with_model])
-        sentences += [_on_model(choice, name) for name in outside if name in choice.with_model]
-    if choice.too_slow:
-        stages = ", ".join(_stage(choice, name) for name in choice.too_slow)
-        sentences.append(f"too slow for the deadline even alone: {stages}")
+    sentences += [_on_left_out(choice, name) for name in choice.left_out]
     sentences += _on_the_target(choice)
     return tuple(sentences)
 
@@ -68,26 +64,33 @@ def _on_the_ladder(choice: CascadeChoice) -> list[str]:
     return [f"the best choice {_worth(choice, comparison)} the full ladder{beside}{_doubt(choice, comparison)}"]
 
 
-def _on_the_useless(choice: CascadeChoice, names: list[str]) -> list[str]:
-    if not names:
-        return []
-    stages = ", ".join(_stage(choice, name) for name in names)
-    one = len(names) == 1
-    return [
-        f"{'stage' if one else 'stages'} {stages} never {'pays: drop it' if one else 'pay: drop them'}; even in the "
-        f"best cascade with {'it' if one else 'one of them'} it would answer no row"
-    ]
+def _on_left_out(choice: CascadeChoice, name: str) -> str:
+    left_out, unit = choice.left_out[name], choice.cost_unit
+    slow = f"{left_out.worst_cost:g} {unit} at worst, the deadline is {choice.deadline or np.inf:g} {unit}"
+    within = "" if choice.deadline is None else " within the deadline"
+    why = {
+        "too slow": f"is too slow for the deadline: {slow}",
+        "too slow in a cascade": f"is too slow for the deadline beside any other model: at least {slow}",
+        "misses the target": f"cannot be used: every cascade with it that was looked at{within} misses the target",
+        "answers no row": "never pays: drop it; even in the best cascade with it it would answer no row, or every row",
+    }.get(left_out.reason) or _against_the_best_with(choice, name)
+    dominated = (
+        ""
+        if left_out.better is None
+        else f" (dominated: {left_out.better!r} has no less {choice.gain} alone and costs no more)"
+    )
+    return f"stage {_stage(choice, name)}{dominated} {why}"
 
 
-def _on_model(choice: CascadeChoice, name: str) -> str:
+def _against_the_best_with(choice: CascadeChoice, name: str) -> str:
     alternative = choice.with_model[name]
-    stage, comparison = f"stage {_stage(choice, name)}", alternative.comparison
+    comparison = alternative.comparison
     without = f"the best choice {_worth(choice, comparison)} the best cascade with it, {_name(alternative.cascade)}"
     if not _is_clear(choice, comparison):
-        return f"{stage} is not needed: {without}{_doubt(choice, comparison)}"
+        return f"is not needed: {without}{_doubt(choice, comparison)}"
     if _value(choice, comparison) > 0:
-        return f"{stage} never pays: drop it; {without}"
-    return f"{stage} may pay after all: on the rows that judge, {without}; choose again with more rows"
+        return f"never pays: drop it; {without}"
+    return f"may pay after all: on the rows that judge, {without}; choose again with more rows"
 
 
 def _on_the_target(choice: CascadeChoice) -> list[str]:

@@ -98,8 +98,8 @@ def check(
     else:
         print_result(result, as_json)
         _print_fresh(fresh)
-    if fresh is not None and fresh.broken:
-        raise CheckFailed(f"{', '.join(finding.claim for finding in fresh.broken)}: {fresh.conclusion}")
+    if fresh is not None and fresh.violated:
+        raise CheckFailed(f"{', '.join(finding.claim for finding in fresh.violated)}: {fresh.conclusion}")
 
 
 def _curves_of(policy: "Policy") -> str | None:

@@ -1,12 +1,17 @@
 """``cascade evaluate``: what a policy gives on a score table."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 
 from cascade.cli.console import JsonOption, print_result
 from cascade.cli.inputs import BatchRowsOption, RateOption, arrivals_of
+
+if TYPE_CHECKING:
+    from cascade.calibration.judgement import Judgement, TargetJudgement
 
 __all__ = ["evaluate"]
 
@@ -20,13 +25,42 @@ def evaluate(
     rate: RateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay a policy on a score table: accuracy, cost and shares, with confidence intervals."""
-    from cascade.calibration import PolicySet, ScoreTable
+    """Replay a policy on a score table: whether its targets hold there, accuracy, cost and shares, with intervals.
+
+    Exit code 5 if these rows refute a guaranteed target.
+    """
+    from cascade.calibration import PolicySet, ScoreTable, judge
     from cascade.calibration import evaluate as replay
+    from cascade.errors import CheckFailed
 
     gears = PolicySet.load(policy_path).gears
     if gear >= len(gears):
         raise typer.BadParameter(f"{policy_path} has {len(gears)} gears; got --gear {gear}")
     table = ScoreTable.load(scores)
     arrivals = arrivals_of(batch_rows, rate, table.has_curves)
-    print_result(replay(table, gears[gear], level, arrivals).to_dict(), as_json)
+    result = replay(table, gears[gear], level, arrivals).to_dict()
+    judgement = judge(table, gears[gear], level)
+    if as_json:
+        print_result(result | {"judgement": judgement.to_dict()}, as_json)
+    else:
+        print_result(result, as_json)
+        _print_judgement(judgement)
+    if judgement.violated:
+        claims = ", ".join(each.claim for each in judgement.violated)
+        raise CheckFailed(f"violated on these {len(table):,} rows: {claims}; collect and calibrate again")
+
+
+def _print_judgement(judgement: "Judgement") -> None:
+    output = Console()
+    output.print(f"\n{judgement.guarantee}", highlight=False)
+    for each in judgement.targets:
+        output.print(f"- {escape(_sentence(each))}", highlight=False)
+    for line in judgement.not_judged:
+        output.print(f"- not judged: {escape(line)}", highlight=False)
+    output.print(judgement.note, highlight=False)
+
+
+def _sentence(judged: "TargetJudgement") -> str:
+    low, high = judged.interval
+    interval = f"{100 * judged.level:g} % interval [{low:.4g}, {high:.4g}]"
+    return f"{judged.claim}: {judged.words} ({judged.estimate:.4g}, {interval}, {judged.test})"

@@ -35,7 +35,7 @@ def report(
     pictures: Annotated[Path | None, typer.Option(help="Folder to write the pictures to (PNG).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a page on a policy: accuracy, cost, frontier, stages, confidences, and where the cascade loses."""
+    """Write a page on a policy: whether its targets hold, frontier, stages, confidences, where the cascade loses."""
     from cascade.calibration import PolicySet, ScoreTable
     from cascade.reports import load_slices, write_report
 
@@ -61,6 +61,8 @@ def report(
         {
             "report": str(out),
             "policy_version": replay.policy.version,
+            "guarantee": replay.judgement.guarantee,
+            "verdicts": [f"{each.claim}: {each.words}" for each in replay.judgement.targets],
             "rows": seen.rows,
             "accuracy": seen.accuracy,
             "agreement": seen.agreement,

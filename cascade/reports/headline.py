@@ -9,7 +9,7 @@ from cascade.reports.replay import Replay
 from cascade.reports.report_table import ReportTable
 from cascade.reports.text import MISSING, cell, count, number, percent, times_less
 
-__all__ = ["certificate_facts", "comparison", "promise", "sameness", "stage_table", "tiles"]
+__all__ = ["certificate_facts", "comparison", "sameness", "stage_table", "tiles"]
 
 DIGEST_LENGTH = 64
 DIGEST_SHOWN = 12
@@ -103,20 +103,6 @@ def stage_table(replay: Replay) -> ReportTable:
     return ReportTable("", header, rows)
 
 
-def promise(replay: Replay) -> str:
-    """What the certificate promises, in a sentence."""
-    certificate = replay.policy.certificate
-    if not certificate:
-        return "This policy has no certificate: nothing is known of its thresholds, and nothing is promised."
-    guarantee = certificate.get("guarantee", "none")
-    if guarantee == "none":
-        return (
-            "Guarantee: none. The target was met on the rows that the thresholds were chosen on; "
-            "nothing is promised for other rows."
-        )
-    return f"Guarantee: {cell(guarantee) if not isinstance(guarantee, Mapping) else 'see below'}."
-
-
 def sameness(replay: Replay) -> str:
     """Whether the report's rows are the ones that the thresholds were chosen on."""
     digest = replay.policy.certificate.get("table_sha256")
@@ -124,10 +110,9 @@ def sameness(replay: Replay) -> str:
         return ""
     if digest == replay.table.digest:
         return (
-            "The numbers of this report are of the same rows that the thresholds were chosen on, "
-            "so they flatter the cascade a little."
+            "The numbers of this report are of the rows that the thresholds were chosen on: they flatter the cascade."
         )
-    return "The numbers of this report are of other rows than those that the thresholds were chosen on."
+    return "The table is not that of the calibration; rows that both may share are not recognised."
 
 
 def certificate_facts(replay: Replay) -> list[tuple[str, str, str]]:

@@ -18,6 +18,7 @@ from cascade.reports.detail_tables import knowledge_table, slice_tables, value_t
 from cascade.reports.explorer import choices, start
 from cascade.reports.flow_figure import flow_figure
 from cascade.reports.frontier_figure import frontier_figure
+from cascade.reports.judgement_table import judgement_table
 from cascade.reports.picture import inline_svg
 from cascade.reports.pictures import write_pictures
 from cascade.reports.reliability_figure import reliability_figure
@@ -57,7 +58,8 @@ def write_report(
         What the report shows, for figures and numbers of one's own.
 
     Raises:
-        PolicyError: the policy is of other stages than a table, or cannot be certified again.
+        PolicyError: the policy is of other stages than a table, its certificate cannot be read, or it cannot be
+            certified again.
         ScoreTableError: the calibration table lacks what the policy's calibrators need.
         ValueError: delta is not in (0, 1).
         InputError: a file cannot be written.
@@ -99,7 +101,8 @@ def report_page(
         tiles=headline.tiles(replay),
         comparison=headline.comparison(replay),
         stage_table=headline.stage_table(replay),
-        promise=headline.promise(replay),
+        judgement=replay.judgement,
+        judgement_table=judgement_table(replay.judgement, replay.policy.cost_unit),
         sameness=headline.sameness(replay),
         certificate=headline.certificate_facts(replay),
         flow=_flow(replay),

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from cascade.calibration import Evaluation, Identity, Policy, ScoreTable, evaluate
+from cascade.calibration import Evaluation, Identity, Judgement, Policy, ScoreTable, evaluate, judge
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.costs.stage_prices import StagePrices
 from cascade.calibration.routing_problem import RoutingProblem, calibrated_confidence
@@ -49,6 +49,15 @@ class Replay:
         gain = table.agrees if table.label is None else table.correct
         asked = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)
         return cls(table, policy, evaluation, confidence, asked, gain)
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """Whether the policy's targets hold on these rows.
+
+        Raises:
+            PolicyError: its certificate cannot be read.
+        """
+        return judge(self.table, self.policy, self.evaluation.level)
 
     @property
     def gain_name(self) -> str:

@@ -50,7 +50,7 @@ def test_spoilt_rows_exit_with_5_after_the_findings_were_printed(run, calibrated
     config, policy, folder = calibrated
     result = run("check", config, "--policy", policy, "--rows", folder / "spoilt.npz", "--json")
     assert result.code == 5
-    broken = [finding["claim"] for finding in result.json["fresh"]["findings"] if finding["verdict"] == "broken"]
+    broken = [finding["claim"] for finding in result.json["fresh"]["findings"] if finding["verdict"] == "violated"]
     assert broken
     assert all(claim in result.err for claim in broken)
     assert "calibrate again" in result.err

@@ -37,7 +37,7 @@ def test_the_table_for_people(run, table_path):
     assert "stage0" in result.out
     assert "chosen on 200 rows" in " ".join(result.out.split())
     assert "cannot be compared: it misses the deadline" in " ".join(result.out.split())
-    assert "too slow for the deadline even alone: 3 (stage2)" in " ".join(result.out.split())
+    assert "stage 3 (stage2) is too slow for the deadline:" in " ".join(result.out.split())
 
 
 def test_the_order_of_a_policy(run, table_path, tmp_path):

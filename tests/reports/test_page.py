@@ -167,9 +167,9 @@ def test_the_page_tells_whether_the_rows_were_those_of_the_thresholds(make_repla
     same = report_page(make_replay(certificate={"table_sha256": digest}))
     other = report_page(make_replay(certificate={"table_sha256": digest[::-1]}))
     unknown = report_page(make_replay())
-    assert "of the same rows that the thresholds were chosen on" in same
-    assert "of other rows than those" in other
-    assert "This policy has no certificate" in unknown
+    assert "of the rows that the thresholds were chosen on" in same
+    assert "not that of the calibration" in other
+    assert "Nothing was guaranteed, and the policy names no target." in unknown
     page = check(same)
     assert digest in page.values("title")  # whole, where the table shows its first digits
 

@@ -128,7 +128,8 @@ def test_a_useless_middle_model_is_dropped():
     assert choice.best_single.cascade.stages == ("c",)
     # Every unsure row pays for b in the ladder: 1 + 0.5 * 24 = 13 against 11.
     assert choice.full_ladder.comparison.cost_saving == pytest.approx(1 - 11 / 13, abs=0.03)
-    assert any(text.startswith("stage 2 (b) never pays: drop it") for text in verdicts(choice))
+    dominated = "stage 2 (b) (dominated: 'a' has no less accuracy alone and costs no more) never pays: drop it"
+    assert any(text.startswith(dominated) for text in verdicts(choice))
     assert any("less" in text and "the full ladder" in text for text in verdicts(choice))
 
 
@@ -186,8 +187,64 @@ def test_a_deadline_forbids_chains_that_are_too_long():
     with pytest.raises(InfeasibleTarget, match=r"no model keeps the deadline of 0\.5 ms: the fastest takes 1 ms"):
         choose_cascade(table, target_accuracy=1.0, deadline=0.5)
     choice = choose_cascade(table, target_accuracy=0.4, deadline=10)
-    assert choice.too_slow == ("c",)
-    assert "too slow for the deadline even alone: 3 (c)" in verdicts(choice)
+    assert choice.left_out["c"].reason == "too slow"
+    assert "stage 3 (c) is too slow for the deadline: 20 ms at worst, the deadline is 10 ms" in verdicts(choice)
+
+
+@given(
+    st.integers(2, 5), st.integers(0, 10_000), st.floats(1.5, 60), st.integers(1, 3), st.sampled_from([0.3, 0.6, 0.8]),
+)  # fmt: skip
+@settings(max_examples=60)
+def test_each_model_that_is_left_out_has_its_own_reason(make_table, models, seed, deadline, most, accuracy):
+    table = make_table(60, models, seed, levels=4)
+    try:
+        choice = choose_cascade(table, target_accuracy=accuracy, deadline=deadline, max_stages=most, hop_cost=0.1)
+    except InfeasibleTarget:
+        return
+    pool, _ = ModelPool.of(table, False, 0.1).halves(0)
+    gain, cost = pool.gain.mean(axis=0), pool.cost.mean(axis=0)
+    assert set(choice.left_out) == set(choice.models) - set(choice.best.stages)
+    for name, left_out in choice.left_out.items():
+        k = choice.models.index(name)
+        others = [m for m in range(models) if m != k]
+        assert (left_out.reason == "too slow") is bool(table.cost[k] > deadline)
+        fastest = min(table.cost[k] + table.cost[m] + 0.1 for m in others)
+        too_slow_beside = most > 1 and fastest > deadline >= table.cost[k]
+        assert (left_out.reason == "too slow in a cascade") is bool(too_slow_beside)
+        assert (left_out.reason == "does not pay") is (name in choice.with_model)
+        better = [
+            choice.models[m]
+            for m in others
+            if table.cost[m] <= deadline >= table.cost[k]
+            and gain[m] >= gain[k] and cost[m] <= cost[k] and (gain[m], cost[m]) != (gain[k], cost[k])
+        ]  # fmt: skip
+        assert (left_out.better in better) if better else left_out.better is None
+        (sentence,) = (text for text in verdicts(choice) if f"({name})" in text)
+        assert ("too slow for the deadline" in sentence) is left_out.reason.startswith("too slow")
+        assert ("dominated" in sentence) is bool(better)
+
+
+def test_a_model_that_helps_no_cascade_reach_the_target_is_not_called_useless():
+    # Only c reaches the target, and beside it b is too slow; beside a it is not.
+    half, less = SHARE < 0.5, SHARE < 0.3
+    table = table_of([less, half, ALL, ALL], [less, half, ALL, ALL], [1, 4, 8, 20])
+    choice = choose_cascade(table, target_accuracy=0.9, deadline=10)
+    assert choice.best.stages == ("a", "c")
+    assert {name: left_out.reason for name, left_out in choice.left_out.items()} == {
+        "b": "misses the target",
+        "d": "too slow",
+    }
+    assert any(
+        "(b) cannot be used" in text and "within the deadline misses the target" in text for text in verdicts(choice)
+    )
+
+
+def test_a_model_that_fits_the_deadline_only_alone_is_too_slow_in_a_cascade():
+    half = SHARE < 0.5
+    table = table_of([half, half, ALL], [half, half, ALL], [1, 2, 10])
+    choice = choose_cascade(table, target_accuracy=0.4, deadline=10)
+    assert choice.left_out["c"].reason == "too slow in a cascade"
+    assert any("beside any other model: at least 11 ms at worst, the deadline is 10" in t for t in verdicts(choice))
 
 
 def test_one_model():

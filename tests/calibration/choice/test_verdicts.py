@@ -6,6 +6,7 @@ import pytest
 
 from cascade.calibration import choose_cascade
 from cascade.calibration.choice.cascade_choice import Alternative, Comparison
+from cascade.calibration.choice.exclusion import Exclusion
 from cascade.calibration.choice.verdicts import verdicts
 
 
@@ -13,7 +14,10 @@ from cascade.calibration.choice.verdicts import verdicts
 def choice(make_table):
     found = choose_cascade(make_table(300, 4, seed=1, levels=10), max_accuracy_drop=0.05)
     best = replace(found.best, stages=("stage0", "stage1", "stage3"), reaches_target=True)
-    return replace(found, choices=(best,), full_ladder=None, why_no_ladder="it is busy", best_shorter=None)
+    left_out = {"stage2": Exclusion("does not pay", 9.0, None)}
+    return replace(
+        found, choices=(best,), full_ladder=None, why_no_ladder="it is busy", best_shorter=None, left_out=left_out
+    )
 
 
 def against(choice, stages, saving, low, high, gain=0.0):
@@ -66,14 +70,25 @@ def test_a_shorter_cascade_that_is_clearly_worse_is_not_worth_a_sentence(choice)
 def test_a_budget_compares_what_is_gained(choice):
     budget = replace(choice.goal, name="max_cost")
     single = against(choice, ("stage0",), -0.25, -0.3, -0.2, gain=0.03)
-    found = verdicts(replace(choice, goal=budget, best_single=single, with_model={}))
+    found = verdicts(replace(choice, goal=budget, best_single=single, left_out={}))
     assert "has 3.00 points more accuracy [2.00, 4.00] than model 'stage0' alone" in found[0]
     assert found[0].endswith("(+25.00 % cost [+20.00, +30.00])")
 
 
-def test_useless_models_share_a_sentence_and_a_missed_target_is_told(choice):
-    missed = replace(choice.best, stages=("stage0", "stage3"), reaches_target=False)
-    found = verdicts(replace(choice, choices=(missed,), best_single=None, with_model={}))
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [
+        (Exclusion("too slow", 30.0, None), "is too slow for the deadline: 30 ms at worst, the deadline is 20 ms"),
+        (Exclusion("too slow in a cascade", 21.5, None), "beside any other model: at least 21.5 ms at worst"),
+        (Exclusion("misses the target", 9.0, None), "looked at within the deadline misses the target"),
+        (Exclusion("answers no row", 9.0, "stage1"), "(dominated: 'stage1' has no less accuracy alone"),
+    ],
+)
+def test_a_model_that_is_left_out_has_its_reason_and_a_missed_target_is_told(choice, left_out, words):
+    missed = replace(choice.best, reaches_target=False)
+    found = verdicts(replace(choice, choices=(missed,), best_single=None, deadline=20.0, left_out={"stage2": left_out}))
     assert found[0] == "no model alone reaches the target"
-    assert "stages 2 (stage1), 3 (stage2) never pay: drop them; even in the best cascade with one of them" in found[2]
+    assert found[2].startswith("stage 3 (stage2) ")
+    assert words in found[2]
+    assert ("never pays" in found[2]) is (left_out.reason == "answers no row")
     assert found[-1].startswith("the best choice misses its target on the 150 rows that judge")
