@@ -152,17 +152,23 @@ def advise(goal: Goal, certifier: Certifier, delta: float, rows: int, certifies:
         certifies: whether a goal is certified on the same rows by thresholds that were tested.
     """
     first = goal.parts[0]
-    thresholds = certifier.surest(goal)
-    if None not in certifier.constructed(goal, thresholds):
+    surest = certifier.surest(goal)
+    if None not in certifier.constructed(goal, surest):
         return "no other thresholds are proposed"
+    thresholds = certifier.first_failure(goal, delta)
+    better = "gain more" if first.name == "max_cost" else "cost less"
+    if thresholds is None:
+        return f"other thresholds pass too, but none that {better} are proposed"
+    passing = "no other thresholds pass" if np.array_equal(thresholds, surest) else f"no thresholds that {better} pass"
     stage, tested = answering_stage(certifier.test.confidence, thresholds), certifier.tested(goal, thresholds)
     if "max_cost" in goal.targets and tested.highest_cost == np.inf:
         return "no other thresholds can be tested: the score table declares no most that a row may cost (highest_cost)"
     values = near(first, certified_bound(first, tested, stage, delta), first.easiest(tested))
-    nearest = next((value for value in values if certifies(_with_value(goal, first, value))), None)
+    easier = (value for value in values if not first.is_reached_at(value))
+    nearest = next((value for value in easier if certifies(_with_value(goal, first, value))), None)
     found = "" if nearest is None else f"{first.name} {nearest:.6g} is the nearest that others pass, and "
     more = more_rows(first.promise(tested, delta), tested, stage, delta, rows)
-    return f"no other thresholds pass on {rows} rows: {found}{more}. {ANOTHER_LOOK}"
+    return f"{passing} on {rows} rows: {found}{more}. {ANOTHER_LOOK}"
 
 
 def _with_value(goal: Goal, part: Goal, value: float) -> Goal:
