@@ -46,6 +46,8 @@ OWN_RAY_ENVIRONMENT = {
 DELETE_S = 15.0
 """Ray Serve has as long to end the replicas once nothing is under way."""
 
+REPLICA = "SERVE_REPLICA::"
+"""Ray Serve's names of its replicas begin so; the application follows."""
 KILL_LOOK_S = 0.2
 
 logger = logging.getLogger(__name__)
@@ -215,20 +217,16 @@ def _end_replicas(name: str) -> None:
     """
     import ray
     from ray import serve
-    from ray.serve.context import _get_global_client
+    from ray.util import list_named_actors
 
     serve.delete(name, _blocking=False)  # first, or it would start others in their place
-    client: Any = _get_global_client()
     end = time.monotonic() + DELETE_S
-    while time.monotonic() < end:
-        applications = client.get_serve_details()["applications"]
-        if name not in applications:
-            return
-        deployments = applications[name]["deployments"].values()
-        replicas = [each["actor_name"] for deployment in deployments for each in deployment["replicas"]]
-        for replica in replicas:
-            with suppress(ValueError):  # it has ended, or is not there yet
-                ray.kill(ray.get_actor(replica, namespace="serve"))
+    while name in serve.status().applications and time.monotonic() < end:
+        # Those that wait for a node are in Ray's list, and not in what Ray Serve shows of an application that ends.
+        for actor in list_named_actors(all_namespaces=True):
+            if actor["name"].startswith(f"{REPLICA}{name}#"):
+                with suppress(ValueError):  # it has ended
+                    ray.kill(ray.get_actor(**actor))
         time.sleep(KILL_LOOK_S)
 
 
