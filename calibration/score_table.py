@@ -245,6 +245,16 @@ class ScoreTable:
             np.savez_compressed(file, **{key: value for key, value in arrays.items() if value is not None})
 
     @classmethod
+    def require(cls, value: object) -> None:
+        """Refuses an argument in the place of a table.
+
+        Raises:
+            ScoreTableError: it is something else, such as a path.
+        """
+        if not isinstance(value, cls):
+            raise ScoreTableError(f"a ScoreTable is needed; got {type(value).__name__}. ScoreTable.load reads a file")
+
+    @classmethod
     def load(cls, path: Path | str) -> "ScoreTable":
         """Reads an ``.npz`` file; anyone may have written it.
 
