@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cascade.errors import ConfigError
+from cascade.labels import integers_are_names
 
 __all__ = ["ClassColumns"]
 
@@ -13,7 +14,10 @@ MOST_SPARSE_COLUMNS = 1000
 
 
 class ClassColumns:
-    """Maps a model's classes to ids: by name where all are named in the configuration, else as the ids they are.
+    """Maps a model's classes to ids: by name, or as the ids they are.
+
+    Whole numbers are names where the configuration names classes by whole numbers (``integers_are_names``), whatever
+    classes this model has; else they are ids.
 
     Args:
         own: (M,) the model's classes, in the order of its columns.
@@ -65,12 +69,14 @@ class ClassColumns:
 
 def _ids(own: np.ndarray, names: Sequence[str] | None, source: str) -> np.ndarray:
     texts = [str(each) for each in own.tolist()]
-    if names is not None and set(texts) <= set(names):
-        by_name = {name: place for place, name in enumerate(names)}
-        return np.array([by_name[text] for text in texts], dtype=np.int64)
     whole = own.dtype.kind in "iub" or (own.dtype.kind == "f" and bool((own == np.floor(own)).all()))
+    by_name = {name: place for place, name in enumerate(names or ())}
+    if whole and not set(texts) <= set(by_name):
+        texts = [str(int(each)) for each in own.tolist()]  # 1.0 and True are 1
+    if set(texts) <= set(by_name):
+        return np.array([by_name[text] for text in texts], dtype=np.int64)
     end = np.inf if names is None else len(names)
-    if whole and own.min() >= 0 and own.max() < end:
+    if whole and own.min() >= 0 and own.max() < end and not integers_are_names(by_name):
         return own.astype(np.int64)
     if names is None:
         raise ConfigError(

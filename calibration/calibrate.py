@@ -108,6 +108,7 @@ def calibrate(
         InfeasibleTarget: the target cannot be reached, or not be certified; names the nearest that can be, and about
             how many more rows it would take.
     """
+    ScoreTable.require(table)
     goal = Goal.of(
         target_accuracy=target_accuracy,
         max_accuracy_drop=max_accuracy_drop,

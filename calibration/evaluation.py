@@ -97,8 +97,12 @@ def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95, arrivals: A
         arrivals: how many rows come together, where the table has cost curves; by default as the policy was chosen.
 
     Raises:
-        PolicyError: the policy is of other stages.
+        ScoreTableError: the first argument is no table.
+        PolicyError: the second one is no policy, or is of other stages.
     """
+    ScoreTable.require(table)
+    if not isinstance(policy, Policy):
+        raise PolicyError(f"a Policy is needed; got {type(policy).__name__}. Policy.load reads a file")
     if tuple(map(str, table.stage)) != policy.stages:
         raise PolicyError(f"the policy is for stages {list(policy.stages)}, the score table has {table.stage.tolist()}")
     n = len(table)

@@ -245,6 +245,16 @@ class ScoreTable:
             np.savez_compressed(file, **{key: value for key, value in arrays.items() if value is not None})
 
     @classmethod
+    def require(cls, value: object) -> None:
+        """Refuses an argument in the place of a table.
+
+        Raises:
+            ScoreTableError: it is something else, such as a path.
+        """
+        if not isinstance(value, cls):
+            raise ScoreTableError(f"a ScoreTable is needed; got {type(value).__name__}. ScoreTable.load reads a file")
+
+    @classmethod
     def load(cls, path: Path | str) -> "ScoreTable":
         """Reads an ``.npz`` file; anyone may have written it.
 
@@ -290,6 +300,10 @@ def _problems(table: ScoreTable) -> list[str]:
         problems.append(f"stage must be {stages} names; got {table.stage.dtype} of shape {table.stage.shape}")
     elif len(set(table.stage.tolist())) < stages:
         problems.append(f"stage must have {stages} different names; got {table.stage.tolist()}")
+    elif "" in table.stage.tolist():
+        problems.append(f"stage must have names that are not empty; got {table.stage.tolist()}")
+    if not table.cost_unit:
+        problems.append('cost_unit must not be empty; "ms" where it is left out')
     if table.model is not None and (table.model.shape != (stages,) or table.model.dtype.kind != "U"):
         problems.append(f"model must be {stages} texts; got {table.model.dtype} of shape {table.model.shape}")
     if table.cost_per_mflop is not None:

@@ -11,7 +11,7 @@ from cascade.backends.backend import BoundsCost, CountsFlops
 from cascade.calibration import ScoreTable
 from cascade.collected_stage import CollectedStage
 from cascade.errors import InputError, StageError
-from cascade.labels import label_ids
+from cascade.labels import checked_ids
 from cascade.measure import LARGEST_CALL, SECONDS_A_STAGE, MeasuredCurves, measure_curves
 from cascade.meter import COST_UNIT, SECONDS_PER_HOUR, CostKind, Meter
 from cascade.partial_collection import PartialCollection
@@ -64,7 +64,8 @@ def collect(
     Args:
         stages: K stages, cheapest first.
         rows: (n, ...), n >= 1.
-        label: (n,) names or integers (``cascade.labels.label_ids``), the right answers; ``None`` if there are none.
+        label: (n,) int >= 0, ids of the right answers (``cascade.labels.label_ids`` makes them of names); ``None`` if
+            there are none.
         classes: (C,) names of the answers 0 to C - 1, if they have some.
         batch_rows: rows a batch; the measured time is that of such batches.
         cost: "time" for the median over the batches of the time a row, in ms; "flops" for counted operations;
@@ -82,12 +83,12 @@ def collect(
 
     Raises:
         StageError: a stage fails, or breaks the stage contract; the text names it.
-        InputError: a label is not one of the classes; operations are asked for and a backend does not count them,
+        InputError: a label is no id of a class; operations are asked for and a backend does not count them,
             money without a price, or energy where the machine does not measure it.
     """
     if cost == "money" and price_per_hour is None:
         raise InputError("the cost 'money' needs the price of an hour of this machine (--price-per-hour)")
-    ids = None if label is None else label_ids(label, classes)
+    ids = None if label is None else checked_ids(label, classes)
     if ids is not None and len(ids) != len(rows):
         raise InputError(f"label must be (n,) with n = {len(rows)} like rows; got {len(ids)}")
     meter = Meter(cost, price_per_hour or 0.0)

@@ -1,23 +1,26 @@
 """Labels: texts or integers in, ids of classes out."""
 
 import json
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from cascade.errors import DataError
 
-__all__ = ["label_ids", "label_values"]
+__all__ = ["checked_ids", "integers_are_names", "label_ids", "label_values"]
 
 MOST_LISTED = 1000
 LARGEST_ID = np.iinfo(np.int64).max
+WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]*")
 
 
 def label_ids(label: Any, classes: Sequence[str] | None = None) -> np.ndarray:
     """The id of every label.
 
-    With ``classes``, texts are looked up by name. Integers are looked up by name where all of them are names, else they
+    With ``classes``, texts are looked up by name, and so are integers where :func:`integers_are_names`; else integers
     are ids. Without ``classes``, integers that are not negative are ids, and nothing else has one.
 
     Args:
@@ -36,6 +39,41 @@ def label_ids(label: Any, classes: Sequence[str] | None = None) -> np.ndarray:
         return _ids_in(values, classes)
     if values.dtype.kind == "U" or (values < 0).any():
         raise DataError(_needs_classes(values))
+    return _as_ids(values)
+
+
+def integers_are_names(classes: Collection[str]) -> bool:
+    """Whether integers name classes, as where these are called "-1" and "1"; else they are ids.
+
+    The classes alone decide, never the values: else 1 could be a name in one file, or model, and an id in another.
+
+    Args:
+        classes: (C,) names.
+    """
+    return any(WHOLE_NUMBER.fullmatch(name) for name in classes)
+
+
+def checked_ids(label: Any, classes: Sequence[str] | None = None) -> np.ndarray:
+    """Labels that are ids already, never names.
+
+    Args:
+        label: (n,) integers or truth values.
+        classes: (C,) names of the ids 0 to C - 1; ``None`` where there are none.
+
+    Returns:
+        (n,) int64 >= 0, below C where classes are given.
+
+    Raises:
+        DataError: a label is no id.
+    """
+    values = label_values(label)
+    if values.dtype.kind == "U":
+        raise DataError("label must be ids of classes; got texts (cascade.labels.label_ids makes ids of names)")
+    end = np.inf if classes is None else len(classes)
+    row = _first((values < 0) | (values >= end))
+    if row is not None:
+        wanted = "from 0 on" if classes is None else f"from 0 to {len(classes) - 1}"
+        raise DataError(f"label must be ids {wanted}; got {values[row].item()} at row {row}")
     return _as_ids(values)
 
 
@@ -100,21 +138,33 @@ def _ids_in(values: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     place = {name: index for index, name in enumerate(classes)}
     if len(place) < len(classes):
         raise DataError(f"classes must have different names; got {_listed(classes)}")
-    found, inverse = np.unique(values, return_inverse=True)
-    by_name = np.array([place.get(str(value), -1) for value in found.tolist()], dtype=np.int64)[inverse.ravel()]
-    if (by_name >= 0).all():
-        return by_name
-    if values.dtype.kind == "U":
-        is_id = np.zeros(len(values), dtype=bool)
+    if values.dtype.kind == "b" and {"True", "False"}.isdisjoint(place):
+        values = values.astype(np.int64)
+    if values.dtype.kind in "Ub" or integers_are_names(place):
+        found, inverse = np.unique(values, return_inverse=True)
+        ids = np.array([place.get(str(value), -1) for value in found.tolist()], dtype=np.int64)[inverse.ravel()]
+        wrong, wanted = ids < 0, "a name"
     else:
-        is_id = (values >= 0) & (values < len(classes))
-        if is_id.all():
-            return _as_ids(values)
-    row = _first(~is_id & (by_name < 0))
-    row = int(np.argmin(is_id)) if row is None else row
-    wanted = "a name" if values.dtype.kind == "U" else f"all names, or all ids from 0 to {len(classes) - 1},"
+        wrong, wanted = (values < 0) | (values >= len(classes)), f"an id from 0 to {len(classes) - 1}"
+        ids = np.where(wrong, 0, values).astype(np.int64)
+    row = _first(wrong)
+    if row is None:
+        return ids
     got = values[row].item()
-    raise DataError(f"label must be {wanted} of the classes {_listed(classes)}; got {got!r} at row {row}")
+    hint = _nearly(got, classes)
+    raise DataError(f"label must be {wanted} of the classes {_listed(classes)}; got {got!r} at row {row}{hint}")
+
+
+def _nearly(got: Any, classes: Sequence[str]) -> str:
+    """A hint where a class has nearly this name; the two may look alike on a screen."""
+    near = next((name for name in classes if _plain(name) == _plain(str(got))), None)
+    if near is None:
+        return ""
+    return f"; the class {near!a} is written otherwise: {str(got)!a} (spaces, case, or the form of an accented letter)"
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).strip().casefold()
 
 
 def _as_ids(values: np.ndarray) -> np.ndarray:

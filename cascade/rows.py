@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from cascade.config import RowsConfig
-from cascade.errors import RowsError
+from cascade.errors import InputError, RowsError
 
-__all__ = ["check_rows", "example_row", "example_rows"]
+__all__ = ["check_rows", "example_row", "example_rows", "refuse_masked"]
 
 WORDS = ("a", "good", "bad", "row", "of", "text")
 
@@ -25,6 +25,7 @@ def check_rows(rows: Any, expected: RowsConfig) -> np.ndarray:
     Raises:
         RowsError: wrong shape or dtype, no rows, NaN or infinity.
     """
+    refuse_masked(rows, RowsError)
     if expected.dtype == "text":
         return _texts(rows)
     given = _array(rows)
@@ -69,12 +70,30 @@ def _array(rows: Any) -> np.ndarray:
     try:
         given = np.asarray(rows)
     except ValueError as error:
-        raise RowsError(f"rows must all have the same shape: {error}") from error
+        raise RowsError("rows must all have the same shape, and hold numbers or lists at each depth") from error
     if given.ndim and not len(given):
         raise RowsError("there must be at least one row; got 0")
     if given.dtype.kind not in "biuf":
-        raise RowsError(f"rows must be numbers; got {given.dtype}")
+        raise RowsError(f"rows must be numbers; got {_kind(given)}")
     return given
+
+
+def _kind(given: np.ndarray) -> str:
+    if given.dtype != object:
+        return str(given.dtype)
+    value = next((value for value in given.flat if not isinstance(value, int | float | np.number)), None)
+    return "a missing value (null, None)" if value is None else f"a value of the type {type(value).__name__}"
+
+
+def refuse_masked(rows: Any, error_type: type[InputError]) -> None:
+    """Refuses rows with masked values, which ``np.asarray`` would turn into whatever lies under the mask.
+
+    Raises:
+        InputError: of ``error_type``.
+    """
+    if np.ma.isMaskedArray(rows) and np.ma.getmaskarray(rows).any():
+        row = int(np.flatnonzero(np.ma.getmaskarray(rows).reshape(len(rows), -1).any(axis=1))[0])
+        raise error_type(f"rows must hold every value; row {row} has a masked one (fill it, or leave the row out)")
 
 
 def _fits(given: np.ndarray, dtype: np.dtype[Any]) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from cascade.calibration.npz import load_arrays
 from cascade.errors import DataError
 from cascade.labels import label_ids, label_values
+from cascade.rows import refuse_masked
 
 __all__ = ["load_rows", "save_rows"]
 
@@ -29,9 +30,10 @@ def save_rows(path: Path | str, rows: Any, label: Any = None) -> None:
         label: (n,) class names or integers; ``None`` if they are not known.
 
     Raises:
-        DataError: rows are neither numbers nor texts, or there are not as many labels.
+        DataError: rows are neither numbers nor texts, or there are not as many labels; or the file
+            cannot be written.
     """
-    given = np.array(rows, dtype=object) if isinstance(rows, list | tuple) and _are_texts(rows) else np.asarray(rows)
+    given = _given(rows)
     arrays: dict[str, Any]
     if given.dtype.kind in "biuf" and given.ndim:
         arrays = {"rows": given}
@@ -44,8 +46,11 @@ def save_rows(path: Path | str, rows: Any, label: Any = None) -> None:
         arrays["label"] = label_values(label)
         if len(arrays["label"]) != len(given):
             raise DataError(f"there must be a label for each of the {len(given)} rows; got {len(arrays['label'])}")
-    with Path(path).open("wb") as file:
-        np.savez(file, **arrays)
+    try:
+        with Path(path).open("wb") as file:
+            np.savez(file, **arrays)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error}") from error
 
 
 def load_rows(path: Path | str, classes: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -90,8 +95,14 @@ def _rows(arrays: dict[str, np.ndarray]) -> np.ndarray:
     return rows
 
 
-def _are_texts(rows: Sequence[Any]) -> bool:
-    return all(isinstance(row, str | bytes) for row in rows)
+def _given(rows: Any) -> np.ndarray:
+    refuse_masked(rows, DataError)
+    # NumPy makes texts of the numbers among texts.
+    has_texts = isinstance(rows, list | tuple) and (not rows or any(isinstance(row, str | bytes) for row in rows))
+    try:
+        return np.array(rows, dtype=object) if has_texts else np.asarray(rows)
+    except ValueError as error:
+        raise DataError("rows must all have the same shape, or all be texts") from error
 
 
 def _encoded(texts: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:

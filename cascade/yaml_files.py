@@ -55,6 +55,8 @@ def describe_problems(source: str, error: ValidationError) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "this key is not known; remove it or correct its spelling"
+        if problem["type"] == "string_type" and not isinstance(problem["input"], dict | list):
+            message = "must be a text; put it in quotes (YAML reads no, null, 1 and 2001-01-01 as other values)"
         came = "" if problem["type"] in ("missing", "extra_forbidden") else f" (got {_short(problem['input'])})"
         lines.append(f"  {place}: {message}{came}")
     return "\n".join(lines)

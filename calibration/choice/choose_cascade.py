@@ -74,6 +74,7 @@ def choose_cascade(
         ScoreTableError: the target needs labels that the table lacks.
         InfeasibleTarget: no cascade found reaches the target within the deadline on the rows that choose.
     """
+    ScoreTable.require(table)
     goal = Goal.of(
         target_accuracy=target_accuracy,
         max_accuracy_drop=max_accuracy_drop,

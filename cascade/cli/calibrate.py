@@ -1,5 +1,6 @@
 """``cascade calibrate``: from a score table and a target to a policy."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from cascade.calibration import Policy, ScoreTable
 
 __all__ = ["calibrate"]
+
+MOST_COPIES = 0.1
+"""Share of the testing rows that may look like copies without a warning."""
 
 
 def calibrate(
@@ -105,6 +109,20 @@ def calibrate(
         ]
     result |= _verdict(table, found.best)
     print_result(result, as_json)
+    _warn_of_copies(found.best.certificate)
+
+
+def _warn_of_copies(certificate: Mapping[str, Any]) -> None:
+    """Rows that are copies are no independent draws, which a certificate takes them for."""
+    copies = certificate.get("duplicate_rows", 0)
+    tested = max((test["rows"] for test in certificate.get("tests", [])), default=0)
+    if copies > MOST_COPIES * tested:
+        typer.echo(
+            f"warning: {copies} of {tested} testing rows look like copies of searching rows; copies are no independent "
+            "draws, and the certificate counts them as such. Remove them, unless rows of few possible confidences look "
+            "alike by chance",
+            err=True,
+        )
 
 
 def _verdict(table: "ScoreTable", policy: "Policy") -> dict[str, Any]:

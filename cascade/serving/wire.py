@@ -86,7 +86,7 @@ def stacked(rows: list[Any], row_values: int) -> Any:
     try:
         return np.stack([np.asarray(row) for row in rows])
     except ValueError as error:
-        raise RowsError(f"rows must all have the same shape: {error}") from error
+        raise RowsError("rows must all have the same shape, and hold numbers or lists at each depth") from error
 
 
 def answer_columns(answers: Answers, stages: Sequence[str], classes: Sequence[str] | None) -> dict[str, Any]:
@@ -135,9 +135,13 @@ def _from_raw(headers: Mapping[str, str], body: bytes, expected: RowsConfig) -> 
         raise RowsError(f"texts cannot be sent as {RAW_TYPE}; send {JSON_TYPE}")
     dtype = _dtype(headers.get("x-dtype", expected.dtype))
     text = headers.get("x-shape")
-    shape = (
-        (len(body) // (math.prod(expected.shape) * dtype.itemsize), *expected.shape) if text is None else _shape(text)
-    )
+    row_bytes = math.prod(expected.shape) * dtype.itemsize
+    if text is None and len(body) % row_bytes:
+        raise RowsError(
+            f"the body has {len(body)} bytes, no whole number of rows; a row of shape {expected.shape} and {dtype} has "
+            f"{row_bytes}"
+        )
+    shape = (len(body) // row_bytes, *expected.shape) if text is None else _shape(text)
     if math.prod(shape) * dtype.itemsize != len(body):
         raise RowsError(
             f"the body has {len(body)} bytes; shape {shape} of {dtype} needs {math.prod(shape) * dtype.itemsize}"

@@ -1,6 +1,7 @@
 """Odd tables: whatever a table holds, calibration ends in a policy that fits it or in a named refusal."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from cascade.calibration import InfeasibleTarget, Policy, ScoreTable, calibrate, evaluate
-from cascade.errors import ScoreTableError
+from cascade.calibration import InfeasibleTarget, Policy, ScoreTable, calibrate, choose_cascade, evaluate
+from cascade.errors import PolicyError, ScoreTableError
 
 TARGETS = {"target_accuracy": 0.7, "max_accuracy_drop": 0.1, "target_agreement": 0.7, "max_cost": 3.0}
 
@@ -127,3 +128,27 @@ def test_costs_that_fall_make_the_later_stage_no_worse_a_choice():
     )
     policy = calibrate(table, target_accuracy=0.85, guarantee="none")
     assert evaluate(table, policy).accuracy >= 0.85
+
+
+TABLE = ScoreTable(np.zeros((4, 2), int), np.ones((4, 2)), np.array([1.0, 2.0]), np.array(["a", "b"]), label=[0] * 4)
+POLICY = Policy.from_thresholds(("a", "b"), np.array([0.5]))
+
+
+@pytest.mark.parametrize("wrong", ["scores.npz", Path("scores.npz"), None, {"prediction": []}, POLICY])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda table: evaluate(table, POLICY),
+        lambda table: calibrate(table, max_accuracy_drop=0.0),
+        lambda table: choose_cascade(table, target_accuracy=0.5),
+    ],
+)
+def test_what_is_no_table_is_refused_by_its_type_and_with_the_way_to_read_one(call, wrong):
+    with pytest.raises(ScoreTableError, match=rf"got {type(wrong).__name__}\. ScoreTable\.load"):
+        call(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["policy.json", None, TABLE])
+def test_what_is_no_policy_is_refused_likewise(wrong):
+    with pytest.raises(PolicyError, match=rf"got {type(wrong).__name__}\. Policy\.load"):
+        evaluate(TABLE, wrong)

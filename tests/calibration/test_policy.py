@@ -273,7 +273,7 @@ def test_missing_and_unreadable_files_are_refused(tmp_path):
     with pytest.raises(PolicyError, match="cannot be read"):
         Policy.load(tmp_path)
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(PolicyError, match="cannot be read"):
+    with pytest.raises(PolicyError, match="no text in UTF-8"):
         Policy.load(tmp_path / "binary.json")
 
 

@@ -120,6 +120,7 @@ BROKEN = {
     "confidence": (np.zeros((4, 3)), "confidence must be (4, 2)"),
     "cost": (np.array([1.0, -1.0]), "cost must be finite and >= 0; 1 values are not, first cost[1] = -1.0"),
     "stage": (np.array(["a", "a"]), "stage must have 2 different names"),
+    "cost_unit": ("", "cost_unit must not be empty"),
     "label": (np.zeros(3, dtype=int), "label must be 4 integers"),
     "scores": (np.full((4, 2, 3), 1.5), "scores must be [0, 1]; 24 values are not"),
 }
@@ -147,6 +148,7 @@ def test_every_inconsistency_is_told_and_no_other(names):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("stage", np.array(["a", ""])),
         ("prediction", np.zeros(4, dtype=int)),
         ("prediction", np.zeros((0, 2), dtype=int)),
         ("prediction", np.zeros((4, 0), dtype=int)),

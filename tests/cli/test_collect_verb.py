@@ -80,6 +80,14 @@ def test_texts_with_named_labels_become_a_table(run, folder):
     assert (table.classes.tolist(), table.label[:11].tolist()) == (["even", "odd"], [1] * 10 + [0])
 
 
+def test_integers_that_name_classes_are_looked_up_once(run, folder):
+    (folder / "config.yaml").write_text(CONFIG.replace("[even, odd]", '["1", "0"]'))
+    texts = [str(number) for number in range(100)]
+    save_rows(folder / "rows.npz", texts, [1 - len(text) % 2 for text in texts])
+    result = run(*arguments(folder, "--json"))
+    assert (result.code, result.json["accuracy"]) == (0, {"quick": 1.0, "slow": 1.0}), result.err
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_check_bench_and_explain_take_the_same_labels(run, folder, named):
     texts = [str(number) for number in range(100)]

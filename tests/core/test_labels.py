@@ -6,8 +6,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.errors import DataError
-from cascade.labels import label_ids
+from cascade.backends.class_columns import ClassColumns
+from cascade.errors import ConfigError, DataError
+from cascade.labels import checked_ids, label_ids
 
 NAMES = st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=("Cs",)), max_size=5).filter(
     lambda name: not name.endswith("\0")  # NumPy's texts end before it
@@ -41,11 +42,49 @@ def test_integers_that_are_no_names_are_ids(label, dtype):
         assert (found.dtype, found.tolist()) == (np.int64, label)
 
 
+@given(
+    st.lists(st.sampled_from(["0", "1", "2", "3", "-1", "cat"]), min_size=2, unique=True),
+    st.lists(st.integers(-1, 4), min_size=1, max_size=4, unique=True),
+)
+def test_an_integer_is_the_same_class_alone_among_others_and_in_a_model(classes, values):
+    def ids(label):
+        try:
+            return label_ids(np.array(label), classes).tolist()
+        except DataError:
+            return None
+
+    alone = [ids([value]) for value in values]
+    together = ids(values)
+    assert together == (None if None in alone else [each[0] for each in alone])
+    try:
+        assert ClassColumns(np.array(values), classes, "model").ids.tolist() == together
+    except ConfigError:
+        assert together is None
+
+
+@given(st.permutations(range(5)), st.lists(st.integers(0, 4), min_size=1))
+def test_ids_stay_what_they_are_whatever_the_classes_are_called(names, label):
+    assert checked_ids(label, [str(name) for name in names]).tolist() == label
+
+
+@pytest.mark.parametrize(("label", "message"), [([0, 2], "0 to 1; got 2 at row 1"), ([-1], "got -1"), (["a"], "texts")])
+def test_what_is_no_id_is_refused(label, message):
+    with pytest.raises(DataError, match=message):
+        checked_ids(label, ["a", "b"])
+
+
+def test_a_name_that_only_looks_like_a_class_is_refused_with_the_difference():
+    for label in ("gene\u0300ve", "Gen\xe8ve", " gen\xe8ve"):
+        with pytest.raises(DataError, match=r"the class 'gen\\xe8ve' is written otherwise: "):
+            label_ids([label], ["bern", "gen\xe8ve"])
+
+
 def test_truth_values_are_names_or_ids():
     label = np.array([True, False])
     assert label_ids(label).tolist() == [1, 0]
     assert label_ids(label, ["no", "yes"]).tolist() == [1, 0]
     assert label_ids(label, ["True", "False"]).tolist() == [0, 1]
+    assert label_ids(label, ["1", "0"]).tolist() == [0, 1]
 
 
 @given(CLASSES)
@@ -75,9 +114,9 @@ def test_very_many_names_are_counted_instead_of_listed():
     [
         (["a", "b", "c", "d"], ["a", "b"], r"a name of the classes \['a', 'b'\]; got 'c' at row 2"),
         (["0", "1"], ["a", "b"], "got '0' at row 0"),
-        ([0, 1, 2], ["a", "b"], "all ids from 0 to 1, .* got 2 at row 2"),
+        ([0, 1, 2], ["a", "b"], "an id from 0 to 1 .* got 2 at row 2"),
         ([0, -1], ["a", "b"], "got -1 at row 1"),
-        ([5, 0], ["5", "6"], "got 5 at row 0"),
+        ([5, 0], ["5", "6"], "got 0 at row 1"),
         ([b"a", b"\xff"], None, "got b'.xff' at row 1"),
         (np.array([b"a", b"\xff"]), ["a"], "must be UTF-8; got .* at row 1"),
         (np.array([0.0, 1.0]), ["a", "b"], r"2 integers or texts; got float64 .*label.astype\(int\)"),

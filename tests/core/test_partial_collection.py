@@ -9,6 +9,7 @@ from cascade.backends.fake_backend import FakeBackend
 from cascade.calibration import ScoreTable
 from cascade.collect import collect as collect_with_curves
 from cascade.errors import InputError, StageError
+from cascade.labels import label_ids
 from cascade.partial_collection import PartialCollection
 from cascade.prediction import Prediction
 from cascade.stage import Stage
@@ -123,7 +124,7 @@ def test_labels_and_kinds_of_cost_may_change_between_runs(folder):
 
     gather(stages_of(Counting(TABLE)), folder)
     backend, notes, names = Counting(TABLE), [], ["x", "y", "z"]
-    table = gather(stages_of(backend), folder, notes=notes, label=["x"] * 100, classes=names, cost="flops")
+    table = gather(stages_of(backend), folder, notes=notes, label=[0] * 100, classes=names, cost="flops")
     assert (len(backend.batches), table.cost.tolist()) == (FIRST_CALLS + 3, [5.0])
     assert (table.classes.tolist(), table.label.tolist()) == (names, [0] * 100)
     assert ["100 of 100 rows are there already" in note for note in notes] == [True]
@@ -250,7 +251,10 @@ def test_other_files_in_the_folder_are_left_alone(folder):
 
 def test_labels_that_are_not_there_for_every_row_are_refused_before_a_stage_is_asked():
     backend = FakeBackend(TABLE)
-    for label, message in ((np.zeros(99, int), "n = 100 like rows; got 99"), (np.full(100, -1), "negative integers")):
+    for label, message in (
+        (np.zeros(99, int), "n = 100 like rows; got 99"),
+        (np.full(100, -1), "ids from 0 on; got -1"),
+    ):
         with pytest.raises(InputError, match=message):
             collect(stages_of(backend), ROWS, label)
     assert not backend.batches
@@ -259,6 +263,6 @@ def test_labels_that_are_not_there_for_every_row_are_refused_before_a_stage_is_a
 def test_a_table_names_its_classes(tmp_path):
     names = ["x", "y", "z"]
     label = [names[k % 3] for k in range(100)]
-    collect(stages_of(FakeBackend(TABLE)), ROWS, label, classes=names).save(tmp_path / "scores.npz")
+    collect(stages_of(FakeBackend(TABLE)), ROWS, label_ids(label, names), classes=names).save(tmp_path / "scores.npz")
     again = ScoreTable.load(tmp_path / "scores.npz")
     assert [again.classes[each] for each in again.label] == label

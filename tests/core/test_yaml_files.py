@@ -48,6 +48,22 @@ def test_other_documents_are_read_as_before(path, values):
     assert load(path, yaml.safe_dump(values)) == values
 
 
+class Named(BaseModel):
+    names: tuple[str, ...]
+
+
+@pytest.mark.parametrize("word", ["no", "yes", "on", "null", "~", "1", "1e3", "1.5", "0x1F", "2001-01-01", "1:30"])
+def test_a_word_that_yaml_reads_as_no_text_is_refused_with_the_remedy(path, word):
+    path.write_text(f"names: [{word}]", encoding="utf-8")
+    if isinstance(yaml.safe_load(word), str):
+        assert load_yaml_model(path, Named, ConfigError).names == (word,)
+        return
+    with pytest.raises(ConfigError, match=r"names.0: must be a text; put it in quotes"):
+        load_yaml_model(path, Named, ConfigError)
+    path.write_text(f"names: ['{word}']", encoding="utf-8")
+    assert load_yaml_model(path, Named, ConfigError).names == (word,)
+
+
 @pytest.mark.parametrize("example", sorted(ROOT.glob("examples/**/*.yaml")), ids=lambda path: path.name)
 def test_anchors_and_merges_of_the_examples_are_read(path, example):
     text = example.read_text(encoding="utf-8")

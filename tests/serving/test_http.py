@@ -112,7 +112,12 @@ BAD = {
     "not JSON": (post(b"{rows", content_type="application/json"), 400, "JSON"),
     "another key": (post(b'{"row": [[1, 2]]}', content_type="application/json"), 400, '"rows"'),
     "NaN": (post(np.array([[np.nan, 1.0]]).tobytes(), x_dtype="float64", x_shape="1,2", **RAW), 400, "int64"),
-    "bytes do not fit": (post(b"12345", **RAW), 400, "5 bytes"),
+    "bytes do not fit": (
+        post(b"12345", **RAW),
+        400,
+        "5 bytes, no whole number of rows; a row of shape (2,) and int64 has 16",
+    ),
+    "a missing value": (rows_json([[None, 1]]), 400, "a missing value"),
     "shape lies": (post(b"\0" * 16, x_shape="9,2", **RAW), 400, "16 bytes"),
     "shape of nonsense": (post(b"\0" * 16, x_shape="-1,2", **RAW), 400, "X-Shape"),
     "huge shape": (post(b"\0" * 16, x_shape="99999999999,99999999999", **RAW), 400, "bytes"),

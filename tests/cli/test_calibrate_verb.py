@@ -1,0 +1,22 @@
+"""``cascade calibrate`` warns of rows that are no independent draws."""
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from cascade.calibration import ScoreTable
+from cascade.cli.main import app
+
+
+@pytest.mark.parametrize(("distinct", "warns"), [(20, True), (200, True), (2000, False)])
+def test_many_copies_in_a_table_are_warned_of(tmp_path, distinct, warns):
+    rng = np.random.default_rng(0)
+    answers = rng.integers(0, 2, (distinct, 2))
+    table = ScoreTable(
+        answers, rng.random((distinct, 2)), np.array([1.0, 5.0]), np.array(["a", "b"]), label=answers[:, 1]
+    )
+    table.take(np.arange(2000) % distinct).save(tmp_path / "scores.npz")
+    options = ["--scores", str(tmp_path / "scores.npz"), "--out", str(tmp_path / "policy.json")]
+    result = CliRunner().invoke(app, ["calibrate", *options, "--target-agreement", "0.6"])
+    assert result.exit_code == 0
+    assert ("look like copies" in result.stderr) == warns
