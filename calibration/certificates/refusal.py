@@ -141,7 +141,7 @@ def refuse_certified(
     )
 
 
-def advise(goal: Goal, certifier: Certifier, delta: float, rows: int, certifies: Certifies) -> str:
+def advise(goal: Goal, certifier: Certifier, delta: float, rows: int, certifies: Certifies) -> tuple[str, float | None]:
     """What it would take to certify a goal that only the last stage alone, or the first, reaches: by construction.
 
     Args:
@@ -150,19 +150,23 @@ def advise(goal: Goal, certifier: Certifier, delta: float, rows: int, certifies:
         delta: level of the tests.
         rows: of the table.
         certifies: whether a goal is certified on the same rows by thresholds that were tested.
+
+    Returns:
+        The advice, and the nearest value of the (first) target that tested thresholds pass; ``None`` if none was found.
     """
     first = goal.parts[0]
     thresholds = certifier.surest(goal)
     if None not in certifier.constructed(goal, thresholds):
-        return "no other thresholds are proposed"
+        return "no other thresholds are proposed", None
     stage, tested = answering_stage(certifier.test.confidence, thresholds), certifier.tested(goal, thresholds)
     if "max_cost" in goal.targets and tested.highest_cost == np.inf:
-        return "no other thresholds can be tested: the score table declares no most that a row may cost (highest_cost)"
+        why = "the score table declares no most that a row may cost (highest_cost)"
+        return f"no other thresholds can be tested: {why}", None
     values = near(first, certified_bound(first, tested, stage, delta), first.easiest(tested))
     nearest = next((value for value in values if certifies(_with_value(goal, first, value))), None)
     found = "" if nearest is None else f"{first.name} {nearest:.6g} is the nearest that others pass, and "
     more = more_rows(first.promise(tested, delta), tested, stage, delta, rows)
-    return f"no other thresholds pass on {rows} rows: {found}{more}. {ANOTHER_LOOK}"
+    return f"no other thresholds pass on {rows} rows: {found}{more}. {ANOTHER_LOOK}", nearest
 
 
 def _with_value(goal: Goal, part: Goal, value: float) -> Goal:
