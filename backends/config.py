@@ -16,6 +16,7 @@ from pydantic import (
 from typing_extensions import Self
 
 from cascade.backends.images import ImageInput
+from cascade.patterns import text_of_form
 
 __all__ = [
     "BackendConfig",
@@ -39,7 +40,9 @@ def _existing_file(path: Path, info: ValidationInfo) -> Path:
 
 
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
-ObjectPath = Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$", description="module:name")]
+ObjectPath = Annotated[
+    str, text_of_form(r"[\w.]+:[\w.]+", "module:Class, such as my_models:Nearest"), Field(description="module:name")
+]
 
 
 class _Config(BaseModel):

@@ -27,7 +27,7 @@ class CustomBackend:
     def __init__(self, config: CustomConfig) -> None:
         self.config = config
         try:
-            self.model = import_object(config.object)(**config.arguments)
+            self.model = import_object(config.object, config.folder)(**config.arguments)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{config.object} cannot be built with {config.arguments}: {error}") from error
         if not callable(getattr(self.model, "predict", None)):

@@ -12,7 +12,7 @@ OWN = "cascade"
 def module_source(path: str, folder: Path) -> Path | None:
     """The file of the module in "module:name".
 
-    It is looked for where an import would find it: on the Python path, then in the folder of the configuration.
+    It is looked for where an import finds it: in the folder of the configuration, then on the Python path.
 
     Args:
         path: "module:name".
@@ -36,7 +36,8 @@ def module_source(path: str, folder: Path) -> Path | None:
 
 def _top_level(name: str, folder: Path) -> ModuleSpec | None:
     for finder in sys.meta_path:
-        spec = finder.find_spec(name, None)
+        path = [str(folder), *sys.path] if finder is PathFinder else None
+        spec = finder.find_spec(name, path)
         if spec is not None:
             return spec
-    return PathFinder.find_spec(name, [str(folder)])
+    return None

@@ -127,7 +127,7 @@ class TorchBackend:
     def _load_network(self) -> nn.Module:
         config = self.config
         try:
-            network = import_object(config.network)(**config.arguments)
+            network = import_object(config.network, config.folder)(**config.arguments)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{config.network} cannot be built with {config.arguments}: {error}") from error
         if not isinstance(network, nn.Module):

@@ -1,4 +1,4 @@
-"""From how many rows together a cascade pays."""
+"""From how many rows together a cascade pays, on the rows themselves: a certificate may take more."""
 
 import numpy as np
 

@@ -156,7 +156,7 @@ def proportion_interval(successes: int, trials: int, level: float = 0.95) -> Int
 
 
 def _mean_interval(values: np.ndarray, level: float) -> Interval:
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    half = float(norm.ppf(0.5 + level / 2) * values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.inf
+    half = float(ndtri(0.5 + level / 2) * values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.inf
     return float(values.mean()) - half, float(values.mean()) + half

@@ -11,8 +11,8 @@ def exact_interval(successes: int, trials: int, tail: float) -> tuple[float, flo
         trials: at least 0; of none nothing is known.
         tail: risk that the rate is below the interval, and that it is above, in (0, 0.5].
     """
-    from scipy.stats import beta
+    from scipy.special import betainccinv, betaincinv
 
-    low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, trials - successes + 1))
-    high = 1.0 if successes == trials else float(beta.isf(tail, successes + 1, trials - successes))
+    low = 0.0 if successes == 0 else float(betaincinv(successes, trials - successes + 1, tail))
+    high = 1.0 if successes == trials else float(betainccinv(successes + 1, trials - successes, tail))
     return low, high

@@ -2,7 +2,7 @@
 
 import difflib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,12 @@ from cascade.zip_files import check_zip
 __all__ = ["load_arrays"]
 
 NPY_MAGIC = b"\x93NUMPY"
+KINDS = (
+    ("a score table", {"prediction", "confidence", "cost", "stage"}, "'cascade collect' makes one from rows"),
+    ("rows", {"rows"}, "they are the file that --rows of 'cascade collect' takes"),
+    ("rows", {"rows_utf8", "rows_offsets"}, "they are the file that --rows of 'cascade collect' takes"),
+)
+"""Name, arrays and origin of each kind of file, so that one in place of another is called by its name."""
 WEIGHTS = {"sample_weight", "sample_weights", "weight", "weights"}
 
 
@@ -42,7 +48,7 @@ def load_arrays(path: Path | str, names: Sequence[str] | None, error_type: type[
             members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
             unknown = [] if names is None else [name for name in members if name not in names]
             if unknown:
-                raise error_type(_refusal(path, unknown, names or ()))
+                raise error_type(_other_kind(path, members, names or ()) or _refusal(path, unknown, names or ()))
             repeated = len(archive.infolist()) - len(members)
             if repeated:
                 raise error_type(f"{path} holds {repeated} arrays whose names others have, too; each needs its own")
@@ -65,6 +71,15 @@ def _array(
     with archive.open(member) as file:
         array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
         return array
+
+
+def _other_kind(path: Path | str, members: Collection[str], names: Sequence[str]) -> str | None:
+    """The refusal of a file that is wholly of another kind; ``None`` of any other file."""
+    came = next((kind for kind, arrays, _ in KINDS if arrays <= set(members)), None)
+    wanted = next(((kind, origin) for kind, arrays, origin in KINDS if arrays <= set(names)), None)
+    if came is None or wanted is None or came == wanted[0]:
+        return None
+    return f"{path} holds {came}, where {wanted[0]} must be; {wanted[1]}"
 
 
 def _refusal(path: Path | str, unknown: Sequence[str], names: Sequence[str]) -> str:

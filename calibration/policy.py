@@ -26,6 +26,8 @@ __all__ = ["SCHEMA_VERSION", "TARGETS", "Policy"]
 SCHEMA_VERSION = 1
 
 KEYS = frozenset({"schema_version", "stages", "cost_unit", "certificate", "arrivals"})
+SERVED_KEYS = frozenset({"version", "revision", "gear"})
+"""What a served cascade adds to the policy that it describes (``GET /policy``)."""
 STAGE_KEYS = frozenset(
     {"name", "score", "calibrator", "threshold", "cost", "head", "skip_below", "abstain_below"}
     | {"cost_per_mflop", "cost_curve", "cost_per_ms"}
@@ -276,11 +278,14 @@ class Policy:
 
     @classmethod
     def from_dict(cls, values: Any) -> "Policy":
-        """The inverse of :meth:`to_dict`.
+        """The inverse of :meth:`to_dict`; takes the answer of ``GET /policy`` as well.
 
         Raises:
-            PolicyError: the values are not a policy; the text lists every problem.
+            PolicyError: the values are not a policy; the text lists every problem. Or they are such an answer, and were
+                changed since.
         """
+        if isinstance(values, Mapping) and values.keys() >= SERVED_KEYS:
+            return _unchanged(cls.from_dict({k: v for k, v in values.items() if k not in SERVED_KEYS}), values)
         if isinstance(values, Mapping) and "gears" in values:
             raise PolicyError(
                 "this is a set of policies, and one is needed here; take it out with "
@@ -352,6 +357,16 @@ class Policy:
             np.array(cost_per_ms),
             arrivals,
         )
+
+
+def _unchanged(policy: Policy, served: Mapping[str, Any]) -> Policy:
+    """A policy that a served cascade described, if it is of the version that was described."""
+    if policy.version != served["version"]:
+        raise PolicyError(
+            f"the policy was downloaded as version {served['version']!r} and has been changed since (it is "
+            f"{policy.version!r} now); download it again, or, if the change is meant, remove {sorted(SERVED_KEYS)}"
+        )
+    return policy
 
 
 def _problem(policy: Policy) -> str | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from cascade.errors import PolicyError
+from cascade.text_files import read_text
 
 __all__ = ["load_policies", "parse_policies", "save_policies"]
 
@@ -30,11 +31,11 @@ def load_policies(path: Path | str, from_json: Callable[[str], Policies]) -> Pol
         PolicyError: it is missing, cannot be read, or ``from_json`` refuses it; the text names the file.
     """
     try:
-        return from_json(Path(path).read_text(encoding="utf-8"))
+        text = read_text(path, "a policy (JSON)", PolicyError)
     except FileNotFoundError as error:
         raise PolicyError(f"policy {path} does not exist; 'cascade calibrate' makes it") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{path} cannot be read: {error}") from error
+    try:
+        return from_json(text)
     except PolicyError as error:
         raise PolicyError(f"{path}: {error}") from error
 

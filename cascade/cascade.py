@@ -13,7 +13,7 @@ from cascade.backends.loading import load_backend
 from cascade.calibration import Identity, Policy, PolicySet, ScoreTable
 from cascade.config import CascadeConfig, RowsConfig, StageConfig
 from cascade.engine import Answers, Segment
-from cascade.errors import CascadeError, ConfigError, PolicyError, ScoreTableError
+from cascade.errors import CascadeError, ConfigError, InputError, PolicyError, ScoreTableError
 from cascade.routers import Router
 from cascade.rows import check_rows
 from cascade.stage import Stage
@@ -155,14 +155,16 @@ def load_stages(
 
     Args:
         configs: the stages.
-        folder: put on the Python path, so that a user's module beside the config is found.
+        folder: put first on the Python path: a user's module beside the config goes before others of its name, such as
+            those of another cascade of the same cluster.
         classes: names of the answers 0 to C - 1, the same for all stages; ``None`` where the config has none.
 
     Raises:
-        CascadeError: a model cannot be loaded; what the user's own code raises is a ``ConfigError`` that names it.
+        CascadeError: a model cannot be loaded; the text names its stage. What the user's own code raises is a
+            ``ConfigError``.
     """
-    if folder is not None and str(folder) not in sys.path:
-        sys.path.append(str(folder))
+    if folder is not None:
+        sys.path[:] = [str(folder), *(path for path in sys.path if path != str(folder))]
     return [_load_stage(config, classes) for config in configs]
 
 
@@ -171,9 +173,11 @@ def _load_stage(config: StageConfig, classes: Sequence[str] | None) -> Stage:
     try:
         backend = load_backend(config.backend, classes)
         return Stage(config.name, backend, config.router.score, model_digest(config.backend), count)
+    except InputError as error:
+        raise type(error)(f"stage {config.name!r} cannot load: {error}") from error
     except CascadeError:
         raise
-    except Exception as error:  # a model may raise anything
+    except (Exception, SystemExit) as error:  # a model may raise anything
         raise ConfigError(f"stage {config.name!r} cannot load: {type(error).__name__}: {error}") from error
 
 

@@ -10,6 +10,7 @@ from typing_extensions import Self
 
 from cascade.backends.config import BackendConfig
 from cascade.errors import ConfigError
+from cascade.patterns import text_of_form
 from cascade.yaml_files import load_yaml_model
 
 __all__ = [
@@ -42,7 +43,10 @@ def _from_folder(path: Path, info: ValidationInfo) -> Path:
 
 # Not checked to exist: who only tunes a cascade needs no keys and no certificate.
 ConfigPath = Annotated[Path, AfterValidator(_from_folder)]
-VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+VariableName = Annotated[
+    str, text_of_form(r"[A-Za-z_][A-Za-z0-9_]*", "a variable's name: letters of ASCII, digits and '_', no digit first")
+]
+Name = Annotated[str, text_of_form(r"[A-Za-z0-9_-]{1,40}", "1 to 40 letters of ASCII, digits, '_' and '-'")]
 
 
 class _Config(BaseModel):
@@ -129,7 +133,7 @@ class StageConfig(_Config):
         deployment: keys of Ray Serve's deployments, unchanged, for the segment that the stage begins.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+    name: Name
     backend: BackendConfig
     router: RouterConfig = RouterConfig()
     deployment: dict[str, Any] = {}
@@ -409,7 +413,7 @@ class CascadeConfig(_Config):
     """
 
     schema_version: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+    name: Name
     rows: RowsConfig
     classes: tuple[str, ...] | None = None
     stages: tuple[StageConfig, ...]

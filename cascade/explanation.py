@@ -1,14 +1,15 @@
 """Why a row got its answer: what every stage says of it, and which of them a policy asks and believes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from cascade.calibration import OperatingPoint, Policy, ScoreTable, frontier
+from cascade.calibration import OperatingPoint, Policy, ScoreTable, evaluate, frontier
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
+from cascade.calibration.costs.stage_costs import stage_costs
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.cascade import check_policy
 from cascade.errors import ScoreTableError
@@ -90,7 +91,7 @@ class FrontierPiece:
     Attributes:
         stage: that answers.
         answer: of this stage.
-        cost: of the row there.
+        cost: of the row at the cheapest and at the dearest of them.
         points: how many operating points.
         mean_cost: of a row of the score table, at the cheapest and at the dearest of them.
         gain: mean accuracy on the score table (without labels: agreement with the last stage), at both.
@@ -98,7 +99,7 @@ class FrontierPiece:
 
     stage: str
     answer: int
-    cost: float
+    cost: tuple[float, float]
     points: int
     mean_cost: tuple[float, float]
     gain: tuple[float, float]
@@ -195,11 +196,17 @@ def _pieces(asked: _AskedRow, policy: Policy, table: ScoreTable) -> list[Frontie
     arrivals = policy.arrivals or DEFAULT_ARRIVALS
     problem = RoutingProblem.from_table(table, policy.routers, table.label is None, arrivals=arrivals)
     points = frontier(problem.with_skips(policy.skip_below, policy.thresholds))
-    confidence, cost = asked.confidence(policy), asked.cost(policy)
+    confidence = asked.confidence(policy)
 
     def looks(point: OperatingPoint) -> tuple[bool, ...]:
         runs = running_stages(point.thresholds, policy.skip_below, policy.needs_evidence)
         return tuple(asked_stages(confidence, point.thresholds, policy.skip_below, runs)[0].tolist())
+
+    def row_cost(point: OperatingPoint, which: tuple[bool, ...]) -> float:
+        """A stage costs a row what it does at the shares of rows that reach the stages there."""
+        there = replace(policy, thresholds=point.thresholds)
+        there = replace(there, **stage_costs(table, arrivals, evaluate(table, there).reached_share))
+        return float(asked.cost(there)[list(which)].sum())
 
     pieces = []
     for which, group in groupby(points, looks):
@@ -209,7 +216,7 @@ def _pieces(asked: _AskedRow, policy: Policy, table: ScoreTable) -> list[Frontie
             FrontierPiece(
                 stage=asked.stages[last].name,
                 answer=int(asked.predictions[last].answer[0]),
-                cost=float(cost[list(which)].sum()),
+                cost=(row_cost(same[0], which), row_cost(same[-1], which)),
                 points=len(same),
                 mean_cost=(same[0].cost, same[-1].cost),
                 gain=(same[0].gain, same[-1].gain),

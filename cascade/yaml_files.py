@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cascade.errors import InputError
+from cascade.text_files import read_text
 
 __all__ = ["describe_problems", "load_yaml_model"]
 
@@ -30,11 +31,11 @@ def load_yaml_model(path: Path, model: type[Model], error_type: type[InputError]
         InputError: of ``error_type``; its text lists every problem with its place.
     """
     try:
-        data = _loaded(path.read_text(encoding="utf-8"))
+        text = read_text(path, "a YAML file", error_type)
     except FileNotFoundError as error:
         raise error_type(f"{path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise error_type(f"{path} cannot be read: {error}") from error
+    try:
+        data = _loaded(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2001-99-99 is a ValueError
         raise error_type(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):

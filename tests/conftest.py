@@ -2,6 +2,8 @@
 
 import json
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +52,13 @@ def build_table(n, stages, seed=0, levels=None, classes=None, labels=True, row_c
     return ScoreTable(prediction, confidence, cost, names, "ms", label if labels else None, scores)
 
 
+def pytest_collection_modifyitems(items):
+    """One worker starts every Ray, one after the other; files stay whole."""
+    for item in items:
+        group = "ray" if item.get_closest_marker("serve") else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def make_table():
     """The function ``build_table``."""
@@ -68,14 +77,15 @@ class Result:
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(monkeypatch, capsys, tmp_path_factory):
     """Runs ``cascade`` with some arguments; a traceback or another exception fails the test."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["cascade", *map(str, arguments)])
         capsys.readouterr()
         try:
-            main()
+            with _own_imports(tmp_path_factory.getbasetemp()):
+                main()
             code = 0
         except SystemExit as stop:
             code = stop.code or 0
@@ -84,3 +94,21 @@ def run(monkeypatch, capsys):
         return Result(code, out, err)
 
     return run
+
+
+@contextmanager
+def _own_imports(folder):
+    """Begins and ends without the modules of a folder, like a process does."""
+    path = [*sys.path]
+    _forget_modules(folder)
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        _forget_modules(folder)
+
+
+def _forget_modules(folder):
+    for name, module in [*sys.modules.items()]:
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(folder):
+            del sys.modules[name]

@@ -35,7 +35,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 SERVING: dict[str, Any] = {"gateways": 2, "metrics": False}
 STAGE_S = (0.5e-3, 5e-3)
 """Processor time a row: long enough that some rows are always between the segments."""
-SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 CLIENTS = 16
 LOAD_S = 2.0
 MOST_LEFT_S = 10.0

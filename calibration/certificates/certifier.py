@@ -1,5 +1,6 @@
 """A certifier: proposes thresholds on some rows and certifies goals on others."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,14 +63,7 @@ class Certifier:
 
         If the first ones fail, a single stage alone may still reach the goal by construction.
         """
-        found = certify(
-            goal,
-            self.test,
-            self.sequence(goal),
-            delta,
-            self.search,
-            lambda thresholds: [bound is not None for bound in self.constructed(goal, thresholds)],
-        )
+        found = self._certified(goal, self.sequence(goal), delta)
         if found is not None or goal.abstains:
             return found
         extremes = [each for each in extreme_thresholds(self.test) if None not in self.constructed(goal, each)]
@@ -77,6 +71,21 @@ class Certifier:
             return None
         sure = max(extremes, key=lambda thresholds: self.search.value(thresholds)[0])
         return Certified(sure, answering_stage(self.test.confidence, sure), (0.0,) * len(goal.parts))
+
+    def first_failure(self, goal: Goal, delta: float) -> np.ndarray | None:
+        """The thresholds of the sequence at which the testing ends; ``None`` where all pass."""
+        failures = (each for each in self.sequence(goal) if self._certified(goal, [each], delta) is None)
+        return next(failures, None)
+
+    def _certified(self, goal: Goal, sequence: Sequence[np.ndarray], delta: float) -> Certified | None:
+        return certify(
+            goal,
+            self.test,
+            sequence,
+            delta,
+            self.search,
+            lambda thresholds: [bound is not None for bound in self.constructed(goal, thresholds)],
+        )
 
     def surest(self, goal: Goal) -> np.ndarray:
         """The thresholds that are tested first, of those that need a test."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -103,24 +104,31 @@ class StagePrices:
         Returns:
             Two arrays (K,), intercepts and slopes: g_k(s) <= intercept_k + slope_k s for every s in [0, 1].
         """
-        pieces = [_piece_at(row, share) for row, share in zip(self.cost, shares, strict=True)]
+        pieces = [_piece_at(row, hull, share) for row, hull, share in zip(self.cost, self._hulls, shares, strict=True)]
         intercept, slope = np.array(pieces).T
         return intercept, slope
 
+    @cached_property
+    def _hulls(self) -> list[list[int]]:
+        """Indices into ``SHARES`` of the corners of each g_k's upper convex hull (Andrew's monotone chain)."""
+        return [_hull(row.tolist(), SHARES.tolist()) for row in self.cost]
 
-def _piece_at(cost: np.ndarray, share: float) -> tuple[float, float]:
-    """Intercept and slope of the upper convex hull's edge at a share (Andrew's monotone chain)."""
-    hull: list[int] = []
-    for i in range(len(cost)):
-        while len(hull) > 1 and _is_below(cost, hull[-2], hull[-1], i):
-            hull.pop()
-        hull.append(i)
+
+def _hull(cost: list[float], share: list[float]) -> list[int]:
+    corners: list[int] = []
+    for k in range(len(cost)):
+        while len(corners) > 1:
+            i, j = corners[-2:]
+            if (cost[j] - cost[i]) * (share[k] - share[i]) > (cost[k] - cost[i]) * (share[j] - share[i]):
+                break  # j is above the line from i to k
+            corners.pop()
+        corners.append(k)
+    return corners
+
+
+def _piece_at(cost: np.ndarray, hull: list[int], share: float) -> tuple[float, float]:
+    """Intercept and slope of a hull's edge at a share."""
     right = int(np.clip(np.searchsorted(SHARES[hull], share), 1, len(hull) - 1))
     i, j = hull[right - 1], hull[right]
     slope = (cost[j] - cost[i]) / (SHARES[j] - SHARES[i])
     return float(cost[i] - slope * SHARES[i]), float(slope)
-
-
-def _is_below(cost: np.ndarray, i: int, j: int, k: int) -> bool:
-    """Whether point j is not above the line from i to k."""
-    return bool((cost[j] - cost[i]) * (SHARES[k] - SHARES[i]) <= (cost[k] - cost[i]) * (SHARES[j] - SHARES[i]))

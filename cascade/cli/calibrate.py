@@ -122,7 +122,7 @@ def _verdict(table: "ScoreTable", policy: "Policy") -> dict[str, Any]:
     if verdict and together:
         rows = pays_from(table, policy)
         size = "at no number of rows together" if rows is None else f"from {rows:,} rows together"
-        verdict = f"{verdict} ({together}); a cascade pays {size}"
+        verdict = f"{verdict} ({together}); on these rows, without a certificate, a cascade pays {size}"
     off = [name for name, runs in zip(policy.stages, policy.runs, strict=True) if not runs]
     return {"cost_is_for": together or "constant costs per row", "stages_not_run": off or None, "verdict": verdict}
 

@@ -62,7 +62,11 @@ def check(
     if not (elsewhere or os.environ.get("RAY_ADDRESS")):
         check_machine(config)
     names = [stage.name for stage in config.stages]
-    stages = load_stages(config.stages, config_path.resolve().parent, config.classes)
+    stages = []
+    for stage in config.stages:
+        if not as_json:
+            console.print(f"{stage.name}: loading", style="dim", highlight=False, markup=False)
+        stages += load_stages([stage], config_path.resolve().parent, config.classes)
     rows, label = example_rows(config.rows, TRIED_ROWS), None
     if with_rows:
         rows, label = load_rows(dataset, split, rows_file, config.classes)

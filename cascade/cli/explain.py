@@ -151,7 +151,7 @@ def _print_pieces(pieces: "list[FrontierPiece]", unit: str, gain: str, names: tu
         table.add_column(escape(title), overflow="fold")
     for piece in pieces:
         cells: tuple[Any, ...] = (_range(piece.mean_cost, ".4g"), _range(piece.gain, ".4f"), str(piece.points))
-        table.add_row(*cells, escape(piece.stage), _class(piece.answer, names), f"{piece.cost:.4g}")
+        table.add_row(*cells, escape(piece.stage), _class(piece.answer, names), _range(piece.cost, ".4g"))
     Console().print(table)
 
 

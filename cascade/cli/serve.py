@@ -1,5 +1,6 @@
 """``cascade serve``: the cascade on Ray Serve, until a signal stops it."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,10 +24,12 @@ def serve(
     """Serve a cascade on Ray Serve: on a Ray of its own, or on the cluster in RAY_ADDRESS."""
     from cascade.calibration import PolicySet
     from cascade.config import CascadeConfig
-    from cascade.serving.cluster import check_start, running_cascade, stop_s
+    from cascade.serving.cluster import check_start, joins, running_cascade, stop_s
     from cascade.serving.policy_keeper import check_policies
     from cascade.serving.start_up import StartStopped
+    from cascade.serving.start_watch import StartWatch
     from cascade.serving.supervisor import stop_on_signals, supervised
+    from cascade.serving.trial_load import TrialLoad
 
     config = CascadeConfig.load(config_path)
     wanted = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
@@ -36,11 +39,15 @@ def serve(
     check_policies(policies, config.stages, config.serving.gears)
     stop = supervised(stop_s(config))
     try:
-        with running_cascade(config, policies, config_path.resolve().parent, stop, _tell):
-            stop_on_signals(stop)
-            print_result(_served(config, policies.version), as_json)
-            stop.wait()
-            _tell("stopping: requests under way are answered first; a second signal ends it at once")
+        with ExitStack() as watching:
+            if not joins():  # what a cluster has begun must be taken back
+                watching.enter_context(StartWatch(stop, TrialLoad(config_path), _tell))
+            with running_cascade(config, policies, config_path.resolve().parent, stop, _tell):
+                watching.close()
+                stop_on_signals(stop)
+                print_result(_served(config, policies.version), as_json)
+                stop.wait()
+                _tell("stopping: requests under way are answered first; a second signal ends it at once")
     except StartStopped as stopped:
         _tell(str(stopped))
 

@@ -139,10 +139,10 @@ def _targets(calibration: ScoreTable, policy: Policy, name: str, options: dict[s
         certificate = calibrate(calibration, **(options | {name: ask})).certificate
     except InfeasibleTarget as refusal:
         return [] if refusal.nearest is None else ladder(name, refusal.nearest, easiest)
-    if "nearest_tested" not in certificate:
+    nearest = certificate.get("nearest_tested")
+    if nearest is None:
         return ladder(name, ask, easiest)
-    nearest = certificate["nearest_tested"]
-    return [ask] if nearest is None else list(dict.fromkeys([ask, *ladder(name, nearest, easiest, STEPS - 1)]))
+    return list(dict.fromkeys([ask, *ladder(name, nearest, easiest, STEPS - 1)]))
 
 
 def _router_choices(policy: Policy) -> list[RouterChoice]:

@@ -23,10 +23,10 @@ def paired_difference_interval(better: int, worse: int, rows: int, level: float 
     Returns:
         Both ends, in [-1, 1].
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     n = rows + 2
     centre = (better - worse) / n
     deviation = np.sqrt((better + worse + 1) / n - centre**2) / np.sqrt(n)
-    half = float(norm.ppf(0.5 + level / 2) * deviation)
+    half = float(ndtri(0.5 + level / 2) * deviation)
     return max(centre - half, -1.0), min(centre + half, 1.0)

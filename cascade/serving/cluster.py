@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from cascade.serving.resources import asked_cpus, check_machine, check_resources
 from cascade.serving.start_up import Progress, wait_until_running
 from cascade.serving.tls import new_tls_context
 
-__all__ = ["REPLICAS_ENVIRONMENT", "check_start", "metrics_addresses", "running_cascade", "stop_s"]
+__all__ = ["REPLICAS_ENVIRONMENT", "check_start", "joins", "metrics_addresses", "running_cascade", "stop_s"]
 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 
@@ -45,6 +46,8 @@ OWN_RAY_ENVIRONMENT = {
 DELETE_S = 15.0
 """Ray Serve has as long to end the replicas once nothing is under way."""
 
+KILL_LOOK_S = 0.2
+
 logger = logging.getLogger(__name__)
 
 
@@ -60,7 +63,7 @@ def check_start(config: CascadeConfig) -> None:
         ConfigError: a port is taken, keys or certificate cannot be used, or the network would be served without keys.
     """
     check_exposure(config.serving)
-    if _joins():
+    if joins():
         return
     for port in filter(None, (config.serving.port, config.serving.grpc_port, config.serving.metrics_port)):
         check_port(config.serving.host, port)
@@ -98,8 +101,9 @@ def running_cascade(
             stage cannot start.
         StartStopped: ``stop`` was set before it was up.
     """
+    progress("Ray: joining the cluster" if joins() else "Ray: starting")
     for name, value in OWN_RAY_ENVIRONMENT.items():
-        if not _joins() or name.startswith("RAY_USAGE"):
+        if not joins() or name.startswith("RAY_USAGE"):
             os.environ.setdefault(name, value)
     import ray
     from ray import serve
@@ -112,7 +116,7 @@ def running_cascade(
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     run = uuid.uuid4().hex
     application = new_application(config, policy, folder, run)
-    if not _joins():
+    if not joins():
         check_machine(config)
         ensure_private_token()
     _init_ray(config, folder)
@@ -121,20 +125,26 @@ def running_cascade(
             _start_serve(config)
             prefix = "/" if config.serving.listener == "serve" else None
             handle = deploy(application, name=config.name, route_prefix=prefix, _blocking=False)
+            is_up = False
             try:
-                if _joins():
+                if joins():
                     _tell_missing(config, progress)
                 wait_until_running(config, stop, progress)
+                is_up = True
                 yield handle
                 _drain(config, handle)
             finally:
-                serve.delete(config.name)
+                if joins() and not is_up:
+                    _end_replicas(config.name)
+                if joins() or is_up:
+                    serve.delete(config.name)
     finally:
         # A Ray of our own ends with everything in it.
         ray.shutdown()
 
 
-def _joins() -> bool:
+def joins() -> bool:
+    """Whether a cascade is served on a cluster that is there."""
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
@@ -142,9 +152,9 @@ def _init_ray(config: CascadeConfig, folder: Path) -> None:
     import ray
 
     try:
-        ray.init(**_ray_options(config, folder, _joins()))
+        ray.init(**_ray_options(config, folder, joins()))
     except ConnectionError as error:
-        address = os.environ["RAY_ADDRESS"] if _joins() else "local"
+        address = os.environ["RAY_ADDRESS"] if joins() else "local"
         raise ConfigError(
             f"no Ray cluster can be joined at {address!r}; is it up? "
             "A cluster that asks for a token needs RAY_AUTH_MODE=token here"
@@ -176,7 +186,7 @@ def _claimed_name(config: CascadeConfig, run: str) -> Iterator[None]:
     claim = new_name_claim(config.name, run)
     was_stale = claim.take(ray.get_runtime_context().get_job_id())
     try:
-        if _joins() and not was_stale and config.name in serve.status().applications:
+        if joins() and not was_stale and config.name in serve.status().applications:
             raise ConfigError(
                 f"the cluster runs an application {config.name!r} already, deployed with Ray Serve's own command; give "
                 f"this one another 'name', or delete that one"
@@ -196,6 +206,29 @@ def _tell_missing(config: CascadeConfig, progress: Progress) -> None:
         check_resources(config, nodes)
     except ConfigError as error:
         progress(f"waiting for another node: {error}")
+
+
+def _end_replicas(name: str) -> None:
+    """Ends the replicas of an application that never was up.
+
+    Ray Serve waits for a replica that loads, or that no node has room for, as long as for one that answers requests.
+    """
+    import ray
+    from ray import serve
+    from ray.serve.context import _get_global_client
+
+    serve.delete(name, _blocking=False)  # first, or it would start others in their place
+    client: Any = _get_global_client()
+    end = time.monotonic() + DELETE_S
+    while time.monotonic() < end:
+        if name not in client.get_serve_details()["applications"]:
+            return
+        # Not from the details: they list no replica that waits for a node of an application that is being deleted.
+        for actor in ray.util.list_named_actors(all_namespaces=True):
+            if actor["name"].startswith(f"SERVE_REPLICA::{name}#"):
+                with suppress(ValueError):  # it has ended meanwhile
+                    ray.kill(ray.get_actor(**actor))
+        time.sleep(KILL_LOOK_S)
 
 
 def _drain(config: CascadeConfig, handle: Any) -> None:

@@ -17,8 +17,8 @@ def keep_replica_on_loopback() -> None:
     """Binds the port of this replica to loopback, where its node is of this machine only.
 
     Ray Serve 2.60 binds the gRPC server by which segments call each other to all addresses, without an option for it.
-    It does so after the constructor of the replica, which calls this. ``tests/serving/test_ports.py`` sees it if that
-    changes.
+    It does so after the constructor of the replica, which calls this. ``tests/serving/test_ray_serve.py`` sees it if
+    that changes.
     """
     if not ray.is_initialized() or ray.util.get_node_ip_address() != LOOPBACK:  # type: ignore[no-untyped-call]
         return

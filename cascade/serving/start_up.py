@@ -17,6 +17,7 @@ Progress = Callable[[str], None]
 LOOK_S = 0.2
 REMIND_S = 10.0
 FAILURE = "StartFailed: "
+DEATH = "ActorDiedError"
 LONGEST_MESSAGE = 2000
 
 
@@ -93,5 +94,10 @@ def _reason(label: str, message: str) -> str:
     _, found, text = message.rpartition(FAILURE)
     if found:
         return text.strip()[:LONGEST_MESSAGE]
+    if DEATH in message:
+        return (
+            f"{label}: its process died while it loaded: it crashed, ended itself, or was killed for want of memory; "
+            "'cascade check' loads the same stages in the open"
+        )
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return f"{label}: its process cannot start: {(lines or ['no reason was told'])[-1][:LONGEST_MESSAGE]}"

@@ -13,7 +13,7 @@ from types import FrameType
 
 __all__ = ["SIGNALS", "stop_on_signals", "supervised"]
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 END_S = 2.0
 """What the child has started has as long to end after it."""

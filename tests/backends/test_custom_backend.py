@@ -1,5 +1,7 @@
 """A user's own class: one method, checked."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,8 @@ from cascade.backends.custom_backend import CustomBackend
 from cascade.backends.fake_backend import FakeBackend
 from cascade.backends.imports import import_object
 from cascade.backends.loading import load_backend
+from cascade.cascade import load_stages
+from cascade.config import StageConfig
 from cascade.errors import ConfigError
 from cascade.prediction import Prediction
 
@@ -56,6 +60,8 @@ def module(tmp_path, monkeypatch):
     (tmp_path / "users_broken.py").write_text("def (:\n")
     (tmp_path / "users_needy.py").write_text("import no_such_package\n")
     monkeypatch.syspath_prepend(tmp_path)
+    for name in ("users_own", "users_broken", "users_needy"):  # of another test's folder
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return "users_own"
 
 
@@ -140,6 +146,34 @@ def test_what_cannot_be_had_is_a_config_error(module, path, message):
 def test_a_path_of_another_form_is_refused(path):
     with pytest.raises(ConfigError, match="must have the form"):
         import_object(path)
+
+
+@pytest.fixture
+def two_folders(tmp_path, monkeypatch):
+    """Descriptions of one class in two folders, each with a module of its own by the same name; the path is of both."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "twice", raising=False)
+    stages = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        (folder / "twice.py").write_text(f"class Model:\n    name = {folder.name!r}\n    predict = print\n")
+        sys.path.append(str(folder))
+        backend = {"type": "custom", "object": "twice:Model"}
+        values = {"name": "own", "backend": backend}
+        stages.append((StageConfig.model_validate(values, context={"folder": folder}), folder))
+    yield stages
+    sys.modules.pop("twice", None)
+
+
+def test_a_module_beside_the_configuration_goes_before_one_of_its_name_on_the_python_path(two_folders):
+    stage, folder = two_folders[1]
+    assert load_stages([stage], folder)[0].backend.model.name == "two"
+
+
+def test_another_module_of_the_name_that_this_process_has_imported_is_refused(two_folders):
+    load_stages([two_folders[0][0]], two_folders[0][1])
+    with pytest.raises(ConfigError, match=r"'twice' of this configuration is .*two.twice.py, .*one.twice.py"):
+        load_stages([two_folders[1][0]], two_folders[1][1])
 
 
 def test_the_fake_backend_looks_rows_up_and_counts():

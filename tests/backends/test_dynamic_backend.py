@@ -213,7 +213,8 @@ def folder(saved, tmp_path, rows):
 def test_costs_of_rows_reach_the_table_the_certificate_and_the_answers(saved, folder, run, cost):
     config, table, policy = (str(folder / name) for name in ("config.yaml", "scores.npz", "policy.json"))
     rows, held_out = folder / "rows.npz", folder / "held_out.npz"
-    assert run("collect", config, "--rows", str(rows), "--out", table, "--cost", cost, "--json").code == 0
+    options = ("--rows", str(rows), "--out", table, "--cost", cost, "--curve-seconds", 0.3, "--json")
+    assert run("collect", config, *options).code == 0
     scores = ScoreTable.load(table)
     assert scores.cost.shape == (400, 2)
     assert np.ptp(scores.cost[:, 0]) > 0

@@ -62,6 +62,32 @@ def policies(draw):
     return Policy(names, tuple(routers), np.array(thresholds), np.array(cost), **numbers)
 
 
+def served(policy):
+    """What ``GET /policy`` answers."""
+    return policy.to_dict() | {"version": policy.version, "revision": 3, "gear": {"index": 0}}
+
+
+@given(policies())
+def test_a_downloaded_policy_is_the_policy(policy):
+    assert Policy.from_json(json.dumps(served(policy))) == policy
+
+
+def test_a_downloaded_policy_that_was_changed_is_refused():
+    values = served(example())
+    values["stages"][0]["threshold"] = 0.5
+    with pytest.raises(PolicyError, match="changed since"):
+        Policy.from_dict(values)
+    with pytest.raises(PolicyError, match="changed since"):
+        Policy.from_dict(served(example()) | {"version": None})
+
+
+@pytest.mark.parametrize("key", ["version", "revision", "gear"])
+def test_a_part_of_what_a_server_adds_is_unknown(key):
+    values = {k: v for k, v in served(example()).items() if k != key}
+    with pytest.raises(PolicyError, match="unknown keys"):
+        Policy.from_dict(values)
+
+
 @given(policies())
 def test_text_and_back_gives_an_equal_policy_bit_for_bit(policy):
     again = Policy.from_json(policy.to_json())

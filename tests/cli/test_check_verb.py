@@ -133,3 +133,21 @@ def test_real_rows_are_tried_where_they_are_given(run, one_stage):
     assert run("check", config).code == 0
     result = run("check", config, "--rows", config.parent / "rows.npz")
     assert (result.code, "look like logits" in result.err) == (5, True), result.err
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [("raise KeyError('weights')", "KeyError: 'weights'"), ("raise SystemExit(0)", "SystemExit: 0")],
+)
+def test_a_stage_that_cannot_load_is_told_by_its_name(run, tmp_path, monkeypatch, body, problem):
+    module = f"unloadable_{body[6]}"
+    (tmp_path / f"{module}.py").write_text(f"class Model:\n    def __init__(self):\n        {body}\n")
+    (tmp_path / "config.yaml").write_text(
+        "name: unloadable\nrows: {shape: [2]}\nstages:\n"
+        f"  - {{name: only, backend: {{type: custom, object: '{module}:Model'}}}}\n"
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    result = run("check", tmp_path / "config.yaml")
+    assert result.code == 3
+    assert "only: loading" in result.err
+    assert f"stage 'only' cannot load: {problem}" in result.err

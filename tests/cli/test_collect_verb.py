@@ -65,7 +65,7 @@ def folder(tmp_path, monkeypatch):
 
 def arguments(folder, *more):
     files = (folder / "config.yaml", "--rows", folder / "rows.npz", "--out", folder / "scores.npz")
-    return ("collect", *files, "--batch-rows", 20, *more)
+    return ("collect", *files, "--batch-rows", 20, "--curve-seconds", 0.2, *more)
 
 
 def words(text):
@@ -132,7 +132,7 @@ def test_a_signal_loses_nothing(run, folder, number, code):
     while not (folder / "signs" / "waiting").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=90)
     assert (process.returncode, "stage 'slow' stopped after 40 of 100 rows" in words(err)) == (code, True), err
     (folder / "signs" / "wait").unlink()
     done = run(*arguments(folder, "--json"))

@@ -65,7 +65,8 @@ def test_a_row_in_a_file_of_its_own(run, digits_folder, policies, tmp_path):
 
 def test_people_get_tables_with_the_frontier(run, digits_folder, policies, tmp_path):
     config, rows, scores = digits_folder / "config.yaml", digits_folder / "rows.npz", tmp_path / "s.npz"
-    assert run("collect", config, "--rows", rows, "--limit", 200, "--out", scores).code == 0
+    options = ("--rows", rows, "--limit", 200, "--out", scores, "--curve-seconds", 0)
+    assert run("collect", config, *options).code == 0
     policy = ("--policy", policies / "sure.json", "--policy", policies / "daring.json")
     result = run("explain", config, "--rows", rows, *policy, "--scores", scores)
     assert result.code == 0, result.err

@@ -65,7 +65,8 @@ def test_a_digits_cascade_from_end_to_end(run, digits_folder, tmp_path):
     assert (checked.code, checked.json["stages"]) == (0, ["pixels", "middle", "neighbours"])
     assert checked.json["policy"] is None
 
-    collected = run("collect", config, "--rows", digits_folder / "rows.npz", "--out", scores, "--json")
+    options = ("--rows", digits_folder / "rows.npz", "--out", scores, "--curve-seconds", 0.2, "--json")
+    collected = run("collect", config, *options)
     assert collected.code == 0, collected.err
     assert collected.json["rows"] == 900
     accuracy = collected.json["accuracy"]
@@ -104,7 +105,8 @@ def test_a_digits_cascade_from_end_to_end(run, digits_folder, tmp_path):
 def test_what_was_calibrated_with_other_models_is_refused(run, digits_folder, tmp_path):
     folder = shutil.copytree(digits_folder, tmp_path / "digits")
     config, scores, policy = folder / "config.yaml", folder / "s.npz", folder / "policy.json"
-    assert run("collect", config, "--rows", folder / "rows.npz", "--out", scores).code == 0
+    options = ("--rows", folder / "rows.npz", "--out", scores, "--curve-seconds", 0)
+    assert run("collect", config, *options).code == 0
     calibrate = ("calibrate", config, "--scores", scores, "--max-accuracy-drop", 0.1)
     assert run(*calibrate).code == 0
     assert run("check", config, "--scores", scores).code == 0
@@ -147,7 +149,8 @@ def test_the_config_says_where_the_policy_goes(run, digits_folder, tmp_path):
     collected = run(
         "collect",
         tmp_path / "config.yaml",
-        *("--rows", digits_folder / "rows.npz", "--limit", 50, "--no-scores", "--out", tmp_path / "s.npz", "--json"),
+        *("--rows", digits_folder / "rows.npz", "--limit", 50, "--no-scores", "--curve-seconds", 0),
+        *("--out", tmp_path / "s.npz", "--json"),
     )
     assert (collected.code, collected.json["rows"]) == (0, 50)
     assert ScoreTable.load(tmp_path / "s.npz").scores is None

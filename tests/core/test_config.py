@@ -8,6 +8,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import yaml
 
 import cascade.serving
 from cascade.calibration import HEADS
@@ -112,7 +113,7 @@ serving: {port: 70000, max_queue_rows: 0}
 """,
     )
     expected = {
-        "name": "pattern",
+        "name": "must be 1 to 40 letters",
         "rows.shape.0": "greater than or equal to 1",
         "rows.dtype": "dtype must be a NumPy number type",
         "sages": "this key is not known",
@@ -204,7 +205,7 @@ def test_files_that_cannot_be_read_are_refused(folder):
     with pytest.raises(ConfigError, match="cannot be read"):
         CascadeConfig.load(folder)
     (folder / "binary.yaml").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="no text in UTF-8"):
         CascadeConfig.load(folder / "binary.yaml")
 
 
@@ -281,3 +282,26 @@ def test_an_address_has_brackets_around_ipv6_only(host, url):
 
 def test_a_host_with_brackets_is_refused(folder):
     assert "without brackets" in refusal(folder, WHOLE + "serving: {host: '[::1]'}\n")
+
+
+@pytest.mark.parametrize("place", ["name", "stages.0.name", "stages.0.backend.object", "serving.keys_env"])
+@pytest.mark.parametrize("value", ["städte", "a b", "", "a\n", "^[A-Z]$"])
+def test_a_text_of_another_form_is_refused_in_words_not_by_an_expression(tmp_path, place, value):
+    document = {
+        "name": "digits",
+        "rows": {"shape": [4]},
+        "stages": [{"name": "only", "backend": {"type": "custom", "object": "my_models:Mine"}}],
+        "serving": {"keys_env": "KEYS"},
+    }
+    *outer, last = place.split(".")
+    inner = document
+    for part in outer:
+        inner = inner[int(part)] if part.isdigit() else inner[part]
+    inner[last] = value
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
+    with pytest.raises(ConfigError) as refusal:
+        CascadeConfig.load(path)
+    line = next(line for line in str(refusal.value).splitlines() if place.split(".")[-1] in line)
+    assert "must be" in line
+    assert "pattern" not in line

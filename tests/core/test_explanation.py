@@ -83,7 +83,27 @@ def test_the_frontier_is_cut_where_another_stage_answers(table):
         k = NAMES.index(piece.stage)
         assert piece.answer == int(np.argmax(STAGES[k].predict(INDICES[3:4]).probabilities))
         # Stages that do not pay at an operating point are not run there.
-        assert (1.0, 4.0, 20.0)[k] <= piece.cost <= sum((1.0, 4.0, 20.0)[: k + 1])
+        for cost in piece.cost:
+            assert (1.0, 4.0, 20.0)[k] <= cost <= sum((1.0, 4.0, 20.0)[: k + 1])
+
+
+def test_a_row_costs_along_the_frontier_what_it_does_there_whatever_the_policy_leaves_out(table):
+    """Every row that comes costs a lone first stage its mean cost, also under a policy that never runs it."""
+    curves = dataclasses.replace(
+        table,
+        curve_rows=np.array([1, 64]),
+        curve_ms=np.array([[1.0, 4.0], [4.0, 30.0], [10.0, 60.0]]),
+        curve_spread=np.zeros((3, 2)),
+        curve_cost=table.cost,
+        cost_per_ms=np.ones(3),
+    )
+    policy = calibrate(curves, max_accuracy_drop=0.0)
+    assert not policy.runs[0]
+    for index in range(5):
+        (_, pieces) = explain(STAGES, INDICES[index : index + 1], [policy], curves)
+        lone = [piece for piece in pieces if piece.stage == NAMES[0]]
+        assert lone
+        assert lone[0].cost[0] == pytest.approx(lone[0].mean_cost[0])
 
 
 def test_two_policies_are_compared_and_others_are_refused(table):

@@ -27,9 +27,9 @@ def make_replay(make_table):
     return build
 
 
-@pytest.fixture(scope="session", params=(1, 2, 3, 5, 8))
+@pytest.fixture(scope="session", params=(1, 2, 3, 5, 6))
 def any_replay(request, make_replay):
-    """Of 1 to 8 stages; from 3 stages on, the second one is never sure of a row and the third one of all."""
+    """Of 1 to 6 stages; from 3 stages on, the second one is never sure of a row and the third one of all."""
     thresholds = [0.8] * (request.param - 1)
     thresholds[1:3] = [NEVER, 0.0][: max(request.param - 2, 0)]
     return make_replay(stages=request.param, thresholds=thresholds, seed=request.param)

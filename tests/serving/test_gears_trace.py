@@ -14,7 +14,7 @@ from cascade.serving.errors import Overloaded
 from cascade.serving.policy_keeper import PolicyKeeper
 from cascade.serving.policy_log import PolicyLog
 
-SMALL_S, LARGE_S = 1e-4, 8e-3
+SMALL_S, LARGE_S = 2e-4, 16e-3
 FORWARDED = (0.4, 0.2, 0.07)
 BURST_BEGINS_S, BURST_ENDS_S, TRACE_S = 5, 35, 65
 OBJECTIVE_MS = 500

@@ -1,5 +1,6 @@
-"""The application on a real Ray Serve: HTTP, the handle, Ctrl-C."""
+"""The application on a real Ray Serve: HTTP, the handle, Ctrl-C, and the ports of docs/security.md, loopback only."""
 
+import re
 import subprocess
 import sys
 import time
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
-from serving_process import serving_process
+from serving_process import NO_CERTIFICATES, serving_process
 
 from cascade.calibration import Policy
 from cascade.errors import PolicyError
@@ -21,6 +23,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
+
+SECURITY = Path(__file__).parents[2] / "docs" / "security.md"
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,7 @@ def test_many_connections_at_once_each_get_their_own_answer(url):
     headers = {"content-type": "application/octet-stream"}
 
     def ask(row):
-        with httpx.Client(timeout=20) as own:
+        with httpx.Client(timeout=20, verify=NO_CERTIFICATES) as own:
             response = own.post(f"{url}/predict", content=np.array([[row, 0]]).tobytes(), headers=headers)
         return response.json()["answer"], response.json()["stage"]
 
@@ -104,3 +108,50 @@ def gone(url):
             return True
         time.sleep(0.2)
     return False
+
+
+@pytest.fixture(scope="module")
+def listening(url):
+    """(process, address, port) of every socket that the processes of a served cascade listen on."""
+    return [
+        (process_kind(process), socket.laddr.ip.removeprefix("::ffff:"), socket.laddr.port)
+        for process in psutil.Process().children(recursive=True)
+        for socket in process.net_connections()
+        if socket.status == psutil.CONN_LISTEN
+    ]
+
+
+def process_kind(process):
+    """How docs/security.md calls a process."""
+    command = " ".join(process.cmdline())
+    kinds = {
+        "gcs_server": "gcs_server", "raylet/raylet": "raylet", "monitor.py": "monitor", "dashboard.py": "dashboard",
+        "DashboardAgent": "DashboardAgent", "RuntimeEnvAgent": "RuntimeEnvAgent", "ServeController": "ServeController",
+        "ServeReplica": "ServeReplica", "cascade serve": "cascade serve",
+    }  # fmt: skip
+    return next((kind for part, kind in kinds.items() if part in command), command)
+
+
+def listed():
+    """Ports by process in the table of the docs: fixed ones as numbers, how many others."""
+    section = SECURITY.read_text().partition("## Ports")[2].partition("\n## ")[0]
+    table = {}
+    for process, text in re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", section, re.MULTILINE):
+        table[process] = f"{table.get(process, '')} {text}"
+    return table
+
+
+def test_nothing_listens_beyond_loopback(listening):
+    assert len(listening) > 8
+    assert {address for _, address, _ in listening} == {"127.0.0.1"}
+
+
+def test_every_process_that_listens_is_in_the_docs_with_its_fixed_ports(url, listening):
+    table = listed()
+    seen = {process for process, _, _ in listening}
+    # Another Ray on this machine may have taken the numbered ports first; these two have no other one.
+    assert set(table) - {"monitor", "dashboard", "ProxyActor"} <= seen <= set(table)
+    assert ("ServeReplica", "127.0.0.1", int(url.rpartition(":")[2])) in listening
+    fixed = {int(number) for text in table.values() for number in re.findall(r"\b\d{4,5}\b", text)}
+    assert fixed == {44217, 44227, 52365}
+    assert fixed <= {socket.laddr.port for socket in psutil.net_connections() if socket.status == psutil.CONN_LISTEN}

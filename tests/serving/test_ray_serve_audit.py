@@ -4,7 +4,7 @@ import time
 
 import httpx
 import pytest
-from serving_process import serving_process
+from serving_process import NO_CERTIFICATES, serving_process
 from sleeping_cascade import make_rows, write_sleeping_cascade
 
 from cascade.calibration import Policy
@@ -30,7 +30,10 @@ def url(tmp_path_factory):
 
 def send(url, numbers, requests):
     for _ in range(requests):
-        httpx.post(f"{url}/predict", json={"rows": make_rows(numbers, 0).tolist()}).raise_for_status()
+        # A connection for each, so that both gateways are asked.
+        httpx.post(
+            f"{url}/predict", json={"rows": make_rows(numbers, 0).tolist()}, verify=NO_CERTIFICATES
+        ).raise_for_status()
 
 
 def test_what_is_accepted_is_audited_and_drift_is_an_alarm(url, run):

@@ -42,6 +42,16 @@ def test_a_reload_needs_an_admin_key(config, guard):
     assert service.policies.policy == POLICY
 
 
+def test_a_downloaded_policy_can_be_put_back(config, guard):
+    service = LocalService(config)
+    get = {"method": "GET", "url": "/policy", "headers": {"authorization": f"Bearer {KEY}"}}
+    (downloaded,) = ask(service, get, guard=guard)
+    (changed,) = ask(service, put(OTHER.to_json()), guard=guard)
+    (back,) = ask(service, put(downloaded.content), guard=guard)
+    assert (changed.json()["version"], back.json()["version"]) == (OTHER.version, POLICY.version)
+    assert service.policies.policy == POLICY
+
+
 @pytest.mark.parametrize("body", ["[]", '{"version": 7}', '{"other": "x"}', "{"])
 def test_a_rollback_that_cannot_be_read_is_refused(config, guard, body):
     (response,) = ask(LocalService(config), put(body, path="/policy/rollback", method="POST"), guard=guard)

@@ -5,13 +5,16 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 from serving_process import free_port
+
+from cascade.calibration import Policy
 
 pytestmark = [pytest.mark.serve, pytest.mark.slow]
 
@@ -56,8 +59,8 @@ def new_config(config_path, tmp_path):
 
 
 @contextmanager
-def started(cluster, *command):
-    """A process that has joined the cluster, its standard output and error together."""
+def started(cluster, *command, folder=None):
+    """A process in a folder that has joined the cluster, its standard output and error together."""
     environment = os.environ | cluster.environment
     with subprocess.Popen(
         [sys.executable, *map(str, command)],
@@ -65,6 +68,7 @@ def started(cluster, *command):
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
+        cwd=folder,
     ) as process:
         try:
             yield process
@@ -111,6 +115,40 @@ def test_a_port_or_a_name_that_another_cascade_has_is_refused_with_its_name_and_
             wait_for_line(second, "policy version")
             assert httpx.get(f"http://127.0.0.1:{other}/health").json()["name"] == "letters"
         assert httpx.post(f"http://127.0.0.1:{port}/predict", json=ROW, timeout=20).status_code == 200
+
+
+MODEL = """
+import numpy as np
+
+
+class Model:
+    def predict(self, rows):
+        return np.tile({probabilities}, (len(rows), 1))
+"""
+OWN = """
+name: {name}
+rows: {{shape: [2]}}
+stages:
+  - name: only
+    backend: {{type: custom, object: "own_model:Model"}}
+    deployment: {{ray_actor_options: {{num_cpus: 0.1}}}}
+serving: {{port: {port}}}
+"""
+
+
+def test_each_cascade_runs_the_module_beside_its_own_configuration(cluster, tmp_path):
+    with ExitStack() as running:
+        for answer, name in enumerate(("digits", "letters")):
+            folder, port = tmp_path / name, free_port()
+            folder.mkdir()
+            (folder / "own_model.py").write_text(MODEL.format(probabilities=[1 - answer, answer]))
+            (folder / "config.yaml").write_text(OWN.format(name=name, port=port))
+            Policy.from_thresholds(("only",), np.zeros(0)).save(folder / "policy.json")
+            # Ray puts the folder in which a program runs on the Python path of what it starts, before all others.
+            serving = started(cluster, "-m", "cascade", "serve", "config.yaml", folder=folder)
+            wait_for_line(running.enter_context(serving), "policy version")
+            response = httpx.post(f"http://127.0.0.1:{port}/predict", json=ROW, timeout=20)
+            assert response.json()["answer"] == [answer]
 
 
 RUN = """

@@ -88,6 +88,12 @@ def test_the_first_replica_that_cannot_start_ends_the_wait_with_its_own_sentence
     assert str(refused.value) == said
 
 
+def test_a_process_that_died_is_told_as_such(told):
+    dead = deployment("UPDATING", "A replica failed to start. Error:\nray.exceptions.ActorDiedError()", STARTING=1)
+    with pytest.raises(ConfigError, match="big: its process died while it loaded"):
+        told(application("DEPLOYING", deployment("HEALTHY", RUNNING=1), dead))
+
+
 def test_the_wait_can_be_stopped(told):
     stop = threading.Event()
     stop.set()

@@ -77,7 +77,7 @@ def test_the_best_path_as_the_baseline_makes_the_gradient_less_noisy(network, ba
         objective.prepare(network)
         network.base.requires_grad_(False)
         torch.manual_seed(0)
-        gradients = [policy_gradient(network, objective.loss(network, batch, 0.0)) for _ in range(200)]
+        gradients = [policy_gradient(network, objective.loss(network, batch, 0.0)) for _ in range(100)]
         spread[baseline] = torch.stack(gradients).var(dim=0).sum()
     assert spread["best"] < 0.5 * spread["none"]
 

@@ -1,5 +1,6 @@
 """Targets that hold by construction are granted, whatever the rows are; no others are."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from drawn_table import draw
 
 from cascade.calibration import InfeasibleTarget, Policy, ScoreTable, calibrate, evaluate
+from cascade.calibration.costs.arrivals import RowsTogether
 from cascade.routers import NEVER
 
 
@@ -76,3 +78,34 @@ def test_where_only_the_last_stage_alone_is_left_the_nearest_that_saves_is_named
     nearest = float(words[words.index("max_accuracy_drop") + 1])
     assert 0.001 < nearest == policy.certificate["nearest_tested"]
     assert constructed(calibrate(table, max_accuracy_drop=nearest)) == []
+
+
+def timed(seed, rows, fixed):
+    """Three stages of 1, 5 and 20 ms for 64 rows, of which a share of the time is that of a call."""
+    table = draw(np.random.default_rng(seed), rows, False)
+    full = np.array([[1.0], [5.0], [20.0]])[: table.stages]
+    return replace(
+        table,
+        curve_rows=np.array([1, 64]),
+        curve_ms=full * np.array([fixed, 1.0]),
+        curve_spread=np.zeros((table.stages, 2)),
+        curve_cost=full[:, 0] / 64,
+        cost=full[:, 0] / 64,
+        cost_per_ms=np.ones(table.stages),
+    )
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("fixed", [0.2, 0.6, 1.0])
+@pytest.mark.parametrize("together", [1, 8])
+@pytest.mark.parametrize("drop", [0.001, 0.02, 0.05])
+def test_the_nearest_that_others_pass_is_always_easier_than_what_was_asked_for(seed, fixed, together, drop):
+    """Where the last stage alone is the cheapest, others may pass and cost more; so they name no harder value."""
+    table = timed(seed, 600, fixed)
+    certificate = calibrate(table, max_accuracy_drop=drop, arrivals=RowsTogether((together,))).certificate
+    advice = certificate.get("advice", "")
+    assert bool(advice) == (certificate["tests"][0]["test"] == "by construction")
+    for nearest in re.findall(r"max_accuracy_drop (\S+) is the nearest", advice):
+        assert float(nearest) > drop
+        looser = calibrate(table, max_accuracy_drop=float(nearest), arrivals=RowsTogether((together,)))
+        assert constructed(looser) == []

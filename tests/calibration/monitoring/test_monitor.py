@@ -160,7 +160,7 @@ def test_answers_that_change_where_confidences_do_not_are_noticed_by_the_audit(p
 
 
 def test_false_alarms_in_all_over_calibration_and_traffic():
-    runs, delta, alarms = 60, 0.1, 0
+    runs, delta, alarms = 40, 0.1, 0
     everything = population(100_000, seed=5)
     rng = np.random.default_rng(6)
     for run in range(runs):
