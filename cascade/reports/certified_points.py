@@ -27,12 +27,12 @@ TARGETS = ("target_accuracy", "max_accuracy_drop", "target_agreement", "max_cost
 class CertifiedFrontier:
     """Certified points of one kind of target.
 
-    Each one is certified at level delta by itself: the promise is about a point that was chosen before its test, not
+    Each one is certified at level delta by itself: the guarantee is of a point that was chosen before its test, not
     about the best of all of them.
 
     Attributes:
         target_name: an argument of :func:`~cascade.calibration.calibrate.calibrate`, such as "target_accuracy".
-        delta: risk that the promise of a point is broken.
+        delta: risk that the guarantee of a point is violated.
         rows: of the calibration table.
         points: by rising cost, on the rows of the report; each cheaper there than those of harder targets, or better
             where the target is a budget. Empty if nothing can be certified.
@@ -53,7 +53,7 @@ def certified_frontier(
 
     Args:
         calibration: rows that certify.
-        policy: tells the scores or heads and the kinds of calibrators; they are fitted anew. The points have no lower
+        policy: has the scores or heads and the kinds of calibrators; they are fitted anew. The points have no lower
             thresholds, even if the policy has some.
         table: rows of the report.
         delta: risk of each point, in (0, 1); by default the policy's own, else 0.05.
