@@ -224,7 +224,7 @@ def _certified(
         **({} if look is None else {"look": look, "level": level}),
     }
     if not certifier.is_tested(goal, found):
-        facts["advice"] = advise(
+        facts["advice"], facts["nearest_tested"] = advise(
             goal, certifier, level, len(table), lambda other: certifier.is_tested(other, again(other))
         )
     # The testing rows only chose how far to go along a sequence.

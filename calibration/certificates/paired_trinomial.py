@@ -54,6 +54,8 @@ IMPOSSIBLE = -1e30
 BLOCK = 40_000
 """Numbers in an array."""
 BISECTIONS = 30
+MOST_INFORMATION = 1e100
+"""Above it the bound that needs none is the smaller one."""
 
 
 def trinomial_p_value(worse: int, better: int, rows: int, drop: float, delta: float) -> float:
@@ -137,7 +139,7 @@ def _supremum(probability: np.ndarray, knots: np.ndarray, information: np.ndarra
         return float(probability[0])
     width = np.diff(knots)
     ends = np.maximum(probability[:-1], probability[1:])
-    bend = math.sqrt(2) / 8 * rows * information * width**2
+    bend = math.sqrt(2) / 8 * rows * np.minimum(information, MOST_INFORMATION) * width**2
     inside = ((bend + np.sqrt(bend**2 + 4 * ends)) / 2) ** 2
     return float(np.minimum(inside, ends + (rows * width) ** 2 / 4).max())
 

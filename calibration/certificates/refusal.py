@@ -141,7 +141,7 @@ def refuse_certified(
     )
 
 
-def advise(goal: Goal, certifier: Certifier, delta: float, rows: int, certifies: Certifies) -> str:
+def advise(goal: Goal, certifier: Certifier, delta: float, rows: int, certifies: Certifies) -> tuple[str, float | None]:
     """What it would take to certify a goal that only the last stage alone, or the first, reaches: by construction.
 
     Args:
@@ -150,25 +150,29 @@ def advise(goal: Goal, certifier: Certifier, delta: float, rows: int, certifies:
         delta: level of the tests.
         rows: of the table.
         certifies: whether a goal is certified on the same rows by thresholds that were tested.
+
+    Returns:
+        The advice, and the nearest value of the (first) target that tested thresholds pass; ``None`` if none was found.
     """
     first = goal.parts[0]
     surest = certifier.surest(goal)
     if None not in certifier.constructed(goal, surest):
-        return "no other thresholds are proposed"
+        return "no other thresholds are proposed", None
     thresholds = certifier.first_failure(goal, delta)
     better = "gain more" if first.name == "max_cost" else "cost less"
     if thresholds is None:
-        return f"other thresholds pass too, but none that {better} are proposed"
+        return f"other thresholds pass too, but none that {better} are proposed", None
     passing = "no other thresholds pass" if np.array_equal(thresholds, surest) else f"no thresholds that {better} pass"
     stage, tested = answering_stage(certifier.test.confidence, thresholds), certifier.tested(goal, thresholds)
     if "max_cost" in goal.targets and tested.highest_cost == np.inf:
-        return "no other thresholds can be tested: the score table declares no most that a row may cost (highest_cost)"
+        why = "the score table declares no most that a row may cost (highest_cost)"
+        return f"no other thresholds can be tested: {why}", None
     values = near(first, certified_bound(first, tested, stage, delta), first.easiest(tested))
     easier = (value for value in values if not first.is_reached_at(value))
     nearest = next((value for value in easier if certifies(_with_value(goal, first, value))), None)
     found = "" if nearest is None else f"{first.name} {nearest:.6g} is the nearest that others pass, and "
     more = more_rows(first.promise(tested, delta), tested, stage, delta, rows)
-    return f"{passing} on {rows} rows: {found}{more}. {ANOTHER_LOOK}"
+    return f"{passing} on {rows} rows: {found}{more}. {ANOTHER_LOOK}", nearest
 
 
 def _with_value(goal: Goal, part: Goal, value: float) -> Goal:

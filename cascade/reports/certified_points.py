@@ -14,7 +14,7 @@ from cascade.calibration.fitting.router_fitting import RouterChoice
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.errors import PolicyError
 from cascade.reports.frontier_points import FrontierPoint, point_of
-from cascade.routers import SCORES
+from cascade.routers import NEVER, SCORES
 
 __all__ = ["CertifiedFrontier", "certified_frontier", "ladder"]
 
@@ -27,14 +27,15 @@ TARGETS = ("target_accuracy", "max_accuracy_drop", "target_agreement", "max_cost
 class CertifiedFrontier:
     """Certified points of one kind of target.
 
-    Each one is certified at level delta by itself: the promise is about a point that was chosen before its test, not
+    Each one is certified at level delta by itself: the guarantee is of a point that was chosen before its test, not
     about the best of all of them.
 
     Attributes:
         target_name: an argument of :func:`~cascade.calibration.calibrate.calibrate`, such as "target_accuracy".
-        delta: risk that the promise of a point is broken.
+        delta: risk that the guarantee of a point is violated.
         rows: of the calibration table.
-        points: by rising cost, on the rows of the report; empty if nothing can be certified.
+        points: by rising cost, on the rows of the report; each cheaper there than those of harder targets, or better
+            where the target is a budget. Empty if nothing can be certified.
     """
 
     target_name: str
@@ -52,7 +53,7 @@ def certified_frontier(
 
     Args:
         calibration: rows that certify.
-        policy: tells the scores or heads and the kinds of calibrators; they are fitted anew. The points have no lower
+        policy: has the scores or heads and the kinds of calibrators; they are fitted anew. The points have no lower
             thresholds, even if the policy has some.
         table: rows of the report.
         delta: risk of each point, in (0, 1); by default the policy's own, else 0.05.
@@ -77,32 +78,40 @@ def certified_frontier(
         "seed": seed if isinstance(seed, int) and seed >= 0 else 0,
         "routers": choices,
     }
-    points: dict[bytes, FrontierPoint] = {}
+    points: list[FrontierPoint] = []
     for target in _targets(calibration, policy, name, options):
         try:
             found = calibrate(calibration, **(options | {name: target}))
         except InfeasibleTarget:
             continue
         problem = RoutingProblem.from_table(table, found.routers, agreement=table.label is None)
-        # The hardest target comes first: what also keeps an easier one is not worth a second point.
-        points.setdefault(found.thresholds.tobytes(), point_of(problem, found.thresholds, target))
-    return CertifiedFrontier(name, risk, len(calibration), tuple(sorted(points.values(), key=lambda point: point.cost)))
+        point = point_of(problem, found.thresholds, target)
+        # The hardest target comes first, and what keeps it also keeps this one.
+        if all(_is_worth_it(point, harder, name) for harder in points):
+            points.append(point)
+    return CertifiedFrontier(name, risk, len(calibration), tuple(sorted(points, key=lambda point: point.cost)))
 
 
-def ladder(name: str, hardest: float, easiest: float) -> list[float]:
+def _is_worth_it(point: FrontierPoint, harder: FrontierPoint, name: str) -> bool:
+    """Whether a point of an easier target has something that the point of a harder one has not."""
+    return point.gain > harder.gain if name == "max_cost" else point.cost < harder.cost
+
+
+def ladder(name: str, hardest: float, easiest: float, steps: int = STEPS) -> list[float]:
     """Targets from the hardest to the easiest, closer together at the hard end.
 
     Args:
         name: of the target.
         hardest: value that can just be certified.
         easiest: value that leaves nothing to search.
+        steps: most values.
 
     Returns:
         Distinct values, rounded to four digits towards the easier side, so that they can be typed.
     """
     rises = name in ("target_accuracy", "target_agreement")
     easiest = min(easiest, hardest) if rises else max(easiest, hardest)
-    values = hardest + (easiest - hardest) * np.linspace(0, 1, STEPS) ** 2
+    values = hardest + (easiest - hardest) * np.linspace(0, 1, steps) ** 2
     digits = 4 if name != "max_cost" or hardest <= 0 else min(3 - math.floor(math.log10(hardest)), 12)
     unit = 10.0**-digits
     rounded = (np.floor if rises else np.ceil)(values / unit) * unit
@@ -110,7 +119,11 @@ def ladder(name: str, hardest: float, easiest: float) -> list[float]:
 
 
 def _targets(calibration: ScoreTable, policy: Policy, name: str, options: dict[str, Any]) -> list[float]:
-    """The ladder between what the table can just certify and what its cheapest policy gives."""
+    """The ladder between what the table can just certify and what its cheapest policy gives.
+
+    What one stage alone reaches by construction comes first, and the ladder begins at what takes a test: values between
+    give the same thresholds.
+    """
     agreement = name == "target_agreement" or calibration.label is None
     problem = RoutingProblem.from_table(calibration, policy.routers, agreement)
     cheapest = frontier(problem)[0]
@@ -118,16 +131,18 @@ def _targets(calibration: ScoreTable, policy: Policy, name: str, options: dict[s
         "target_accuracy": (1.0, cheapest.gain),
         "target_agreement": (1.0, cheapest.gain),
         "max_accuracy_drop": (0.0, float(problem.gain[:, -1].mean()) - cheapest.gain),
-        "max_cost": (cheapest.cost, float(problem.cost[:, -1].mean())),
+        "max_cost": (cheapest.cost, problem.value(np.full(problem.confidence.shape[1], NEVER))[1]),
     }[name]
     if name == "max_cost" and ask == 0:
         return []
     try:
-        calibrate(calibration, **(options | {name: ask}))
-        hardest: float | None = ask
+        certificate = calibrate(calibration, **(options | {name: ask})).certificate
     except InfeasibleTarget as refusal:
-        hardest = refusal.nearest
-    return [] if hardest is None else ladder(name, hardest, easiest)
+        return [] if refusal.nearest is None else ladder(name, refusal.nearest, easiest)
+    nearest = certificate.get("nearest_tested")
+    if nearest is None:
+        return ladder(name, ask, easiest)
+    return list(dict.fromkeys([ask, *ladder(name, nearest, easiest, STEPS - 1)]))
 
 
 def _router_choices(policy: Policy) -> list[RouterChoice]:

@@ -32,6 +32,31 @@ def test_each_point_is_what_calibrate_certifies(make_table, target):
         np.testing.assert_allclose(point.share, replay.evaluation.stage_share)
 
 
+@pytest.mark.parametrize("rows", [150, 400, 2000])
+@pytest.mark.parametrize(
+    "target", [{"target_accuracy": 0.6}, {"max_accuracy_drop": 0.1}, {"target_agreement": 0.6}, {"max_cost": 9.0}]
+)
+def test_the_points_differ_and_a_harder_target_costs_more(make_table, rows, target):
+    calibration, table = make_table(rows, 3, seed=1), make_table(1000, 3, seed=2)
+    found = certified_frontier(calibration, calibrate(calibration, **target), table)
+    rising = [point.target if found.target_name != "max_accuracy_drop" else -point.target for point in found.points]
+    cost, gain = [point.cost for point in found.points], [point.gain for point in found.points]
+    assert rising == sorted(set(rising))
+    assert cost == sorted(set(cost))
+    assert found.target_name != "max_cost" or gain == sorted(set(gain))
+    assert len({point.thresholds.tobytes() for point in found.points}) == len(found.points) >= 3
+
+
+def test_what_holds_by_construction_takes_one_point_and_the_ladder_begins_at_what_takes_a_test(make_table):
+    calibration, table = make_table(300, 3, seed=1), make_table(1000, 3, seed=2)
+    policy = calibrate(calibration, max_accuracy_drop=0.1)
+    nearest = calibrate(calibration, max_accuracy_drop=0.0).certificate["nearest_tested"]
+    last, *others = reversed(certified_frontier(calibration, policy, table).points)
+    assert (last.target, last.share[-1]) == (0.0, 1.0)
+    assert nearest <= others[0].target <= nearest + 1e-4
+    assert all(point.share[-1] < 1 for point in others)
+
+
 def test_few_rows_certify_little_and_one_row_nothing(make_table):
     table = make_table(50, 2)
     policy = calibrate(table, target_accuracy=0.5)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, norm
 
-from cascade.calibration.certificates.paired_trinomial import NUISANCE_SHARE, trinomial_p_value
+from cascade.calibration.certificates.paired_trinomial import NUISANCE_SHARE, trinomial_limit, trinomial_p_value
 from cascade.calibration.exact_binomial import exact_interval
 
 
@@ -95,7 +95,18 @@ def test_the_p_value_falls_as_the_target_gets_easier(rows, data):
     assert all(after <= 1.02 * before + 0.002 for before, after in itertools.pairwise(p_values))
 
 
-@pytest.mark.parametrize("drop", [-1.0, -0.3, 0.0, 1e-9, 0.3, 1.0])
+@given(st.integers(1, 500), st.sampled_from([0.01, 0.05, 0.3]), st.data())
+@settings(max_examples=30, deadline=None)
+def test_the_limit_parts_the_drops_that_the_test_rejects_from_the_others(rows, delta, data):
+    changed = data.draw(st.integers(0, rows))
+    worse = data.draw(st.integers(0, changed))
+    limit = trinomial_limit(worse, changed - worse, rows, delta)
+    assert (worse - (changed - worse)) / rows <= limit <= 1
+    assert limit == 1 or trinomial_p_value(worse, changed - worse, rows, limit, delta) <= delta
+    assert trinomial_p_value(worse, changed - worse, rows, limit - 1e-8, delta) > delta
+
+
+@pytest.mark.parametrize("drop", [-1.0, -0.3, -1e-200, 0.0, 5e-324, 1e-200, 1e-160, 1e-9, 0.3, 1.0])
 @pytest.mark.parametrize(("worse", "better"), [(0, 0), (1, 0), (0, 1), (7, 0), (0, 7), (3, 4)])
 def test_samples_and_drops_at_the_edge_have_a_p_value(worse, better, drop):
     assert 0 < trinomial_p_value(worse, better, 7, drop, 0.05) <= 1
