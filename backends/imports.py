@@ -40,7 +40,9 @@ def import_object(path: str, folder: Path | None = None) -> Any:
 
 def _check_source(module: ModuleType, source: Path | None) -> None:
     loaded = getattr(module, "__file__", None)
-    if source is not None and loaded is not None and Path(loaded).resolve() != source.resolve():
+    if source is None or loaded is None or Path(loaded).resolve() == source.resolve():
+        return
+    if not Path(loaded).is_file() or Path(loaded).read_bytes() != source.read_bytes():
         raise ConfigError(
             f"the module {module.__name__!r} of this configuration is {source}, and this process has imported {loaded} "
             "by this name; rename one of them, or load each in a process of its own"
