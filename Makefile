@@ -68,6 +68,7 @@ bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve  ## serv
 	$(BIN)/python benchmarks/experiments/faults.py
 	$(BIN)/python benchmarks/experiments/observability_overhead.py
 	$(BIN)/python benchmarks/experiments/faults.py --fault kill_node --out benchmarks/results/faults_two_nodes.json
+	$(BIN)/python benchmarks/experiments/two_nodes.py
 
 simulate: .venv/installed-dev  ## the simulations of benchmarks/results again (about an hour)
 	$(BIN)/python benchmarks/experiments/validity.py
