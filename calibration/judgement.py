@@ -255,10 +255,18 @@ def at_the_policys_cost(table: ScoreTable, policy: Policy) -> ScoreTable:
     fixed = np.ones(table.stages, dtype=bool) if table.cost.ndim == 1 else np.ptp(table.cost, axis=0) == 0
     table = table.with_curves(())
     if fixed.all() and policy.cost_per_ms.any():
-        table = replace(table, cost=policy.cost, cost_unit=policy.cost_unit)
+        table = replace(table, cost=policy.cost, highest_cost=None, cost_unit=policy.cost_unit)
         return table.with_curves(policy.curves, policy.cost_per_ms)
-    cost = policy.cost if fixed.all() else np.where(fixed, policy.cost, table.cost)
-    return replace(table, cost=cost, cost_unit=policy.cost_unit)
+    if fixed.all():
+        return replace(table, cost=policy.cost, highest_cost=None, cost_unit=policy.cost_unit)
+    # Rows that cost the same here may differ elsewhere, so the declared bound stays where it is higher.
+    highest = np.full(table.stages, np.inf) if table.highest_cost is None else table.highest_cost
+    return replace(
+        table,
+        cost=np.where(fixed, policy.cost, table.cost),
+        highest_cost=np.where(fixed, np.maximum(policy.cost, highest), highest),
+        cost_unit=policy.cost_unit,
+    )
 
 
 def certificate_number(value: Any, name: str) -> float:

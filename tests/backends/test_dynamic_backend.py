@@ -226,7 +226,8 @@ def test_costs_of_rows_reach_the_table_the_certificate_and_the_answers(saved, fo
     assert (found.cost_per_mflop > 0).all()
     assert found.certificate["guarantee"] == "certified"
     assert found.certificate["tests"][1]["target"] == "max_cost"
-    assert run("evaluate", "--scores", table, "--policy", policy, "--json").code == 0
+    seen = run("evaluate", "--scores", table, "--policy", policy, "--json")
+    assert seen.code == 0, seen.err
     answers = Cascade.load(config, policy).predict(np.load(rows)["rows"])
     if cost == "flops":  # the time of a row depends on the rows beside it as well
         # BlockDrop's cheap one takes two thirds of the whole network, which no share of rows answered makes up for.

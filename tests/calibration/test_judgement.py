@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cascade.calibration import InfeasibleTarget, Policy, ScoreTable, calibrate, evaluate, judge
 from cascade.calibration.costs.cost_curve import CostCurve
+from cascade.calibration.judgement import at_the_policys_cost
 from cascade.errors import PolicyError
 from cascade.routers import NEVER
 
@@ -100,6 +101,22 @@ def test_costs_are_those_of_the_policy_unless_rows_have_their_own():
     (judged,) = judge(replace(table, cost=own), policy).targets
     assert (judged.verdict, judged.interval[1]) == ("violated", np.inf)  # no bound of a row's cost is declared
     assert json.loads(json.dumps(judged.to_dict(), allow_nan=False))["interval"][1] is None
+
+
+@pytest.mark.parametrize("factor", [0.3, 1.0, 3.0])
+def test_rows_that_cost_the_same_here_keep_the_bound_that_is_declared(factor):
+    """A sample without one of the rare expensive rows is no proof that there are none."""
+    rng = np.random.default_rng(5)
+    table = draw(rng, 300)
+    rows = np.tile(table.cost, (300, 1))
+    rows[:, 0] *= rng.uniform(0.5, 1.0, 300)
+    bound = np.array([*table.cost[:-1], 60 * table.cost[-1]])
+    policy = policy_for({"max_cost": 1.1 * float(table.cost.sum())})
+    policy = replace(policy, cost=policy.cost * factor)
+    moved = at_the_policys_cost(replace(table, cost=rows, highest_cost=bound), policy)
+    assert moved.cost[:, 1:] == pytest.approx(np.tile(policy.cost[1:], (300, 1)))
+    assert (moved.highest_cost >= bound).all()
+    judge(replace(table, cost=rows, highest_cost=bound), policy)
 
 
 @pytest.mark.parametrize(("target", "estimate"), [({"max_accuracy_drop": 0.0}, 0.0), ({"target_agreement": 1.0}, 1.0)])
