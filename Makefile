@@ -19,7 +19,7 @@ demo: .venv/installed-bench  ## the main job on real data: CIFAR-10, calibrated,
 	$(BIN)/python examples/cifar10/demo.py
 
 test: .venv/installed-dev  ## all tests but the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/installed-dev  ## the slow tests
 	$(BIN)/python -m pytest -m slow

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from workers import pytest_collection_modifyitems, pytest_xdist_make_scheduler  # noqa: F401 (hooks of pytest)
 
 from cascade.calibration import ScoreTable
 from cascade.cli.main import main
@@ -50,13 +51,6 @@ def build_table(n, stages, seed=0, levels=None, classes=None, labels=True, row_c
         cost = cost * random.uniform(0.5, 1.5, (n, stages))
     names = np.array([f"stage{k}" for k in range(stages)])
     return ScoreTable(prediction, confidence, cost, names, "ms", label if labels else None, scores)
-
-
-def pytest_collection_modifyitems(items):
-    """One worker starts every Ray, one after the other; files stay whole."""
-    for item in items:
-        group = "ray" if item.get_closest_marker("serve") else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
