@@ -252,15 +252,12 @@ def at_the_policys_cost(table: ScoreTable, policy: Policy) -> ScoreTable:
     """
     if table.stages != len(policy.stages):
         return table  # refused by ``evaluate``
-    fixed = np.ones(table.stages, dtype=bool) if table.cost.ndim == 1 else np.ptp(table.cost, axis=0) == 0
     table = table.with_curves(())
-    if fixed.all() and policy.cost_per_ms.any():
+    if table.cost.ndim == 1:
         table = replace(table, cost=policy.cost, highest_cost=None, cost_unit=policy.cost_unit)
-        return table.with_curves(policy.curves, policy.cost_per_ms)
-    if fixed.all():
-        return replace(table, cost=policy.cost, highest_cost=None, cost_unit=policy.cost_unit)
+        return table.with_curves(policy.curves, policy.cost_per_ms) if policy.cost_per_ms.any() else table
     # Rows that cost the same here may differ elsewhere, so the declared bound stays where it is higher.
-    highest = np.full(table.stages, np.inf) if table.highest_cost is None else table.highest_cost
+    fixed, highest = np.ptp(table.cost, axis=0) == 0, table.highest_work
     return replace(
         table,
         cost=np.where(fixed, policy.cost, table.cost),

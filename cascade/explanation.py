@@ -91,9 +91,9 @@ class FrontierPiece:
     Attributes:
         stage: that answers.
         answer: of this stage.
-        cost: of the row at the cheapest and at the dearest of them.
+        cost: of the row at the cheapest and at the most expensive of them.
         points: how many operating points.
-        mean_cost: of a row of the score table, at the cheapest and at the dearest of them.
+        mean_cost: of a row of the score table, at the cheapest and at the most expensive of them.
         gain: mean accuracy on the score table (without labels: agreement with the last stage), at both.
     """
 

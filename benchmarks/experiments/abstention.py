@@ -15,7 +15,6 @@ the last stage's cost, how accurate.
 
 import itertools
 import json
-import sys
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 from populations import FAMILIES, Population, synthetic
 from rich.progress import Progress
 
@@ -33,7 +33,6 @@ from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.certificates.smoothing import smoothed
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.cli.console import console
-from cascade.errors import CascadeError
 from cascade.machine import describe_machine
 from cascade.routers import Router, answering_stage
 
@@ -146,14 +145,9 @@ def main(
         "largest_broken_share": max(entry["broken_share"] for entry in entries),
     }
     result = {"schema_version": 1, "rows": ROWS, "delta": DELTA, "samples": samples, "machine": describe_machine()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result | {"summary": summary, "cases": entries}, indent=1, sort_keys=True)
-    out.write_text(text + "\n", encoding="utf-8")
+    save_result(out, result | {"summary": summary, "cases": entries})
     typer.echo(json.dumps(summary))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

@@ -20,6 +20,7 @@ import busy_stage
 import numpy as np
 import orjson
 import typer
+from experiment import run_experiment, save_result
 from lean_http import HEADER_END, request_bytes
 from server_process import ServerProcess, free_port
 from synthetic_cascade import calibrated_rounds, write_cascade
@@ -104,13 +105,9 @@ def main(
         "added_to_http_ms_p50": added - seen["health"]["p50"],
         "reached": added <= MOST_ADDED_MS,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     typer.echo(json.dumps({key: result[key] for key in ("latency_ms", "added_ms_p50", "reached")}, sort_keys=True))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

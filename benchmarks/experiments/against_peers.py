@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import busy_stage
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 from rich.console import Console
 from server_process import ServerProcess, free_port
 from server_race import OURS, ServerRace, ratios
@@ -149,15 +150,11 @@ def main(
         "summary": {count: spread(seen) for count, seen in numbers.items()},
         "repeats": numbers,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     typer.echo(json.dumps(result["gateway_against"], sort_keys=True))
     if any(share < 1 for share in same_answers.values()):
         raise CascadeError(f"not all servers answer alike: {same_answers}")
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

@@ -11,8 +11,6 @@ the gateway, and is told of rows in blocks, as there. Sought: without drift an a
 for three standard errors of the simulation.
 """
 
-import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 
 from cascade.calibration import Policy, ScoreTable, calibrate
 from cascade.calibration.monitoring.monitor import Monitor
@@ -255,15 +254,11 @@ def main(
         "without_drift": false_alarms,
         "with_drift": found,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     too_many = [key for key, value in false_alarms.items() if value["alarm_share"] > allowed]
     if too_many:
         raise CascadeError(f"more than {allowed:.3f} of the runs without drift had an alarm: {too_many}")
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import busy_stage
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 from rich.console import Console
 from server_process import ServerProcess, free_port
 from server_race import OURS, ServerRace, ratios
@@ -31,7 +32,6 @@ from cascade.benchmarks.measurement import spread
 from cascade.calibration import Policy
 from cascade.config import AuditConfig
 from cascade.engine import Answers
-from cascade.errors import CascadeError
 from cascade.machine import describe_machine
 from cascade.serving.auditor import Auditor
 
@@ -121,14 +121,10 @@ def main(
         "counting_us_per_request": counting_us(),
         "arrangements": found,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     said = {name: {key: seen[key] for key in ("audited_against_unaudited", "drawn")} for name, seen in found.items()}
     typer.echo(json.dumps(said | {"counting_us_per_request": result["counting_us_per_request"]}, sort_keys=True))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

@@ -6,11 +6,11 @@ A batch of n rows takes fixed + n * each. "No wait" takes what is there; "wait w
 oldest row has waited for w. Every policy sees the same arrivals, and is held against no wait.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "bounded_wait.json"
 BATCH_ROWS, REQUESTS, SEED = 64, 200_000, 0
@@ -51,10 +51,10 @@ def main(out: Path = RESULT) -> None:
                 )
     best = min(lines, key=lambda line: line["mean_ratio"])
     result = {"schema_version": 1, "batch_rows": BATCH_ROWS, "requests": REQUESTS, "best": best, "settings": lines}
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     for line in lines:
         typer.echo(" ".join(f"{value}" for value in line.values()))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_experiment(main)

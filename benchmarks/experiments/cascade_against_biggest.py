@@ -10,13 +10,13 @@
 """
 
 import json
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 from rich.progress import track
 
 from cascade.benchmarks.measurement import spread
@@ -30,7 +30,7 @@ from cascade.cli.console import console
 from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
 from cascade.collect import collect
 from cascade.config import CascadeConfig
-from cascade.errors import CascadeError, InputError
+from cascade.errors import InputError
 from cascade.machine import describe_machine
 from cascade.rows import check_rows
 
@@ -160,13 +160,9 @@ def main(
             "repeats": numbers,
         },
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True, default=float) + "\n", encoding="utf-8")
+    save_result(out, result)
     typer.echo(json.dumps({"over_halves": result["over_halves"], "timed": result["timed"]["summary"]}, default=float))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

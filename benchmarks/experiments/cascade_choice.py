@@ -22,6 +22,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from experiment import run_experiment
 from rich.progress import track
 
 from cascade.calibration import ScoreTable, choose_cascade, evaluate
@@ -164,4 +165,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_experiment(main)

@@ -10,7 +10,6 @@ nothing here waits. A served request of one row takes about 100 us of processor 
 """
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Annotated, Any
 import busy_stage
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 from synthetic_cascade import calibrated_rounds
 
 from cascade.backends.config import CustomConfig
@@ -94,9 +94,9 @@ def main(
         for call_rows in CALL_ROWS
     }
     result = {"schema_version": 1, "machine": describe_machine(), "throughput_with_over_without": found}
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", "utf-8")
+    save_result(out, result)
     typer.echo(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
-    sys.exit(typer.run(main))
+    run_experiment(main)

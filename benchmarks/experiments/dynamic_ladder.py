@@ -9,7 +9,6 @@ with floating-point operations as cost and with measured time.
 """
 
 import json
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 import typer
 from dynamic_networks import EXAMPLE, RESULTS, ROOT
+from experiment import run_experiment, save_result
 from rich.progress import track
 
 from cascade import datasets
@@ -27,7 +27,6 @@ from cascade.cascade import load_stages
 from cascade.cli.console import console
 from cascade.collect import collect
 from cascade.config import CascadeConfig
-from cascade.errors import CascadeError
 from cascade.machine import describe_machine
 from cascade.stage import Stage
 
@@ -140,12 +139,9 @@ def main(
             "stage_cost": dict(zip(table.stage.tolist(), costs.tolist(), strict=True)),
             "targets": compare(table, middles, splits, seed),
         }
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     console.print_json(json.dumps(result))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

@@ -38,6 +38,7 @@ from dynamic_networks import (
     run_whole,
     trained,
 )
+from experiment import run_experiment, save_result
 from torch import nn
 
 from cascade import datasets
@@ -285,11 +286,11 @@ def main(
         },
         "networks": found,
     }
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     draw_blocks(found, PICTURES / "dynamic_blocks.png")
     draw_curves(PICTURES / "dynamic_training.png")
     console.print_json(json.dumps(result))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_experiment(main)

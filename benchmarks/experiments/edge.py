@@ -9,18 +9,18 @@ With more stages there are more thresholds among which to pick the luckiest.
 
 import itertools
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 from populations import COSTS, FAMILIES, Population, synthetic
 from rich.progress import track
 
 from cascade.calibration import calibrate, evaluate
 from cascade.cli.console import console
-from cascade.errors import CascadeError, InfeasibleTarget
+from cascade.errors import InfeasibleTarget
 from cascade.machine import describe_machine
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "edge.json"
@@ -71,14 +71,9 @@ def main(
         for stages in COSTS
     }
     result = {"schema_version": 1, "samples": samples, "rows": ROWS, "machine": describe_machine()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result | {"missed_by_stages": summary, "cases": cases}, indent=1, sort_keys=True)
-    out.write_text(text + "\n", encoding="utf-8")
+    save_result(out, result | {"missed_by_stages": summary, "cases": cases})
     typer.echo(json.dumps(summary))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

@@ -27,6 +27,7 @@ import numpy as np
 import psutil
 import typer
 import uvloop
+from experiment import run_experiment, save_result
 from faulty_stage import HANG, RAISE, marked
 from labelled_load import LabelledLoad
 from lean_http import LeanHttpTarget, request_bytes
@@ -360,13 +361,9 @@ def main(
         "machine": describe_machine(),
         "faults": results,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     typer.echo(json.dumps({name: seen["verdict"] for name, seen in results.items()}, sort_keys=True))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

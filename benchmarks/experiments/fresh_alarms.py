@@ -11,20 +11,19 @@ as frequent, the share of alarms is the power of the check.
 
 import itertools
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 from populations import FAMILIES, Population, synthetic
 from rich.progress import track
 
 from cascade.calibration import InfeasibleTarget, Policy, calibrate
 from cascade.calibration.fresh_check import check_fresh
 from cascade.cli.console import console
-from cascade.errors import CascadeError
 from cascade.machine import describe_machine
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "fresh_alarms.json"
@@ -108,13 +107,9 @@ def main(
         },
     }
     result = {"schema_version": 1, "samples": samples, "machine": describe_machine(), "summary": summary}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result | {"cases": entries}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result | {"cases": entries})
     typer.echo(json.dumps(summary))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

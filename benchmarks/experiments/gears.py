@@ -24,6 +24,7 @@ import numpy as np
 import orjson
 import typer
 import yaml
+from experiment import run_experiment, save_result
 from lean_http import LeanConnection, LeanHttpTarget, request_bytes
 from rich.console import Console
 from scipy.stats import binom
@@ -34,7 +35,6 @@ from cascade.benchmarks.http_target import request_body
 from cascade.benchmarks.load import ClosedLoop
 from cascade.benchmarks.workload import Workload
 from cascade.calibration import PolicySet, ScoreTable, calibrate_gears
-from cascade.errors import CascadeError
 from cascade.machine import describe_machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -324,14 +324,10 @@ def main(
         "traces": traces,
         "verdict": verdict(traces["with"]),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     draw(result, picture)
     typer.echo(json.dumps(result["verdict"], sort_keys=True))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

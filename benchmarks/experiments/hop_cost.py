@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "hop_cost.json"
 SIZES = (3_000, 100_000, 400_000, 1_000_000, 2_000_000, 3_500_000, 8_000_000)
@@ -94,11 +95,11 @@ def main(
         command = [sys.executable, __file__, "--here", "--repeats", str(repeats)]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         result["modes"][mode] = json.loads(done.stdout.splitlines()[-1])
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     for mode, lines in result["modes"].items():
         for line in lines:
             typer.echo(f"{mode:12} {line['bytes']:>9} bytes {line['kind']:13} {line['median_ms']:7.2f} ms")
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_experiment(main)

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 from rich.console import Console
 from server_process import ServerProcess, free_port
 from server_race import OURS, ServerRace, ratios
@@ -26,7 +27,6 @@ from cascade.calibration import Policy
 from cascade.cascade import check_models
 from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
 from cascade.config import CascadeConfig
-from cascade.errors import CascadeError
 from cascade.machine import describe_machine
 from cascade.rows import check_rows
 
@@ -98,13 +98,9 @@ def main(
         "summary": spread(numbers),
         "repeats": numbers,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     typer.echo(json.dumps(result["gateway_against"], sort_keys=True))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

@@ -32,6 +32,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 import uvloop
+from experiment import run_experiment, save_result
 from lean_http import LeanHttpTarget
 from rich.console import Console
 from server_process import CASCADE_IS_UP, ServerProcess, free_port
@@ -43,7 +44,6 @@ from cascade.benchmarks.workload import Workload
 from cascade.cascade import Cascade
 from cascade.cli.inputs import load_rows
 from cascade.config import CascadeConfig
-from cascade.errors import CascadeError
 from cascade.machine import describe_machine
 from cascade.rows import check_rows
 
@@ -242,13 +242,9 @@ def main(
         "rows_per_request": results,
         "reached": {size: share >= TARGET for size, share in shares.items()},
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     typer.echo(json.dumps({"ideal_share": shares, "together_share": together}, sort_keys=True))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

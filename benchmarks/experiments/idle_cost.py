@@ -23,6 +23,7 @@ import busy_stage
 import numpy as np
 import psutil
 import typer
+from experiment import run_experiment, save_result
 from rich.console import Console
 from server_process import CASCADE_IS_UP, ServerProcess, free_port
 from synthetic_cascade import calibrated_rounds, write_cascade
@@ -157,8 +158,7 @@ def main(
         "bare": bare,
         "cascades": cascades,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     typer.echo(json.dumps({"bare": bare["idle_processors"], **_summary(cascades)}, sort_keys=True))
 
 
@@ -167,7 +167,4 @@ def _summary(cascades: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

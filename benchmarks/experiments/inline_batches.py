@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import busy_stage
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 from poisson import CONNECTIONS, OPEN_CONNECTIONS, measure
 from rich.console import Console
 from server_process import CASCADE_IS_UP, ServerProcess, free_port
@@ -26,7 +27,6 @@ from synthetic_cascade import FUSED, calibrated_rounds, write_cascade
 from cascade.benchmarks.http_target import request_body
 from cascade.benchmarks.load import ClosedLoop, OpenLoop
 from cascade.benchmarks.workload import Workload
-from cascade.errors import CascadeError
 from cascade.machine import describe_machine
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "inline_batches.json"
@@ -83,12 +83,9 @@ def main(
         for name, values in columns.items()
     }
     result = {"schema_version": 1, "seconds": seconds, "machine": describe_machine(), "pairs": pairs}
-    out.write_text(json.dumps(result | {"inline_over_thread": summary}, indent=1, sort_keys=True) + "\n", "utf-8")
+    save_result(out, result | {"inline_over_thread": summary})
     typer.echo(json.dumps(summary))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

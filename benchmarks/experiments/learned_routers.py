@@ -9,7 +9,6 @@ tables are drawn anew every time; of the others there are random halves.
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 from rich.progress import track
 
 from cascade.calibration import ScoreTable
@@ -28,7 +28,7 @@ from cascade.calibration.search.best_thresholds import Target
 from cascade.calibration.search.grid import Grid
 from cascade.calibration.search.lower_thresholds import best_lower_thresholds
 from cascade.cli.console import console
-from cascade.errors import CascadeError, InputError
+from cascade.errors import InputError
 from cascade.machine import describe_machine
 from cascade.routers import EVIDENCE_COLUMNS, Router, new_evidence
 
@@ -314,8 +314,7 @@ def main(
         "microseconds_a_row": microseconds_a_row(hopeless(np.random.default_rng(seed), 5000)),
         "compared": compared,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True, default=float) + "\n", encoding="utf-8")
+    save_result(out, result)
     for name, rules in compared.items():
         typer.echo(name)
         for rule, found in rules.items():
@@ -329,7 +328,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

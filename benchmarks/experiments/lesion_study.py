@@ -27,6 +27,7 @@ from dynamic_networks import (
     path_without,
     trained,
 )
+from experiment import run_experiment, save_result
 from rich.progress import track
 
 from cascade import datasets
@@ -188,10 +189,10 @@ def main(
         },
         "permutations": permutations(network, drawn, draws, seed),
     }
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     draw(result, picture)
     console.print_json(json.dumps(result))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_experiment(main)

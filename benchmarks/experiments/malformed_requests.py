@@ -25,6 +25,7 @@ from typing import Annotated, Any
 
 import typer
 import uvloop
+from experiment import save_result
 from malformed_cases import KINDS, SMUGGLED_MARK, Case, Site
 from rich.console import Console
 from server_process import CASCADE_IS_UP, ServerProcess, free_port
@@ -195,8 +196,7 @@ def main(
             server.post(*probe)  # it still answers
     measured = {"count": count, "seed": seed, "connections": CONNECTIONS, "serving": SERVING}
     result = {"schema_version": 1, "measured": measured, "machine": describe_machine(), "found": found}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     Console(stderr=True).print(found)
     if found["violations"]:
         raise CheckFailed(f"{sum(found['violations'].values())} of {count} cases were not answered as they must be")

@@ -18,6 +18,7 @@ import busy_stage
 import numpy as np
 import typer
 import uvloop
+from experiment import run_experiment, save_result
 from lean_http import LeanHttpTarget
 from memory_watch import MemoryWatch, growth
 from rich.console import Console
@@ -29,7 +30,6 @@ from cascade.benchmarks.load import ClosedLoop, Load, OpenLoop
 from cascade.benchmarks.workload import Workload
 from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
 from cascade.config import CascadeConfig
-from cascade.errors import CascadeError
 from cascade.machine import describe_machine
 from cascade.rows import check_rows
 
@@ -148,14 +148,10 @@ def main(
         "memory": {"seconds": memory.seconds, "bytes": memory.bytes},
         "verdict": verdict(seen, rate, growth(memory.bytes, int(warmup_seconds))),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     draw(result, out.with_suffix(".png"))
     typer.echo(json.dumps(result["verdict"], sort_keys=True))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

@@ -30,6 +30,7 @@ import numpy as np
 import typer
 import uvloop
 import yaml
+from experiment import run_experiment, save_result
 from lean_http import LeanHttpTarget
 from rich.console import Console
 from server_process import CASCADE_IS_UP, ServerProcess, free_port
@@ -42,7 +43,6 @@ from cascade.calibration.costs.arrivals import RowsAtRate, RowsTogether
 from cascade.cascade import Cascade, check_table, last_stage_alone, last_stage_policy
 from cascade.cli.inputs import load_rows
 from cascade.config import CascadeConfig
-from cascade.errors import CascadeError, InfeasibleTarget
 from cascade.machine import describe_machine
 from cascade.measure import measure_curves
 from cascade.rows import check_rows
@@ -245,7 +245,7 @@ def save(entry: dict[str, Any], name: str, out: Path) -> None:
     """Writes what there is of an entry; those of other names stay."""
     results = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     results[name] = entry
-    out.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, results)
 
 
 def main(
@@ -295,7 +295,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except (CascadeError, InfeasibleTarget) as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

@@ -10,19 +10,18 @@ mean cost on the population is above it.
 
 import itertools
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 from rich.progress import track
 
 from cascade.calibration import ScoreTable
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.split_table import SplitTable
 from cascade.cli.console import console
-from cascade.errors import CascadeError
 from cascade.machine import describe_machine
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "rare_costs.json"
@@ -86,14 +85,9 @@ def main(
     ]
     summary = {"invalid": sum(not each["valid"] for each in cases), "most": max(c["violated_share"] for c in cases)}
     result = {"schema_version": 1, "samples": samples, "delta": DELTA, "machine": describe_machine()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result | {"summary": summary, "cases": cases}, indent=1, sort_keys=True)
-    out.write_text(text + "\n", encoding="utf-8")
+    save_result(out, result | {"summary": summary, "cases": cases})
     typer.echo(json.dumps(summary))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

@@ -15,7 +15,6 @@ graph. Two ways that others take stand beside it: "masked" computes every block 
 """
 
 import copy
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ import numpy as np
 import torch
 import typer
 from dynamic_networks import run_whole
+from experiment import run_experiment, save_result
 from rich.console import Console
 from torch import nn
 
@@ -306,8 +306,8 @@ def main(
     }
     values = {"machine": describe_machine(), "options": options, "keep_rate": KEEP, "cells": found}
     out = out or RESULTS / f"realised_saving{'' if device == 'cpu' else '_cuda'}.json"
-    out.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, values)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_experiment(main)

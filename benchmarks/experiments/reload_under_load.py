@@ -23,6 +23,7 @@ import busy_stage
 import numpy as np
 import orjson
 import typer
+from experiment import run_experiment, save_result
 from lean_http import LeanConnection, request_bytes
 from rich.console import Console
 from server_process import CASCADE_IS_UP, ServerProcess, free_port
@@ -220,14 +221,10 @@ def main(
         "seen": numbers,
         "verdict": verdict,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     Console(stderr=True).print(numbers)
     typer.echo(json.dumps(verdict, sort_keys=True))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

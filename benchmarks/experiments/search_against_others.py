@@ -23,6 +23,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 from synthetic_tables import FAMILIES, synthetic_table
 
 from cascade.calibration import InfeasibleTarget, ScoreTable, calibrate
@@ -345,10 +346,9 @@ def main(
         "without_promise": {"summary": summary(entries), "comparisons": entries},
         "with_promise": with_promise(sources, mapie_python),
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True, default=float) + "\n", encoding="utf-8")
+    save_result(out, result)
     typer.echo(json.dumps([result["without_promise"]["summary"], result["with_promise"]], default=float))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_experiment(main)

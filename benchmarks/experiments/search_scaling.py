@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from experiment import run_experiment, save_result
 from synthetic_tables import FAMILIES, synthetic_table
 
 from cascade.calibration import calibrate, frontier
@@ -110,9 +111,8 @@ def main(
         "machine": describe_machine(),
         "cases": results,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True, default=float) + "\n", encoding="utf-8")
+    save_result(out, result)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_experiment(main)

@@ -16,6 +16,7 @@ import numpy as np
 import skops.io
 import typer
 import yaml
+from experiment import run_experiment
 
 from cascade.cli.inputs import load_rows
 from cascade.rows_file import load_rows as read_rows
@@ -94,4 +95,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_experiment(main)

@@ -22,13 +22,13 @@ import busy_stage
 import psutil
 import typer
 import uvloop
+from experiment import run_experiment, save_result
 from labelled_load import LabelledLoad
 from rich.console import Console
 from server_process import CASCADE_IS_UP, ServerProcess, free_port
 from synthetic_cascade import calibrated_rounds, write_cascade
 
 from cascade.benchmarks.http_target import request_body
-from cascade.errors import CascadeError
 from cascade.machine import describe_machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -136,12 +136,8 @@ def _save(results: list[dict[str, Any]], out: Path) -> None:
         "summary": _summary(results),
         "stops": results,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

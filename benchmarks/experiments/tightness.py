@@ -10,14 +10,13 @@ population; the saving is against the last stage alone. Beside the certified pol
 - the floor: the population's own frontier, tested on all rows. No choice of what is proposed can do better.
 """
 
-import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 from populations import FAMILIES, Population, problem, synthetic
 from rich.progress import track
 
@@ -30,7 +29,6 @@ from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.best_thresholds import best_thresholds
 from cascade.calibration.search.grid import Grid
 from cascade.cli.console import console
-from cascade.errors import CascadeError
 from cascade.machine import describe_machine
 from cascade.routers import NEVER
 
@@ -117,12 +115,8 @@ def main(
                 )
                 console.print(cases[-1])
     result = {"schema_version": 1, "samples": samples, "drop": DROP, "delta": DELTA, "machine": describe_machine()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result | {"cases": cases}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result | {"cases": cases})
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

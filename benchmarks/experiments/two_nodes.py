@@ -23,6 +23,7 @@ import busy_stage
 import psutil
 import typer
 import yaml
+from experiment import run_experiment, save_result
 from ray_nodes import RayNodes
 from rich.console import Console
 from server_process import CASCADE_IS_UP, end_processes, free_port
@@ -257,13 +258,9 @@ def main(
             results[name] = run()
             say(f"{name}: {json.dumps(results[name], sort_keys=True)}")
     result = {"schema_version": 1, "machine": describe_machine(), "scenes": results}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result)
     typer.echo(json.dumps({name: seen["holds"] for name, seen in results.items()}, sort_keys=True))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

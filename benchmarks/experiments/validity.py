@@ -11,7 +11,6 @@ refusals stands beside it.
 
 import itertools
 import json
-import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from experiment import run_experiment, save_result
 from populations import COSTS, FAMILIES, Population, problem, synthetic
 from rich.progress import Progress
 
@@ -29,7 +29,6 @@ from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.certificates.smoothing import smoothed
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.cli.console import console
-from cascade.errors import CascadeError
 from cascade.machine import describe_machine
 from cascade.routers import answering_stage
 
@@ -151,13 +150,9 @@ def main(
         "largest_broken_share": {d: max(e["broken_share"] for e in entries if e["delta"] == d) for d in DELTAS},
     }
     result = {"schema_version": 1, "samples": samples, "machine": describe_machine(), "summary": summary}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result | {"cases": entries}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    save_result(out, result | {"cases": entries})
     typer.echo(json.dumps(summary))
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        sys.exit(f"error: {error}")
+    run_experiment(main)

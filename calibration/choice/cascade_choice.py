@@ -90,7 +90,7 @@ class Comparison:
     """Two cascades on the same rows; the intervals are percentile bootstraps over paired rows.
 
     Attributes:
-        cost_saving: 1 - cost of the first / cost of the second; negative where the first is dearer.
+        cost_saving: 1 - cost of the first / cost of the second; negative where the first costs more.
         cost_saving_interval: of it.
         gain_difference: gain of the first less that of the second.
         gain_difference_interval: of it.

@@ -215,16 +215,13 @@ def _end_replicas(name: str) -> None:
     """
     import ray
     from ray import serve
-    from ray.serve.context import _get_global_client
+    from ray.util import list_named_actors
 
     serve.delete(name, _blocking=False)  # first, or it would start others in their place
-    client: Any = _get_global_client()
     end = time.monotonic() + DELETE_S
-    while time.monotonic() < end:
-        if name not in client.get_serve_details()["applications"]:
-            return
-        # Not from the details: they list no replica that waits for a node of an application that is being deleted.
-        for actor in ray.util.list_named_actors(all_namespaces=True):
+    while name in serve.status().applications and time.monotonic() < end:
+        # Ray Serve does not list the replicas of a deleted application that wait for a node; Ray does.
+        for actor in list_named_actors(all_namespaces=True):
             if actor["name"].startswith(f"SERVE_REPLICA::{name}#"):
                 with suppress(ValueError):  # it has ended meanwhile
                     ray.kill(ray.get_actor(**actor))

@@ -1,4 +1,4 @@
-"""From the deployments that Ray Serve was given to a cascade that answers; what it waits for is told."""
+"""From the deployments that Ray Serve was given to a cascade that answers, with progress lines."""
 
 import threading
 import time
@@ -31,7 +31,7 @@ def wait_until_running(config: CascadeConfig, stop: threading.Event, progress: P
     Args:
         config: of the cascade, which Ray Serve is starting.
         stop: ends the wait.
-        progress: is told.
+        progress: takes each progress line.
 
     Raises:
         ConfigError: a replica cannot start; the text is its own.
@@ -41,7 +41,7 @@ def wait_until_running(config: CascadeConfig, stop: threading.Event, progress: P
         segment_name(config, index): ", ".join(stage.name for stage in segment)
         for index, segment in enumerate(config.segments)
     }
-    told: dict[str, str] = {}
+    shown: dict[str, str] = {}
     began = reminded = time.monotonic()
     while not stop.wait(LOOK_S):
         application = _application(config.name)
@@ -50,15 +50,15 @@ def wait_until_running(config: CascadeConfig, stop: threading.Event, progress: P
         for deployment, state, message in _states(application):
             if _has_failed(state, message):
                 raise ConfigError(_reason(labels.get(deployment, deployment), message))
-            if told.get(deployment) != state:
-                told[deployment] = state
+            if shown.get(deployment) != state:
+                shown[deployment] = state
                 progress(f"{labels.get(deployment, deployment)}: {state}")
                 reminded = time.monotonic()
         if str(application.status.value) == "RUNNING":
             return
         if time.monotonic() - reminded > REMIND_S:
             reminded = time.monotonic()
-            late = ", ".join(f"{labels[name]} ({state})" for name, state in told.items() if state != "ready")
+            late = ", ".join(f"{labels[name]} ({state})" for name, state in shown.items() if state != "ready")
             progress(f"waiting for {late or 'Ray Serve'} since {time.monotonic() - began:.0f} s")
     raise StartStopped("stopped before it was up")
 
@@ -71,18 +71,18 @@ def _application(name: str) -> Any:
 
 def _states(application: Any) -> Iterator[tuple[str, str, str]]:
     """Name, state and Ray Serve's message of each deployment."""
-    for name, told in application.deployments.items():
-        replicas: Mapping[Any, int] = told.replica_states
+    for name, deployment in application.deployments.items():
+        replicas: Mapping[Any, int] = deployment.replica_states
         counts = {str(getattr(state, "value", state)): count for state, count in replicas.items()}
         ready, all_ = counts.get("RUNNING", 0), sum(counts.values())
-        status = str(told.status.value)
+        status = str(deployment.status.value)
         if status == "HEALTHY":
             state = "ready"
         elif status in ("DEPLOY_FAILED", "UNHEALTHY"):
             state = "failed"
         else:
             state = "loading" if not ready else f"loading, {ready} of {all_} replicas ready"
-        yield name, state, str(told.message)
+        yield name, state, str(deployment.message)
 
 
 def _has_failed(state: str, message: str) -> bool:
@@ -100,4 +100,4 @@ def _reason(label: str, message: str) -> str:
             "'cascade check' loads the same stages in the open"
         )
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return f"{label}: its process cannot start: {(lines or ['no reason was told'])[-1][:LONGEST_MESSAGE]}"
+    return f"{label}: its process cannot start: {(lines or ['Ray gave no reason'])[-1][:LONGEST_MESSAGE]}"

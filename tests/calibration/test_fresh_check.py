@@ -4,29 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn_table import draw
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import fisher_exact
 
-from cascade.calibration import InfeasibleTarget, Policy, ScoreTable, calibrate
+from cascade.calibration import InfeasibleTarget, Policy, calibrate
 from cascade.calibration.fresh_check import _fisher, check_fresh
 from cascade.errors import PolicyError
 from cascade.routers import NEVER
 
 DELTA = 0.1
-
-
-def draw(rng, rows, harder=0.0):
-    """Three models of rising skill on rows of random difficulty."""
-    difficulty = rng.normal(size=rows) + harder
-    confidence, right = np.empty((rows, 3)), np.empty((rows, 3), dtype=bool)
-    for k, skill in enumerate((0.8, 1.7, 2.6)):
-        ease = skill - difficulty
-        confidence[:, k] = 1 / (1 + np.exp(-1.7 * (ease + 0.5 * rng.normal(size=rows))))
-        right[:, k] = rng.random(rows) < 1 / (1 + np.exp(-2.2 * ease))
-    prediction = np.where(right, 0, np.arange(1, 4))
-    names = np.array(["a", "b", "c"])
-    return ScoreTable(prediction, confidence, np.array([1.0, 6.0, 30.0]), names, label=np.zeros(rows, dtype=int))
 
 
 ABSTAINING = {"target_accuracy": 0.95, "max_abstain": 0.15}
@@ -148,8 +136,8 @@ def test_the_costs_are_those_that_the_policy_knows_unless_rows_have_their_own():
     assert check_fresh(slow_machine, policy).evaluation.mean_cost == check_fresh(fresh, policy).evaluation.mean_cost
     own = np.tile(fresh.cost, (1000, 1))
     own[:, 2] = rng.uniform(200, 300, 1000)
-    dear = check_fresh(replace(fresh, cost=own), policy)
-    assert [finding.claim for finding in dear.violated] == ["max_cost"]
+    expensive = check_fresh(replace(fresh, cost=own), policy)
+    assert [finding.claim for finding in expensive.violated] == ["max_cost"]
 
 
 def test_without_labels_or_a_certificate_it_is_said_what_was_not_tested():

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import psutil
+
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For a client of plain HTTP: to read the system's certificates takes longer than a request."""
 
@@ -37,3 +39,12 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def kill_family(process):
+    """Ends a process and all that it has started."""
+    for each in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else ():
+        each.kill()
+    process.kill()
+    process.wait(10)
+    process.stdout.close()

@@ -1,4 +1,4 @@
-"""``cascade serve`` of stages that do not load: what is told, when, with which exit code, and what is left."""
+"""``cascade serve`` of stages that do not load: the error, when it comes, the exit code, and that no process stays."""
 
 import signal
 import subprocess
@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 from failing_stages import custom, write_failing_cascade
-from serving_process import free_port
+from serving_process import free_port, kill_family
 
 pytestmark = [pytest.mark.serve, pytest.mark.slow]
 
@@ -29,11 +29,7 @@ def start(tmp_path):
 
     yield start
     for process in started:
-        for each in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else ():
-            each.kill()
-        process.kill()
-        process.wait(10)
-        process.stdout.close()
+        kill_family(process)
 
 
 def family(process):

@@ -8,6 +8,7 @@ import time
 
 import psutil
 import pytest
+from serving_process import kill_family
 
 from cascade.serving.supervisor import SIGNALS
 
@@ -42,11 +43,7 @@ def start():
 
     yield start
     for process in started:
-        for each in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else ():
-            each.kill()
-        process.kill()
-        process.wait(10)
-        process.stdout.close()
+        kill_family(process)
 
 
 def are_gone(family):

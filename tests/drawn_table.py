@@ -5,9 +5,9 @@ import numpy as np
 from cascade.calibration import ScoreTable
 
 
-def draw(rng, rows, ties):
+def draw(rng, rows, ties=False, harder=0.0):
     """Three models of rising skill on rows of random difficulty; the truth is known from a large draw."""
-    difficulty = rng.normal(size=rows)
+    difficulty = rng.normal(size=rows) + harder
     confidence, right = np.empty((rows, 3)), np.empty((rows, 3), dtype=bool)
     for k, skill in enumerate((0.8, 1.7, 2.6)):
         ease = skill - difficulty
