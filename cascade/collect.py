@@ -9,6 +9,7 @@ import numpy as np
 
 from cascade.backends.backend import BoundsCost, CountsFlops
 from cascade.calibration import ScoreTable
+from cascade.calibration.exact_binomial import exact_interval
 from cascade.collected_stage import CollectedStage
 from cascade.errors import InputError, StageError
 from cascade.labels import checked_ids
@@ -22,6 +23,7 @@ from cascade.stage_run import StageRun
 __all__ = ["collect"]
 
 LEAST_COST = 1e-12
+CHANCE_TAIL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,11 @@ def collect(
             raise
     found = [_stage_scores(run, part.prediction(), cost) for run, part in zip(runs, collected, strict=True)]
     table = _table(stages, found, ids, classes, COST_UNIT[cost], keep_scores)
+    if _is_below_chance(table):
+        on_note(
+            "warning: every stage is right less often than a guess among the classes; are the labels ids in the order "
+            "of the configuration's 'classes', and the rows in the order of the labels?"
+        )
     if not curve_seconds:
         return table
     largest = max(LARGEST_CALL, batch_rows)
@@ -116,6 +123,15 @@ def collect(
         on_note(f"warning: {measured.warning}")
     own = np.array([each.prediction.cost is not None for each in found])
     return _with_curves(table, measured, cost, batch_rows, price_per_hour or 0.0, own)
+
+
+def _is_below_chance(table: ScoreTable) -> bool:
+    """Whether all stages are clearly worse than guessing, which labels in another order make of good models."""
+    if table.label is None:
+        return False
+    count = int(max(table.label.max(), table.prediction.max())) + 1 if table.classes is None else len(table.classes)
+    right = table.correct.sum(axis=0)
+    return count > 1 and all(exact_interval(int(each), len(table), CHANCE_TAIL)[1] < 1 / count for each in right)
 
 
 def _with_curves(

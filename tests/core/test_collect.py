@@ -131,6 +131,15 @@ def test_a_bound_in_operations_gets_the_price_of_operations():
     assert table.highest_cost[0] == pytest.approx(3 * table.cost_per_mflop[0])
 
 
+@pytest.mark.parametrize("rolled", [0, 1])
+def test_labels_in_another_order_than_the_classes_are_suspected(rolled):
+    notes, rows = [], np.tile(ROWS, (5, 1))
+    label = np.roll(np.arange(3), rolled)[TABLE.argmax(axis=1)[rows[:, 0]]]
+    table = collect([Stage("a", FakeBackend(TABLE))], rows, label, on_note=notes.append)
+    assert table.correct.mean() == (rolled == 0)
+    assert any("less often than a guess" in note for note in notes) == (rolled > 0)
+
+
 def test_progress_is_told_after_every_batch():
     told = []
     stages = [Stage("a", FakeBackend(TABLE)), Stage("b", FakeBackend(TABLE))]
