@@ -70,7 +70,7 @@ class _Timed:
 
     Attributes:
         seconds: of the calls at each size.
-        spent: seconds of all of them.
+        spent: seconds of all of them; calls that warm up do not count, since the first one may load and compile.
     """
 
     stage: Stage
@@ -85,8 +85,8 @@ class _Timed:
         begin = time.perf_counter()
         self._segment.run(rows, self._policy)
         seconds = time.perf_counter() - begin
-        self.spent += seconds
         if counts:
+            self.spent += seconds
             self.seconds.setdefault(len(rows), []).append(seconds)
 
     def expected(self, size: int) -> float:
@@ -120,7 +120,7 @@ def measure_curves(
         stages: K stages, in the threads that will serve them.
         rows: (n, ...), n >= 1.
         largest: most rows of a call, >= 1; a stage gets fewer where a few such calls would take too long.
-        seconds: for each stage; a stage is called at least once with one row.
+        seconds: for each stage, beside one warm-up call of each size; a stage is called at least once with one row.
         seed: of the draws.
         on_call: called with a stage's name and the share of its time that is spent, after each call.
     """

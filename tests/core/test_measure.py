@@ -67,6 +67,21 @@ def test_a_slow_stage_gets_fewer_sizes_and_its_time_is_bounded():
     assert slow.rows[-1] < quick.rows[-1] == 1024
 
 
+def test_a_first_call_that_loads_takes_no_time_of_the_curve():
+    class Lazy(Slow):
+        loaded = False
+
+        def predict(self, rows):
+            time.sleep(0.0 if self.loaded else 0.5)
+            self.loaded = True
+            return super().predict(rows)
+
+    stages = [Stage("lazy", Lazy(1e-3, 1e-5)), Stage("other", Slow(1e-3, 1e-5))]
+    lazy, other = measure_curves(stages, ROWS, largest=64, seconds=0.2).curves
+    assert lazy.rows.tolist() == other.rows.tolist() == [1, 2, 4, 8, 16, 32, 64]
+    assert lazy.ms.max() < 100
+
+
 def test_what_it_was_measured_on_is_noted_and_a_busy_machine_is_warned_of():
     measured = measure_curves([Stage("a", FakeBackend(TABLE))], ROWS, largest=2, seconds=0.1)
     assert "cores" in measured.note
