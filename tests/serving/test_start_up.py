@@ -75,7 +75,7 @@ def test_what_is_missing_is_told_again_and_again(told, monkeypatch):
             deployment("UPDATING", TRACEBACK, STARTING=1),
             "the process of big cannot start: OSError: no file\nof this name",
         ),
-        (deployment("DEPLOY_FAILED", "", STARTING=1), "big: its process cannot start: no reason was told"),
+        (deployment("DEPLOY_FAILED", "", STARTING=1), "big: its process cannot start: Ray gave no reason"),
         (
             deployment("UNHEALTHY", "It died.\nkilled by the kernel\n"),
             "big: its process cannot start: killed by the kernel",
