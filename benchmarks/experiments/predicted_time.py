@@ -203,6 +203,9 @@ def served(
         policy.save(folder / "policy.json")
         values["serving"] = values.get("serving", {}) | {"port": port, "metrics_port": metrics_port}
         values["stages"] = [stage for stage in values["stages"] if stage["name"] in policy.stages]
+        if segments := values["serving"].get("segments"):
+            kept = [[stage for stage in segment if stage in policy.stages] for segment in segments]
+            values["serving"]["segments"] = [segment for segment in kept if segment]
         copy = config.parent / f".{config.stem}-{port}.yaml"
         copy.write_text(yaml.safe_dump(values), encoding="utf-8")
         command = [sys.executable, "-m", "cascade", "serve", str(copy), "--policy", str(folder / "policy.json")]
