@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from cascade.backends.code.imports import import_object
 from cascade.backends.config import CustomConfig
-from cascade.backends.imports import import_object
 from cascade.errors import ConfigError
 from cascade.prediction import Prediction
 

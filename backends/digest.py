@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cascade.backends.code.module_source import module_source
 from cascade.backends.config import (
     BackendConfig,
     CustomConfig,
@@ -16,8 +17,7 @@ from cascade.backends.config import (
     TorchConfig,
 )
 from cascade.backends.errors import WeightsError
-from cascade.backends.module_source import module_source
-from cascade.backends.onnx_file import data_files
+from cascade.backends.files.onnx_file import data_files
 
 __all__ = ["model_digest", "remembered_digest"]
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from cascade.backends.class_columns import ClassColumns
 from cascade.backends.config import SklearnConfig
 from cascade.backends.errors import WeightsError
+from cascade.backends.outputs.class_columns import ClassColumns
 from cascade.errors import ConfigError
+from cascade.files.zip_files import check_zip
 from cascade.prediction import Prediction
-from cascade.zip_files import check_zip
 
 __all__ = ["SklearnBackend"]
 

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cascade.backends.code.imports import import_object
 from cascade.backends.config import NetworkConfig, TorchConfig
-from cascade.backends.imports import import_object
+from cascade.backends.files.weights import load_weights, read_facts
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.packing import can_pack, pack_convolutions
-from cascade.backends.output_watch import OutputWatch
-from cascade.backends.weights import load_weights, read_facts
+from cascade.backends.outputs.output_watch import OutputWatch
 from cascade.errors import ConfigError, RowsError
 from cascade.prediction import Prediction
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cascade.benchmarks.errors import ResultError
 from cascade.benchmarks.measurement import spread
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 
 __all__ = ["SCHEMA_VERSION", "Result"]
 

@@ -19,17 +19,17 @@ from cascade.calibration.certificates.refusal import (
     refuse_empirical,
 )
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
-from cascade.calibration.costs.stage_costs import stage_costs
-from cascade.calibration.evaluation import evaluate
+from cascade.calibration.evaluation.evaluation import evaluate
 from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
-from cascade.calibration.monitoring.reference import Reference
-from cascade.calibration.policy import Policy
+from cascade.calibration.policies.policy import Policy
+from cascade.calibration.policies.reference import Reference
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search.abstaining_grid import best_abstaining
 from cascade.calibration.search.best_thresholds import best_thresholds
 from cascade.calibration.search.lower_thresholds import at_constant_costs, best_lower_thresholds
 from cascade.calibration.split_table import SplitTable
+from cascade.calibration.tables.score_table import ScoreTable
+from cascade.calibration.tables.stage_costs import stage_costs
 from cascade.errors import InfeasibleTarget
 from cascade.routers import Router
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from cascade.calibration.calibrate import Guarantee, RouterChoice, calibrate
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
-from cascade.calibration.policy import TARGETS
-from cascade.calibration.policy_set import PolicySet
-from cascade.calibration.score_table import ScoreTable
+from cascade.calibration.policies.policy import TARGETS
+from cascade.calibration.policies.policy_set import PolicySet
+from cascade.calibration.tables.score_table import ScoreTable
 
 __all__ = ["calibrate_gears"]
 

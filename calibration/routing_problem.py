@@ -8,7 +8,7 @@ import numpy as np
 from cascade.calibration.calibrators import Temperature
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.costs.stage_prices import StagePrices
-from cascade.calibration.score_table import ScoreTable
+from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import ScoreTableError
 from cascade.routers import ALWAYS, EVIDENCE_COLUMNS, NEVER, Router, answering_stage, new_evidence, skipping
 

@@ -12,8 +12,8 @@ from cascade.calibration.certificates.smoothing import smoothed
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search.lower_thresholds import at_constant_costs, best_lower_thresholds
+from cascade.calibration.tables.score_table import ScoreTable
 from cascade.routers import Router
 
 __all__ = ["Fitted", "SplitTable"]

@@ -15,7 +15,7 @@ from cascade.config import CascadeConfig, RowsConfig, StageConfig
 from cascade.engine import Answers, Segment
 from cascade.errors import CascadeError, ConfigError, InputError, PolicyError, ScoreTableError
 from cascade.routers import Router
-from cascade.rows import check_rows
+from cascade.rows.checks import check_rows
 from cascade.stage import Stage
 
 __all__ = [

@@ -10,8 +10,8 @@ from typing_extensions import Self
 
 from cascade.backends.config import BackendConfig
 from cascade.errors import ConfigError
-from cascade.patterns import text_of_form
-from cascade.yaml_files import load_yaml_model
+from cascade.files.patterns import text_of_form
+from cascade.files.yaml_files import load_yaml_model
 
 __all__ = [
     "AuditConfig",

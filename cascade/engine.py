@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cascade.calibration.policy import Policy
+from cascade.calibration.policies.policy import Policy
 from cascade.prediction import Prediction
 from cascade.routers import EVIDENCE_COLUMNS, abstained, accepted, skipping
 from cascade.stage import Stage

@@ -9,8 +9,8 @@ import numpy as np
 
 from cascade.calibration import OperatingPoint, Policy, ScoreTable, evaluate, frontier
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
-from cascade.calibration.costs.stage_costs import stage_costs
 from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.tables.stage_costs import stage_costs
 from cascade.cascade import check_policy
 from cascade.errors import ScoreTableError
 from cascade.prediction import Prediction

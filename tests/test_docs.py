@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cascade.calibration import ScoreTable
-from cascade.rows_file import load_rows
+from cascade.rows.rows_file import load_rows
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

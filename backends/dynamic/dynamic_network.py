@@ -7,8 +7,8 @@ from torch import nn
 
 from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
 from cascade.backends.dynamic.executor import Executor, Outcome
+from cascade.backends.dynamic.gates import ConvolutionalGates, OneShotPolicy, PathPolicy, RecurrentGate
 from cascade.backends.networks.resnet import CifarResNet
-from cascade.routers.gates import ConvolutionalGates, OneShotPolicy, PathPolicy, RecurrentGate
 
 __all__ = ["BlockDrop", "DynamicNetwork", "SkipNet"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from cascade.backends.dynamic.choice_network import ChoiceNetwork
-from cascade.routers.gates import PathPolicy
+from cascade.backends.dynamic.gates import PathPolicy
 
 __all__ = ["Executor", "Outcome", "chosen"]
 

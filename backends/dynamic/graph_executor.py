@@ -10,7 +10,7 @@ import torch
 from cascade.backends.dynamic.choice_network import ChoiceNetwork
 from cascade.backends.dynamic.executor import Outcome, chosen
 from cascade.backends.dynamic.feature_rows import put_rows, some_rows
-from cascade.routers.gates import PathPolicy
+from cascade.backends.dynamic.gates import PathPolicy
 
 __all__ = ["GraphExecutor", "bucket", "replayable"]
 

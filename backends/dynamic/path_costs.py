@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cascade.backends.dynamic.choice_network import ChoiceNetwork
-from cascade.routers.gates import PathPolicy
+from cascade.backends.dynamic.gates import PathPolicy
 
 __all__ = ["PathCosts"]
 

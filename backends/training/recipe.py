@@ -61,7 +61,7 @@ class Recipe(BaseModel):
         input: how rows become tensors.
         dataset: name of the data set (``cascade data``).
         held_out_rows: the last rows of the training set, kept out of training to watch it.
-        initial_weights: pretrained weights to start from (a name of ``cascade.backends.pretrained``).
+        initial_weights: pretrained weights to start from (a name of ``cascade.backends.files.pretrained``).
         start_from: weights of earlier trainings, in this order; a plain path is for the whole network.
         start_share: share of the starting weights in the result, in [0, 1): the end of the training is averaged with
             its start (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).

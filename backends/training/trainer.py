@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from cascade.backends.code.imports import import_object
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
-from cascade.backends.imports import import_object
+from cascade.backends.files.pretrained import load_pretrained
+from cascade.backends.files.weights import load_weights, read_facts
 from cascade.backends.networks.folding import fold_norms
-from cascade.backends.pretrained import load_pretrained
 from cascade.backends.training.augmentation import crop_and_flip
 from cascade.backends.training.checkpoint import load_checkpoint, save_checkpoint
 from cascade.backends.training.objectives import Batch, Objective
 from cascade.backends.training.recipe import Recipe, Start
-from cascade.backends.weights import load_weights, read_facts
 from cascade.errors import ConfigError
 
 __all__ = ["Progress", "Trainer"]

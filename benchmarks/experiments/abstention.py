@@ -33,7 +33,7 @@ from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.certificates.smoothing import smoothed
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.cli.console import console
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 from cascade.routers import Router, answering_stage
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "abstention.json"

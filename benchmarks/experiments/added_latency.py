@@ -27,7 +27,7 @@ from synthetic_cascade import calibrated_rounds, write_cascade
 
 from cascade.benchmarks.http_target import request_body
 from cascade.errors import CascadeError
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 HEALTH = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1" + HEADER_END

@@ -32,7 +32,7 @@ from wrk import Wrk
 from cascade.benchmarks.http_target import request_body
 from cascade.benchmarks.measurement import spread
 from cascade.errors import CascadeError
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results"

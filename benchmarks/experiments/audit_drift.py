@@ -25,11 +25,11 @@ from cascade.calibration.monitoring.monitor import Monitor
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.cascade import check_table, load_stages
 from cascade.cli.console import console
-from cascade.collect import collect
+from cascade.collection.collect import collect
 from cascade.config import CascadeConfig
 from cascade.datasets import load
 from cascade.errors import CascadeError
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 from cascade.routers import asked_stages
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "audit_drift.json"

@@ -32,8 +32,8 @@ from cascade.benchmarks.measurement import spread
 from cascade.calibration import Policy
 from cascade.config import AuditConfig
 from cascade.engine import Answers
-from cascade.machine import describe_machine
-from cascade.serving.auditor import Auditor
+from cascade.machine.description import describe_machine
+from cascade.serving.audit.auditor import Auditor
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 ARRANGEMENTS: dict[str, dict[str, Any]] = {"one_process": FUSED, "two_segments": {}}

@@ -28,11 +28,11 @@ from cascade.calibration.costs.arrivals import RowsTogether
 from cascade.cascade import Cascade, check_table, load_stages
 from cascade.cli.console import console
 from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
-from cascade.collect import collect
+from cascade.collection.collect import collect
 from cascade.config import CascadeConfig
 from cascade.errors import InputError
-from cascade.machine import describe_machine
-from cascade.rows import check_rows
+from cascade.machine.description import describe_machine
+from cascade.rows.checks import check_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "cascade_against_biggest.json"

@@ -29,7 +29,7 @@ from cascade.calibration import ScoreTable, choose_cascade, evaluate
 from cascade.calibration.choice.cascade_choice import CascadeChoice, ChosenCascade
 from cascade.calibration.choice.verdicts import verdicts
 from cascade.cli.console import console
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "cascade_choice.json"
 HOP_COST = 0.2

@@ -26,7 +26,7 @@ from cascade.backends.config import CustomConfig
 from cascade.backends.custom_backend import CustomBackend
 from cascade.calibration import Policy
 from cascade.engine import Segment
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 from cascade.prediction import Prediction
 from cascade.stage import Stage
 

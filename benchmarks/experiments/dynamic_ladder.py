@@ -25,9 +25,9 @@ from cascade.backends.config import TorchConfig
 from cascade.calibration import Guarantee, InfeasibleTarget, ScoreTable, calibrate, evaluate
 from cascade.cascade import load_stages
 from cascade.cli.console import console
-from cascade.collect import collect
+from cascade.collection.collect import collect
 from cascade.config import CascadeConfig
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 from cascade.stage import Stage
 
 STATIC = ROOT / "examples" / "cifar10" / "config.yaml"

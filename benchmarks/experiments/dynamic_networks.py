@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from cascade.backends.code.imports import import_object
 from cascade.backends.dynamic.choice_network import ChoiceNetwork
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
-from cascade.backends.imports import import_object
+from cascade.backends.files.weights import load_weights
 from cascade.backends.training.recipe import Recipe
-from cascade.backends.weights import load_weights
 from cascade.errors import ConfigError
-from cascade.yaml_files import load_yaml_model
+from cascade.files.yaml_files import load_yaml_model
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"

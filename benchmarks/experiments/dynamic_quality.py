@@ -49,7 +49,7 @@ from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.packing import pack_convolutions
 from cascade.cli.console import console
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 from cascade.theme import ACCENT, MUTED, stage_colours
 
 RESULT = RESULTS / "dynamic_quality.json"

@@ -21,7 +21,7 @@ from rich.progress import track
 from cascade.calibration import calibrate, evaluate
 from cascade.cli.console import console
 from cascade.errors import InfeasibleTarget
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "edge.json"
 ROWS = 2000

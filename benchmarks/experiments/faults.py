@@ -41,7 +41,7 @@ from cascade.benchmarks.http_target import request_body
 from cascade.benchmarks.load import ClosedLoop, OpenLoop
 from cascade.benchmarks.workload import Workload
 from cascade.errors import CascadeError
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 STAGE_S = (2e-4, 2e-3)

@@ -22,9 +22,9 @@ from populations import FAMILIES, Population, synthetic
 from rich.progress import track
 
 from cascade.calibration import InfeasibleTarget, Policy, calibrate
-from cascade.calibration.fresh_check import check_fresh
+from cascade.calibration.evaluation.fresh_check import check_fresh
 from cascade.cli.console import console
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "fresh_alarms.json"
 STAGES = 3

@@ -35,7 +35,7 @@ from cascade.benchmarks.http_target import request_body
 from cascade.benchmarks.load import ClosedLoop
 from cascade.benchmarks.workload import Workload
 from cascade.calibration import PolicySet, ScoreTable, calibrate_gears
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "gears.png"

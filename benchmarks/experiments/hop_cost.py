@@ -87,7 +87,7 @@ def main(
     if here:
         typer.echo(json.dumps(measure_here(repeats)))
         return
-    from cascade.machine import describe_machine
+    from cascade.machine.description import describe_machine
 
     result: dict[str, Any] = {"schema_version": 1, "machine": describe_machine(), "modes": {}}
     for mode, value in MODES.items():

@@ -27,8 +27,8 @@ from cascade.calibration import Policy
 from cascade.cascade import check_models
 from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
 from cascade.config import CascadeConfig
-from cascade.machine import describe_machine
-from cascade.rows import check_rows
+from cascade.machine.description import describe_machine
+from cascade.rows.checks import check_rows
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 PROBED_ROWS = 200

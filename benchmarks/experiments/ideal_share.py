@@ -44,8 +44,8 @@ from cascade.benchmarks.workload import Workload
 from cascade.cascade import Cascade
 from cascade.cli.inputs import load_rows
 from cascade.config import CascadeConfig
-from cascade.machine import describe_machine
-from cascade.rows import check_rows
+from cascade.machine.description import describe_machine
+from cascade.rows.checks import check_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"

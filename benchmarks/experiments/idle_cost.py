@@ -31,7 +31,7 @@ from synthetic_cascade import calibrated_rounds, write_cascade
 from cascade.benchmarks.http_target import request_body
 from cascade.calibration import Policy
 from cascade.errors import CascadeError
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 ADMIN_KEY = "admin-key-of-the-experiment"

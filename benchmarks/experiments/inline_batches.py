@@ -27,7 +27,7 @@ from synthetic_cascade import FUSED, calibrated_rounds, write_cascade
 from cascade.benchmarks.http_target import request_body
 from cascade.benchmarks.load import ClosedLoop, OpenLoop
 from cascade.benchmarks.workload import Workload
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "inline_batches.json"
 MODES = {"thread": 0.0, "inline": 2.0}

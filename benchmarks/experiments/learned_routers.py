@@ -29,7 +29,7 @@ from cascade.calibration.search.grid import Grid
 from cascade.calibration.search.lower_thresholds import best_lower_thresholds
 from cascade.cli.console import console
 from cascade.errors import InputError
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 from cascade.routers import EVIDENCE_COLUMNS, Router, new_evidence
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -33,7 +33,7 @@ from rich.progress import track
 from cascade import datasets
 from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
 from cascade.cli.console import console
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 from cascade.theme import ACCENT, MUTED, stage_colours
 
 RESULT = RESULTS / "lesion_study.json"

@@ -32,7 +32,7 @@ from server_process import CASCADE_IS_UP, ServerProcess, free_port
 from synthetic_cascade import write_cascade
 
 from cascade.errors import CascadeError, CheckFailed
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "malformed_requests.json"
 LIMITS = {"max_body_bytes": 16_384, "max_header_bytes": 4096}

@@ -42,10 +42,10 @@ from cascade.calibration import Policy, ScoreTable, calibrate, evaluate
 from cascade.calibration.costs.arrivals import RowsAtRate, RowsTogether
 from cascade.cascade import Cascade, check_table, last_stage_alone, last_stage_policy
 from cascade.cli.inputs import load_rows
+from cascade.collection.measure import measure_curves
 from cascade.config import CascadeConfig
-from cascade.machine import describe_machine
-from cascade.measure import measure_curves
-from cascade.rows import check_rows
+from cascade.machine.description import describe_machine
+from cascade.rows.checks import check_rows
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "predicted_time.json"
 TOGETHER = (1, 64, 1000)

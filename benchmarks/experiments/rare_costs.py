@@ -22,7 +22,7 @@ from cascade.calibration import ScoreTable
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.split_table import SplitTable
 from cascade.cli.console import console
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "rare_costs.json"
 SIZES = (60, 150, 500, 5000)

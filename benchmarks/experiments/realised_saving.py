@@ -31,15 +31,15 @@ from torch import nn
 
 from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
 from cascade.backends.dynamic.executor import Executor
+from cascade.backends.dynamic.gates import ConvolutionalGates, OneShotPolicy, PathPolicy, RecurrentGate
+from cascade.backends.dynamic.gates.path_scorer import PathScorer
 from cascade.backends.dynamic.graph_executor import GraphExecutor, replayable
 from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.image_resnet import ImageResNet
 from cascade.backends.networks.packing import pack_convolutions
 from cascade.backends.networks.resnet import CifarResNet
-from cascade.machine import describe_machine
-from cascade.routers.gates import ConvolutionalGates, OneShotPolicy, PathPolicy, RecurrentGate
-from cascade.routers.gates.path_scorer import PathScorer
+from cascade.machine.description import describe_machine
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 KEEP = {"resnet110": 0.31, "resnet101": 0.75}

@@ -31,7 +31,7 @@ from cascade.calibration.calibrators import Identity
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.best_thresholds import Target, best_thresholds
 from cascade.calibration.search.grid import Grid
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 from cascade.routers import NEVER, Router
 
 HERE = Path(__file__).resolve().parent

@@ -22,7 +22,7 @@ from synthetic_tables import FAMILIES, synthetic_table
 from cascade.calibration import calibrate, frontier
 from cascade.calibration.calibrators import Identity
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 from cascade.routers import Router
 
 RESULT = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "search_scaling.json"

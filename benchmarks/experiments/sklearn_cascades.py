@@ -19,8 +19,8 @@ import yaml
 from experiment import run_experiment
 
 from cascade.cli.inputs import load_rows
-from cascade.rows_file import load_rows as read_rows
-from cascade.rows_file import save_rows
+from cascade.rows.rows_file import load_rows as read_rows
+from cascade.rows.rows_file import save_rows
 
 TRAIN_SHARE, CALIBRATION_SHARE = 0.4, 0.3
 

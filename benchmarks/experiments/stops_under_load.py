@@ -29,7 +29,7 @@ from server_process import CASCADE_IS_UP, ServerProcess, free_port
 from synthetic_cascade import calibrated_rounds, write_cascade
 
 from cascade.benchmarks.http_target import request_body
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SERVING: dict[str, Any] = {"gateways": 2, "metrics": False}

@@ -29,7 +29,7 @@ from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.best_thresholds import best_thresholds
 from cascade.calibration.search.grid import Grid
 from cascade.cli.console import console
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 from cascade.routers import NEVER
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "tightness.json"

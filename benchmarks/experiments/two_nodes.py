@@ -31,8 +31,8 @@ from synthetic_cascade import write_cascade
 from typing_extensions import Self
 
 from cascade.errors import CascadeError
-from cascade.machine import describe_machine
-from cascade.serving.site import Site
+from cascade.machine.description import describe_machine
+from cascade.serving.client.http_client import Site
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SHARE: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0.4}}

@@ -29,7 +29,7 @@ from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.certificates.smoothing import smoothed
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.cli.console import console
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 from cascade.routers import answering_stage
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "validity.json"

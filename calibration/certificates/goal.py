@@ -7,10 +7,10 @@ import numpy as np
 
 from cascade.calibration.certificates.promises import AbstainPromise, CostPromise, DropPromise, GainPromise, Promise
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search.abstaining_grid import Limits
 from cascade.calibration.search.best_thresholds import Target
 from cascade.calibration.search.frontier import OperatingPoint
+from cascade.calibration.tables.score_table import ScoreTable
 
 __all__ = ["QUANTITIES", "Goal"]
 

@@ -13,9 +13,9 @@ from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.certificates.more_rows import more_rows
 from cascade.calibration.certificates.typed_value import near, typed
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search.abstaining_grid import Limits, best_abstaining
 from cascade.calibration.search.best_thresholds import Target, best_thresholds
+from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import InfeasibleTarget
 from cascade.routers import NEVER, answering_stage
 

@@ -9,10 +9,10 @@ from cascade.calibration.calibrators import Identity
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.choice.exclusion import Exclusion
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
-from cascade.calibration.costs.stage_costs import stage_costs
-from cascade.calibration.evaluation import evaluate
-from cascade.calibration.policy import Policy
-from cascade.calibration.score_table import ScoreTable
+from cascade.calibration.evaluation.evaluation import evaluate
+from cascade.calibration.policies.policy import Policy
+from cascade.calibration.tables.score_table import ScoreTable
+from cascade.calibration.tables.stage_costs import stage_costs
 from cascade.routers import Router
 
 __all__ = ["Alternative", "CascadeChoice", "ChosenCascade", "Comparison", "Interval"]

@@ -8,7 +8,7 @@ from cascade.calibration.choice.bootstrap import bootstrap_means, percentile_int
 from cascade.calibration.choice.candidate_screen import Stages
 from cascade.calibration.choice.cascade_choice import Alternative, ChosenCascade, Comparison
 from cascade.calibration.choice.model_pool import ModelPool
-from cascade.calibration.evaluation import proportion_interval
+from cascade.calibration.evaluation.evaluation import proportion_interval
 from cascade.calibration.search.best_thresholds import Target
 from cascade.routers import answering_stage
 

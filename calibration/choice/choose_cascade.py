@@ -16,8 +16,8 @@ from cascade.calibration.choice.cascade_judge import Candidate, CascadeJudge, re
 from cascade.calibration.choice.exclusion import exclusion
 from cascade.calibration.choice.model_pool import ModelPool
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
-from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search.best_thresholds import Target, best_thresholds
+from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import InfeasibleTarget
 
 __all__ = ["choose_cascade"]

@@ -8,7 +8,7 @@ import numpy as np
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.costs.stage_prices import StagePrices
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.score_table import ScoreTable
+from cascade.calibration.tables.score_table import ScoreTable
 
 __all__ = ["ModelPool"]
 

@@ -10,10 +10,10 @@ from cascade.calibration.choice.cascade_judge import Candidate, CascadeJudge
 from cascade.calibration.choice.idk_order import optimal_order
 from cascade.calibration.choice.model_pool import ModelPool
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
-from cascade.calibration.policy import Policy
+from cascade.calibration.policies.policy import Policy
 from cascade.calibration.routing_problem import calibrated_confidence
-from cascade.calibration.score_table import ScoreTable
 from cascade.calibration.search.best_thresholds import Target
+from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import InfeasibleTarget, PolicyError
 from cascade.routers import accepted
 

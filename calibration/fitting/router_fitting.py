@@ -10,7 +10,7 @@ from cascade.calibration.fitting.calibrator_fitting import fit_calibrator
 from cascade.calibration.fitting.cost_aware_fitting import fit_cost_aware
 from cascade.calibration.fitting.head_fitting import HEADS, fit_head
 from cascade.calibration.routing_problem import RoutingProblem, table_evidence
-from cascade.calibration.score_table import ScoreTable
+from cascade.calibration.tables.score_table import ScoreTable
 from cascade.routers import EVIDENCE_COLUMNS, SCORES, Head, LearnedHead, Router
 from cascade.routers.heads import Inputs, head_features
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from cascade.calibration.monitoring.confidence_sequence import rate_interval
 from cascade.calibration.monitoring.rate_test import RateTest
-from cascade.calibration.policy import Policy
+from cascade.calibration.policies.policy import Policy
 
 __all__ = ["Monitor", "Watched", "estimate"]
 

@@ -10,7 +10,7 @@ from cascade.cli.served import DEFAULT_URL, AuthorityOption, KeyVariableOption, 
 from cascade.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
-    from cascade.serving.site import Site
+    from cascade.serving.client.http_client import Site
 
 __all__ = ["audit"]
 
@@ -27,8 +27,8 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Ask a served cascade's gateways for their audits; exit code 5 if one has raised the alarm."""
-    from cascade.serving.audit_summary import summarize_audits
-    from cascade.serving.site import Site
+    from cascade.serving.audit.audit_summary import summarize_audits
+    from cascade.serving.client.http_client import Site
 
     config = served_config(target)
     site = Site(target if config is None else served_url(config), key_of(key_env), authority)

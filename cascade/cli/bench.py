@@ -72,7 +72,7 @@ def bench(
     from cascade.benchmarks.workload import Workload
     from cascade.cascade import Cascade
     from cascade.config import CascadeConfig
-    from cascade.rows import check_rows
+    from cascade.rows.checks import check_rows
 
     config = CascadeConfig.load(config_path)
     cascade = Cascade.load(config_path, policy_path) if target == "in-process" else None

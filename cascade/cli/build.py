@@ -9,7 +9,7 @@ import yaml
 from cascade.cli.console import JsonOption, print_result
 
 if TYPE_CHECKING:
-    from cascade.serving.application import ServeArguments
+    from cascade.serving.deploy.application import ServeArguments
 
 __all__ = ["build"]
 
@@ -32,9 +32,9 @@ def build(
     """Write serve.yaml, for 'serve deploy', and rayservice.yaml, for the KubeRay operator."""
     from cascade.calibration import PolicySet
     from cascade.config import CascadeConfig
-    from cascade.serving.application import new_application
-    from cascade.serving.ray_service import ray_service, service_name
-    from cascade.serving.serve_config import serve_config
+    from cascade.serving.deploy.application import new_application
+    from cascade.serving.deploy.ray_service import ray_service, service_name
+    from cascade.serving.deploy.serve_config import serve_config
 
     if at is not None and not PurePosixPath(at).is_absolute():
         raise typer.BadParameter(f"--at must begin with '/'; got {at!r}")
@@ -64,7 +64,7 @@ def _arguments(
     config_path: Path, policy_path: Path | None, here: Path, there: PurePosixPath | None
 ) -> "ServeArguments":
     """The application's arguments, for files that are elsewhere than here, or here (``None``)."""
-    from cascade.serving.application import ServeArguments
+    from cascade.serving.deploy.application import ServeArguments
 
     def place(path: Path) -> str:
         whole = path.resolve()

@@ -127,7 +127,7 @@ def _warn_of_copies(certificate: Mapping[str, Any]) -> None:
 
 def _verdict(table: "ScoreTable", policy: "Policy") -> dict[str, Any]:
     """Whether the policy is worth more than its last stage alone."""
-    from cascade.calibration.break_even import pays_from
+    from cascade.calibration.evaluation.break_even import pays_from
 
     together = None if policy.arrivals is None else str(policy.arrivals)
     observed = policy.certificate["observed"]

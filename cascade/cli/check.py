@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from cascade.calibration import Policy, ScoreTable
-    from cascade.calibration.fresh_check import FreshCheck
+    from cascade.calibration.evaluation.fresh_check import FreshCheck
     from cascade.config import CascadeConfig
     from cascade.stage import Stage
 
@@ -47,12 +47,12 @@ def check(
 ) -> None:
     """Load everything and push a few rows through all stages; with fresh rows, test whether the policy still fits."""
     from cascade.calibration import PolicySet, ScoreTable
-    from cascade.calibration.fresh_check import check_fresh
+    from cascade.calibration.evaluation.fresh_check import check_fresh
     from cascade.cascade import check_models, check_table, load_stages
     from cascade.config import CascadeConfig
     from cascade.errors import CheckFailed
-    from cascade.rows import check_rows, example_rows
-    from cascade.serving.resources import check_machine
+    from cascade.rows.checks import check_rows, example_rows
+    from cascade.serving.deploy.resources import check_machine
     from cascade.stage_check import try_stage
 
     with_rows = rows_file is not None or dataset is not None
@@ -104,7 +104,7 @@ def check(
 
 def _curves_of(policy: "Policy") -> str | None:
     """Where the cost curves of a policy were measured; ``None`` without curves."""
-    from cascade.machine import machine_line
+    from cascade.machine.description import machine_line
 
     measured_on, here = policy.certificate.get("curves_measured_on"), machine_line()
     if not policy.curves or not isinstance(measured_on, str):
@@ -117,7 +117,7 @@ def _curves_of(policy: "Policy") -> str | None:
 def _collect(
     stages: "Sequence[Stage]", rows: "np.ndarray", label: "np.ndarray | None", config: "CascadeConfig", quiet: bool
 ) -> "ScoreTable":
-    from cascade.collect import collect
+    from cascade.collection.collect import collect
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=quiet) as bar:

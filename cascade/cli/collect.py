@@ -42,12 +42,12 @@ def collect(
 ) -> None:
     """Run every stage on every row, once, and write the score table."""
     from cascade.cascade import load_stages
-    from cascade.collect import collect as collect_scores
+    from cascade.collection.collect import collect as collect_scores
+    from cascade.collection.measure import use_threads
+    from cascade.collection.meter import COST_UNIT
+    from cascade.collection.partial_collection import PartialCollection
     from cascade.config import CascadeConfig
-    from cascade.measure import use_threads
-    from cascade.meter import COST_UNIT
-    from cascade.partial_collection import PartialCollection
-    from cascade.rows import check_rows
+    from cascade.rows.checks import check_rows
 
     if cost not in COST_UNIT:
         raise typer.BadParameter(f"--cost must be one of {', '.join(COST_UNIT)}; got {cost!r}")

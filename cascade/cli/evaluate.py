@@ -11,7 +11,7 @@ from cascade.cli.console import JsonOption, print_result
 from cascade.cli.inputs import BatchRowsOption, RateOption, arrivals_of
 
 if TYPE_CHECKING:
-    from cascade.calibration.judgement import Judgement, TargetJudgement
+    from cascade.calibration.evaluation.judgement import Judgement, TargetJudgement
 
 __all__ = ["evaluate"]
 

@@ -45,7 +45,7 @@ def explain(
     from cascade.cascade import check_models, check_table, load_stages
     from cascade.config import CascadeConfig
     from cascade.explanation import explain as explain_row
-    from cascade.rows import check_rows
+    from cascade.rows.checks import check_rows
 
     config = CascadeConfig.load(config_path)
     gears = (gear for path in policy_paths or [config.policy] for gear in PolicySet.load(path).gears)

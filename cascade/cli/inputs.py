@@ -10,9 +10,9 @@ import typer
 
 from cascade.cli.console import console
 from cascade.errors import DataError
-from cascade.labels import label_ids
-from cascade.npy import read_npy
-from cascade.rows_file import load_rows as load_rows_file
+from cascade.files.npy import read_npy
+from cascade.rows.labels import label_ids
+from cascade.rows.rows_file import load_rows as load_rows_file
 
 if TYPE_CHECKING:
     from cascade.calibration.costs.arrivals import Arrivals

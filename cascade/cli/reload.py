@@ -12,7 +12,7 @@ from cascade.cli.served import AuthorityOption, served_config, served_url
 
 if TYPE_CHECKING:
     from cascade.config import CascadeConfig
-    from cascade.serving.site import Site
+    from cascade.serving.client.http_client import Site
 
 __all__ = ["reload"]
 
@@ -45,7 +45,7 @@ def reload(
     """Put another policy into force without a restart, in all gateways, or say where it is not."""
     from cascade.calibration import PolicySet
     from cascade.errors import CheckFailed
-    from cascade.serving.site import Site
+    from cascade.serving.client.http_client import Site
 
     if rollback and policy_path is not None:
         raise typer.BadParameter("give either --policy or --rollback")
@@ -95,7 +95,7 @@ def _ask(site: "Site", method: str, path: str, body: bytes) -> dict[str, Any]:
 def _key(config: "CascadeConfig | None", variable: str | None, file: Path | None) -> str:
     """An admin key: from where it is said to be, else from the usual variable, else from where the server has it."""
     from cascade.errors import ConfigError
-    from cascade.serving.keys import first_key
+    from cascade.serving.auth.keys import first_key
 
     if variable is None and file is None:
         if KEY_VARIABLE in os.environ:

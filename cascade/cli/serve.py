@@ -24,12 +24,12 @@ def serve(
     """Serve a cascade on Ray Serve: on a Ray of its own, or on the cluster in RAY_ADDRESS."""
     from cascade.calibration import PolicySet
     from cascade.config import CascadeConfig
-    from cascade.serving.cluster import check_start, joins, running_cascade, stop_s
-    from cascade.serving.policy_keeper import check_policies
-    from cascade.serving.start_up import StartStopped
-    from cascade.serving.start_watch import StartWatch
-    from cascade.serving.supervisor import stop_on_signals, supervised
-    from cascade.serving.trial_load import TrialLoad
+    from cascade.serving.deploy.cluster import check_start, joins, running_cascade, stop_s
+    from cascade.serving.deploy.start_up import StartStopped
+    from cascade.serving.deploy.start_watch import StartWatch
+    from cascade.serving.deploy.supervisor import stop_on_signals, supervised
+    from cascade.serving.deploy.trial_load import TrialLoad
+    from cascade.serving.policy.keeper import check_policies
 
     config = CascadeConfig.load(config_path)
     wanted = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
@@ -58,7 +58,7 @@ def _tell(line: str) -> None:
 
 def _served(config: "CascadeConfig", policy_version: str) -> dict[str, Any]:
     """Where it is served, and how."""
-    from cascade.serving.cluster import metrics_addresses
+    from cascade.serving.deploy.cluster import metrics_addresses
 
     serving = config.serving
     served: dict[str, Any] = {

@@ -20,7 +20,7 @@ from cascade.cli.served import (
 )
 
 if TYPE_CHECKING:
-    from cascade.serving.status import CascadeStatus
+    from cascade.serving.client.status import CascadeStatus
 
 __all__ = ["status"]
 
@@ -44,7 +44,7 @@ def status(
     """Ask a served cascade, and Ray Serve, how it is; exit code 5 if it is not well, 3 if nothing answers."""
     from cascade.calibration import PolicySet
     from cascade.errors import CheckFailed, InputError
-    from cascade.serving.status import deployments_status, served_status
+    from cascade.serving.client.status import deployments_status, served_status
 
     config = served_config(target)
     if ray is not None:

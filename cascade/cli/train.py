@@ -24,11 +24,11 @@ def train(
     import torch
 
     from cascade import datasets
+    from cascade.backends.files.weights import save_weights
     from cascade.backends.training.recipe import Recipe
     from cascade.backends.training.trainer import Trainer
-    from cascade.backends.weights import save_weights
     from cascade.cli.training_progress import TrainingProgress
-    from cascade.yaml_files import load_yaml_model
+    from cascade.files.yaml_files import load_yaml_model
 
     recipe = load_yaml_model(recipe_path, Recipe, ConfigError)
     weights = weights or recipe.weights_path(recipe_path)

@@ -3,23 +3,23 @@
 The way of the data: a score table and a policy make a :class:`Replay`; every figure and the page are drawn from it.
 """
 
-from cascade.reports.certified_points import CertifiedFrontier, certified_frontier
-from cascade.reports.flow_figure import flow_figure
-from cascade.reports.frontier_figure import frontier_figure
-from cascade.reports.frontier_points import FrontierPoint, frontier_points
+from cascade.reports.figures.flow_figure import flow_figure
+from cascade.reports.figures.frontier_figure import frontier_figure
+from cascade.reports.figures.picture import inline_svg, save_picture
+from cascade.reports.figures.pictures import write_pictures
+from cascade.reports.figures.reliability_figure import reliability_figure
+from cascade.reports.figures.risk_coverage_figure import risk_coverage_figure
+from cascade.reports.measures.certified_points import CertifiedFrontier, certified_frontier
+from cascade.reports.measures.frontier_points import FrontierPoint, frontier_points
+from cascade.reports.measures.paired_difference import paired_difference_interval
+from cascade.reports.measures.reliability import Reliability, reliability
+from cascade.reports.measures.replay import Replay
+from cascade.reports.measures.risk_coverage import RiskCoverage, risk_coverage
+from cascade.reports.measures.slice_file import load_slices
+from cascade.reports.measures.slices import Slice, compare_slices
+from cascade.reports.measures.stage_value import StageValues, stage_values
 from cascade.reports.page import report_page, write_report
-from cascade.reports.paired_difference import paired_difference_interval
-from cascade.reports.picture import inline_svg, save_picture
-from cascade.reports.pictures import write_pictures
-from cascade.reports.reliability import Reliability, reliability
-from cascade.reports.reliability_figure import reliability_figure
-from cascade.reports.replay import Replay
-from cascade.reports.report_table import ReportTable
-from cascade.reports.risk_coverage import RiskCoverage, risk_coverage
-from cascade.reports.risk_coverage_figure import risk_coverage_figure
-from cascade.reports.slice_file import load_slices
-from cascade.reports.slices import Slice, compare_slices
-from cascade.reports.stage_value import StageValues, stage_values
+from cascade.reports.tables.report_table import ReportTable
 
 __all__ = [
     "CertifiedFrontier",

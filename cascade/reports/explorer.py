@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from cascade.reports.certified_points import CertifiedFrontier
-from cascade.reports.frontier_points import FrontierPoint
-from cascade.reports.picture import places_in_picture
-from cascade.reports.replay import Replay
+from cascade.reports.figures.picture import places_in_picture
+from cascade.reports.measures.certified_points import CertifiedFrontier
+from cascade.reports.measures.frontier_points import FrontierPoint
+from cascade.reports.measures.replay import Replay
 from cascade.reports.text import number, percent
 
 __all__ = ["Choice", "Choices", "choices", "start"]

@@ -12,19 +12,19 @@ from matplotlib.figure import Figure
 import cascade
 from cascade.calibration import Policy, ScoreTable
 from cascade.errors import InputError
-from cascade.reports import headline
-from cascade.reports.certified_points import CertifiedFrontier, certified_frontier
-from cascade.reports.detail_tables import knowledge_table, slice_tables, value_table
 from cascade.reports.explorer import choices, start
-from cascade.reports.flow_figure import flow_figure
-from cascade.reports.frontier_figure import frontier_figure
-from cascade.reports.judgement_table import judgement_table
-from cascade.reports.picture import inline_svg
-from cascade.reports.pictures import write_pictures
-from cascade.reports.reliability_figure import reliability_figure
-from cascade.reports.replay import Replay
-from cascade.reports.report_table import ReportTable
-from cascade.reports.risk_coverage_figure import risk_coverage_figure
+from cascade.reports.figures.flow_figure import flow_figure
+from cascade.reports.figures.frontier_figure import frontier_figure
+from cascade.reports.figures.picture import inline_svg
+from cascade.reports.figures.pictures import write_pictures
+from cascade.reports.figures.reliability_figure import reliability_figure
+from cascade.reports.figures.risk_coverage_figure import risk_coverage_figure
+from cascade.reports.measures.certified_points import CertifiedFrontier, certified_frontier
+from cascade.reports.measures.replay import Replay
+from cascade.reports.tables import headline
+from cascade.reports.tables.detail_tables import knowledge_table, slice_tables, value_table
+from cascade.reports.tables.judgement_table import judgement_table
+from cascade.reports.tables.report_table import ReportTable
 from cascade.reports.text import cell
 from cascade.theme import style_sheet
 

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cascade.config import CascadeConfig
-from cascade.serving.policy_keeper import PolicyKeeper
+from cascade.serving.policy.keeper import PolicyKeeper
 
 __all__ = ["Service"]
 
@@ -48,4 +48,4 @@ class Service(Protocol):
         """What the audit has found so far."""
 
     def describe_traffic(self) -> dict[str, Any]:
-        """The last minutes, see :func:`cascade.serving.dashboard.dashboard_data`."""
+        """The last minutes, see :func:`cascade.serving.http.dashboard.dashboard_data`."""

@@ -28,10 +28,10 @@ from cascade.benchmarks.workload import Workload
 from cascade.calibration import Policy, ScoreTable, calibrate
 from cascade.calibration.costs.arrivals import RowsTogether
 from cascade.cascade import Cascade, check_table, last_stage_policy, load_stages
-from cascade.collect import collect
+from cascade.collection.collect import collect
 from cascade.config import CascadeConfig
 from cascade.reports import ReportTable, write_report
-from cascade.serving.cluster import running_cascade
+from cascade.serving.deploy.cluster import running_cascade
 from cascade.stage import Stage
 
 FOLDER = Path(__file__).resolve().parent

@@ -5,10 +5,10 @@ import sys
 import numpy as np
 import pytest
 
+from cascade.backends.code.imports import import_object
 from cascade.backends.config import CustomConfig
 from cascade.backends.custom_backend import CustomBackend
 from cascade.backends.fake_backend import FakeBackend
-from cascade.backends.imports import import_object
 from cascade.backends.loading import load_backend
 from cascade.cascade import load_stages
 from cascade.config import StageConfig

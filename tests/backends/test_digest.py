@@ -8,9 +8,9 @@ import pytest
 from pydantic import TypeAdapter
 
 import cascade
+from cascade.backends.code.module_source import module_source
 from cascade.backends.config import BackendConfig, CustomConfig, OnnxConfig, TorchConfig
 from cascade.backends.digest import model_digest, remembered_digest
-from cascade.backends.module_source import module_source
 from cascade.calibration import Policy
 from cascade.cascade import check_models
 from cascade.config import CascadeConfig

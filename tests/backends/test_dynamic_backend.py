@@ -13,8 +13,8 @@ from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.dynamic_backend import DynamicBackend
 from cascade.backends.ensemble_backend import EnsembleBackend
 from cascade.backends.errors import WeightsError
+from cascade.backends.files.weights import save_weights
 from cascade.backends.images import ImageInput
-from cascade.backends.weights import save_weights
 from cascade.calibration import Policy, ScoreTable, evaluate
 from cascade.cascade import Cascade
 from cascade.errors import ConfigError, RowsError

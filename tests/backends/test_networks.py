@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from cascade.backends.config import TorchConfig
+from cascade.backends.files.weights import save_weights
 from cascade.backends.networks.efficientnet import EfficientNetLite
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.resnet import CifarResNet
 from cascade.backends.torch_backend import TorchBackend
-from cascade.backends.weights import save_weights
 
 NETWORKS = {
     "resnet": (lambda: CifarResNet(depth=14, width=8), 32),

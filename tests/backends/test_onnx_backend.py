@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from cascade.backends.config import OnnxConfig
 from cascade.backends.digest import model_digest
 from cascade.backends.errors import WeightsError
+from cascade.backends.files.onnx_file import data_files
 from cascade.backends.images import ImageInput
-from cascade.backends.onnx_file import data_files
 from cascade.errors import ConfigError, StageError
 from cascade.stage import Stage
 

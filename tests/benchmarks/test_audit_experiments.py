@@ -11,7 +11,7 @@ from cascade.backends.fake_backend import FakeBackend
 from cascade.calibration import Policy, ScoreTable
 from cascade.calibration.monitoring.monitor import Monitor
 from cascade.cascade import Cascade
-from cascade.collect import collect
+from cascade.collection.collect import collect
 from cascade.stage import Stage
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "benchmarks" / "experiments"

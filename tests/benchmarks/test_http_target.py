@@ -20,7 +20,7 @@ from cascade.benchmarks.target import Reply
 from cascade.benchmarks.workload import Workload
 from cascade.config import CascadeConfig
 from cascade.errors import ConfigError
-from cascade.serving.wire import decode_rows
+from cascade.serving.bodies.wire import decode_rows
 
 STAGES = ("small", "big")
 ROWS = np.arange(6).reshape(3, 2)

@@ -14,7 +14,7 @@ from cascade.benchmarks.objectives import Objectives
 from cascade.benchmarks.plot import PLOT_SUFFIXES, plot_result
 from cascade.benchmarks.result import Result
 from cascade.errors import ObjectiveMissed
-from cascade.machine import describe_machine
+from cascade.machine.description import describe_machine
 
 
 def repeat(rows_per_s=100.0, p99=10.0, failed=0, requests=1000, **more):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cascade.calibration import Policy, ScoreTable
-from cascade.rows_file import save_rows
+from cascade.rows.rows_file import save_rows
 
 CONFIG = """
 name: texts

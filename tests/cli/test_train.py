@@ -8,8 +8,8 @@ import pytest
 
 from cascade import datasets
 from cascade.backends.config import TorchConfig
+from cascade.backends.files.weights import read_facts
 from cascade.backends.torch_backend import TorchBackend
-from cascade.backends.weights import read_facts
 from cascade.datasets.registry import Dataset
 
 RECIPE = """

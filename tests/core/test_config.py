@@ -235,7 +235,7 @@ def test_types_that_are_no_numbers_are_refused(dtype):
 def unread_by_proxy():
     """Settings that only the code of our own listener reads."""
     serving = Path(cascade.serving.__file__).parent
-    own = [serving / name for name in ("connection.py", "listener.py", "tls.py")]
+    own = [serving / name for name in ("http/connection.py", "http/listener.py", "auth/tls.py")]
     read = {name for file in own for name in re.findall(r"serving\.(\w+)", file.read_text(encoding="utf-8"))}
     fields = read & ServingConfig.model_fields.keys()
     return sorted(fields - {"host", "port", "max_body_bytes", "max_pending_body_bytes", "request_timeout_s"})

@@ -13,7 +13,7 @@ from cascade.calibration import Identity, Isotonic, Platt, Policy, ScoreTable, T
 from cascade.calibration.costs.cost_curve import CostCurve
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.cascade import Cascade
-from cascade.collect import collect
+from cascade.collection.collect import collect
 from cascade.config import RowsConfig
 from cascade.engine import PENDING, Answers, Segment
 from cascade.errors import PolicyError, RowsError

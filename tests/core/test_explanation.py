@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cascade.backends.fake_backend import FakeBackend
 from cascade.calibration import Policy, ScoreTable, calibrate
 from cascade.cascade import Cascade
-from cascade.collect import collect
+from cascade.collection.collect import collect
 from cascade.errors import PolicyError, ScoreTableError
 from cascade.explanation import explain
 from cascade.stage import Stage

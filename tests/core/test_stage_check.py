@@ -6,7 +6,7 @@ import pytest
 from cascade.config import RowsConfig
 from cascade.errors import CheckFailed
 from cascade.prediction import Prediction
-from cascade.rows import check_rows, example_row, example_rows
+from cascade.rows.checks import check_rows, example_row, example_rows
 from cascade.stage import Stage
 from cascade.stage_check import CALL_ROWS, try_stage
 

@@ -13,11 +13,11 @@ from cascade.backends.custom_backend import CustomBackend
 from cascade.backends.fake_backend import FakeBackend
 from cascade.calibration import Policy
 from cascade.cascade import Cascade
-from cascade.collect import collect
+from cascade.collection.collect import collect
 from cascade.engine import Segment
 from cascade.errors import CheckFailed, ConfigError, RowsError, StageError
 from cascade.prediction import Prediction
-from cascade.serving.batcher import Batcher
+from cascade.serving.batching.batcher import Batcher
 from cascade.serving.errors import StageFailed
 from cascade.stage import Stage
 from cascade.stage_check import try_stage

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from cascade import datasets
-from cascade.backends.imports import import_object
+from cascade.backends.code.imports import import_object
+from cascade.backends.files.weights import load_weights
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.training.recipe import Recipe
 from cascade.backends.training.trainer import Trainer
-from cascade.backends.weights import load_weights
 from cascade.errors import ConfigError, DataError
-from cascade.yaml_files import load_yaml_model
+from cascade.files.yaml_files import load_yaml_model
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 WEIGHTS = sorted(EXAMPLES.glob("*/weights/*.safetensors"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cascade.calibration import Policy, calibrate, evaluate
 from cascade.errors import PolicyError
 from cascade.reports import Replay, certified_frontier, report_page
-from cascade.reports.certified_points import ladder
+from cascade.reports.measures.certified_points import ladder
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from cascade.calibration import Policy, calibrate, judge
 from cascade.reports import Replay, report_page
-from cascade.reports.judgement_table import judgement_table
+from cascade.reports.tables.judgement_table import judgement_table
 from cascade.reports.text import MISSING
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cascade.errors import DataError
 from cascade.reports import Replay, compare_slices, load_slices, paired_difference_interval, report_page
-from cascade.reports.detail_tables import slice_tables
+from cascade.reports.tables.detail_tables import slice_tables
 
 
 @given(st.integers(1, 60), st.integers(1, 4), st.integers(1, 5), st.integers(0, 99), st.booleans())

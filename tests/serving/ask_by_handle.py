@@ -8,7 +8,7 @@ import numpy as np
 
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig
-from cascade.serving.cluster import running_cascade
+from cascade.serving.deploy.cluster import running_cascade
 
 path, rows = Path(sys.argv[1]), json.loads(sys.argv[2])
 config = CascadeConfig.load(path)

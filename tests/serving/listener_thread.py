@@ -7,7 +7,7 @@ import threading
 import uvloop
 from serving_process import free_port
 
-from cascade.serving.listener import Listener
+from cascade.serving.http.listener import Listener
 
 
 @contextlib.contextmanager

@@ -84,7 +84,10 @@ def new_policy(certificate=None):
 @asynccontextmanager
 async def local_gateway(config, policy, folder):
     """Yields a gateway with its later segments behind it, all in the running event loop."""
-    from cascade.serving import replicas, telemetry  # which import Ray, with its warnings
+    from cascade.serving.replica import (
+        replicas,  # which import Ray, with its warnings
+        telemetry,  # which import Ray, with its warnings
+    )
 
     with (
         patch.object(replicas, "RayStore", LocalStore),

@@ -12,20 +12,20 @@ from cascade.calibration import Policy, PolicySet
 from cascade.cascade import load_stages
 from cascade.engine import Segment
 from cascade.errors import CascadeError
-from cascade.rows import example_row
-from cascade.serving.auditor import Auditor
-from cascade.serving.batcher import Batcher
-from cascade.serving.dashboard import dashboard_data
-from cascade.serving.guard import Guard
-from cascade.serving.history import History
-from cascade.serving.http import HttpApp
-from cascade.serving.limits import StageLimit, limited_policy, marked_answers
-from cascade.serving.observations import Observations
-from cascade.serving.policy_keeper import PolicyKeeper
-from cascade.serving.policy_log import PolicyLog
-from cascade.serving.policy_trial import try_out
+from cascade.rows.checks import example_row
+from cascade.serving.audit.auditor import Auditor
+from cascade.serving.auth.guard import Guard
+from cascade.serving.batching.batcher import Batcher
+from cascade.serving.bodies.wire import answer_columns
+from cascade.serving.http.dashboard import dashboard_data
+from cascade.serving.http.http_app import HttpApp
+from cascade.serving.policy.keeper import PolicyKeeper
+from cascade.serving.policy.limits import StageLimit, limited_policy, marked_answers
+from cascade.serving.policy.log import PolicyLog
+from cascade.serving.policy.trial import try_out
 from cascade.serving.request import Request
-from cascade.serving.wire import answer_columns
+from cascade.serving.telemetry.history import History
+from cascade.serving.telemetry.observations import Observations
 
 POLICY = Policy.from_thresholds(("small", "big"), np.array([0.8]))
 

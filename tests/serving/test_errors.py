@@ -9,7 +9,7 @@ from local_service import LocalService, ask
 import cascade.backends.errors  # noqa: F401 (its errors are looked at)
 from cascade.errors import CascadeError, InfeasibleTarget, RowsError, StageError
 from cascade.serving import errors
-from cascade.serving.batcher import Batcher
+from cascade.serving.batching.batcher import Batcher
 from cascade.serving.errors import MethodNotAllowed, http_status, request_error
 
 
@@ -49,7 +49,7 @@ def test_whatever_a_stage_raises_is_the_servers_fault(config, error):
 def test_whatever_a_later_segment_raises_is_the_servers_fault(error):
     from ray.exceptions import RayTaskError
 
-    from cascade.serving.hop import _result
+    from cascade.serving.batching.segment_client import _result
 
     class Failed(RayTaskError):
         def __init__(self):

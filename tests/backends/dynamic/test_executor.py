@@ -12,12 +12,12 @@ from torch import nn
 from cascade.backends.dynamic.choice import DENSE_SHARE, Choice
 from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
 from cascade.backends.dynamic.executor import Executor
+from cascade.backends.dynamic.gates import ConvolutionalGates, OneShotPolicy, PathPolicy, RecurrentGate
 from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.image_resnet import ImageResNet
 from cascade.backends.networks.packing import can_pack, pack_convolutions
 from cascade.backends.networks.resnet import CifarResNet
-from cascade.routers.gates import ConvolutionalGates, OneShotPolicy, PathPolicy, RecurrentGate
 
 SIZE = 8
 

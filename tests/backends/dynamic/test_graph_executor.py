@@ -9,10 +9,10 @@ from torch import nn
 from cascade.backends.dynamic import graph_executor
 from cascade.backends.dynamic.choice_network import skippable
 from cascade.backends.dynamic.executor import Executor
+from cascade.backends.dynamic.gates import OneShotPolicy, RecurrentGate
 from cascade.backends.dynamic.graph_executor import GraphExecutor, bucket
 from cascade.backends.networks.image_resnet import ImageResNet
 from cascade.backends.networks.resnet import CifarResNet
-from cascade.routers.gates import OneShotPolicy, RecurrentGate
 
 SIZE = 8
 CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))

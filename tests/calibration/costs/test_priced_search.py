@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade.calibration import InfeasibleTarget, Policy, ScoreTable, calibrate, choose_cascade, evaluate, frontier
-from cascade.calibration.break_even import pays_from
 from cascade.calibration.costs.arrivals import RowsTogether
+from cascade.calibration.evaluation.break_even import pays_from
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.best_thresholds import Target, best_thresholds
 from cascade.routers import NEVER

@@ -7,7 +7,7 @@ import pytest
 
 from cascade.calibration import Policy, ScoreTable, calibrate
 from cascade.calibration.monitoring.monitor import Monitor
-from cascade.calibration.monitoring.reference import Reference
+from cascade.calibration.policies.reference import Reference
 from cascade.errors import PolicyError
 
 STAGES = ("a", "b", "c")

@@ -1,0 +1,166 @@
+"""What a policy gives on a score table, with confidence intervals."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
+from cascade.calibration.exact_binomial import exact_interval
+from cascade.calibration.policies.policy import Policy
+from cascade.calibration.routing_problem import calibrated_confidence
+from cascade.calibration.tables.score_table import ScoreTable
+from cascade.errors import PolicyError
+from cascade.routers import abstained, asked_stages
+
+__all__ = ["Evaluation", "evaluate", "proportion_interval"]
+
+Interval = tuple[float, float]
+
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Means over n rows, with two-sided intervals at the given level.
+
+    Attributes:
+        rows: n.
+        accuracy: share of right answers among the rows that are answered, in [0, 1]; ``None`` without labels, or if the
+            policy abstains on all of them.
+        accuracy_interval: exact binomial interval (Clopper and Pearson).
+        abstained: share of the rows that are not answered, in [0, 1].
+        abstained_interval: exact binomial interval.
+        agreement: share of answers equal to the last stage's, in [0, 1]; the guess on a row that is not answered is.
+        agreement_interval: exact binomial interval.
+        mean_cost: mean cost of a row; where the table has cost curves, predicted for the rows that come together.
+        mean_cost_interval: normal approximation, mean +- z s / sqrt(n); errors of the curves are not in it.
+        last_stage_cost: mean cost of a row if the last stage alone answered it, at its own best batch size.
+        last_stage_accuracy: accuracy of the last stage alone; ``None`` without labels.
+        cost_unit: unit of the costs.
+        stage: K names.
+        stage_share: (K,) share of the rows that each stage answered; at the last one, or looked at and abstained.
+        stage_share_interval: (K, 2) exact binomial intervals.
+        reached_share: (K,) share of all work that came to each stage; of the rows, where all are the same work.
+        arrivals: the rows together that the costs are for; ``None`` where costs are constants per row.
+        level: of the intervals, such as 0.95.
+    """
+
+    rows: int
+    accuracy: float | None
+    accuracy_interval: Interval | None
+    abstained: float
+    abstained_interval: Interval
+    agreement: float
+    agreement_interval: Interval
+    mean_cost: float
+    mean_cost_interval: Interval
+    last_stage_cost: float
+    last_stage_accuracy: float | None
+    cost_unit: str
+    stage: tuple[str, ...]
+    stage_share: np.ndarray
+    stage_share_interval: np.ndarray
+    reached_share: np.ndarray
+    arrivals: Arrivals | None
+    level: float
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence if the last stage alone is cheaper, ``None`` otherwise."""
+        if self.mean_cost <= self.last_stage_cost * (1 + ROUNDING):
+            return None
+        together = "" if self.arrivals is None else f" for {self.arrivals}"
+        sentence = (
+            f"no cascade: {self.stage[-1]!r} alone costs {self.last_stage_cost:.4g} {self.cost_unit} "
+            f"per row{together}, the cascade {self.mean_cost:.4g}"
+        )
+        if self.accuracy is None or self.last_stage_accuracy is None or self.accuracy >= self.last_stage_accuracy:
+            return sentence
+        return f"{sentence}, and it is less accurate: {self.accuracy:.4f} against {self.last_stage_accuracy:.4f}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        values = {
+            name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()
+        }
+        return values | {"arrivals": None if self.arrivals is None else str(self.arrivals), "warning": self.warning}
+
+
+def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95, arrivals: Arrivals | None = None) -> Evaluation:
+    """Replays a policy on a score table.
+
+    Args:
+        table: n rows, the stages of the policy in its order.
+        policy: the operating point.
+        level: of the confidence intervals, in (0, 1).
+        arrivals: how many rows come together, where the table has cost curves; by default as the policy was chosen.
+
+    Raises:
+        ScoreTableError: the first argument is no table.
+        PolicyError: the second one is no policy, or is of other stages.
+    """
+    ScoreTable.require(table)
+    if not isinstance(policy, Policy):
+        raise PolicyError(f"a Policy is needed; got {type(policy).__name__}. Policy.load reads a file")
+    if tuple(map(str, table.stage)) != policy.stages:
+        raise PolicyError(f"the policy is for stages {list(policy.stages)}, the score table has {table.stage.tolist()}")
+    n = len(table)
+    confidence = calibrated_confidence(table, policy.routers)
+    asked = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)
+    stage = table.stages - 1 - asked[:, ::-1].argmax(axis=1)
+    answered = ~(asked[:, -1] & abstained(confidence[:, -1], policy.abstain_below))
+    answers = int(np.count_nonzero(answered))
+    arrivals = arrivals or policy.arrivals or DEFAULT_ARRIVALS
+    prices, work = table.prices(arrivals), table.work
+    cost = np.where(asked, work, 0.0).sum(axis=1) if prices is None else prices.row_cost(work, asked)
+    last_cost = work[:, -1].mean() if prices is None else prices.of_stage(-1, work[:, -1].mean())
+    agreed = int(np.take_along_axis(table.agrees, stage[:, None], axis=1).sum())
+    counts = np.bincount(stage, minlength=table.stages)
+    right = None
+    if table.label is not None and answers:
+        right = int(np.take_along_axis(table.correct, stage[:, None], axis=1)[answered].sum())
+    return Evaluation(
+        rows=n,
+        accuracy=None if right is None else right / answers,
+        accuracy_interval=None if right is None else proportion_interval(right, answers, level),
+        abstained=(n - answers) / n,
+        abstained_interval=proportion_interval(n - answers, n, level),
+        agreement=agreed / n,
+        agreement_interval=proportion_interval(agreed, n, level),
+        mean_cost=float(cost.mean()),
+        mean_cost_interval=_mean_interval(cost, level),
+        last_stage_cost=float(last_cost),
+        last_stage_accuracy=None if table.label is None else float(table.correct[:, -1].mean()),
+        cost_unit=table.cost_unit,
+        stage=policy.stages,
+        stage_share=counts / n,
+        stage_share_interval=np.array([proportion_interval(int(count), n, level) for count in counts]),
+        reached_share=_reached_share(work, asked),
+        arrivals=None if prices is None else arrivals,
+        level=level,
+    )
+
+
+def _reached_share(work: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    whole = work.sum(axis=0)
+    reached = np.where(asked, work, 0.0).sum(axis=0)
+    return np.asarray(np.where(whole > 0, reached / np.where(whole > 0, whole, 1.0), asked.mean(axis=0)))
+
+
+def proportion_interval(successes: int, trials: int, level: float = 0.95) -> Interval:
+    """The exact binomial interval of Clopper and Pearson, Biometrika 26, 1934.
+
+    Args:
+        successes: in [0, trials].
+        trials: at least 1.
+        level: of the interval, in (0, 1).
+    """
+    return exact_interval(successes, trials, (1 - level) / 2)
+
+
+def _mean_interval(values: np.ndarray, level: float) -> Interval:
+    from scipy.special import ndtri
+
+    half = float(ndtri(0.5 + level / 2) * values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.inf
+    return float(values.mean()) - half, float(values.mean()) + half

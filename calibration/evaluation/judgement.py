@@ -1,0 +1,277 @@
+"""Whether the targets of a policy hold on rows that its calibration did not see."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from cascade.calibration.certificates.construction import constructed_bound
+from cascade.calibration.certificates.goal import QUANTITIES, Goal
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
+from cascade.calibration.evaluation.evaluation import Interval, evaluate
+from cascade.calibration.policies.policy import Policy
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.tables.score_table import ScoreTable
+from cascade.errors import PolicyError
+from cascade.routers import answering_stage
+
+__all__ = [
+    "Judgement",
+    "TargetJudgement",
+    "Verdict",
+    "at_the_policys_cost",
+    "certificate_number",
+    "judge",
+    "judge_target",
+    "targets_of",
+]
+
+Verdict = Literal["holds", "violated", "not refuted", "too few rows", "seen rows"]
+
+BY_CONSTRUCTION = "by construction"
+
+
+@dataclass(frozen=True)
+class TargetJudgement:
+    """A target of a policy, and what it is on some rows.
+
+    Attributes:
+        target: name, such as "max_accuracy_drop".
+        value: of the target.
+        estimate: mean of the same quantity on the rows; a drop is against the last stage on the same rows.
+        interval: two-sided, for the mean on future data of the same kind; the upper end of a mean cost is inf where no
+            bound of a row's cost is declared.
+        level: of the interval.
+        rows: that the estimate is of; the answered ones, where a policy may abstain.
+        test: whose inversion the interval is.
+        p_value: of the hypothesis that the target is reached.
+        verdict: "holds" if all of the interval is on the right side of the target; "violated" if it is on the wrong
+            side; "too few rows" if no outcome on so few rows could be that; "seen rows" if the calibration saw them;
+            else "not refuted".
+    """
+
+    target: str
+    value: float
+    estimate: float
+    interval: Interval
+    level: float
+    rows: int
+    test: str
+    p_value: float
+    verdict: Verdict
+
+    @property
+    def words(self) -> str:
+        """The verdict, for people."""
+        return {
+            "holds": "holds on these rows",
+            "violated": "violated",
+            "not refuted": f"not refuted: cannot be decided on {self.rows:,} rows",
+            "too few rows": f"cannot be decided: {self.rows:,} rows are too few to refute it",
+            "seen rows": "no verdict: the calibration saw these rows",
+        }[self.verdict]
+
+    @property
+    def claim(self) -> str:
+        """Such as "accuracy drop at most 0.01"."""
+        side = "at most" if self.target.startswith("max_") else "at least"
+        return f"{QUANTITIES[self.target]} {side} {self.value:g}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; an end of the interval that is not known is ``None``."""
+        ends = [end if np.isfinite(end) else None for end in self.interval]
+        return vars(self) | {"interval": ends, "words": self.words}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All targets of a policy.
+
+    Attributes:
+        certified: whether they are guaranteed.
+        delta: risk of the guarantee; ``None`` without one.
+        targets: each judged by itself.
+        not_judged: what could not be judged, and why.
+        rows: n.
+    """
+
+    certified: bool
+    delta: float | None
+    targets: tuple[TargetJudgement, ...]
+    not_judged: tuple[str, ...]
+    rows: int
+
+    @property
+    def violated(self) -> tuple[TargetJudgement, ...]:
+        """The guaranteed targets that the rows refute."""
+        return tuple(each for each in self.targets if self.certified and each.verdict == "violated")
+
+    @property
+    def guarantee(self) -> str:
+        """What the policy guarantees, in a sentence."""
+        if self.certified and self.delta is not None:
+            return f"guaranteed on future data with probability {1 - self.delta:g}"
+        if self.certified:
+            return "guaranteed on future data"
+        if self.targets or self.not_judged:
+            return "nothing was guaranteed: thresholds were chosen for this target, on the rows of the calibration"
+        return "nothing was guaranteed, and the policy names no target"
+
+    @property
+    def note(self) -> str:
+        """What the intervals are of."""
+        if not self.targets:
+            return ""
+        level = f"{100 * self.targets[0].level:g} %"
+        return (
+            f"Each interval has level {level} by itself and is of this evaluation, not of the calibration. It needs "
+            "rows that are independent draws from the traffic, which neither the calibration nor the training saw."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "certified": self.certified,
+            "delta": self.delta,
+            "guarantee": self.guarantee,
+            "targets": [each.to_dict() for each in self.targets],
+            "not_judged": list(self.not_judged),
+            "note": self.note,
+        }
+
+
+def judge(table: ScoreTable, policy: Policy, level: float = 0.95) -> Judgement:
+    """Judges every target of a policy, certified or not, on the rows of a table.
+
+    Args:
+        table: n rows, the stages of the policy in its order. Its costs count only where they differ from row to row,
+            the policy has those of its stages.
+        policy: the operating point.
+        level: of each two-sided interval, in (0, 1).
+
+    Raises:
+        PolicyError: the policy is of other stages, or its certificate cannot be read.
+        ValueError: the level is out of its range.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must be in (0, 1); got {level!r}")
+    certificate = policy.certificate
+    certified = certificate.get("guarantee") == "certified"
+    delta = certificate_number(certificate["delta"], "delta") if certified and "delta" in certificate else None
+    table_at_cost = at_the_policys_cost(table, policy)
+    goals, not_judged = targets_of(policy, table_at_cost)
+    found = [judge_target(goal, table_at_cost, policy, (1 - level) / 2) for goal in goals]
+    if certificate.get("table_sha256") == table.digest:
+        found = [replace(each, verdict="seen rows") for each in found]
+    return Judgement(certified, delta, tuple(found), tuple(not_judged), len(table))
+
+
+def targets_of(policy: Policy, table: ScoreTable) -> tuple[list[Goal], list[str]]:
+    """The targets that can be judged on a table, and why others cannot.
+
+    Raises:
+        PolicyError: the policy is of other stages, or its targets cannot be read.
+    """
+    evaluation = evaluate(table, policy)
+    targets = policy.certificate.get("target")
+    if targets is None and policy.certificate.get("guarantee") != "certified":
+        return [], []
+    if not isinstance(targets, Mapping) or not targets.keys() <= QUANTITIES.keys():
+        raise PolicyError(f"the certificate's target must be values of {', '.join(QUANTITIES)}; got {targets!r}")
+    try:
+        goals = Goal.of(**{name: certificate_number(value, name) for name, value in targets.items()}).parts
+    except ValueError as error:
+        raise PolicyError(f"the certificate's target cannot be read: {error}") from error
+    if evaluation.accuracy is not None:
+        return goals, []
+    needs_labels = [goal for goal in goals if goal.name in ("target_accuracy", "max_accuracy_drop")]
+    why = "the rows have no labels" if table.label is None else "the policy abstains on all of the rows"
+    others = [goal for goal in goals if goal not in needs_labels]
+    return others, [f"{goal.name}: {why}" for goal in needs_labels]
+
+
+def judge_target(goal: Goal, table: ScoreTable, policy: Policy, tail: float) -> TargetJudgement:
+    """Judges one target by the exact tests that certify it, and by their mirror images.
+
+    A mean cost that depends on the shares of work is tested as a mean over rows that is nowhere below it, and close to
+    it at the shares of these rows (:meth:`RoutingProblem.priced_at`); the lower end of the interval is lowered by the
+    difference.
+
+    Args:
+        goal: one target alone.
+        table: n rows at the costs of the policy (:func:`at_the_policys_cost`).
+        policy: of the table's stages.
+        tail: risk that the mean is below the interval, and that it is above, in (0, 0.5).
+    """
+    thresholds = np.append(policy.thresholds, policy.abstain_below) if policy.abstains else policy.thresholds
+    evaluation = evaluate(table, policy, arrivals=policy.arrivals)
+    problem = _problem(goal, table, policy, thresholds, evaluation.reached_share)
+    promise = goal.promise(problem, tail)
+    outcome = promise.outcome(problem, answering_stage(problem.confidence, thresholds))
+    low, high = promise.interval(outcome, tail)
+    estimate = evaluation.mean_cost if goal.name == "max_cost" else float(outcome.mean())
+    low = max(low - max(float(outcome.mean()) - estimate, 0.0), 0.0) if goal.name == "max_cost" else low
+    test, p_value = promise.test, promise.p_value_kept(outcome)
+    certain = constructed_bound(goal, policy.thresholds, problem.highest_costs, np.flatnonzero(policy.runs).tolist())
+    at_most = goal.name.startswith("max_")
+    if certain is not None and goal.is_reached_at(certain):
+        test, p_value = BY_CONSTRUCTION, 1.0
+        low, high = (low, min(high, certain)) if goal.name == "max_cost" else (certain, certain)
+    verdict: Verdict = "not refuted"
+    if (goal.value >= high) if at_most else (goal.value <= low):
+        verdict = "holds"
+    elif (goal.value < low) if at_most else (goal.value > high):
+        verdict = "violated"
+    elif promise.p_value_kept(np.full(len(outcome), _worst(goal, problem))) > tail:
+        verdict = "too few rows"
+    interval, level = (low, high), 1 - 2 * tail
+    return TargetJudgement(goal.name, goal.value, estimate, interval, level, len(outcome), test, p_value, verdict)
+
+
+def _problem(
+    goal: Goal, table: ScoreTable, policy: Policy, thresholds: np.ndarray, reached_share: np.ndarray
+) -> RoutingProblem:
+    arrivals = policy.arrivals or DEFAULT_ARRIVALS
+    agreement = goal.gains_agreement(table)
+    problem = RoutingProblem.from_table(table, policy.routers, agreement, policy.abstains, arrivals)
+    shares = reached_share * table.work.mean(axis=0)
+    problem = problem.with_skips(policy.skip_below, policy.thresholds, shares)
+    return problem.priced_at(thresholds, shares) if goal.name == "max_cost" else problem
+
+
+def _worst(goal: Goal, problem: RoutingProblem) -> float:
+    """The outcome of a row that speaks most against a target."""
+    return {"max_accuracy_drop": 1.0, "max_abstain": 1.0, "max_cost": problem.highest_cost}.get(goal.name, 0.0)
+
+
+def at_the_policys_cost(table: ScoreTable, policy: Policy) -> ScoreTable:
+    """The table at the costs that the policy has of its stages; costs of single rows stay.
+
+    Times measured now, on a machine with other work, are not those of the guarantee.
+    """
+    if table.stages != len(policy.stages):
+        return table  # refused by ``evaluate``
+    table = table.with_curves(())
+    if table.cost.ndim == 1:
+        table = replace(table, cost=policy.cost, highest_cost=None, cost_unit=policy.cost_unit)
+        return table.with_curves(policy.curves, policy.cost_per_ms) if policy.cost_per_ms.any() else table
+    # Rows that cost the same here may differ elsewhere, so the declared bound stays where it is higher.
+    fixed, highest = np.ptp(table.cost, axis=0) == 0, table.highest_work
+    return replace(
+        table,
+        cost=np.where(fixed, policy.cost, table.cost),
+        highest_cost=np.where(fixed, np.maximum(policy.cost, highest), highest),
+        cost_unit=policy.cost_unit,
+    )
+
+
+def certificate_number(value: Any, name: str) -> float:
+    """A number of a certificate, which anyone may have written.
+
+    Raises:
+        PolicyError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise PolicyError(f"the certificate's {name} must be a number; got {value!r}")
+    return float(value)

@@ -1,0 +1,1 @@
+"""Policies and policy sets, their calibrators and files."""

@@ -1,0 +1,64 @@
+"""The file of a policy, or of a set of policies."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from cascade.errors import PolicyError
+from cascade.files.text_files import read_text
+
+__all__ = ["load_policies", "parse_policies", "save_policies"]
+
+Policies = TypeVar("Policies")
+
+
+def save_policies(text: str, path: Path | str) -> None:
+    """Writes a file; a reader never sees half of it."""
+    partial = Path(f"{path}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def load_policies(path: Path | str, from_json: Callable[[str], Policies]) -> Policies:
+    """Reads a file.
+
+    Args:
+        path: of the file.
+        from_json: makes something of its text.
+
+    Raises:
+        PolicyError: it is missing, cannot be read, or ``from_json`` refuses it; the text names the file.
+    """
+    try:
+        text = read_text(path, "a policy (JSON)", PolicyError)
+    except FileNotFoundError as error:
+        raise PolicyError(f"policy {path} does not exist; 'cascade calibrate' makes it") from error
+    try:
+        return from_json(text)
+    except PolicyError as error:
+        raise PolicyError(f"{path}: {error}") from error
+
+
+def parse_policies(text: str) -> Any:
+    """The values of a JSON text; NaN and the infinities, which are no JSON, and repeated keys are refused.
+
+    Raises:
+        PolicyError: it is not JSON.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise PolicyError(f"the policy is not JSON: {error}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number of JSON")

@@ -1,0 +1,1 @@
+"""Score tables: read, checked, split."""

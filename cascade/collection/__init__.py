@@ -1,0 +1,1 @@
+"""From models and labelled rows to a score table, with measured costs."""

@@ -1,0 +1,75 @@
+"""The folder in which a collect keeps what it has, until its score table is written."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cascade.collection.collected_stage import CollectedStage
+from cascade.errors import InputError
+from cascade.stage import Stage
+
+__all__ = ["PartialCollection"]
+
+FORMAT = 1
+
+
+class PartialCollection:
+    """Predictions of all stages of a collect, on disk.
+
+    A part of them belongs to the rows, a stage's name, the digest of its model, and the rows a batch. Labels, costs and
+    scores are not in it, so another run may have others.
+
+    Args:
+        folder: made when the first part is saved; its parent must exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def stages(self, stages: Sequence[Stage], rows: np.ndarray, batch_rows: int) -> list[CollectedStage]:
+        """What is there of each stage already.
+
+        Args:
+            stages: K stages.
+            rows: (n, ...) numbers or texts.
+            batch_rows: rows a batch.
+
+        Raises:
+            InputError: rows are neither numbers nor texts.
+        """
+        data, found = _digest(rows), []
+        for stage in stages:
+            parts = [FORMAT, data, stage.name, stage.model, batch_rows]
+            key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+            found.append(CollectedStage(stage.name, self.folder, key))
+            found[-1].resume()
+        return found
+
+    def __len__(self) -> int:
+        """Number of parts, whatever they belong to."""
+        return len(list(self.folder.glob("*.npz")))
+
+    def remove(self) -> None:
+        """Removes all parts, and the folder if nothing else is in it."""
+        for pattern in ("*.npz", "*.tmp"):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+
+def _digest(rows: np.ndarray) -> str:
+    """SHA-256 of the rows, in hexadecimal."""
+    state = hashlib.sha256(f"{rows.dtype.str} {rows.shape}".encode())
+    if rows.dtype.kind != "O":
+        state.update(np.ascontiguousarray(rows).data)
+        return state.hexdigest()
+    for text in rows.ravel():
+        if not isinstance(text, str):
+            raise InputError(f"rows must be numbers or texts to be kept on disk; got {type(text).__name__}")
+        content = text.encode("utf-8", "surrogatepass")
+        state.update(len(content).to_bytes(8, "little") + content)
+    return state.hexdigest()

@@ -1,0 +1,127 @@
+"""YAML files read into pydantic models, with every problem reported at once."""
+
+import math
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from cascade.errors import InputError
+from cascade.files.text_files import read_text
+
+__all__ = ["describe_problems", "load_yaml_model"]
+
+FREE_CHARACTERS = 100_000
+MOST_TIMES = 20
+"""A file's aliases may stand for as many times its own text."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_yaml_model(path: Path, model: type[Model], error_type: type[InputError]) -> Model:
+    """Reads and checks a YAML file.
+
+    Args:
+        path: the file.
+        model: what it must hold.
+        error_type: raised when it does not.
+
+    Raises:
+        InputError: of ``error_type``; its text lists every problem with its place.
+    """
+    try:
+        text = read_text(path, "a YAML file", error_type)
+    except FileNotFoundError as error:
+        raise error_type(f"{path} does not exist") from error
+    try:
+        data = _loaded(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2001-99-99 is a ValueError
+        raise error_type(f"{path} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise error_type(f"{path} must hold keys and values at its top; got {type(data).__name__}")
+    try:
+        return model.model_validate(data, context={"folder": path.resolve().parent})
+    except ValidationError as error:
+        raise error_type(describe_problems(str(path), error)) from error
+
+
+def describe_problems(source: str, error: ValidationError) -> str:
+    """One line a problem: where it is, what is wrong, what came."""
+    problems = error.errors(include_url=False)
+    lines = [f"{source} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:"]
+    for problem in problems:
+        place = ".".join(str(part) for part in problem["loc"]) or "(top)"
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "this key is not known; remove it or correct its spelling"
+        if problem["type"] == "string_type" and not isinstance(problem["input"], dict | list):
+            message = "must be a text; put it in quotes (YAML reads no, null, 1 and 2001-01-01 as other values)"
+        came = "" if problem["type"] in ("missing", "extra_forbidden") else f" (got {_short(problem['input'])})"
+        lines.append(f"  {place}: {message}{came}")
+    return "\n".join(lines)
+
+
+def _loaded(text: str) -> Any:
+    """The values of a document.
+
+    Raises:
+        yaml.YAMLError: it is not YAML, repeats keys, or its aliases stand for far more than it has.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        document = loader.get_single_node()
+        if document is None:
+            return None
+        problems = _problems(document, len(text))
+        if problems:
+            raise yaml.YAMLError("; ".join(problems))
+        return loader.construct_document(document)
+    finally:
+        loader.dispose()
+
+
+def _problems(document: yaml.Node, length: int) -> list[str]:
+    """What is wrong with a document beside its syntax.
+
+    Args:
+        document: composed; an alias is the very node that it stands for.
+        length: characters of the text.
+    """
+    sizes: dict[int, float] = {}
+    problems: list[str] = []
+
+    def visit(node: yaml.Node) -> float:
+        """Characters of a node with every alias written out; infinite for one that holds itself."""
+        if id(node) in sizes:
+            return sizes[id(node)]
+        sizes[id(node)] = math.inf
+        if isinstance(node, yaml.MappingNode):
+            problems.extend(_repeated_keys(node))
+            parts = [part for pair in node.value for part in pair]
+        else:
+            parts = node.value if isinstance(node, yaml.SequenceNode) else []
+        own = len(node.value) if isinstance(node, yaml.ScalarNode) else 0
+        sizes[id(node)] = 1 + own + sum(map(visit, parts))
+        return sizes[id(node)]
+
+    if visit(document) > FREE_CHARACTERS + MOST_TIMES * length:
+        problems.append(f"its aliases stand for more than {MOST_TIMES} times its own text; write the values out")
+    return problems
+
+
+def _repeated_keys(node: yaml.MappingNode) -> list[str]:
+    lines: dict[tuple[str, str], list[int]] = {}
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            lines.setdefault((key.tag, key.value), []).append(key.start_mark.line + 1)
+    return [
+        f"the key {name!r} stands in lines {', '.join(map(str, found))} of one mapping; keep one"
+        for (_, name), found in lines.items()
+        if len(found) > 1
+    ]
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

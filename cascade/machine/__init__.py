@@ -1,0 +1,1 @@
+"""The machine that something was measured on."""

@@ -1,0 +1,192 @@
+"""Operating points that a calibration table can certify, at a ladder of targets."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cascade.calibration import CALIBRATORS, HEADS, InfeasibleTarget, Policy, ScoreTable, calibrate, frontier
+from cascade.calibration.calibrators import calibrator_to_dict
+from cascade.calibration.fitting.router_fitting import RouterChoice
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.errors import PolicyError
+from cascade.reports.measures.frontier_points import FrontierPoint, point_of
+from cascade.routers import NEVER, SCORES
+
+__all__ = ["CertifiedFrontier", "certified_frontier", "ladder"]
+
+STEPS = 8
+DELTA = 0.05
+TARGETS = ("target_accuracy", "max_accuracy_drop", "target_agreement", "max_cost")
+
+
+@dataclass(frozen=True)
+class CertifiedFrontier:
+    """Certified points of one kind of target.
+
+    Each one is certified at level delta by itself: the guarantee is of a point that was chosen before its test, not
+    about the best of all of them.
+
+    Attributes:
+        target_name: an argument of :func:`~cascade.calibration.calibrate.calibrate`, such as "target_accuracy".
+        delta: risk that the guarantee of a point is violated.
+        rows: of the calibration table.
+        points: by rising cost, on the rows of the report; each cheaper there than those of harder targets, or better
+            where the target is a budget. Empty if nothing can be certified.
+    """
+
+    target_name: str
+    delta: float
+    rows: int
+    points: tuple[FrontierPoint, ...]
+
+
+def certified_frontier(
+    calibration: ScoreTable, policy: Policy, table: ScoreTable, delta: float | None = None
+) -> CertifiedFrontier:
+    """Certifies a ladder of targets on one table and shows the points on another.
+
+    The targets are of the kind that the policy was chosen for, else of accuracy, or of agreement without labels.
+
+    Args:
+        calibration: rows that certify.
+        policy: has the scores or heads and the kinds of calibrators; they are fitted anew. The points have no lower
+            thresholds, even if the policy has some.
+        table: rows of the report.
+        delta: risk of each point, in (0, 1); by default the policy's own, else 0.05.
+
+    Raises:
+        PolicyError: the policy is of other stages, does not tell how its heads were fitted, or takes some confidences
+            as given and computes others.
+        ValueError: delta is out of its range.
+    """
+    for rows in (calibration, table):
+        if tuple(rows.stage.tolist()) != policy.stages:
+            raise PolicyError(f"the policy is for stages {list(policy.stages)}, the table has {rows.stage.tolist()}")
+    risk = delta if delta is not None else _number(policy.certificate.get("delta"), DELTA)
+    if not 0 < risk < 1:
+        raise ValueError(f"delta must be in (0, 1); got {risk!r}")
+    choices = _router_choices(policy)
+    calibration, table = _as_routed(calibration, policy), _as_routed(table, policy)
+    name = _target_name(policy, calibration)
+    seed = policy.certificate.get("seed")
+    options: dict[str, Any] = {
+        "delta": risk,
+        "seed": seed if isinstance(seed, int) and seed >= 0 else 0,
+        "routers": choices,
+    }
+    points: list[FrontierPoint] = []
+    for target in _targets(calibration, policy, name, options):
+        try:
+            found = calibrate(calibration, **(options | {name: target}))
+        except InfeasibleTarget:
+            continue
+        problem = RoutingProblem.from_table(table, found.routers, agreement=table.label is None)
+        point = point_of(problem, found.thresholds, target)
+        # The hardest target comes first, and what keeps it also keeps this one.
+        if all(_is_worth_it(point, harder, name) for harder in points):
+            points.append(point)
+    return CertifiedFrontier(name, risk, len(calibration), tuple(sorted(points, key=lambda point: point.cost)))
+
+
+def _is_worth_it(point: FrontierPoint, harder: FrontierPoint, name: str) -> bool:
+    """Whether a point of an easier target has something that the point of a harder one has not."""
+    return point.gain > harder.gain if name == "max_cost" else point.cost < harder.cost
+
+
+def ladder(name: str, hardest: float, easiest: float, steps: int = STEPS) -> list[float]:
+    """Targets from the hardest to the easiest, closer together at the hard end.
+
+    Args:
+        name: of the target.
+        hardest: value that can just be certified.
+        easiest: value that leaves nothing to search.
+        steps: most values.
+
+    Returns:
+        Distinct values, rounded to four digits towards the easier side, so that they can be typed.
+    """
+    rises = name in ("target_accuracy", "target_agreement")
+    easiest = min(easiest, hardest) if rises else max(easiest, hardest)
+    values = hardest + (easiest - hardest) * np.linspace(0, 1, steps) ** 2
+    digits = 4 if name != "max_cost" or hardest <= 0 else min(3 - math.floor(math.log10(hardest)), 12)
+    unit = 10.0**-digits
+    rounded = (np.floor if rises else np.ceil)(values / unit) * unit
+    return list(dict.fromkeys(round(float(value), digits) for value in rounded))
+
+
+def _targets(calibration: ScoreTable, policy: Policy, name: str, options: dict[str, Any]) -> list[float]:
+    """The ladder between what the table can just certify and what its cheapest policy gives.
+
+    What one stage alone reaches by construction comes first, and the ladder begins at what takes a test: values between
+    give the same thresholds.
+    """
+    agreement = name == "target_agreement" or calibration.label is None
+    problem = RoutingProblem.from_table(calibration, policy.routers, agreement)
+    cheapest = frontier(problem)[0]
+    ask, easiest = {
+        "target_accuracy": (1.0, cheapest.gain),
+        "target_agreement": (1.0, cheapest.gain),
+        "max_accuracy_drop": (0.0, float(problem.gain[:, -1].mean()) - cheapest.gain),
+        "max_cost": (cheapest.cost, problem.value(np.full(problem.confidence.shape[1], NEVER))[1]),
+    }[name]
+    if name == "max_cost" and ask == 0:
+        return []
+    try:
+        certificate = calibrate(calibration, **(options | {name: ask})).certificate
+    except InfeasibleTarget as refusal:
+        return [] if refusal.nearest is None else ladder(name, refusal.nearest, easiest)
+    nearest = certificate.get("nearest_tested")
+    if nearest is None:
+        return ladder(name, ask, easiest)
+    return list(dict.fromkeys([ask, *ladder(name, nearest, easiest, STEPS - 1)]))
+
+
+def _router_choices(policy: Policy) -> list[RouterChoice]:
+    """What the routers are to be fitted like; how a head was is only known from the certificate."""
+    recorded = policy.certificate.get("routers")
+    if policy.needs_evidence:
+        names, kinds = [*SCORES, *HEADS], [*CALIBRATORS]
+        if not (
+            isinstance(recorded, list)
+            and len(recorded) == len(policy.stages)
+            and all(isinstance(pair, list) and len(pair) == 2 for pair in recorded)
+            and all(name in names and kind in kinds for name, kind in recorded)
+        ):
+            raise PolicyError(
+                "the certificate does not tell how the heads of the policy were fitted ('routers'), so points cannot "
+                "be certified; calibrate again, or leave the calibration table out"
+            )
+        return [(name, kind) for name, kind in recorded]
+    return [
+        (router.score or "maximum_probability", str(calibrator_to_dict(router.calibrator)["type"]))
+        for router in policy.routers
+    ]
+
+
+def _target_name(policy: Policy, calibration: ScoreTable) -> str:
+    given = policy.certificate.get("target")
+    usable = ("target_agreement", "max_cost") if calibration.label is None else TARGETS
+    names = [name for name in given if name in usable] if isinstance(given, Mapping) else []
+    return names[0] if names else ("target_agreement" if calibration.label is None else "target_accuracy")
+
+
+def _as_routed(table: ScoreTable, policy: Policy) -> ScoreTable:
+    """A table without class probabilities, where the policy takes the confidences as they are given."""
+    given = [router.score is None and router.head is None for router in policy.routers]
+    if table.scores is None or not any(given):
+        return table
+    if not all(given):
+        raise PolicyError(
+            "points cannot be certified for a policy that takes the confidences of some stages as given and computes "
+            "those of others; use a table without 'scores', or leave the calibration table out"
+        )
+    return dataclasses.replace(table, scores=None)
+
+
+def _number(value: object, otherwise: float) -> float:
+    """An entry of a certificate, which anyone may have written."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else otherwise

@@ -1,0 +1,173 @@
+"""A replay: which stage of a policy answers each row of a score table, and what that gains."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cascade.calibration import Evaluation, Identity, Judgement, Policy, ScoreTable, evaluate, judge
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
+from cascade.calibration.costs.stage_prices import StagePrices
+from cascade.calibration.routing_problem import RoutingProblem, calibrated_confidence
+from cascade.reports.measures.frontier_points import FrontierPoint, frontier_points
+from cascade.reports.measures.reliability import Reliability, reliability
+from cascade.reports.measures.risk_coverage import RiskCoverage, risk_coverage
+from cascade.routers import Router, asked_stages
+
+__all__ = ["Replay"]
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """A policy replayed on a score table of n rows and K stages.
+
+    Attributes:
+        table: what the stages said.
+        policy: the operating point.
+        evaluation: means over the rows, with intervals.
+        confidence: (n, K) calibrated confidence in [0, 1].
+        asked: (n, K) bool, the stages that look at each row.
+        gain: (n, K) bool, whether each stage's answer is right; without labels, whether it is the last stage's.
+    """
+
+    table: ScoreTable
+    policy: Policy
+    evaluation: Evaluation
+    confidence: np.ndarray
+    asked: np.ndarray
+    gain: np.ndarray
+
+    @classmethod
+    def of(cls, table: ScoreTable, policy: Policy) -> "Replay":
+        """Replays a policy.
+
+        Raises:
+            PolicyError: the policy is of other stages than the table.
+        """
+        evaluation = evaluate(table, policy)
+        confidence = calibrated_confidence(table, policy.routers)
+        gain = table.agrees if table.label is None else table.correct
+        asked = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)
+        return cls(table, policy, evaluation, confidence, asked, gain)
+
+    @cached_property
+    def judgement(self) -> Judgement:
+        """Whether the policy's targets hold on these rows.
+
+        Raises:
+            PolicyError: its certificate cannot be read.
+        """
+        return judge(self.table, self.policy, self.evaluation.level)
+
+    @property
+    def gain_name(self) -> str:
+        """What ``gain`` is: "accuracy" or "agreement"."""
+        return "agreement" if self.table.label is None else "accuracy"
+
+    @property
+    def stage(self) -> np.ndarray:
+        """(n,) int, the stage that answers each row: the last one that looks at it."""
+        return np.asarray(self.table.stages - 1 - self.asked[:, ::-1].argmax(axis=1))
+
+    @property
+    def answered(self) -> np.ndarray:
+        """(K,) int, rows that each stage answered."""
+        return np.bincount(self.stage, minlength=self.table.stages)
+
+    @property
+    def reached(self) -> np.ndarray:
+        """(K,) int, rows that came to each stage."""
+        return np.asarray(self.asked.sum(axis=0))
+
+    @property
+    def skipping(self) -> np.ndarray:
+        """(K,) int, rows that went from each stage straight to the last one, past others."""
+        skips = np.zeros(self.table.stages, dtype=np.int64)
+        skips[:-2] = (self.asked[:, :-2] & ~self.asked[:, 1:-1] & self.asked[:, -1:]).sum(axis=0)
+        return skips
+
+    @property
+    def answered_gain(self) -> np.ndarray:
+        """(K,) float in [0, 1], mean gain of the rows that each stage answered; NaN where it answered none."""
+        gained = self.gain[np.arange(len(self.table)), self.stage]
+        sums = np.bincount(self.stage, weights=gained, minlength=self.table.stages)
+        answered = self.answered
+        return np.where(answered > 0, sums / np.maximum(answered, 1), np.nan)
+
+    @property
+    def chosen_gain(self) -> float:
+        """Mean gain of the policy, in [0, 1]."""
+        accuracy = self.evaluation.accuracy
+        return self.evaluation.agreement if accuracy is None else accuracy
+
+    @property
+    def single_gain(self) -> np.ndarray:
+        """(K,) float in [0, 1], mean gain of each stage alone on all rows."""
+        return np.asarray(self.gain.mean(axis=0))
+
+    @property
+    def single_cost(self) -> np.ndarray:
+        """(K,) float, mean cost of a row of each stage alone."""
+        work = self.table.work.mean(axis=0)
+        prices = self._prices
+        return work if prices is None else np.array([float(prices.of_stage(k, w)) for k, w in enumerate(work)])
+
+    @property
+    def cost(self) -> np.ndarray:
+        """(n,) float, cost of each row: all stages that looked at it; rows differ by marginal costs."""
+        work, prices = self.table.work, self._prices
+        return (
+            np.asarray(np.where(self.asked, work, 0.0).sum(axis=1))
+            if prices is None
+            else prices.row_cost(work, self.asked)
+        )
+
+    @cached_property
+    def _prices(self) -> StagePrices | None:
+        return self.table.prices(self.arrivals)
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """How many rows come together, where the table has cost curves."""
+        return self.policy.arrivals or DEFAULT_ARRIVALS
+
+    @property
+    def cost_ratio(self) -> float | None:
+        """Mean cost of the last stage alone over that of the cascade; ``None`` if either is 0."""
+        cascade, last = self.evaluation.mean_cost, self.evaluation.last_stage_cost
+        return last / cascade if cascade > 0 and last > 0 else None
+
+    def problem(self) -> RoutingProblem:
+        """The threshold search that the policy was chosen in."""
+        optional = not self.policy.needs_evidence
+        gain = self.gain.astype(np.float64)
+        return RoutingProblem.priced(self.confidence[:, :-1], gain, self.table.work, self._prices, optional)
+
+    @cached_property
+    def frontier(self) -> list[FrontierPoint]:
+        """The empirical frontier of the rows, cheapest first; nothing is promised for other rows."""
+        return frontier_points(self.problem())
+
+    def reliability(self, stage: int) -> tuple[Reliability, Reliability]:
+        """Reliability of a stage on all rows, before and after calibration.
+
+        Args:
+            stage: index from 0.
+        """
+        scores = None if self.table.scores is None else self.table.scores[:, stage]
+        raw = Router(self.policy.routers[stage].score, Identity()).confidence(scores, self.table.confidence[:, stage])
+        gain = self.gain[:, stage]
+        return reliability(raw, gain), reliability(self.confidence[:, stage], gain)
+
+    def risk_coverage(self, stage: int) -> RiskCoverage:
+        """Risk of a stage on all rows, in the order of its calibrated confidence.
+
+        Args:
+            stage: index from 0.
+        """
+        return risk_coverage(self.confidence[:, stage], self.gain[:, stage])
+
+    @property
+    def judged_stages(self) -> list[int]:
+        """Stages whose confidence can be judged: all; without labels all but the last, which agrees with itself."""
+        return list(range(self.table.stages - (self.table.label is None)))

@@ -1,0 +1,1 @@
+"""Rows and labels: checked, and kept in files."""

@@ -1,0 +1,1 @@
+"""Bodies of requests: to rows and back, within limits."""

@@ -1,0 +1,1 @@
+"""From a configuration to a running application: Ray, its resources, its signals, its files."""

@@ -1,0 +1,218 @@
+"""The HTTP face of a gateway."""
+
+import functools
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import orjson
+
+from cascade.errors import CascadeError, RowsError
+from cascade.serving.auth.guard import Guard
+from cascade.serving.bodies.decoding import decoded
+from cascade.serving.bodies.wire import RAW_TYPE, decode_rows
+from cascade.serving.errors import BodyTooLarge, MethodNotAllowed, PolicyRefused, UnknownRoute, UnsupportedEncoding
+from cascade.serving.http.dashboard import dashboard_page
+from cascade.serving.http.openapi import openapi_document
+from cascade.serving.http.reply import Reply, refusal
+from cascade.serving.http.routes import MODELS, ROUTES
+from cascade.serving.oip import inference as oip
+from cascade.serving.oip.http_bodies import HEADER_LENGTH, decode_inference, encode_inference
+from cascade.serving.request import Request
+from cascade.serving.request_id import REQUEST_ID_HEADER, note_request_id
+from cascade.serving.service import Service
+from cascade.serving.telemetry.observations import Observations
+from cascade.serving.telemetry.tracing import Tracing
+
+__all__ = ["HttpApp"]
+
+logger = logging.getLogger(__name__)
+
+# Handlers of a model's routes also take a version.
+Handler = Callable[..., Awaitable[Reply]]
+Methods = dict[str, Handler]
+
+LONGEST_ROLLBACK_BYTES = 1024
+
+
+class HttpApp:
+    """Answers requests with the routes of :data:`cascade.serving.http.routes.ROUTES`.
+
+    Args:
+        service: answers the rows.
+        guard: knows the keys.
+        seen: counts refusals; ``None`` for nobody.
+        tracing: may continue the traces of callers; ``None`` for none.
+    """
+
+    def __init__(
+        self, service: Service, guard: Guard, seen: Observations | None = None, tracing: Tracing | None = None
+    ) -> None:
+        self.service = service
+        self._guard = guard
+        self._seen = seen
+        self._tracing = tracing
+        self._model = f"{MODELS}{service.config.name}"
+        self._methods: dict[str, Methods] = {}
+        for route in ROUTES:
+            if "{version}" not in route.path:
+                path = route.path.replace("{name}", service.config.name)
+                self._methods.setdefault(path, {})[route.method] = getattr(self, f"_{route.operation}")
+
+    def admit(self, request: Request) -> None:
+        """Looks at a request whose body has not come yet.
+
+        Raises:
+            CascadeError: it is refused.
+        """
+        self._guard.admit(request)
+        self._handler(request.path, request.method)
+        # Nothing is decompressed: a few bytes could become gigabytes.
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding.strip().lower() != "identity":
+            raise UnsupportedEncoding(f"content encoding {encoding[:40]!r} is not read; send the body as it is")
+        announced = request.headers.get("content-length", "0")
+        most = self.service.config.serving.max_body_bytes
+        if announced.isdecimal() and (len(announced) > 18 or int(announced) > most):
+            raise BodyTooLarge(f"a body may have {most} bytes; {announced[:20]} were announced")
+
+    async def answer(self, request: Request) -> Reply:
+        """Answers a whole request that was admitted; every error becomes a status and one sentence."""
+        if self._tracing is not None:
+            self._tracing.accept_caller(request.headers.get("traceparent"))
+        try:
+            return await self._handler(request.path, request.method)(request)
+        except CascadeError as error:
+            return self.refuse(error)
+        except Exception:
+            logger.exception("a request failed")
+            if self._seen is not None:
+                self._seen.refused(None)
+            return Reply(b'{"error":"an internal error occurred"}', status=500)
+
+    def refuse(self, error: CascadeError) -> Reply:
+        """The reply that tells an error."""
+        if self._seen is not None:
+            self._seen.refused(error)
+        return refusal(error)
+
+    def _handler(self, path: str, method: str) -> Handler:
+        methods = self._methods.get(path) or self._versioned(path)
+        # The listeners leave the body of an answer to HEAD out.
+        handler = methods.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            allowed = ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
+            raise MethodNotAllowed(f"{path[:100]!r} is asked with {allowed}, not {method[:20]!r}", allowed)
+        return handler
+
+    def _versioned(self, path: str) -> Methods:
+        """What a path with a version has: that of the path without it, asked for this version."""
+        model, _, rest = path.partition("/versions/")
+        version, slash, ending = rest.partition("/")
+        methods = self._methods.get(model + slash + ending, {}) if model == self._model and version else {}
+        if methods:
+            return {method: functools.partial(handler, version=version) for method, handler in methods.items()}
+        if path.startswith(MODELS):
+            oip.check_model(self.service, path.removeprefix(MODELS).partition("/")[0])
+        raise UnknownRoute(f"there is no {path[:100]!r}; GET /openapi.json says what there is")
+
+    async def _predict(self, request: Request) -> Reply:
+        headers = request.headers
+        rows = await decoded(decode_rows, headers, request.body, self.service.config)
+        note_request_id(headers.get(REQUEST_ID_HEADER))
+        answers = await self.service.answer_rows(rows, _timeout_s(headers), headers.get("x-max-stage"))
+        return Reply(orjson.dumps(answers))
+
+    async def _health(self, *_: object) -> Reply:
+        return Reply(orjson.dumps({"status": "ok", "name": self.service.config.name}))
+
+    async def _policy(self, *_: object) -> Reply:
+        return Reply(orjson.dumps(self.service.describe_policy()))
+
+    async def _replace_policy(self, request: Request) -> Reply:
+        return _changed(await self.service.policies.replace(request.body.decode("utf-8", "replace")))
+
+    async def _restore_policy(self, request: Request) -> Reply:
+        return _changed(await self.service.policies.restore(_wanted_version(request.body)))
+
+    async def _policy_history(self, *_: object) -> Reply:
+        return Reply(orjson.dumps({"history": await self.service.policies.history()}))
+
+    async def _audit(self, *_: object) -> Reply:
+        return Reply(orjson.dumps(self.service.describe_audit()))
+
+    async def _dashboard(self, *_: object) -> Reply:
+        return dashboard_page()
+
+    async def _dashboard_data(self, *_: object) -> Reply:
+        return Reply(orjson.dumps(self.service.describe_traffic()), headers=(("cache-control", "no-store"),))
+
+    async def _openapi(self, *_: object) -> Reply:
+        return Reply(orjson.dumps(openapi_document(self.service.config)))
+
+    async def _server_metadata(self, *_: object) -> Reply:
+        return Reply(orjson.dumps(oip.server_metadata()))
+
+    async def _server_live(self, *_: object) -> Reply:
+        return Reply(orjson.dumps({"live": True}))
+
+    async def _server_ready(self, *_: object) -> Reply:
+        ready = self.service.is_ready
+        return Reply(orjson.dumps({"ready": ready}), status=_ready_status(ready))
+
+    async def _model_metadata(self, *_: object, version: str | None = None) -> Reply:
+        current = oip.check_model(self.service, self.service.config.name, version)
+        return Reply(orjson.dumps(oip.model_metadata(self.service.config, current)))
+
+    async def _model_ready(self, *_: object, version: str | None = None) -> Reply:
+        oip.check_model(self.service, self.service.config.name, version)
+        ready = self.service.is_ready
+        return Reply(orjson.dumps({"name": self.service.config.name, "ready": ready}), status=_ready_status(ready))
+
+    async def _model_infer(self, request: Request, version: str | None = None) -> Reply:
+        oip.check_model(self.service, self.service.config.name, version)
+        inference = await decoded(decode_inference, request.headers, request.body, self.service.config)
+        answers = await oip.answer(self.service, inference, version)
+        reply, json_bytes = encode_inference(inference, answers, self.service.config)
+        if json_bytes is None:
+            return Reply(reply)
+        return Reply(reply, RAW_TYPE, headers=((HEADER_LENGTH, str(json_bytes)),))
+
+
+def _ready_status(ready: bool) -> int:
+    """Probes look at nothing else."""
+    return 200 if ready else 503
+
+
+def _changed(result: dict[str, Any]) -> Reply:
+    """202 instead of 200 where some gateways do not have the policy yet."""
+    return Reply(orjson.dumps(result), status=202 if result["behind"] else 200)
+
+
+def _wanted_version(body: bytes) -> str | None:
+    """The version that a rollback asks for, if it does."""
+    if len(body) > LONGEST_ROLLBACK_BYTES:
+        raise PolicyRefused(f"the body of a rollback may have {LONGEST_ROLLBACK_BYTES} bytes; got {len(body)}")
+    try:
+        content = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError as error:
+        raise PolicyRefused(f"the body is not JSON: {error}") from error
+    version = content.get("version") if isinstance(content, dict) and content.keys() <= {"version"} else 0
+    if not isinstance(version, str | None):
+        raise PolicyRefused('the body must be empty, or a JSON object {"version": "..."}')
+    return version
+
+
+def _timeout_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds in the header X-Timeout-Ms."""
+    text = headers.get("x-timeout-ms")
+    if text is None:
+        return None
+    try:
+        timeout_ms = float(text)
+    except ValueError:
+        timeout_ms = math.nan
+    if not 0 < timeout_ms < math.inf:
+        raise RowsError(f"X-Timeout-Ms must be a number of milliseconds above 0; got {text[:40]!r}")
+    return timeout_ms / 1e3

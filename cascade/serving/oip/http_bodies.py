@@ -1,0 +1,160 @@
+"""Bodies of the Open Inference Protocol over HTTP: JSON, with raw tensors behind it where the client wants them.
+
+Sources: https://github.com/open-inference/open-inference-protocol, specification/protocol/inference_rest.md; the
+binary tensor data extension, https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/protocol/
+extension_binary_data.html.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+
+from cascade.config import CascadeConfig
+from cascade.errors import RowsError
+from cascade.serving.bodies.json_size import check_json_size
+from cascade.serving.oip.inference import (
+    INPUT,
+    Inference,
+    Output,
+    Tensor,
+    check_outputs,
+    check_tensor,
+    decode_raw,
+    decode_values,
+    encode_raw,
+    max_stage,
+    output_tensors,
+    response_parameters,
+    shown,
+    timeout_s,
+)
+
+__all__ = ["HEADER_LENGTH", "decode_inference", "encode_inference"]
+
+HEADER_LENGTH = "inference-header-content-length"
+"""Header with the bytes of the JSON, where raw tensors follow it."""
+
+
+def decode_inference(headers: Mapping[str, str], body: bytes, config: CascadeConfig) -> Inference:
+    """Reads the body of a request.
+
+    Args:
+        headers: with lower-case names; ``HEADER_LENGTH`` says how long the JSON is.
+        body: as it came.
+        config: of the cascade.
+
+    Raises:
+        RowsError: the body is not such a request, or a length in it lies.
+        BodyTooLarge: more rows than a request may have.
+    """
+    json_bytes = _json_bytes(headers, body)
+    check_json_size(memoryview(body)[:json_bytes], config)
+    try:
+        content = orjson.loads(memoryview(body)[:json_bytes])
+    except orjson.JSONDecodeError as error:
+        raise RowsError(f"the body is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise RowsError('the body must be a JSON object with "inputs"')
+    parameters = _parameters(content, "the request")
+    request_id = content.get("id", "")
+    if not isinstance(request_id, str):
+        raise RowsError(f"'id' must be a text; got {shown(request_id)}")
+    binary = _flag(parameters, "binary_data_output", default=False)
+    return Inference(
+        _rows(content, memoryview(body)[json_bytes:], config),
+        request_id,
+        timeout_s(parameters.get("timeout")),
+        max_stage(parameters.get("max_stage")),
+        check_outputs([_output(output, binary) for output in _objects(content, "outputs")], config),
+        binary,
+    )
+
+
+def encode_inference(inference: Inference, columns: dict[str, Any], config: CascadeConfig) -> tuple[bytes, int | None]:
+    """Writes the body of the response.
+
+    Args:
+        inference: the request.
+        columns: its answer.
+        config: of the cascade.
+
+    Returns:
+        The body, and the bytes of its JSON if raw tensors follow, else ``None``.
+    """
+    tensors = output_tensors(inference, columns)
+    raw = [encode_raw(tensor) for tensor in tensors if tensor.binary]
+    sizes = iter(map(len, raw))
+    content = {
+        "model_name": config.name,
+        "model_version": columns["policy_version"],
+        "parameters": response_parameters(columns),
+        "outputs": [_written(tensor, next(sizes) if tensor.binary else None) for tensor in tensors],
+    }
+    if inference.id:
+        content["id"] = inference.id
+    body = orjson.dumps(content)
+    return (b"".join([body, *raw]), len(body)) if raw else (body, None)
+
+
+def _written(tensor: Tensor, raw_bytes: int | None) -> dict[str, Any]:
+    described = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+    if raw_bytes is None:
+        return described | {"data": tensor.values}
+    return described | {"parameters": {"binary_data_size": raw_bytes}}
+
+
+def _json_bytes(headers: Mapping[str, str], body: bytes) -> int:
+    text = headers.get(HEADER_LENGTH)
+    if text is None:
+        return len(body)
+    if not (text.isascii() and text.isdecimal() and len(text) < 16 and int(text) <= len(body)):
+        raise RowsError(
+            f"Inference-Header-Content-Length must be the bytes of the JSON, of {len(body)} in all; got {text[:40]!r}"
+        )
+    return int(text)
+
+
+def _rows(content: dict[str, Any], raw: memoryview, config: CascadeConfig) -> np.ndarray:
+    inputs = _objects(content, "inputs")
+    if len(inputs) != 1:
+        raise RowsError(f"there must be one input, {INPUT!r}; got {len(inputs)}")
+    tensor = inputs[0]
+    shape = check_tensor(tensor.get("name"), tensor.get("datatype"), tensor.get("shape"), config)
+    size = _parameters(tensor, f"input {INPUT!r}").get("binary_data_size")
+    if (size is None) == ("data" not in tensor):
+        raise RowsError(f"input {INPUT!r} must have either 'data' or the parameter 'binary_data_size'")
+    if type(size) is not int and size is not None:
+        raise RowsError(f"'binary_data_size' of input {INPUT!r} must be a whole number; got {shown(size)}")
+    if len(raw) != (size or 0):
+        raise RowsError(f"{len(raw)} bytes follow the JSON; the input announces {size or 0}")
+    return decode_values(tensor["data"], shape, config.rows) if size is None else decode_raw(raw, shape, config.rows)
+
+
+def _output(output: dict[str, Any], binary: bool) -> Output:
+    parameters = _parameters(output, "an output")
+    if "classification" in parameters:
+        raise RowsError("the parameter 'classification' is not known here; ask for 'answer' or 'label'")
+    return Output(output.get("name", ""), _flag(parameters, "binary_data", default=binary))
+
+
+def _objects(content: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    found = content.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise RowsError(f"{key!r} must be a list of JSON objects")
+    return found
+
+
+def _parameters(content: dict[str, Any], whose: str) -> dict[str, Any]:
+    found = content.get("parameters", {})
+    if not isinstance(found, dict):
+        raise RowsError(f"the 'parameters' of {whose} must be a JSON object")
+    return found
+
+
+def _flag(parameters: dict[str, Any], key: str, *, default: bool) -> bool:
+    found = parameters.get(key, default)
+    if not isinstance(found, bool):
+        raise RowsError(f"the parameter {key!r} must be true or false; got {shown(found)}")
+    return found

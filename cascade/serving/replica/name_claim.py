@@ -1,0 +1,65 @@
+"""Which run of ``cascade serve`` has the name of an application on a cluster."""
+
+import json
+import os
+import socket
+from collections.abc import Callable
+
+from cascade.errors import ConfigError
+from cascade.serving.policy.log import Store
+
+__all__ = ["NameClaim"]
+
+
+class NameClaim:
+    """A claim that lasts as long as the program that took it.
+
+    Ray Serve itself replaces an application by another one of the same name, requests under way included.
+
+    Args:
+        store: of all claims of a cluster.
+        name: of the application.
+        run: tells this start of the cascade from others.
+        living_jobs: ids of the programs that are joined to the cluster.
+    """
+
+    def __init__(self, store: Store, name: str, run: str, living_jobs: Callable[[], set[str]]) -> None:
+        self._store, self._name, self._run, self._living_jobs = store, name, run, living_jobs
+
+    def take(self, job: str) -> bool:
+        """Claims the name; what a dead program claimed is free.
+
+        Args:
+            job: id of the program that claims it.
+
+        Returns:
+            Whether a dead program had it: what it left may still be running.
+
+        Raises:
+            ConfigError: a program that lives has it.
+        """
+        value = json.dumps({"run": self._run, "job": job, "host": socket.gethostname(), "pid": os.getpid()})
+        was_stale = False
+        while not self._store.add(self._name, value):
+            self.check()
+            self._store.delete(self._name)
+            was_stale = True
+        return was_stale
+
+    def check(self) -> None:
+        """Makes sure that no other start of a cascade has the name.
+
+        Raises:
+            ConfigError: one has it, and lives.
+        """
+        text = self._store.get(self._name)
+        owner = {} if text is None else json.loads(text)
+        if owner and owner["run"] != self._run and owner["job"] in self._living_jobs():
+            raise ConfigError(
+                f"the cluster serves a cascade of the name {self._name!r} already, started by process {owner['pid']} "
+                f"on {owner['host']}; give this one another 'name', or stop that one"
+            )
+
+    def release(self) -> None:
+        """Gives the name back."""
+        self._store.delete(self._name)

@@ -1,0 +1,111 @@
+"""What a replica tells of itself: counts and their export, spans, logs; each as the configuration wants it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+
+from cascade.calibration import Policy
+from cascade.config import CascadeConfig
+from cascade.engine import Answers, Watch
+from cascade.serving.batching.batcher import Batcher
+from cascade.serving.replica.monitor import Monitor
+from cascade.serving.telemetry.history import History
+from cascade.serving.telemetry.logs import set_up_logs
+from cascade.serving.telemetry.metrics import MetricsExport, new_ray_metric
+from cascade.serving.telemetry.observations import Observations
+from cascade.serving.telemetry.tracing import Tracing
+
+__all__ = ["Telemetry"]
+
+logger = logging.getLogger(__name__)
+
+
+class Telemetry:
+    """The one object that a replica asks.
+
+    Args:
+        config: of the cascade.
+
+    Attributes:
+        seen: what the process has seen; ``None`` if it does not count.
+        tracing: makes spans; ``None`` for none.
+        application: that Ray Serve runs it in; its name may be another one than the configuration's.
+        replica: its name.
+        rank: of the replica among those of its deployment, from 0.
+
+    Raises:
+        ConfigError: spans are wanted, and the exporter is not installed.
+    """
+
+    def __init__(self, config: CascadeConfig) -> None:
+        serving, stages = config.serving, [stage.name for stage in config.stages]
+        names, self.rank = _replica()
+        self.application = names.get("application", config.name)
+        set_up_logs(serving.log_format, names)
+        self.replica = names["replica"]
+        self.seen = Observations(stages) if serving.metrics else None
+        self.tracing = None if serving.traces is None else Tracing(serving.traces, stages, config.name)
+        self._monitor: Monitor | None = None
+
+    @property
+    def watch(self) -> Watch | None:
+        """For the segment: told of every stage that has run."""
+        watches = [part.stage_ran for part in (self.seen, self.tracing) if part is not None]
+        if len(watches) < 2:
+            return watches[0] if watches else None
+
+        def watch(stage: int, seconds: float, confidence: np.ndarray, unsure: np.ndarray, cost: np.ndarray) -> None:
+            for one in watches:
+                one(stage, seconds, confidence, unsure, cost)
+
+        return watch
+
+    @property
+    def history(self) -> History | None:
+        """The last minutes; ``None`` if nothing is counted."""
+        return None if self._monitor is None else self._monitor.history
+
+    def start(self, batcher: Batcher, tell: Callable[[Observations], None] | None = None) -> None:
+        """Begins the work off the way of requests; called in the event loop.
+
+        Args:
+            batcher: of the process.
+            tell: notes what the process knows besides, such as its policy, once a second.
+        """
+        if self.seen is not None:
+            self._monitor = Monitor(self.seen, batcher, MetricsExport(self.seen, new_ray_metric), tell)
+            self._monitor.start()
+
+    async def stop(self) -> None:
+        """Ends it."""
+        if self._monitor is not None:
+            self._monitor.stop()
+        if self.tracing is not None:
+            # A collector that does not answer must not hold up requests that are being ended.
+            await asyncio.to_thread(self.tracing.close)
+
+    async def answered(self, answering: Awaitable[Answers], rows: int, policy: Policy) -> Answers:
+        """Awaits the answers of a request, and takes note of it.
+
+        Args:
+            answering: not begun yet.
+            rows: of the request.
+            policy: that answers it.
+        """
+        started = time.perf_counter()
+        answers = await (answering if self.tracing is None else self.tracing.route(answering, rows, policy))
+        if self.seen is not None:
+            self.seen.answered(time.perf_counter() - started, answers)
+        return answers
+
+
+def _replica() -> tuple[dict[str, str], int]:
+    """Names and rank of the replica that runs here."""
+    from ray import serve
+
+    context = serve.get_replica_context()
+    names = {"application": context.app_name, "deployment": context.deployment, "replica": context.replica_tag}
+    return names, context.rank.rank

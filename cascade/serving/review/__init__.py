@@ -1,0 +1,1 @@
+"""Rows that a cascade abstained on, delivered for a person to decide."""

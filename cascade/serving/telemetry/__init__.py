@@ -1,0 +1,1 @@
+"""Counts, histograms, metrics, traces and logs of a process."""

@@ -1,8 +1,0 @@
-"""Gates inside dynamic networks: which alternative a row takes at each choice. The only torch code of the routers."""
-
-from cascade.routers.gates.convolutional_gates import ConvolutionalGates
-from cascade.routers.gates.one_shot_policy import OneShotPolicy
-from cascade.routers.gates.path_policy import PathPolicy, against_zero
-from cascade.routers.gates.recurrent_gate import RecurrentGate
-
-__all__ = ["ConvolutionalGates", "OneShotPolicy", "PathPolicy", "RecurrentGate", "against_zero"]

@@ -1,0 +1,150 @@
+"""``cascade status`` against a real listener without Ray, and a dashboard that a test can break."""
+
+import http.server
+import json
+import threading
+from contextlib import contextmanager
+
+import pytest
+from listener_thread import listening
+from local_service import POLICY, LocalService
+from serving_process import free_port
+
+from cascade.serving.auth.guard import Guard
+from cascade.serving.auth.keys import KeyRing
+from cascade.serving.http.http_app import HttpApp
+
+KEY = "key-of-the-status-test-0123"
+
+
+@contextmanager
+def served(config, service=LocalService, guard=None):
+    """Yields the address of a cascade without Ray."""
+    with listening(HttpApp(service(config), guard or Guard()), config.serving) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def answering(content, status=200):
+    """Yields the address of a server that always says the same."""
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append((self.path, self.headers.get("authorization")))
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def applications(status="RUNNING", big="HEALTHY", message=""):
+    """What Ray's dashboard says."""
+    replicas = [{"state": "RUNNING"}, {"state": "RUNNING"}, {"state": "STARTING"}]
+    deployments = {
+        "gateway": {"status": "HEALTHY", "target_num_replicas": 3, "replicas": replicas},
+        "segment-big": {"status": big, "message": message, "target_num_replicas": 1, "replicas": []},
+    }
+    return {"applications": {"fake": {"status": status, "message": "", "deployments": deployments}}}
+
+
+def test_a_cascade_that_is_well(run, config):
+    with served(config) as url, answering(applications()) as (ray, asked):
+        told = run("status", url, "--ray", ray, "--json")
+        for_people = run("status", url, "--ray", ray)
+    assert told.code == 0, told.err
+    seen = told.json
+    assert (seen["live"], seen["ready"], seen["name"], seen["problems"]) == (True, True, "fake", [])
+    assert (seen["policy_version"], seen["guarantee"]) == (POLICY.version, "none")
+    assert seen["thresholds"] == {"small": 0.8}
+    assert seen["inputs"] == [{"name": "rows", "datatype": "INT64", "shape": [-1, 2]}]
+    assert seen["deployments"][0]["replicas"] == {"RUNNING": 2, "STARTING": 1}
+    assert asked[0] == ("/api/serve/applications/", None)
+    assert for_people.code == 0
+    assert "2 running, 1 starting" in for_people.out
+
+
+def test_a_token_and_a_key_are_sent_where_they_belong(run, config, monkeypatch):
+    monkeypatch.setenv("CASCADE_TEST_KEYS", KEY)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "token-of-ray")
+    guard = Guard(KeyRing("CASCADE_TEST_KEYS"))
+    with served(config, guard=guard) as url, answering(applications()) as (ray, asked):
+        without = run("status", url, "--json")
+        monkeypatch.setenv("MY_KEY", KEY)
+        told = run("status", url, "--key-env", "MY_KEY", "--ray", ray, "--json")
+    assert (without.code, without.json["policy_version"]) == (0, None)
+    assert "who has a key" in without.json["notes"][0]
+    assert told.json["policy_version"] == POLICY.version
+    assert asked == [("/api/serve/applications/", "Bearer token-of-ray")]
+    assert KEY not in told.out + told.err
+
+
+@pytest.mark.parametrize(
+    ("dashboard", "problem"),
+    [
+        (applications("DEPLOYING"), "calls the application DEPLOYING"),
+        (applications(big="UNHEALTHY", message="it died"), "segment-big UNHEALTHY: it died"),
+        ({"applications": {}}, "no application 'fake'"),
+        (b"<html>", "cannot be asked"),
+    ],
+    ids=["deploying", "unhealthy", "another application", "no dashboard"],
+)
+def test_what_ray_serve_finds_wrong_is_wrong(run, config, dashboard, problem):
+    with served(config) as url, answering(dashboard) as (ray, _):
+        result = run("status", url, "--ray", ray, "--json")
+    assert (result.code, problem in result.err.replace("\n", " ")) == (5, True), result.err
+    assert result.json["live"] is True
+
+
+def test_a_cascade_that_is_not_well_exits_with_5_and_one_that_is_not_there_with_3(run, config):
+    class NotReady(LocalService):
+        is_ready = False
+
+    with served(config, NotReady) as url:
+        result = run("status", url, "--json")
+    assert (result.code, result.json["live"], result.json["ready"]) == (5, True, False)
+    gone = run("status", f"http://127.0.0.1:{free_port()}", "--json")
+    assert (gone.code, gone.json["reached"], gone.json["live"]) == (3, False, False)
+    for other, code in (({"ok": True}, 404), ({"status": "ok"}, 200), ([], 200), (b"<html>", 302)):
+        with answering(other, code) as (url, _):
+            result = run("status", url)
+        assert (result.code, str(code) in result.err) == (5, True), result.err
+
+
+def test_a_configuration_tells_where_to_ask_and_which_policy_is_expected(run, config, config_path, tmp_path):
+    with served(config) as url:
+        text = config_path.read_text().replace(f"port: {config.serving.port}", f"port: {url.rpartition(':')[2]}")
+        (tmp_path / "config.yaml").write_text(text)
+        same = run("status", tmp_path / "config.yaml", "--json")
+        (tmp_path / "policy.json").write_text(POLICY.to_json().replace("0.8", "0.7"))
+        other = run("status", tmp_path / "config.yaml", "--json")
+    assert (same.code, same.json["url"], same.json["notes"]) == (0, url, [])
+    assert "is not of policy.json" in other.json["notes"][0]
+    assert other.code == 0
+
+
+def test_of_a_policy_set_any_gear_is_expected(run, config, config_path, tmp_path, two_gears, monkeypatch):
+    monkeypatch.setattr("local_service.POLICY", two_gears.gears[1])
+    two_gears.save(tmp_path / "policy.json")
+    with served(config) as url:
+        text = config_path.read_text().replace(f"port: {config.serving.port}", f"port: {url.rpartition(':')[2]}")
+        (tmp_path / "config.yaml").write_text(text)
+        assert run("status", tmp_path / "config.yaml", "--json").json["notes"] == []
+
+
+@pytest.mark.parametrize("arguments", [["none.yaml"], ["http://127.0.0.1:1", "--ray", "127.0.0.1"], ["--ca", "no.pem"]])
+def test_what_cannot_be_asked_exits_with_3(run, arguments):
+    assert run("status", *arguments).code == 3

@@ -1,0 +1,93 @@
+"""Malformed and unusual requests on raw sockets, without Ray: the cases of the experiment, a few of each kind."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+import uvloop
+from listener_thread import listening
+from local_service import LocalService
+
+from cascade.serving.auth.guard import Guard
+from cascade.serving.http.http_app import HttpApp
+
+EXPERIMENTS = Path(__file__).parents[3] / "benchmarks" / "experiments"
+LIMITS = {"max_body_bytes": 16_384, "max_header_bytes": 4096}
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXPERIMENTS))
+        import malformed_requests
+
+        yield malformed_requests
+
+
+@pytest.fixture(scope="module", params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def port(request, config):
+    update = LIMITS | {"header_timeout_s": 1.0, "body_timeout_s": 1.0}
+    config = config.model_copy(update={"serving": config.serving.model_copy(update=update)})
+    with listening(HttpApp(LocalService(config), Guard()), config.serving, request.param) as port:
+        yield port
+
+
+@pytest.mark.parametrize("count", [660, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_every_case_gets_the_answer_that_is_right_for_it_and_the_server_goes_on(experiment, port, count):
+    found = asyncio.run(experiment.run(port, experiment.Site("fake", (2,), **LIMITS), count, count))
+    assert found["examples"] == []
+    assert sum(found["sent"].values()) == count
+    assert len(found["sent"]) >= len(experiment.KINDS)
+
+
+def answer(body, status=b"200 OK", close=b""):
+    return b"HTTP/1.1 %s\r\ncontent-length: %d\r\n%s\r\n%s" % (status, len(body), close, body)
+
+
+BEFORE = answer(b'{"live":true}')
+AFTER = answer(b'{"status":"ok"}', close=b"connection: close\r\n")
+REFUSED = answer(b'{"error":"no"}', b"400 Bad Request")
+WRONG = {
+    "nothing at all": b"",
+    "no answer to the case": BEFORE,
+    "the connection goes on": BEFORE + REFUSED + AFTER,
+    "a good answer": BEFORE + answer(b"{}"),
+    "a hidden request is answered": BEFORE + REFUSED + answer(b'{"openapi": 1}'),
+    "the inside is told": BEFORE + answer(b'{"error":"Traceback 0x7f0011223344"}', b"400 Bad Request"),
+    "no clear error": BEFORE + answer(b'{"detail":"no"}', b"400 Bad Request"),
+    "no JSON": BEFORE + answer(b"<html>", b"400 Bad Request"),
+    "out of step": BEFORE + REFUSED[:-3],
+    "a server error": BEFORE + answer(b'{"error":"no"}', b"500 Internal Server Error"),
+    "more than was asked for": BEFORE + REFUSED + REFUSED,
+}
+
+
+def judged(experiment, said, heads=frozenset()):
+    """What the experiment finds wrong with a server that always says the same."""
+    case = experiment.Case("broken", b"", (frozenset({400}),), heads)
+
+    async def main():
+        async def talk(reader, writer):
+            await reader.readuntil(experiment.AFTER)
+            writer.write(said)
+            await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            return await experiment.violation(port, case, random.Random(0))
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_experiment_sees_what_is_wrong(experiment, name):
+    assert judged(experiment, WRONG[name]) is not None
+
+
+def test_the_experiment_sees_what_is_right(experiment):
+    assert judged(experiment, BEFORE + REFUSED) is None
+    head = REFUSED[: -len(b'{"error":"no"}')]
+    assert judged(experiment, BEFORE + head, frozenset({0})) is None
+    assert judged(experiment, BEFORE + REFUSED, frozenset({0})) is not None, "an answer to HEAD has a body"

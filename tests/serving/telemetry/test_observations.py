@@ -1,0 +1,242 @@
+"""What a process counts, its last minutes, and what Prometheus is told of it."""
+
+import asyncio
+import logging
+import re
+import time
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from local_service import LocalService, ask
+
+from cascade.engine import Answers, Segment
+from cascade.serving.batching.batcher import Batcher
+from cascade.serving.errors import Overloaded, StageFailed
+from cascade.serving.replica.monitor import EXPORT_TICKS, Monitor
+from cascade.serving.telemetry.history import History
+from cascade.serving.telemetry.metrics import METRICS, MetricsExport, exported_name
+from cascade.serving.telemetry.observations import ANSWERED, MOST_CALLS, AuditEstimate, Observations
+
+STAGES = ("tiny", "small", "big")
+
+REQUESTS = st.lists(
+    st.tuples(st.floats(0, 50), st.lists(st.tuples(st.integers(0, 2), st.floats(0, 9), st.booleans()), min_size=1))
+)
+
+
+def said(rows):
+    stage, cost, degraded = (np.array(column) for column in zip(*rows))
+    return Answers(stage, stage, np.ones(len(rows)), cost, degraded=degraded if degraded.any() else None)
+
+
+@given(REQUESTS)
+def test_requests_are_counted_as_one_by_one(requests):
+    seen = Observations(STAGES)
+    for seconds, rows in requests:
+        seen.answered(seconds, said(rows))
+    seen.fold()
+    rows = [row for _, each in requests for row in each]
+    assert seen.requests[ANSWERED] == seen.latency_ms.size == len(requests)
+    assert seen.latency_ms.total == pytest.approx(1e3 * sum(seconds for seconds, _ in requests))
+    assert seen.answered_rows.tolist() == [sum(row[0] == k for row in rows) for k in range(3)]
+    assert seen.cost == pytest.approx(sum(row[1] for row in rows))
+    assert seen.degraded_rows == sum(row[2] for row in rows)
+
+
+@pytest.mark.parametrize("rows", [1, 100])
+def test_what_has_gathered_stays_small(rows):
+    seen = Observations(STAGES)
+    for _ in range(3 * MOST_CALLS):
+        seen.answered(0.001, said([(0, 1.0, False)] * rows))
+        assert len(seen._answers) < MOST_CALLS
+        assert sum(len(answers) for _, answers in seen._answers) < 8192
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1))))
+def test_stages_are_counted_as_one_by_one(runs):
+    seen = Observations(STAGES)
+    for stage, rows in runs:
+        confidence, unsure = (np.array(column) for column in zip(*rows))
+        seen.stage_ran(stage, 0.5, confidence, unsure, np.ones(len(rows)))
+    seen.fold()
+    for stage in range(3):
+        rows = [row for k, each in runs if k == stage for row in each]
+        assert seen.forwarded_rows[stage] == sum(unsure for _, unsure in rows)
+        assert seen.accepted_rows[stage] == sum(not unsure for _, unsure in rows)
+        assert seen.confidence[stage].size == len(rows)
+        assert seen.stage_s[stage] == 0.5 * sum(k == stage for k, _ in runs)
+
+
+def rows_request(*numbers):
+    return {"method": "POST", "url": "/predict", "json": {"rows": [[number, 0] for number in numbers]}}
+
+
+def test_a_service_counts_what_its_stages_did(config):
+    service = LocalService(config)
+    ask(service, rows_request(*range(8)), rows_request(1), rows_request(), rows_request(424242))
+    seen = service.seen
+    seen.fold()
+    assert seen.accepted_rows.tolist() == [4, 5]
+    assert seen.forwarded_rows.tolist() == [5, 0]
+    assert seen.answered_rows.tolist() == [4, 5]
+    assert seen.requests == {ANSWERED: 2, ("400", "RowsError"): 1, ("500", "StageFailed"): 1}
+    assert seen.failed_rows == 1
+    assert seen.batch_rows.total == 9
+    assert seen.batch_wait_ms.size == seen.batch_run_ms.size == seen.batch_rows.size
+    assert 0 <= seen.batch_wait_ms.total < 1e5
+    assert np.all(seen.stage_s > 0)
+
+
+def test_the_watch_changes_no_answer_and_is_told_every_row(config):
+    from local_service import POLICY
+
+    from cascade.cascade import load_stages
+
+    told = []
+    stages = load_stages(config.stages)
+    rows = np.array([[number, 0] for number in range(20)])
+    watched = Segment(stages, watch=lambda *run: told.append(run)).run(rows, POLICY)
+    plain = Segment(stages).run(rows, POLICY)
+    assert np.array_equal(watched.stage, plain.stage)
+    assert np.array_equal(watched.confidence, plain.confidence)
+    assert [(run[0], len(run[2]), int(run[3].sum())) for run in told] == [(0, 20, 10), (1, 10, 0)]
+
+
+class Recorded:
+    """A counter or a gauge that remembers."""
+
+    def __init__(self, metric):
+        self.metric, self.values = metric, {}
+
+    def inc(self, value, tags):
+        assert self.metric.kind == "counter"
+        assert value > 0
+        assert set(tags) == set(self.metric.tags)
+        self.values[tuple(tags.values())] = self.values.get(tuple(tags.values()), 0) + value
+
+    def set(self, value, tags):
+        assert self.metric.kind == "gauge"
+        self.values[tuple(tags.values())] = value
+
+
+@given(st.lists(REQUESTS, max_size=4))
+def test_however_often_it_is_exported_the_sum_is_the_count(parts):
+    seen, made = Observations(STAGES), {}
+    export = MetricsExport(seen, lambda metric: made.setdefault(metric.name, Recorded(metric)))
+    for part in parts:
+        for seconds, rows in part:
+            seen.answered(seconds, said(rows))
+        export.export()
+    export.export()
+    for metric in METRICS:
+        wanted = {tags: value for tags, value in dict(metric.read(seen)).items() if value or metric.kind == "gauge"}
+        assert made[metric.name].values == pytest.approx(wanted)
+
+
+def test_gauges_follow_and_the_version_of_an_earlier_policy_goes_to_zero():
+    seen, made = Observations(STAGES), {}
+    export = MetricsExport(seen, lambda metric: made.setdefault(metric.name, Recorded(metric)))
+    export.export()
+    assert made["cascade_policy_info"].values == {}
+    assert made["cascade_audit_agreement"].values == {}
+    seen.policy_version, seen.audit = "one", AuditEstimate(0.9, 0.8, 1.0, 50)
+    seen.alarms["agreement"] = True
+    export.export()
+    seen.policy_version = "two"
+    seen.alarms["agreement"] = False
+    seen.reloads["accepted"] += 1
+    export.export()
+    assert made["cascade_policy_info"].values == {("one",): 0, ("two",): 1}
+    assert made["cascade_alarm"].values == {("agreement",): 0}
+    assert made["cascade_audit_agreement"].values == {(): 0.9}
+    assert made["cascade_audit_agreement_least"].values == {}
+    assert made["cascade_audit_rows"].values == {(): 50}
+    assert made["cascade_policy_reloads"].values == {("accepted",): 1}
+
+
+def test_names_are_those_of_prometheus_and_different():
+    names = [exported_name(metric) for metric in METRICS]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"ray_cascade_[a-z_]+", name) for name in names)
+    assert not any(name.endswith("_total_total") for name in names)
+
+
+def test_the_history_has_the_differences_and_forgets():
+    seen = Observations(STAGES)
+    history = History(seen, slots=3)
+    start = history._moments[0].at_s
+    for second in range(1, 6):
+        for _ in range(second):
+            seen.answered(0.01 * second, said([(0, 1.0, False), (2, 3.0, True)]))
+        seen.refused(Overloaded("full"))
+        history.tick(start + second)
+    series, summary = history.series(), history.summary()
+    assert series["ago_s"] == [2, 1, 0]
+    assert series["requests_per_s"] == [3, 4, 5]
+    assert series["rows_per_s"] == [6, 8, 10]
+    assert series["refused_per_s"] == [1, 1, 1]
+    assert series["p99_ms"] == pytest.approx([30, 40, 50], rel=0.13)
+    assert summary["seconds"] == 3
+    assert summary["requests"] == 12
+    assert summary["answered_rows"] == [12, 0, 12]
+    assert summary["degraded_rows"] == 12
+    assert summary["abstained_rows"] == 0
+    assert summary["mean_cost"] == 2
+    assert summary["refused"] == [{"status": "503", "reason": "Overloaded", "requests": 3}]
+
+
+def test_abstained_rows_and_what_became_of_them_are_counted():
+    seen, made = Observations(STAGES), {}
+    export = MetricsExport(seen, lambda metric: made.setdefault(metric.name, Recorded(metric)))
+    history = History(seen)
+    answers = said([(2, 1.0, False)] * 3)
+    seen.answered(0.01, replace(answers, abstained=np.array([True, False, True])))
+    seen.reviewed_rows |= {("file", "written"): 1, ("file", "dropped"): 1}
+    export.export()
+    history.tick()
+    assert seen.abstained_rows == history.summary()["abstained_rows"] == 2
+    assert seen.answered_rows.tolist() == [0, 0, 3]
+    assert made["cascade_abstained_rows"].values == {(): 2}
+    assert made["cascade_reviewed_rows"].values == {("file", "written"): 1, ("file", "dropped"): 1}
+
+
+def test_the_monitor_exports_now_and_then_and_logs_refusals_once(caplog):
+    seen, made = Observations(STAGES), {}
+    batcher = Batcher(lambda *_: None, None, 8, 100)
+    monitor = Monitor(seen, batcher, MetricsExport(seen, lambda metric: made.setdefault(metric.name, Recorded(metric))))
+    seen.refused(StageFailed("secret"))
+    seen.refused(StageFailed("secret"))
+    for tick in range(1, EXPORT_TICKS):
+        monitor.look(tick)
+    assert made["cascade_requests"].values == {}
+    with caplog.at_level(logging.INFO, logger="cascade"):
+        for tick in range(EXPORT_TICKS, 40):
+            monitor.look(tick)
+    assert made["cascade_requests"].values == {("500", "StageFailed"): 2}
+    assert [(record.status, record.reason, record.requests) for record in caplog.records] == [(500, "StageFailed", 2)]
+    batcher.close()
+
+
+def test_the_monitor_works_from_a_timer_and_survives_an_export_that_fails(monkeypatch, caplog):
+    monkeypatch.setattr("cascade.serving.replica.monitor.TICK_S", 0.001)
+    calls = Counter()
+
+    class Failing:
+        def export(self):
+            calls["export"] += 1
+            raise OSError("gone")
+
+    async def main():
+        monitor = Monitor(Observations(STAGES), Batcher(lambda *_: None, None, 8, 100), Failing())
+        monitor.start()
+        until = time.monotonic() + 5
+        while calls["export"] < 2 and time.monotonic() < until:
+            await asyncio.sleep(0.005)
+        monitor.stop()
+
+    asyncio.run(main())
+    assert calls["export"] >= 2
