@@ -40,36 +40,33 @@ def component_schemas(config: CascadeConfig) -> dict[str, Any]:
 def _rows(config: CascadeConfig) -> type[Body]:
     row: Any = str if config.rows.dtype == "text" else _VALUES[config.rows.numpy_dtype.kind]
     for size in reversed(config.rows.shape):
-        row = Annotated[list[row], Field(min_length=size, max_length=size)]
-    rows = Annotated[list[row], Field(min_length=1, max_length=config.serving.max_request_rows)]
-    return create_model("Rows", __base__=ClosedBody, rows=(rows, ...))
+        row = _list(row, size, size)
+    return _model("Rows", ClosedBody, rows=_list(row, 1, config.serving.max_request_rows))
 
 
 def _answers(config: CascadeConfig) -> type[Body]:
-    columns: dict[str, Any] = {
-        name: (list[_COLUMNS[datatype]], ...)  # type: ignore[misc]
-        for name, datatype in OUTPUTS.items()
-        if name != "label" or config.classes is not None
-    }
-    return create_model("Answers", __base__=Body, policy_version=(str, ...), **columns)
+    columns = {name: _list(_COLUMNS[datatype]) for name, datatype in OUTPUTS.items()}
+    if config.classes is None:
+        del columns["label"]
+    return _model("Answers", Body, policy_version=str, **columns)
 
 
 def _inference_request(config: CascadeConfig) -> type[Body]:
-    size = Annotated[int, Field(ge=1)]
-    tensor = create_model(
-        "InputTensor",
-        __base__=Body,
-        name=(Literal[INPUT], ...),
-        datatype=(str, ...),
-        shape=(Annotated[list[size], Field(min_length=1 + len(config.rows.shape))], ...),
-        data=(list[Any], Field(default_factory=list, description="Missing where raw bytes follow the JSON.")),
-        parameters=(Parameters, Field(default_factory=dict)),
+    shape = _list(Annotated[int, Field(ge=1)], 1 + len(config.rows.shape))
+    data: Any = (list[Any], Field(default_factory=list, description="Missing where raw bytes follow the JSON."))
+    parameters: Any = (Parameters, Field(default_factory=dict))
+    tensor = _model(
+        "InputTensor", Body, name=Literal[INPUT], datatype=str, shape=shape, data=data, parameters=parameters
     )
-    return create_model(
-        "InferenceRequest",
-        __base__=Body,
-        id=(str, Field(default_factory=str)),
-        parameters=(Parameters, Field(default_factory=dict)),
-        inputs=(Annotated[list[tensor], Field(min_length=1, max_length=1)], ...),  # type: ignore[valid-type]
-        outputs=(list[RequestedOutput], Field(default_factory=list)),
-    )
+    outputs: Any = (list[RequestedOutput], Field(default_factory=list))
+    request_id = (str, Field(default_factory=str))
+    inputs = _list(tensor, 1, 1)
+    return _model("InferenceRequest", Body, id=request_id, parameters=parameters, inputs=inputs, outputs=outputs)
+
+
+def _model(name: str, base: type[Body], /, **fields: Any) -> type[Body]:
+    return create_model(name, __base__=base, **fields)
+
+
+def _list(item: Any, least: int = 0, most: int | None = None) -> Any:
+    return Annotated[list[item], Field(min_length=least or None, max_length=most)]
