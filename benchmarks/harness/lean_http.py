@@ -110,7 +110,8 @@ class LeanHttpTarget:
     """
 
     def __init__(self, url: str, stages: Sequence[str], connections: int, timeout_s: float = 30.0) -> None:
-        self._address = urlsplit(url)
+        address = urlsplit(url)
+        self._host, self._port = address.hostname or "127.0.0.1", address.port or 80
         self._stages = stages
         self._timeout_s = timeout_s
         self._room = asyncio.Semaphore(connections)
@@ -152,7 +153,7 @@ class LeanHttpTarget:
 
     async def _connect(self) -> LeanConnection:
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(LeanConnection, self._address.hostname, self._address.port)
+        _, connection = await loop.create_connection(LeanConnection, self._host, self._port)
         return connection
 
     async def close(self) -> None:
