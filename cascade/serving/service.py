@@ -1,4 +1,4 @@
-"""What is behind the listeners: the gateway, or in a test something smaller."""
+"""The interface between the listeners and the gateway, which tests implement too."""
 
 from typing import Any, Protocol
 
@@ -14,8 +14,8 @@ class Service(Protocol):
     """Answers rows.
 
     Attributes:
-        config: of the cascade.
-        policies: keeps the policy in force.
+        config: configuration of the cascade.
+        policies: holds the policy in force.
     """
 
     config: CascadeConfig
@@ -23,29 +23,32 @@ class Service(Protocol):
 
     @property
     def is_ready(self) -> bool:
-        """Whether every stage has loaded and can be reached; cheap, and a few seconds old at most."""
+        """Whether every stage has loaded and can be reached; at most a few seconds old."""
 
     async def answer_rows(
         self, rows: np.ndarray, timeout_s: float | None = None, max_stage: str | None = None
     ) -> dict[str, Any]:
-        """Answers checked rows, as columns.
+        """Answers checked rows.
 
         Args:
-            rows: (n, ...) as the configuration says.
-            timeout_s: seconds that the caller waits; never more than ``serving.request_timeout_s``.
-            max_stage: name of the last stage that may look at the rows.
+            rows: (n, *shape), of the configured shape and dtype.
+            timeout_s: seconds that the caller waits; at most ``serving.request_timeout_s`` is used.
+            max_stage: name of the last stage that may run.
+
+        Returns:
+            The columns of :func:`cascade.serving.bodies.wire.answer_columns`, and "policy_version".
 
         Raises:
-            DeadlineExceeded: no answer in time.
+            DeadlineExceeded: the answer took too long.
             RowsError: there is no such stage.
-            Overloaded: too many rows are waiting.
+            Overloaded: the queue is full.
         """
 
     def describe_policy(self) -> dict[str, Any]:
         """The policy in force, with its "version"."""
 
     def describe_audit(self) -> dict[str, Any]:
-        """What the audit has found so far."""
+        """The audit's results so far."""
 
     def describe_traffic(self) -> dict[str, Any]:
         """The last minutes, see :func:`cascade.serving.http.dashboard.dashboard_data`."""

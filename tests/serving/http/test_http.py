@@ -55,7 +55,7 @@ class WritesToItsRows:
         return table if self.sure else np.full((len(rows), 4), 0.25)
 
 
-def test_all_bodies_give_the_same_answer_of_models_that_write_to_their_rows(config):
+def test_a_model_that_writes_to_its_rows_gets_writable_rows_from_every_body(config):
     stages = [
         stage.model_copy(
             update={
@@ -138,7 +138,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_request_gets_one_sentence_and_the_others_their_answers(service, name):
+def test_an_invalid_request_gets_one_sentence_and_the_others_their_answers(service, name):
     request, status, words = BAD[name]
     good, bad, also_good = ask(service, rows_json([[1, 0]]), request, rows_json([[2, 0]]))
     assert bad.status_code == status
@@ -163,7 +163,7 @@ def test_no_body_is_an_internal_error(config, body, kind, shape, dtype):
     assert response.status_code in (200, 400, 413, 415), response.text
 
 
-def test_overload_says_when_to_come_back(config):
+def test_overload_has_a_retry_after(config):
     class Full(ConstantService):
         async def answer_rows(self, rows, timeout_s=None, max_stage=None):
             raise Overloaded("full")
@@ -173,7 +173,7 @@ def test_overload_says_when_to_come_back(config):
     assert response.headers["retry-after"] == "1"
 
 
-def test_a_refusal_says_what_is_taken_instead(config):
+def test_an_error_names_the_supported_alternatives(config):
     method, encoding = ask(
         ConstantService(config), {"method": "PUT", "url": "/predict"}, post(b"x", content_encoding="br", **RAW)
     )
@@ -181,13 +181,13 @@ def test_a_refusal_says_what_is_taken_instead(config):
     assert encoding.headers["accept-encoding"] == "identity"
 
 
-def test_an_encoding_that_changes_nothing_is_taken(config):
+def test_the_identity_encoding_is_accepted(config):
     (response,) = ask(ConstantService(config), post(b"\0" * 16, content_encoding="Identity", **RAW))
     assert response.json()["answer"] == [0]
 
 
 @pytest.mark.parametrize(("header", "timeout_s"), [({}, None), ({"x_timeout_ms": "250"}, 0.25)])
-def test_the_caller_may_say_how_long_it_waits(config, header, timeout_s):
+def test_a_request_may_have_its_own_timeout(config, header, timeout_s):
     asked = []
 
     class Noting(ConstantService):
@@ -200,7 +200,7 @@ def test_the_caller_may_say_how_long_it_waits(config, header, timeout_s):
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon", ""])
-def test_a_time_to_wait_is_a_number_above_zero(config, text):
+def test_a_timeout_must_be_greater_than_zero(config, text):
     (response,) = ask(ConstantService(config), post(b"\0" * 16, x_timeout_ms=text, **RAW))
     assert (response.status_code, "X-Timeout-Ms" in response.text) == (400, True)
 
@@ -217,7 +217,7 @@ def test_a_late_answer_is_a_504(config, most_s, header):
     assert "0.05 s" in response.json()["error"]
 
 
-def test_an_unexpected_error_tells_nothing_of_the_inside(config):
+def test_an_unexpected_error_reveals_no_details(config):
     class Broken(ConstantService):
         async def answer_rows(self, rows, timeout_s=None, max_stage=None):
             raise ZeroDivisionError("secret")
@@ -249,7 +249,7 @@ def test_head_is_answered_like_get_everywhere(service):
         assert head.headers["content-type"] == get.headers["content-type"], path
 
 
-def test_the_methods_that_are_allowed_have_head_where_they_have_get(service):
+def test_allow_lists_head_beside_get(service):
     for path in get_paths():
         (response,) = ask(service, {"method": "DELETE", "url": path})
         assert response.status_code in (403, 405)

@@ -24,7 +24,7 @@ def port(request, config):
 
 
 @pytest.mark.parametrize("count", [660, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_every_case_gets_the_answer_that_is_right_for_it_and_the_server_goes_on(port, count):
+def test_every_malformed_case_gets_its_expected_answer_and_the_server_survives(port, count):
     found = asyncio.run(malformed_requests.run(port, malformed_cases.Site("fake", (2,), **LIMITS), count, count))
     assert found["examples"] == []
     assert sum(found["sent"].values()) == count
@@ -72,11 +72,11 @@ def judged(said, heads=frozenset()):
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_the_experiment_sees_what_is_wrong(name):
+def test_the_experiment_finds_wrong_answers(name):
     assert judged(WRONG[name]) is not None
 
 
-def test_the_experiment_sees_what_is_right():
+def test_the_experiment_accepts_right_answers():
     assert judged(BEFORE + REFUSED) is None
     head = REFUSED[: -len(b'{"error":"no"}')]
     assert judged(BEFORE + head, frozenset({0})) is None

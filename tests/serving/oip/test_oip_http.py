@@ -92,7 +92,7 @@ def test_every_form_of_a_request_gives_the_answers_of_predict(service, name):
     assert found["label"] == ["zero", "three", "two"]
 
 
-def test_only_the_outputs_that_are_asked_for_come_and_the_id_comes_back(service):
+def test_only_requested_outputs_and_the_id_are_returned(service):
     content = {"id": "mine", "inputs": [tensor()], "outputs": [{"name": "label"}, {"name": "answer"}]}
     first, second = (response.json() for response in ask(service, infer(content), infer(content)))
     assert first == second
@@ -101,7 +101,7 @@ def test_only_the_outputs_that_are_asked_for_come_and_the_id_comes_back(service)
     assert first["parameters"] == {"policy_version": POLICY.version}
 
 
-def test_the_answer_of_one_row_also_stands_in_the_parameters(service):
+def test_the_answer_of_one_row_is_in_the_parameters_too(service):
     (response,) = ask(service, infer({"inputs": [tensor(shape=[1, 2], data=[3, 0])]}))
     content = response.json()
     assert "id" not in content
@@ -113,7 +113,7 @@ def test_the_answer_of_one_row_also_stands_in_the_parameters(service):
     }
 
 
-def test_metadata_describes_what_infer_takes_and_answers(service):
+def test_metadata_describes_the_tensors_of_infer(service):
     server, live, ready, model, same, model_ready = ask(
         service,
         get("/v2"),
@@ -133,7 +133,7 @@ def test_metadata_describes_what_infer_takes_and_answers(service):
     assert told == {output["name"]: output["datatype"] for output in model.json()["outputs"]}
 
 
-def test_the_time_to_wait_is_in_microseconds(config):
+def test_the_timeout_is_in_microseconds(config):
     asked = []
 
     class Noting(ConstantService):
@@ -166,7 +166,7 @@ class Keeping(ConstantService):
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
                                    "float16", "float32", "float64"])  # fmt: skip
-def test_every_datatype_arrives_as_it_was_sent_raw_and_as_json(dtype):
+def test_every_datatype_arrives_unchanged_raw_and_as_json(dtype):
     service = Keeping(with_rows(dtype, (2,)))
     (metadata,) = ask(service, get("/v2/models/fake"))
     datatype = metadata.json()["inputs"][0]["datatype"]
@@ -210,7 +210,7 @@ def test_texts_travel_as_bytes():
         ((1 << 31).to_bytes(4, "little") + b"abc", "bytes are missing"),
     ],
 )
-def test_texts_whose_lengths_lie_are_refused(raw, words):
+def test_texts_with_wrong_lengths_are_refused(raw, words):
     request = infer({"inputs": [raw_tensor(len(raw), datatype="BYTES", shape=[2])]}, raw)
     (response,) = ask(Keeping(with_rows("text")), request)
     assert (response.status_code, words in response.json()["error"]) == (400, True)
@@ -291,7 +291,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_request_gets_one_sentence(config, name):
+def test_an_invalid_request_gets_one_sentence(config, name):
     request, status, words = BAD[name]
     (response,) = ask(ConstantService(config), request)
     assert response.status_code == status, response.text
@@ -302,20 +302,20 @@ def test_a_bad_request_gets_one_sentence(config, name):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_numbers_that_are_none_are_refused(bad):
+def test_values_that_are_not_numbers_are_refused(bad):
     raw = np.array([bad], "<f4").tobytes()
     request = infer({"inputs": [raw_tensor(4, datatype="FP32", shape=[1])]}, raw)
     (response,) = ask(Keeping(with_rows("float32")), request)
     assert (response.status_code, "finite" in response.text) == (400, True)
 
 
-def test_truth_values_are_bytes_of_zero_and_one():
+def test_booleans_are_bytes_of_zero_and_one():
     request = infer({"inputs": [raw_tensor(1, datatype="BOOL", shape=[1])]}, b"\2")
     (response,) = ask(Keeping(with_rows("bool")), request)
     assert (response.status_code, "0 and 1" in response.text) == (400, True)
 
 
-def test_a_policy_that_changes_meanwhile_does_not_answer_for_another(config):
+def test_a_request_for_a_version_is_refused_if_the_policy_changes_meanwhile(config):
     class Changing(ConstantService):
         async def answer_rows(self, rows, timeout_s=None, max_stage=None):
             return await super().answer_rows(rows) | {"policy_version": "newer"}
