@@ -234,7 +234,7 @@ def loaded_after(statement):
         ("import cascade.calibration", {"torch", "ray", "sklearn", "matplotlib"}),
         ("import cascade.routers", {"torch", "ray", "sklearn", "scipy", "pydantic"}),
         ("import cascade.config, cascade.backends.config", {"torch", "ray", "sklearn", "scipy"}),
-        ("import cascade.cascade, cascade.collect", {"torch", "ray", "sklearn"}),
+        ("import cascade.cascade, cascade.collection.collect", {"torch", "ray", "sklearn"}),
         ("import cascade.cli.main", {"torch", "ray", "sklearn", "matplotlib"}),
     ],
 )
