@@ -22,44 +22,46 @@ __all__ = ["bench"]
 
 TARGETS = ("in-process", "handle", "http")
 SERVED_CONNECTIONS = 8
-OPEN_LOOP_CONNECTIONS = 256  # few would make arrivals wait for each other
+OPEN_LOOP_CONNECTIONS = 256  # with few connections, requests would wait for a free one
 
 
 def bench(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
-    target: Annotated[str, typer.Option(help="What is loaded: in-process, handle (in the running Ray) or http.")],
-    url: Annotated[str | None, typer.Option(help="Server of the target http [default: the config's].")] = None,
+    target: Annotated[str, typer.Option(help="What to benchmark: in-process, handle (in the running Ray) or http.")],
+    url: Annotated[str | None, typer.Option(help="Address for the target http [default: the config's].")] = None,
     policy_path: Annotated[
-        Path | None, typer.Option("--policy", help="Policy of the target in-process [default: the config's].")
+        Path | None, typer.Option("--policy", help="Policy for the target in-process [default: the config's].")
     ] = None,
     dataset: DatasetOption = None,
     rows_file: RowsOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use the first rows only.")] = None,
-    rows_per_request: Annotated[int, typer.Option(min=1, help="Rows a request.")] = 64,
+    rows_per_request: Annotated[int, typer.Option(min=1, help="Rows per request.")] = 64,
     connections: Annotated[
         int | None,
-        typer.Option(min=1, help="Requests under way at a time [default: 8, with --rate 256; in-process 1]."),
+        typer.Option(min=1, help="Concurrent requests [default: 8; with --rate 256; in-process 1]."),
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(
-            min=0.01, help="Open loop: this many requests a second, at random moments [default: closed loop]."
-        ),
+        typer.Option(min=0.01, help="Open loop: requests per second, with Poisson arrivals [default: closed loop]."),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Length of a repeat.")] = 10.0,
-    warmup_seconds: Annotated[float, typer.Option(min=0, help="Load before each repeat, not counted.")] = 2.0,
-    repeats: Annotated[int, typer.Option(min=1, help="Repeats; medians, min and max are over them.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Seconds per repeat.")] = 10.0,
+    warmup_seconds: Annotated[
+        float, typer.Option(min=0, help="Seconds of load before each repeat that are not measured.")
+    ] = 2.0,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Repeats; the result has the median, minimum and maximum over them.")
+    ] = 3,
     biggest_alone: Annotated[
-        bool, typer.Option("--biggest-alone", help="In-process: measure the last stage alone too, by turns.")
+        bool, typer.Option("--biggest-alone", help="In-process: measure the last stage alone too, in alternation.")
     ] = False,
     max_p99_ms: Annotated[float | None, typer.Option(min=0, help="Objective: highest p99 latency.")] = None,
     min_rows_per_s: Annotated[float | None, typer.Option(min=0, help="Objective: lowest throughput.")] = None,
     out: Annotated[Path | None, typer.Option(help="Result file to write (JSON).")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Picture to write: .png, .svg or .pdf.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Figure to write: .png, .svg or .pdf.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Load a cascade, and report speed, accuracy and cost; exit code 6 if an objective is missed."""
-    # Without the address, since a result file names no host.
+    """Measure throughput, latency, accuracy and cost of a cascade under load; exit code 6 if an objective is missed."""
+    # Without the address, since a result file contains no host names.
     options = {name: _plain(value) for name, value in locals().items() if name not in ("as_json", "config_path", "url")}
     options |= {"policy": options.pop("policy_path"), "rows": options.pop("rows_file")}
     _check_options(target, url, policy_path, biggest_alone, rate, out, plot)
@@ -113,7 +115,7 @@ def bench(
 
 
 def _prediction(cascade: "Cascade", rows_together: int, numbers: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Predicted and realised time of the engine; ``None`` where the policy has no cost curves."""
+    """Predicted and realised time of the engine; ``None`` if the policy has no cost curves."""
     import numpy as np
 
     from cascade.benchmarks.time_prediction import TimePrediction
@@ -136,10 +138,10 @@ def _check_options(
     out: Path | None,
     plot: Path | None,
 ) -> None:
-    """Refuses before a minute of measuring what would fail after it.
+    """Checks the options before the measurement.
 
     Raises:
-        typer.BadParameter: an option is wrong, or does not fit the target.
+        typer.BadParameter: an option is invalid, or does not apply to the target.
     """
     from cascade.benchmarks.plot import PLOT_SUFFIXES
 
@@ -147,11 +149,11 @@ def _check_options(
         raise typer.BadParameter(f"--target must be one of {', '.join(TARGETS)}; got {target!r}")
     if target != "in-process" and (policy is not None or biggest_alone):
         name = "--policy" if policy is not None else "--biggest-alone"
-        raise typer.BadParameter(f"{name} is for the target in-process; a served cascade has its own policy")
+        raise typer.BadParameter(f"{name} requires the target in-process; a served cascade has its own policy")
     if biggest_alone and rate is not None:
-        raise typer.BadParameter("--biggest-alone compares throughputs, and --rate gives both the same")
+        raise typer.BadParameter("--biggest-alone compares throughputs, and with --rate both have the same")
     if target != "http" and url is not None:
-        raise typer.BadParameter(f"--url is for the target http; got the target {target}")
+        raise typer.BadParameter(f"--url requires the target http; got the target {target}")
     if url is not None and not url.startswith(("http://", "https://")):
         raise typer.BadParameter(f"--url must look like http://127.0.0.1:8000; got {url!r}")
     for option, path in (("--out", out), ("--plot", plot)):
@@ -190,12 +192,12 @@ def _run(
 
 
 def _plain(value: Any) -> Any:
-    """A path becomes its name, since a result file tells nothing about the machine's folders."""
+    """Replaces a path by its name, since a result file contains no folders of the machine."""
     return value.name if isinstance(value, Path) else value
 
 
 def _overview(summary: Mapping[str, Any]) -> dict[str, str]:
-    """A line a number: the median, and from where to where."""
+    """One line per number: median, minimum and maximum."""
     lines = {}
     for key, value in summary.items():
         if not isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""``cascade collect``: every stage's answers on a labelled set, as a score table."""
+"""``cascade collect``: every stage's predictions on a set of rows, as a score table."""
 
 import os
 import signal
@@ -23,24 +23,30 @@ def collect(
     split: SplitOption = "test",
     rows_file: RowsOption = None,
     out: Annotated[Path, typer.Option(help="Score table to write.")] = Path("scores.npz"),
-    limit: Annotated[int | None, typer.Option(min=1, help="Use the first rows only.")] = None,
-    batch_rows: Annotated[int, typer.Option(min=1, help="Rows a batch.")] = 64,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only this many rows.")] = None,
+    batch_rows: Annotated[int, typer.Option(min=1, help="Rows per batch.")] = 64,
     cost: Annotated[
-        str, typer.Option(help="What a stage costs: 'time' (ms a row), 'flops', 'money' or 'energy' (mJ a row).")
+        str, typer.Option(help="Cost of a stage: 'time' (ms per row), 'flops', 'money' or 'energy' (mJ per row).")
     ] = "time",
-    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of this machine, for '--cost money'.")] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="Price of this machine per hour, for '--cost money'.")
+    ] = None,
     curve_seconds: Annotated[
-        float, typer.Option(min=0, help="Most time for each stage's cost curve; 0 for constant costs per row.")
+        float, typer.Option(min=0, help="Maximum seconds for each stage's cost curve; 0 for constant costs per row.")
     ] = 3.0,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Of the processor; replicas of Ray Serve have 1 by default [default: as it is here]."),
+        typer.Option(
+            min=1, help="Processor threads; replicas of Ray Serve have 1 by default [default: this machine's]."
+        ),
     ] = None,
     scores: Annotated[bool, typer.Option(help="Keep all class probabilities.")] = True,
-    resume: Annotated[bool, typer.Option(help="Go on from what a run that stopped left beside --out.")] = True,
+    resume: Annotated[
+        bool, typer.Option(help="Continue an interrupted run, from the files that it left beside --out.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Run every stage on every row, once, and write the score table."""
+    """Run every stage on every row once, and write the score table."""
     from cascade.cascade import load_stages
     from cascade.collection.collect import collect as collect_scores
     from cascade.collection.measure import use_threads
@@ -104,10 +110,10 @@ def collect(
 
 
 def _check_writable(path: Path, rows_file: Path | None) -> None:
-    """Refuses before any long work what could not be written after it.
+    """Checks before the long run that its result can be written.
 
     Raises:
-        InputError: the folder is missing or may not be written to, or the path is no file, or the file of the rows.
+        InputError: the folder is missing or not writable, or the path is not a file, or it is the file of the rows.
     """
     from cascade.errors import InputError
 
@@ -118,16 +124,16 @@ def _check_writable(path: Path, rows_file: Path | None) -> None:
     if not all(os.access(each, os.W_OK) for each in (path.parent, path) if each.exists()):
         raise InputError(f"{path} cannot be written: permission denied")
     if rows_file is not None and path.exists() and rows_file.exists() and path.samefile(rows_file):
-        raise InputError(f"{path} holds the rows; give another file for the result")
+        raise InputError(f"{path} is the file of the rows; choose another file with --out")
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM came; not an ``Exception``, which a stage would be blamed for."""
+    """SIGTERM arrived. Not an ``Exception``, since those are reported as errors of a stage."""
 
 
 @contextmanager
 def _sigterm_as_exit() -> Iterator[None]:
-    """SIGTERM ends the work like Ctrl-C, by an exception, so that what there is can be saved."""
+    """Makes SIGTERM raise an exception, as Ctrl-C does, so that finished work is saved."""
 
     def stop(number: int, _: FrameType | None) -> None:
         raise _Terminated(number)

@@ -1,4 +1,4 @@
-"""``cascade search``: which models make the best cascade, in which order."""
+"""``cascade search``: chooses models and their order for a cascade."""
 
 import json
 from pathlib import Path
@@ -22,20 +22,26 @@ __all__ = ["search"]
 
 
 def search(
-    scores: Annotated[Path, typer.Option(help="Score table; its stages are the pool.")] = Path("scores.npz"),
-    target_accuracy: Annotated[float | None, typer.Option(help="Least accuracy, in [0, 1].")] = None,
-    max_accuracy_drop: Annotated[float | None, typer.Option(help="Most accuracy lost against the last stage.")] = None,
-    target_agreement: Annotated[float | None, typer.Option(help="Least agreement with the last stage.")] = None,
-    max_cost: Annotated[float | None, typer.Option(help="Most mean cost of a row, in the table's unit.")] = None,
-    policy_path: Annotated[
-        Path | None, typer.Option("--policy", help="Instead of a target: order the stages of this policy, as they are.")
+    scores: Annotated[Path, typer.Option(help="Score table; its stages are the candidates.")] = Path("scores.npz"),
+    target_accuracy: Annotated[float | None, typer.Option(help="Minimum accuracy, in [0, 1].")] = None,
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(help="Maximum loss of accuracy compared with the last stage.")
     ] = None,
-    hop_cost: Annotated[float, typer.Option(min=0, help="Cost of every stage after the first that a row reaches.")] = 0,
-    deadline: Annotated[float | None, typer.Option(help="Most that a row may cost if it runs through all.")] = None,
-    max_stages: Annotated[int, typer.Option(min=1, max=12, help="Most models in a cascade.")] = 4,
+    target_agreement: Annotated[float | None, typer.Option(help="Minimum agreement with the last stage.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Maximum mean cost per row, in the table's unit.")] = None,
+    policy_path: Annotated[
+        Path | None, typer.Option("--policy", help="Instead of a target: find the best order of this policy's stages.")
+    ] = None,
+    hop_cost: Annotated[
+        float, typer.Option(min=0, help="Additional cost of each stage after the first that a row reaches.")
+    ] = 0,
+    deadline: Annotated[float | None, typer.Option(help="Maximum cost of a row that runs through all stages.")] = None,
+    max_stages: Annotated[int, typer.Option(min=1, max=12, help="Maximum number of models in a cascade.")] = 4,
     batch_rows: BatchRowsOption = None,
     rate: RateOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split into rows that choose and rows that judge.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the split into rows for choosing and rows for judging.")
+    ] = 0,
     level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Level of the confidence intervals.")] = 0.95,
     out: Annotated[Path | None, typer.Option(help="Policy of the best choice to write (JSON).")] = None,
     out_scores: Annotated[
@@ -43,7 +49,7 @@ def search(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the models and the order that reach a target at the lowest cost, judged on held-out rows.
+    """Find the models and the order that reach a target at the lowest cost, with figures from held-out rows.
 
     Exit code 4 if the best cascade costs more than its last stage alone.
     """
@@ -90,7 +96,7 @@ def search(
     if len(best.stages) > 1 and best.mean_cost > best.last_stage_cost:
         raise InfeasibleTarget(
             f"the best cascade costs {best.mean_cost:.4g} {choice.cost_unit} per row, its last stage alone "
-            f"{best.last_stage_cost:.4g}: no policy is written"
+            f"{best.last_stage_cost:.4g}; no policy is written"
         )
     _write(table, best.policy(table, arrivals or DEFAULT_ARRIVALS), out, out_scores)
 
@@ -119,8 +125,8 @@ def _print_choice(choice: "CascadeChoice", as_json: bool) -> None:
     output = Console()
     output.print(_table(cascades, choice.gain, choice.cost_unit, with_target=True))
     output.print(
-        f"{choice.candidates:,} cascades looked at ({choice.method}); chosen on {choice.choosing_rows:,} rows, "
-        f"figures from {choice.judging_rows:,} others, intervals at {choice.level:.4g}; "
+        f"{choice.candidates:,} cascades compared ({choice.method}); chosen on {choice.choosing_rows:,} rows, "
+        f"figures from {choice.judging_rows:,} other rows, intervals at level {choice.level:.4g}; "
         f"{'constant costs per row' if choice.arrivals is None else f'costs for {choice.arrivals}'}.",
         highlight=False,
     )
@@ -139,15 +145,15 @@ def _print_order(ordered: "PolicyOrder", cost_unit: str, as_json: bool) -> None:
     low, high = comparison.cost_saving_interval
     output.print(
         f"- the best order saves {100 * comparison.cost_saving:.1f} % of the given one's cost "
-        f"{escape(f'[{100 * low:.1f}, {100 * high:.1f}]')} on {ordered.judging_rows:,} rows that did not choose it",
+        f"{escape(f'[{100 * low:.1f}, {100 * high:.1f}]')} on {ordered.judging_rows:,} held-out rows",
         highlight=False,
     )
 
 
 def _table(cascades: dict[str, "ChosenCascade"], gain: str, cost_unit: str, with_target: bool) -> Table:
-    """A line a cascade, figures of the held-out rows."""
+    """One line per cascade, with figures from the held-out rows."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    titles = ("", "cascade", gain, f"mean cost ({cost_unit})", "at worst", "answered (%)")
+    titles = ("", "cascade", gain, f"mean cost ({cost_unit})", "worst cost", "answered by stage (%)")
     for title in (*titles, "target") if with_target else titles:
         table.add_column(escape(title), overflow="fold")
     for name, cascade in cascades.items():

@@ -98,7 +98,7 @@ async def respond(app, request):
     try:
         app.admit(request)
     except CascadeError as error:
-        return app.refuse(error)
+        return app.error_reply(error)
     return await app.answer(request)
 
 

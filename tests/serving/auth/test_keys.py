@@ -58,8 +58,8 @@ def test_exactly_the_keys_of_a_file_are_held(tmp_path_factory, keys, other):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "holds no key"),
-        ("# only this\n", "holds no key"),
+        ("", "has no key"),
+        ("# only this\n", "has no key"),
         ("short", "line 1 must have at least 16"),
         (f"{FIRST}\nwith a space in the key", "line 2"),
         (f"{FIRST}\nsecret-with-umlaut-ä", "line 2"),
@@ -93,7 +93,7 @@ def test_a_missing_file_or_variable_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="No such file"):
         KeyRing(file=tmp_path / "none")
     monkeypatch.setenv("SOME_KEYS", " ")
-    with pytest.raises(ConfigError, match="SOME_KEYS holds no key"):
+    with pytest.raises(ConfigError, match="SOME_KEYS has no key"):
         KeyRing("SOME_KEYS")
 
 

@@ -127,11 +127,11 @@ def test_invalid_files_are_refused(files, tmp_path):
     other.chmod(0o644)
     assert "chmod o=" in refusal(files, tls_key=other)
     other.chmod(0o600)
-    assert "belong together" in refusal(files, tls_key=other)
+    assert "PEM files that match" in refusal(files, tls_key=other)
     other.write_bytes(encrypted(files["tls_key"].read_bytes()))
-    assert "asks for a password" in refusal(files, tls_key=other)
+    assert "has a password" in refusal(files, tls_key=other)
     other.write_text("nothing")
-    assert "belong together" in refusal(files, tls_certificate=other)
+    assert "PEM files that match" in refusal(files, tls_certificate=other)
     assert "authorities" in refusal(files, tls_client_ca=other)
 
 

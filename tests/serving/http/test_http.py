@@ -115,7 +115,7 @@ BAD = {
     "bytes do not fit": (
         post(b"12345", **RAW),
         400,
-        "5 bytes, no whole number of rows; a row of shape (2,) and int64 has 16",
+        "the body has 5 bytes, which is not a multiple of a row's 16 (shape (2,), int64)",
     ),
     "a missing value": (rows_json([[None, 1]]), 400, "a missing value"),
     "shape lies": (post(b"\0" * 16, x_shape="9,2", **RAW), 400, "16 bytes"),

@@ -145,8 +145,8 @@ BAD = {
     "no contents": (infer(()), "INVALID_ARGUMENT", "6 values; got 0"),
     "contents of another type": (infer((), {"fp32_contents": [0.0] * 6}), "INVALID_ARGUMENT", "6 values; got 0"),
     "more contents than the shape has": (infer((), {"int64_contents": [0] * 7}), "INVALID_ARGUMENT", "6 values; got 7"),
-    "contents twice": (infer(contents={"int64_contents": [0] * 6}), "INVALID_ARGUMENT", "no others"),
-    "raw contents twice": (infer([RAW_ROWS] * 2), "INVALID_ARGUMENT", "no others"),
+    "contents twice": (infer(contents={"int64_contents": [0] * 6}), "INVALID_ARGUMENT", "without typed contents"),
+    "raw contents twice": (infer([RAW_ROWS] * 2), "INVALID_ARGUMENT", "once per input"),
     "unknown output": (infer(outputs=[{"name": "logits"}]), "INVALID_ARGUMENT", "'logits'"),
     "an output twice": (infer(outputs=[{"name": "cost"}] * 2), "INVALID_ARGUMENT", "twice"),
     "a negative timeout": (infer(parameters={"timeout": {"int64_param": -1}}), "INVALID_ARGUMENT", "timeout"),
@@ -207,7 +207,10 @@ def test_a_compressed_message_is_refused_and_not_expanded(config):
     service = ConstantService(config)
     fits, too_large = infer(), infer([b"\0" * (8 << 20)])  # the latter is 8 kB when compressed
     for found in call(service, fits, too_large, compression=grpc.Compression.Gzip):
-        assert found == ("INVALID_ARGUMENT", "the message is no ModelInferRequest; it must not be compressed")
+        assert found == (
+            "INVALID_ARGUMENT",
+            "the message is not a ModelInferRequest; compressed messages are not supported",
+        )
 
 
 class KeepingService(ConstantService):

@@ -1,4 +1,4 @@
-"""Review of abstained rows: what is written, and that a full disk or a dead webhook delays nobody."""
+"""Review of abstained rows: what is written, and a full disk or a dead webhook delays no request."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from cascade.config import ReviewConfig
 from cascade.engine import Answers
 from cascade.errors import ConfigError
 from cascade.serving.request_id import REQUEST_ID, set_request_id
-from cascade.serving.review import delivery_queue as outbox_module
+from cascade.serving.review import delivery_queue
 from cascade.serving.review.abstentions import Abstentions
 from cascade.serving.review.delivery_queue import DeliveryQueue, Rejected
 from cascade.serving.review.review import Review
@@ -298,7 +298,7 @@ def test_an_unexpected_error_does_not_end_the_thread():
 
 
 def test_dropped_rows_are_logged_without_failures_too(caplog, monkeypatch):
-    monkeypatch.setattr(outbox_module, "LOG_EVERY_S", 0.0)
+    monkeypatch.setattr(delivery_queue, "LOG_EVERY_S", 0.0)
     begun, go_on = threading.Event(), threading.Event()
 
     class Slow:
@@ -313,7 +313,7 @@ def test_dropped_rows_are_logged_without_failures_too(caplog, monkeypatch):
     go_on.set()
     queue.close(WAIT_S)
     assert queue.counts == {"written": 5, "dropped": 1, "waiting": 0, "failures": 0}
-    assert ["faster than they are taken" in record.getMessage() for record in caplog.records] == [True]
+    assert ["faster than they are delivered" in record.getMessage() for record in caplog.records] == [True]
 
 
 @pytest.mark.parametrize(
