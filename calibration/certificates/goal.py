@@ -57,7 +57,8 @@ class Goal:
             ValueError: none is given, or several beside ``max_cost``, or one is not a number or out of its range; or
                 beside one that abstaining cannot help.
         """
-        for name, value in {**targets, "max_abstain": max_abstain}.items():
+        values: dict[str, object] = {**targets, "max_abstain": max_abstain}
+        for name, value in values.items():
             if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
                 raise ValueError(f"{name} must be a number; got {value!r}")
         given = {name: value for name, value in targets.items() if value is not None}

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cascade.cli.collect import collection_progress
 from cascade.cli.console import JsonOption, console, print_result
-from cascade.cli.inputs import DatasetOption, RowsOption, SplitOption, load_rows
+from cascade.cli.inputs import DatasetOption, RowsOption, SplitOption, load_checked_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def check(
     from cascade.calibration.evaluation.fresh_check import check_fresh
     from cascade.config import CascadeConfig
     from cascade.errors import CheckFailed
-    from cascade.rows.checks import check_rows, example_rows
+    from cascade.rows.checks import example_rows
     from cascade.serving.deploy.resources import check_machine
     from cascade.stage_check import try_stage
 
@@ -68,8 +68,7 @@ def check(
         stages = _load_stages(config, config_path, as_json)
         rows, label = example_rows(config.rows, TRIED_ROWS), None
         if with_rows:
-            rows, label = load_rows(dataset, split, rows_file, config.classes)
-            rows, label = check_rows(rows[:limit], config.rows), None if label is None else label[:limit]
+            rows, label = load_checked_rows(config, dataset, split, rows_file, limit)
         tried = {stage.name: try_stage(stage, rows[:TRIED_ROWS], made_up=not with_rows) for stage in stages}
         policies = _load_policies(policy_path or config.policy, config, with_rows or policy_path is not None)
         fresh = None
@@ -95,7 +94,7 @@ def _exit_as_error() -> Iterator[None]:
             raise SystemExit(status)
         leave(status)
 
-    os._exit = exit_or_raise  # type: ignore[assignment]
+    os._exit = exit_or_raise
     try:
         yield
     finally:
@@ -162,17 +161,8 @@ def _collect(
 ) -> "ScoreTable":
     from cascade.collection.collect import collect
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=quiet) as bar:
-        tasks = {stage.name: bar.add_task(stage.name, total=len(rows)) for stage in stages}
-        return collect(
-            stages,
-            rows,
-            label,
-            classes=config.classes,
-            curve_seconds=0,
-            on_rows=lambda name, done: bar.update(tasks[name], completed=done),
-        )
+    with collection_progress(stages, len(rows), timed=False, quiet=quiet) as callbacks:
+        return collect(stages, rows, label, classes=config.classes, curve_seconds=0, **callbacks)
 
 
 def _print_fresh(fresh: "FreshCheck") -> None:

@@ -2,19 +2,31 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cascade.cli.console import JsonOption, console, print_result
-from cascade.cli.inputs import DatasetOption, RowsOption, SplitOption, load_rows
+from cascade.cli.inputs import DatasetOption, RowsOption, SplitOption, load_checked_rows
 
-__all__ = ["collect"]
+if TYPE_CHECKING:
+    from cascade.calibration import ScoreTable
+    from cascade.stage import Stage
+
+__all__ = ["collect", "collection_progress"]
+
+CostOption = Annotated[
+    str, typer.Option(help="Cost of a stage: 'time' (ms per row), 'flops', 'money' or 'energy' (mJ per row).")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processor threads; replicas of Ray Serve have 1 by default [default: this machine's]."),
+]
 
 
 def collect(
@@ -25,21 +37,14 @@ def collect(
     out: Annotated[Path, typer.Option(help="Score table to write.")] = Path("scores.npz"),
     limit: Annotated[int | None, typer.Option(min=1, help="Use only this many rows.")] = None,
     batch_rows: Annotated[int, typer.Option(min=1, help="Rows per batch.")] = 64,
-    cost: Annotated[
-        str, typer.Option(help="Cost of a stage: 'time' (ms per row), 'flops', 'money' or 'energy' (mJ per row).")
-    ] = "time",
+    cost: CostOption = "time",
     price_per_hour: Annotated[
         float | None, typer.Option(min=0, help="Price of this machine per hour, for '--cost money'.")
     ] = None,
     curve_seconds: Annotated[
         float, typer.Option(min=0, help="Maximum seconds for each stage's cost curve; 0 for constant costs per row.")
     ] = 3.0,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Processor threads; replicas of Ray Serve have 1 by default [default: this machine's]."
-        ),
-    ] = None,
+    threads: ThreadsOption = None,
     scores: Annotated[bool, typer.Option(help="Keep all class probabilities.")] = True,
     resume: Annotated[
         bool, typer.Option(help="Continue an interrupted run, from the files that it left beside --out.")
@@ -53,34 +58,23 @@ def collect(
     from cascade.collection.meter import COST_UNIT
     from cascade.collection.partial_collection import PartialCollection
     from cascade.config import CascadeConfig
-    from cascade.rows.checks import check_rows
 
     if cost not in COST_UNIT:
         raise typer.BadParameter(f"--cost must be one of {', '.join(COST_UNIT)}; got {cost!r}")
     config = CascadeConfig.load(config_path)
     _check_writable(out, rows_file)
-    rows, label = load_rows(dataset, split, rows_file, config.classes)
-    rows = check_rows(rows[:limit], config.rows)
+    rows, label = load_checked_rows(config, dataset, split, rows_file, limit)
     stages = load_stages(config.stages, config_path.resolve().parent, config.classes)
     if threads is not None:
         use_threads(threads)
     partial = PartialCollection(out.with_name(f"{out.name}.partial"))
     if not resume:
         partial.remove()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=as_json) as bar, _sigterm_as_exit():
-        tasks = {stage.name: bar.add_task(stage.name, total=len(rows)) for stage in stages}
-        timing = {stage.name: 0.0 for stage in stages}
-        timed = bar.add_task("timing calls", total=100, visible=curve_seconds > 0)
-
-        def on_timed(name: str, share: float) -> None:
-            timing[name] = share
-            bar.update(timed, completed=round(100 * sum(timing.values()) / len(timing)))
-
+    with collection_progress(stages, len(rows), curve_seconds > 0, as_json) as callbacks, _sigterm_as_exit():
         table = collect_scores(
             stages,
             rows,
-            None if label is None else label[:limit],
+            label,
             classes=config.classes,
             batch_rows=batch_rows,
             cost=cost,
@@ -88,25 +82,52 @@ def collect(
             keep_scores=scores,
             partial=partial.folder,
             curve_seconds=curve_seconds,
-            on_rows=lambda name, done: bar.update(tasks[name], completed=done),
-            on_timed=on_timed,
             on_note=lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),
+            **callbacks,
         )
-        bar.update(timed, completed=100)
     table.save(out)
     partial.remove()
-    accuracy = None if table.label is None else dict(zip(table.stage.tolist(), table.correct.mean(axis=0).tolist()))
+    print_result({"scores": str(out)} | _facts(table), as_json)
+
+
+@contextmanager
+def collection_progress(stages: "Sequence[Stage]", rows: int, timed: bool, quiet: bool) -> Iterator[dict[str, Any]]:
+    """Shows a bar for each stage, and one for the timing of calls.
+
+    Args:
+        stages: to be collected.
+        rows: number of rows.
+        timed: whether calls are timed.
+        quiet: show nothing.
+
+    Yields:
+        The callbacks "on_rows" and "on_timed" of :func:`cascade.collection.collect.collect`.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=quiet) as bar:
+        tasks = {stage.name: bar.add_task(stage.name, total=rows) for stage in stages}
+        shares = {stage.name: 0.0 for stage in stages}
+        timing = bar.add_task("timing calls", total=100, visible=timed)
+
+        def on_timed(name: str, share: float) -> None:
+            shares[name] = share
+            bar.update(timing, completed=round(100 * sum(shares.values()) / len(shares)))
+
+        yield {"on_rows": lambda name, done: bar.update(tasks[name], completed=done), "on_timed": on_timed}
+        bar.update(timing, completed=100)
+
+
+def _facts(table: "ScoreTable") -> dict[str, Any]:
+    names = table.stage.tolist()
     mean_cost = table.cost if table.cost.ndim == 1 else table.cost.mean(axis=0)
-    result = {
-        "scores": str(out),
+    return {
         "rows": len(table),
-        "accuracy": accuracy,
-        "cost": dict(zip(table.stage.tolist(), mean_cost.tolist())),
+        "accuracy": None if table.label is None else dict(zip(names, table.correct.mean(axis=0).tolist())),
+        "cost": dict(zip(names, mean_cost.tolist())),
         "cost_unit": table.cost_unit,
-        "curves": {name: str(curve) for name, curve in zip(table.stage.tolist(), table.curves) if curve is not None},
+        "curves": {name: str(curve) for name, curve in zip(names, table.curves) if curve is not None},
         "measured_on": table.curve_machine,
     }
-    print_result(result, as_json)
 
 
 def _check_writable(path: Path, rows_file: Path | None) -> None:

@@ -16,6 +16,7 @@ from cascade.rows.rows_file import load_rows as load_rows_file
 
 if TYPE_CHECKING:
     from cascade.calibration.costs.arrivals import Arrivals
+    from cascade.config import CascadeConfig
 
 __all__ = [
     "BatchRowsOption",
@@ -24,6 +25,7 @@ __all__ = [
     "RowsOption",
     "SplitOption",
     "arrivals_of",
+    "load_checked_rows",
     "load_row",
     "load_rows",
 ]
@@ -101,6 +103,20 @@ def load_rows(
     datasets.fetch(str(dataset), on_note=console.print)
     rows, label = datasets.load(str(dataset), cast(Literal["train", "test"], split))
     return rows, label_ids(label, classes)
+
+
+def load_checked_rows(
+    config: "CascadeConfig", dataset: str | None, split: str, rows_file: Path | None, limit: int | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Like :func:`load_rows`, with the first rows only, of the configured shape and dtype.
+
+    Raises:
+        RowsError: the rows do not match the configuration.
+    """
+    from cascade.rows.checks import check_rows
+
+    rows, label = load_rows(dataset, split, rows_file, config.classes)
+    return check_rows(rows[:limit], config.rows), None if label is None else label[:limit]
 
 
 def load_row(path: Path) -> np.ndarray:

@@ -1,7 +1,7 @@
 """``cascade report``: an HTML page about a policy."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from cascade.cli.console import JsonOption, console, print_result
 if TYPE_CHECKING:
     from cascade.calibration import Policy
     from cascade.reports import ReportTable
+    from cascade.reports.measures.replay import Replay
 
 __all__ = ["report"]
 
@@ -58,23 +59,23 @@ def report(
             slices=None if slices is None else load_slices(slices, len(table)),
             pictures=pictures,
         )
-    seen = replay.evaluation
-    print_result(
-        {
-            "report": str(out),
-            "policy_version": replay.policy.version,
-            "guarantee": replay.judgement.guarantee,
-            "verdicts": [f"{each.claim}: {each.words}" for each in replay.judgement.targets],
-            "rows": seen.rows,
-            "accuracy": seen.accuracy,
-            "agreement": seen.agreement,
-            "mean_cost": seen.mean_cost,
-            "cost_unit": seen.cost_unit,
-            "cost_ratio": replay.cost_ratio,
-            "stage_share": seen.stage_share.tolist(),
-        },
-        as_json,
-    )
+    print_result({"report": str(out)} | _facts(replay), as_json)
+
+
+def _facts(replay: "Replay") -> dict[str, Any]:
+    evaluation = replay.evaluation
+    return {
+        "policy_version": replay.policy.version,
+        "guarantee": replay.judgement.guarantee,
+        "verdicts": [f"{each.claim}: {each.words}" for each in replay.judgement.targets],
+        "rows": evaluation.rows,
+        "accuracy": evaluation.accuracy,
+        "agreement": evaluation.agreement,
+        "mean_cost": evaluation.mean_cost,
+        "cost_unit": evaluation.cost_unit,
+        "cost_ratio": replay.cost_ratio,
+        "stage_share": evaluation.stage_share.tolist(),
+    }
 
 
 def _realised(path: Path, policy: "Policy") -> "ReportTable":

@@ -1,8 +1,9 @@
 """``cascade search``: chooses models and their order for a cascade."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["search"]
 
+OrderedPolicyOption = Annotated[
+    Path | None, typer.Option("--policy", help="Instead of a target: find the best order of this policy's stages.")
+]
+OutScoresOption = Annotated[Path | None, typer.Option(help="Score table of the best choice's stages to write (.npz).")]
+
 
 def search(
     scores: Annotated[Path, typer.Option(help="Score table; its stages are the candidates.")] = Path("scores.npz"),
@@ -29,9 +35,7 @@ def search(
     ] = None,
     target_agreement: Annotated[float | None, typer.Option(help="Minimum agreement with the last stage.")] = None,
     max_cost: Annotated[float | None, typer.Option(help="Maximum mean cost per row, in the table's unit.")] = None,
-    policy_path: Annotated[
-        Path | None, typer.Option("--policy", help="Instead of a target: find the best order of this policy's stages.")
-    ] = None,
+    policy_path: OrderedPolicyOption = None,
     hop_cost: Annotated[
         float, typer.Option(min=0, help="Additional cost of each stage after the first that a row reaches.")
     ] = 0,
@@ -44,61 +48,67 @@ def search(
     ] = 0,
     level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Level of the confidence intervals.")] = 0.95,
     out: Annotated[Path | None, typer.Option(help="Policy of the best choice to write (JSON).")] = None,
-    out_scores: Annotated[
-        Path | None, typer.Option(help="Score table of the best choice's stages to write (.npz).")
-    ] = None,
+    out_scores: OutScoresOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the models and the order that reach a target at the lowest cost, with figures from held-out rows.
 
     Exit code 4 if the best cascade costs more than its last stage alone.
     """
-    from cascade.calibration import Policy, ScoreTable, choose_cascade
+    from cascade.calibration import Policy, ScoreTable
     from cascade.calibration.choice.policy_order import order_policy
     from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
-    from cascade.errors import InfeasibleTarget
 
-    targets = (target_accuracy, max_accuracy_drop, target_agreement, max_cost)
-    if policy_path is not None and targets != (None,) * 4:
+    targets = {
+        "target_accuracy": target_accuracy,
+        "max_accuracy_drop": max_accuracy_drop,
+        "target_agreement": target_agreement,
+        "max_cost": max_cost,
+    }
+    if policy_path is not None and any(value is not None for value in targets.values()):
         raise typer.BadParameter("give either --policy or a target")
     table = ScoreTable.load(scores)
     arrivals = arrivals_of(batch_rows, rate, table.has_curves)
+    options: dict[str, Any] = {"hop_cost": hop_cost, "deadline": deadline, "seed": seed, "level": level}
     try:
         if policy_path is not None:
-            given = Policy.load(policy_path)
-            ordered = order_policy(
-                table, given, hop_cost=hop_cost, deadline=deadline, arrivals=arrivals, seed=seed, level=level
-            )
+            ordered = order_policy(table, Policy.load(policy_path), arrivals=arrivals, **options)
             _write(table, ordered.policy, out, out_scores)
             _print_order(ordered, table.cost_unit, as_json)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, disable=as_json) as bar:
-            steps = {name: bar.add_task(name, total=None) for name in ("candidates", "thresholds")}
-            choice = choose_cascade(
-                table,
-                target_accuracy=target_accuracy,
-                max_accuracy_drop=max_accuracy_drop,
-                target_agreement=target_agreement,
-                max_cost=max_cost,
-                hop_cost=hop_cost,
-                deadline=deadline,
-                max_stages=max_stages,
-                arrivals=arrivals or DEFAULT_ARRIVALS,
-                seed=seed,
-                level=level,
-                on_step=lambda name, done, total: bar.update(steps[name], completed=done, total=total),
-            )
+        arrivals = arrivals or DEFAULT_ARRIVALS
+        choice = _choose(table, targets | options | {"max_stages": max_stages, "arrivals": arrivals}, as_json)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     _print_choice(choice, as_json)
+    _check_pays(choice)
+    _write(table, choice.best.policy(table, arrivals), out, out_scores)
+
+
+def _choose(table: "ScoreTable", options: Mapping[str, Any], quiet: bool) -> "CascadeChoice":
+    """Chooses a cascade, with a progress bar."""
+    from cascade.calibration import choose_cascade
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=quiet) as bar:
+        steps = {name: bar.add_task(name, total=None) for name in ("candidates", "thresholds")}
+
+        def on_step(name: str, done: int, total: int) -> None:
+            bar.update(steps[name], completed=done, total=total)
+
+        return choose_cascade(table, **options, on_step=on_step)
+
+
+def _check_pays(choice: "CascadeChoice") -> None:
+    """Raises an error if the best cascade costs more than its last stage alone."""
+    from cascade.errors import InfeasibleTarget
+
     best = choice.best
     if len(best.stages) > 1 and best.mean_cost > best.last_stage_cost:
         raise InfeasibleTarget(
             f"the best cascade costs {best.mean_cost:.4g} {choice.cost_unit} per row, its last stage alone "
             f"{best.last_stage_cost:.4g}; no policy is written"
         )
-    _write(table, best.policy(table, arrivals or DEFAULT_ARRIVALS), out, out_scores)
 
 
 def _write(table: "ScoreTable", policy: "Policy", out: Path | None, out_scores: Path | None) -> None:

@@ -84,7 +84,7 @@ def test_a_changed_source_exits_with_3(run, toy, monkeypatch):
     assert (result.code, "test_labels has SHA-256" in result.err) == (3, True)
 
 
-def test_a_line_an_epoch_tells_how_far_a_training_has_come(run, toy, tmp_path):
+def test_each_epoch_prints_a_line(run, toy, tmp_path):
     recipe = tmp_path / "recipes" / "toy.yaml"
     recipe.parent.mkdir()
     recipe.write_text(RECIPE.format(more=""))
