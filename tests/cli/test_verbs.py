@@ -17,7 +17,7 @@ from cascade.cli.main import app
 VERBS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
 
 
-def test_every_verb_has_a_file():
+def test_all_verbs_exist():
     named = "bench build calibrate check collect data evaluate explain plan reload report search serve status train"
     assert set(named.split()) <= set(VERBS)
 
