@@ -171,7 +171,7 @@ class PolicyKeeper:
     async def watch(self, batcher: Batcher) -> None:
         """Looks at the rows that wait in a batcher, again and again."""
         while True:
-            self.look(batcher.waited_s(), batcher.offered_rows)
+            self.look(batcher.longest_wait_s(), batcher.offered_rows)
             await asyncio.sleep(LOOK_S)
 
     def describe(self) -> dict[str, Any]:

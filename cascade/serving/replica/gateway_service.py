@@ -15,7 +15,7 @@ from cascade.serving.batching.batcher import Batcher
 from cascade.serving.bodies.wire import answer_columns
 from cascade.serving.http.dashboard import dashboard_data
 from cascade.serving.policy.keeper import PolicyKeeper
-from cascade.serving.policy.limits import StageLimit, limited_policy, marked_answers
+from cascade.serving.policy.request_overrides import RequestOverrides
 from cascade.serving.replica.readiness import Readiness
 from cascade.serving.replica.telemetry import Telemetry
 from cascade.serving.review.review import Review
@@ -36,7 +36,6 @@ class GatewayService:
         auditor: compares a sample of the answers with the last stage's.
         ask_last: asks the last stage about audited rows.
         readiness: of the later segments.
-        limit: on the last stage that a request asks for.
         review: receives the rows that are abstained on; ``None`` for none.
     """
 
@@ -47,7 +46,6 @@ class GatewayService:
     auditor: Auditor
     ask_last: AskLast
     readiness: Readiness
-    limit: StageLimit
     review: Review | None
     _gear_task: "asyncio.Task[None] | None" = None
 
@@ -83,15 +81,12 @@ class GatewayService:
         """Whether the later segments can be reached and have loaded, as of a few seconds ago."""
         return self.readiness.is_ready
 
-    async def answer_rows(
-        self, rows: np.ndarray, timeout_s: float | None = None, max_stage: str | None = None
-    ) -> dict[str, Any]:
+    async def answer_rows(self, rows: np.ndarray, overrides: RequestOverrides) -> dict[str, Any]:
         """Answers checked rows, as columns.
 
         Args:
             rows: (n, ...) as the configuration says.
-            timeout_s: seconds until the deadline; at most, and by default, ``serving.request_timeout_s``.
-            max_stage: name of the last stage that may run, raised to ``serving.least_max_stage``.
+            overrides: of the configuration, by this request.
 
         Returns:
             Columns "answer", "stage", "confidence", "cost", "degraded", "abstained" (and "label"), and
@@ -100,12 +95,12 @@ class GatewayService:
         Raises:
             CascadeError: as :meth:`Gateway.predict <cascade.serving.replica.gateway.Gateway.predict>` raises it.
         """
-        policy, longest_s = self.policies.policy, self.config.serving.request_timeout_s
-        timeout_s = longest_s if timeout_s is None else min(timeout_s, longest_s)
-        last = None if max_stage is None else self.limit.place(max_stage)
-        answering = (
-            self._audited(rows, policy, timeout_s) if last is None else self._limited(rows, policy, timeout_s, last)
-        )
+        policy, timeout_s = self.policies.policy, overrides.limited_timeout_s(self.config)
+        last_stage = overrides.last_stage(self.config)
+        if last_stage is None:
+            answering = self._audited(rows, policy, timeout_s)
+        else:
+            answering = self.batcher.answer(rows, policy, timeout_s=timeout_s, last_stage=last_stage)
         if policy.abstains:
             answering = self._abstaining(answering, rows, policy)
         answers = await self.telemetry.answered(answering, len(rows), policy)
@@ -124,11 +119,6 @@ class GatewayService:
         if draw is not None:
             draw.settle(answers)
         return answers
-
-    async def _limited(self, rows: np.ndarray, policy: Policy, timeout_s: float, last: int) -> Answers:
-        """Answers rows that the stage at place ``last`` is to answer at the latest."""
-        answers = await self.batcher.answer(rows, limited_policy(policy, last), timeout_s=timeout_s)
-        return marked_answers(answers, policy, last)
 
     async def _abstaining(self, answering: Awaitable[Answers], rows: np.ndarray, policy: Policy) -> Answers:
         """Marks the rows that are abstained on, and passes them on for review."""
@@ -158,6 +148,6 @@ class GatewayService:
         stats.reloads["accepted"] = self.policies.revision
         if self.config.serving.gears is not None:
             stats.gear = self.policies.gear
-        self.auditor.tell(policy, stats)
+        self.auditor.export(policy, stats)
         if self.review is not None:
             stats.reviewed_rows |= self.review.outcomes

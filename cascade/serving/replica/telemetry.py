@@ -30,7 +30,7 @@ class Telemetry:
         config: of the cascade.
 
     Attributes:
-        seen: what the process has seen; ``None`` if it does not count.
+        stats: of the process; ``None`` if it does not count.
         tracing: makes spans; ``None`` for none.
         application: that Ray Serve runs it in; its name may be another one than the configuration's.
         replica: its name.
@@ -46,14 +46,14 @@ class Telemetry:
         self.application = names.get("application", config.name)
         set_up_logs(serving.log_format, names)
         self.replica = names["replica"]
-        self.seen = Observations(stages) if serving.metrics else None
+        self.stats = Observations(stages) if serving.metrics else None
         self.tracing = None if serving.traces is None else Tracing(serving.traces, stages, config.name)
         self._monitor: Monitor | None = None
 
     @property
     def watch(self) -> Watch | None:
         """For the segment: told of every stage that has run."""
-        watches = [part.stage_ran for part in (self.seen, self.tracing) if part is not None]
+        watches = [part.stage_ran for part in (self.stats, self.tracing) if part is not None]
         if len(watches) < 2:
             return watches[0] if watches else None
 
@@ -68,15 +68,15 @@ class Telemetry:
         """The last minutes; ``None`` if nothing is counted."""
         return None if self._monitor is None else self._monitor.history
 
-    def start(self, batcher: Batcher, tell: Callable[[Observations], None] | None = None) -> None:
+    def start(self, batcher: Batcher, export: Callable[[Observations], None] | None = None) -> None:
         """Begins the work off the way of requests; called in the event loop.
 
         Args:
             batcher: of the process.
-            tell: notes what the process knows besides, such as its policy, once a second.
+            export: notes what the process knows besides, such as its policy, once a second.
         """
-        if self.seen is not None:
-            self._monitor = Monitor(self.seen, batcher, MetricsExport(self.seen, new_ray_metric), tell)
+        if self.stats is not None:
+            self._monitor = Monitor(self.stats, batcher, MetricsExport(self.stats, new_ray_metric), export)
             self._monitor.start()
 
     async def stop(self) -> None:
@@ -97,8 +97,8 @@ class Telemetry:
         """
         started = time.perf_counter()
         answers = await (answering if self.tracing is None else self.tracing.route(answering, rows, policy))
-        if self.seen is not None:
-            self.seen.answered(time.perf_counter() - started, answers)
+        if self.stats is not None:
+            self.stats.answered(time.perf_counter() - started, answers)
         return answers
 
 

@@ -1,4 +1,4 @@
-"""The last minutes of what a process has seen, second by second."""
+"""The last minutes of the statistics of a process, second by second."""
 
 import time
 from collections import Counter, deque
@@ -43,15 +43,15 @@ class History:
     """Differences between the counts of moments.
 
     Args:
-        seen: what the process has seen.
+        stats: of the process.
         slots: most moments that are kept, besides the first.
 
     Attributes:
-        seen: as given.
+        stats: as given.
     """
 
-    def __init__(self, seen: Observations, slots: int = SLOTS) -> None:
-        self.seen = seen
+    def __init__(self, stats: Observations, slots: int = SLOTS) -> None:
+        self.stats = stats
         self._moments: deque[_Moment] = deque(maxlen=slots + 1)
         self._slots: deque[_Slot] = deque(maxlen=slots)
         self.tick()
@@ -62,15 +62,15 @@ class History:
         Args:
             now_s: by default, ``time.monotonic()``.
         """
-        self.seen.fold()
+        self.stats.fold()
         now = _Moment(
             time.monotonic() if now_s is None else now_s,
-            self.seen.requests.copy(),
-            self.seen.latency_ms.counts.copy(),
-            self.seen.answered_rows.copy(),
-            self.seen.degraded_rows,
-            self.seen.abstained_rows,
-            self.seen.cost,
+            self.stats.requests.copy(),
+            self.stats.latency_ms.counts.copy(),
+            self.stats.answered_rows.copy(),
+            self.stats.degraded_rows,
+            self.stats.abstained_rows,
+            self.stats.cost,
         )
         if self._moments:
             self._slots.append(self._slot(self._moments[-1], now))
@@ -125,5 +125,5 @@ class History:
 
     def _percentiles_ms(self, first: _Moment, last: _Moment) -> list[float | None]:
         counts = (last.latency - first.latency)[None]
-        found = percentiles(counts, self.seen.latency_ms.edges, PERCENTS)[0]
+        found = percentiles(counts, self.stats.latency_ms.edges, PERCENTS)[0]
         return [None if np.isnan(value) else round(float(value), 4) for value in found]

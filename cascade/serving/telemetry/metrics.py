@@ -43,31 +43,31 @@ def exported_name(metric: Metric) -> str:
 
 
 def _by_stage(name: str) -> Callable[[Observations], Values]:
-    return lambda seen: [((stage,), value) for stage, value in zip(seen.stages, getattr(seen, name).tolist())]
+    return lambda stats: [((stage,), value) for stage, value in zip(stats.stages, getattr(stats, name).tolist())]
 
 
 def _number(name: str) -> Callable[[Observations], Values]:
-    return lambda seen: [((), getattr(seen, name))]
+    return lambda stats: [((), getattr(stats, name))]
 
 
-def _outcomes(seen: Observations) -> Values:
-    for stage, accepted, forwarded in zip(seen.stages, seen.accepted_rows.tolist(), seen.forwarded_rows.tolist()):
+def _outcomes(stats: Observations) -> Values:
+    for stage, accepted, forwarded in zip(stats.stages, stats.accepted_rows.tolist(), stats.forwarded_rows.tolist()):
         yield (stage, "accepted"), accepted
         yield (stage, "forwarded"), forwarded
 
 
-def _confidences(seen: Observations) -> Values:
-    for stage, histogram in zip(seen.stages, seen.confidence):
+def _confidences(stats: Observations) -> Values:
+    for stage, histogram in zip(stats.stages, stats.confidence):
         yield from (((stage, edge), count) for edge, count in histogram.cumulative())
 
 
 def _audit(name: str) -> Callable[[Observations], Values]:
-    return lambda seen: [] if (value := getattr(seen.audit, name, None)) is None else [((), value)]
+    return lambda stats: [] if (value := getattr(stats.audit, name, None)) is None else [((), value)]
 
 
 def _histogram(name: str, unit: str, description: str, every: int = 1) -> tuple[Metric, ...]:
-    def histogram(seen: Observations) -> Histogram:
-        found: Histogram = getattr(seen, name.removeprefix("cascade_").removeprefix("request_"))
+    def histogram(stats: Observations) -> Histogram:
+        found: Histogram = getattr(stats, name.removeprefix("cascade_").removeprefix("request_"))
         return found
 
     return (
@@ -76,12 +76,12 @@ def _histogram(name: str, unit: str, description: str, every: int = 1) -> tuple[
             f"{name}_bucket",
             f"{description}: how many were at most le {unit}.",
             ("le",),
-            lambda seen: [((edge,), count) for edge, count in histogram(seen).cumulative(every)],
+            lambda stats: [((edge,), count) for edge, count in histogram(stats).cumulative(every)],
         ),
         Metric(
-            "counter", f"{name}_sum", f"{description}: sum, {unit}.", (), lambda seen: [((), histogram(seen).total)]
+            "counter", f"{name}_sum", f"{description}: sum, {unit}.", (), lambda stats: [((), histogram(stats).total)]
         ),
-        Metric("counter", f"{name}_count", f"{description}: number.", (), lambda seen: [((), histogram(seen).size)]),
+        Metric("counter", f"{name}_count", f"{description}: number.", (), lambda stats: [((), histogram(stats).size)]),
     )
 
 
@@ -91,7 +91,7 @@ METRICS = (
         "cascade_requests",
         "Requests for rows that were answered (status 200), and all that were refused, by the error's name.",
         ("status", "reason"),
-        lambda seen: seen.requests.items(),
+        lambda stats: stats.requests.items(),
     ),
     *_histogram("cascade_request_latency_ms", "milliseconds", "Time to the answers of a request", TOLD_EDGES),
     Metric("counter", "cascade_answered_rows", "Answered rows, by the stage.", ("stage",), _by_stage("answered_rows")),
@@ -102,7 +102,7 @@ METRICS = (
         "cascade_reviewed_rows",
         "Abstained rows, by receiver and what became of them: written or dropped.",
         ("receiver", "outcome"),
-        lambda seen: seen.reviewed_rows.items(),
+        lambda stats: stats.reviewed_rows.items(),
     ),
     Metric("counter", "cascade_cost", "Cost of the answered rows, in the policy's unit.", (), _number("cost")),
     Metric(
@@ -131,21 +131,21 @@ METRICS = (
         "cascade_policy_info",
         "1 for the policy in force at a gateway.",
         ("policy_version",),
-        lambda seen: [((seen.policy_version,), 1)] if seen.policy_version else [],
+        lambda stats: [((stats.policy_version,), 1)] if stats.policy_version else [],
     ),
     Metric(
         "counter",
         "cascade_policy_reloads",
         "Reloads of the policy, by outcome.",
         ("outcome",),
-        lambda seen: [((outcome,), count) for outcome, count in seen.reloads.items()],
+        lambda stats: [((outcome,), count) for outcome, count in stats.reloads.items()],
     ),
     Metric(
         "gauge",
         "cascade_gear",
         "Index of the operating point in force, 0 for the best.",
         (),
-        lambda seen: [] if seen.gear is None else [((), seen.gear)],
+        lambda stats: [] if stats.gear is None else [((), stats.gear)],
     ),
     Metric("counter", "cascade_audit_rows", "Audited rows.", (), _audit("rows")),
     Metric(
@@ -168,7 +168,7 @@ METRICS = (
         "cascade_alarm",
         "1 while an alarm is raised, by its name.",
         ("alarm",),
-        lambda seen: [((name,), int(raised)) for name, raised in seen.alarms.items()],
+        lambda stats: [((name,), int(raised)) for name, raised in stats.alarms.items()],
     ),
 )
 """Every metric, in the order of the documentation."""
@@ -188,18 +188,18 @@ class MetricsExport:
     """Brings counts to Ray: of counters what was added since the last time.
 
     Args:
-        seen: what the process has seen.
+        stats: of the process.
         new_metric: makes the counter or gauge.
     """
 
-    def __init__(self, seen: Observations, new_metric: Callable[[Metric], RayMetric]) -> None:
-        self._seen = seen
+    def __init__(self, stats: Observations, new_metric: Callable[[Metric], RayMetric]) -> None:
+        self._stats = stats
         self._metrics = [(metric, new_metric(metric)) for metric in METRICS]
         self._told: dict[tuple[str, tuple[str, ...]], float] = {}
 
     def export(self) -> None:
         """Tells Ray the counts as they are now."""
-        self._seen.fold()
+        self._stats.fold()
         for metric, ray_metric in self._metrics:
             for tags, value in self._series(metric):
                 labels = dict(zip(metric.tags, tags))
@@ -211,7 +211,7 @@ class MetricsExport:
 
     def _series(self, metric: Metric) -> Iterator[tuple[tuple[str, ...], float]]:
         """Those of now; and a gauge that has none any more, such as the version of an earlier policy, is 0."""
-        now = dict(metric.read(self._seen))
+        now = dict(metric.read(self._stats))
         yield from now.items()
         if metric.kind == "gauge":
             yield from ((tags, 0) for name, tags in tuple(self._told) if name == metric.name and tags not in now)

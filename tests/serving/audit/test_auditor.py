@@ -285,7 +285,7 @@ def test_the_least_agreement_is_shown_with_where_it_comes_from():
     for certificate, source in ((CERTIFICATE, "calibration"), ({**CERTIFICATE, **AGREEMENT_GUARANTEED}, "promise")):
         auditor, policy, seen = new_auditor(share=1.0), new_policy(certificate), Observations(STAGES)
         auditor._watch(policy).monitor.see_audited(np.zeros(10, int), np.ones(10, bool))
-        auditor.tell(policy, seen)
+        auditor.export(policy, seen)
         assert seen.audit.source == source
         assert (seen.audit.least == 0.8) == (source == "promise")
 

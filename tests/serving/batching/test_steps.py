@@ -13,7 +13,7 @@ from cascade.calibration.costs.arrivals import RowsTogether
 from cascade.calibration.costs.cost_curve import CostCurve
 from cascade.engine import Segment
 from cascade.routers import NEVER
-from cascade.serving.batching.batcher import Batcher
+from cascade.serving.batching.batcher import Batcher, BatcherOptions
 from cascade.serving.batching.steps import SegmentSteps
 from cascade.serving.errors import StageFailed
 from cascade.stage import Stage
@@ -48,7 +48,7 @@ def served(stages, policy, rows, size=1, forward=None, together=8, **options):
     segment = Segment(stages)
 
     async def main():
-        batcher = Batcher(segment.run, forward, together, 100_000, steps=SegmentSteps(segment), **options)
+        batcher = Batcher(SegmentSteps(segment), forward, BatcherOptions(together, 100_000, **options))
         calls = [batcher.answer(part, policy, timeout_s=20.0) for part in np.split(rows, range(size, len(rows), size))]
         try:
             return await asyncio.gather(*calls, return_exceptions=True), batcher
@@ -103,7 +103,7 @@ def test_a_row_that_falls_back_has_the_answer_of_the_stage_that_looked_at_it_las
 
 
 def test_where_no_stage_has_looked_at_a_row_there_is_nothing_to_fall_back_to():
-    async def gone(rows, policy, evidence, timeout_s):
+    async def gone(rows, policy, evidence, timeout_s, last_stage=None):
         raise StageFailed("gone")
 
     stages = [Stage("small", Model(lambda k: True))]
@@ -122,7 +122,7 @@ def test_gathered_rows_do_not_wait_for_ever_where_new_ones_keep_coming():
     segment = Segment(stages)
 
     async def main():
-        batcher = Batcher(segment.run, None, 4, 100_000, steps=SegmentSteps(segment))
+        batcher = Batcher(SegmentSteps(segment), None, BatcherOptions(4, 100_000))
         loop = asyncio.get_running_loop()
         first = loop.create_task(batcher.answer(np.array([[0]]), policy))
         began = loop.time()

@@ -80,9 +80,9 @@ def test_segments_on_gpus_always_have_their_thread(config, config_path, options,
     first, *others = config.stages
     first = first.model_copy(update={"deployment": {"ray_actor_options": options}})
     config = config.model_copy(update={"stages": (first, *others)})
-    nobody = SimpleNamespace(watch=None, seen=None, tracing=None)
+    nobody = SimpleNamespace(watch=None, stats=None, tracing=None)
     batcher = new_batcher(config, config_path.parent, 0, None, nobody)
     for _ in range(10):
-        batcher._paced(0).ran(1, 1e-5)
-    assert batcher._paced(0).is_quick(1) is quick
+        batcher.estimator(0).add(1, 1e-5)
+    assert batcher.estimator(0).is_quick(1) is quick
     batcher.close()

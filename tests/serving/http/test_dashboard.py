@@ -83,7 +83,7 @@ def in_browser(config, tmp_path, look, guard=None, prepare=lambda service: None)
             await look(page, service)
             assert page.problems == []
 
-    with listening(HttpApp(service, guard or Guard(), service.seen), config.serving) as port:
+    with listening(HttpApp(service, guard or Guard(), service.stats), config.serving) as port:
         asyncio.run(main(f"http://127.0.0.1:{port}/dashboard"))
 
 
@@ -112,12 +112,12 @@ def test_a_page_opened_with_nothing_served_yet_is_calm_and_comes_to_life(config,
 @needs_browser
 def test_the_page_shows_flow_policy_audit_alarms_and_refusals(config, tmp_path):
     def prepare(service):
-        service.seen.audit = AuditEstimate(0.97, 0.95, 0.985, 2000, 0.96, "calibration")
-        service.seen.alarms = {"agreement": True, "forward_rate": False}
-        service.seen.gear = 1
+        service.stats.audit = AuditEstimate(0.97, 0.95, 0.985, 2000, 0.96, "calibration")
+        service.stats.alarms = {"agreement": True, "forward_rate": False}
+        service.stats.gear = 1
         service.history.tick()
         ask(service, predict(*range(8)), predict(0, 2))
-        service.seen.refused(StageFailed("x"))
+        service.stats.refused(StageFailed("x"))
 
     async def look(page, service):
         await page.wait_for("document.body.innerText.includes('Alarm: agreement')")

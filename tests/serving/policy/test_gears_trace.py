@@ -9,7 +9,8 @@ import numpy as np
 from cascade.calibration import Policy, PolicySet
 from cascade.config import GearsConfig
 from cascade.engine import PENDING, Answers
-from cascade.serving.batching.batcher import Batcher
+from cascade.serving.batching.batcher import Batcher, BatcherOptions
+from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import Overloaded
 from cascade.serving.policy.keeper import PolicyKeeper
 from cascade.serving.policy.log import PolicyLog
@@ -74,8 +75,8 @@ async def trace(settings):
     random, loop, gears = np.random.default_rng(0), asyncio.get_running_loop(), new_gears()
     places = {policy.version: place for place, policy in enumerate(gears.gears)}
     capacity = 1 / (FORWARDED[0] * LARGE_S)
-    last = Batcher(large, None, 4, 1024)
-    first = Batcher(small, last.answer, 4, 1024)
+    last = Batcher(single_step(large), None, BatcherOptions(4, 1024))
+    first = Batcher(single_step(small), last.answer, BatcherOptions(4, 1024))
     keeper = PolicyKeeper(gears, (), settings, PolicyLog(None))
     watch = asyncio.create_task(keeper.watch(first))
     seen, tasks = [], []

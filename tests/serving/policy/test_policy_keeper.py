@@ -12,7 +12,7 @@ from cascade.calibration import Policy, PolicySet
 from cascade.config import GearsConfig
 from cascade.routers import Router
 from cascade.routers.heads import head_from_dict
-from cascade.serving.batching.steps import Step
+from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import PolicyRefused, ReloadConflict, Unavailable, UnknownVersion
 from cascade.serving.policy import keeper as policy_keeper
 from cascade.serving.policy.log import KEPT, Entry, PolicyLog, Presence
@@ -133,19 +133,37 @@ def test_a_policy_that_the_stages_cannot_work_by_is_refused(config):
     async def story(service):
         # The head of the second place wants to see six inputs more than there are.
         (step,) = service.batcher._steps(POLICY)
-        service.batcher._steps = lambda policy: (Step(failing(step.run)),)
+        service.batcher._steps = single_step(failing(step.run))
         with pytest.raises(PolicyRefused, match="cannot work by this policy"):
             await service.policies.replace(replace(OTHER, routers=(router, POLICY.routers[1])).to_json())
         assert service.policies.policy == POLICY
         assert (await service.policies.replace(OTHER.to_json()))["revision"] == 1
 
     def failing(work):
-        def work_or_fail(rows, policy, earlier=None):
+        def work_or_fail(rows, policy, evidence, last_stage):
             if policy.needs_evidence:
                 raise ValueError("no probabilities here")
-            return work(rows, policy, earlier)
+            return work(rows, policy, evidence, last_stage)
 
         return work_or_fail
+
+    run(config, story)
+
+
+def test_a_policy_by_which_the_first_stage_alone_fails_is_refused(config):
+    async def story(service):
+        (step,) = service.batcher._steps(POLICY)
+
+        def work_or_fail(rows, policy, evidence, last_stage):
+            if last_stage == 0 and policy.routers[0].score == "margin":
+                raise ValueError("no probabilities here")
+            return step.run(rows, policy, evidence, last_stage)
+
+        service.batcher._steps = single_step(work_or_fail)
+        router = Router("margin", POLICY.routers[0].calibrator)
+        with pytest.raises(PolicyRefused, match="cannot work by this policy"):
+            await service.policies.replace(replace(OTHER, routers=(router, POLICY.routers[1])).to_json())
+        assert (await service.policies.replace(OTHER.to_json()))["revision"] == 1
 
     run(config, story)
 
@@ -155,7 +173,7 @@ def test_stages_that_fail_on_the_example_row_anyway_stop_no_reload(config):
         def fail(*_):
             raise ValueError("zeros are not rows")
 
-        service.batcher._run = fail
+        service.batcher._steps = single_step(fail)
         assert (await service.policies.replace(OTHER.to_json()))["version"] == OTHER.version
 
     run(config, story)

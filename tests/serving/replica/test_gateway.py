@@ -9,6 +9,7 @@ import pytest
 from local_gateway import STAGES, local_gateway, new_config, new_policy
 
 from cascade.errors import RowsError
+from cascade.serving.policy.request_overrides import RequestOverrides
 
 pytestmark = [
     # What importing Ray says of itself.
@@ -20,9 +21,12 @@ pytestmark = [
 def test_no_request_leaves_work_behind_that_nobody_awaits(tmp_path):
     async def main():
         async with local_gateway(new_config([list(STAGES)]), new_policy(), tmp_path) as gateway:
-            said = [await gateway.service.answer_rows(np.arange(4), max_stage=name) for name in (None, *STAGES)]
+            said = [
+                await gateway.service.answer_rows(np.arange(4), RequestOverrides(max_stage=name))
+                for name in (None, *STAGES)
+            ]
             with pytest.raises(RowsError, match="max_stage must be one of"):
-                await gateway.service.answer_rows(np.arange(4), max_stage="none")
+                await gateway.service.answer_rows(np.arange(4), RequestOverrides(max_stage="none"))
             return said
 
     with warnings.catch_warnings(record=True) as caught:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from local_service import LocalService, ask
 
 from cascade.engine import Answers, Segment
-from cascade.serving.batching.batcher import Batcher
+from cascade.serving.batching.batcher import Batcher, BatcherOptions
+from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import Overloaded, StageFailed
 from cascade.serving.replica.monitor import EXPORT_TICKS, Monitor
 from cascade.serving.telemetry.history import History
@@ -78,7 +79,7 @@ def rows_request(*numbers):
 def test_a_service_counts_what_its_stages_did(config):
     service = LocalService(config)
     ask(service, rows_request(*range(8)), rows_request(1), rows_request(), rows_request(424242))
-    seen = service.seen
+    seen = service.stats
     seen.fold()
     assert seen.accepted_rows.tolist() == [4, 5]
     assert seen.forwarded_rows.tolist() == [5, 0]
@@ -206,16 +207,16 @@ def test_abstained_rows_and_what_became_of_them_are_counted():
 
 def test_the_monitor_exports_now_and_then_and_logs_refusals_once(caplog):
     seen, made = Observations(STAGES), {}
-    batcher = Batcher(lambda *_: None, None, 8, 100)
+    batcher = Batcher(single_step(lambda *_: None), None, BatcherOptions(8, 100))
     monitor = Monitor(seen, batcher, MetricsExport(seen, lambda metric: made.setdefault(metric.name, Recorded(metric))))
     seen.refused(StageFailed("secret"))
     seen.refused(StageFailed("secret"))
     for tick in range(1, EXPORT_TICKS):
-        monitor.look(tick)
+        monitor.poll(tick)
     assert made["cascade_requests"].values == {}
     with caplog.at_level(logging.INFO, logger="cascade"):
         for tick in range(EXPORT_TICKS, 40):
-            monitor.look(tick)
+            monitor.poll(tick)
     assert made["cascade_requests"].values == {("500", "StageFailed"): 2}
     assert [(record.status, record.reason, record.requests) for record in caplog.records] == [(500, "StageFailed", 2)]
     batcher.close()
@@ -231,7 +232,9 @@ def test_the_monitor_works_from_a_timer_and_survives_an_export_that_fails(monkey
             raise OSError("gone")
 
     async def main():
-        monitor = Monitor(Observations(STAGES), Batcher(lambda *_: None, None, 8, 100), Failing())
+        monitor = Monitor(
+            Observations(STAGES), Batcher(single_step(lambda *_: None), None, BatcherOptions(8, 100)), Failing()
+        )
         monitor.start()
         until = time.monotonic() + 5
         while calls["export"] < 2 and time.monotonic() < until:

@@ -12,7 +12,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from cascade.calibration import Policy
 from cascade.config import TracesConfig
 from cascade.engine import PENDING, Answers, Segment
-from cascade.serving.batching.batcher import Batcher
+from cascade.serving.batching.batcher import Batcher, BatcherOptions
+from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import StageFailed
 from cascade.serving.telemetry.tracing import Tracing, current_traceparent
 
@@ -42,14 +43,21 @@ class Pair:
         self.exported = InMemorySpanExporter()
         self.tracing = Tracing(TracesConfig(**{"most_per_s": 1e9} | settings), ("small", "big"), "test", self.exported)
         watch = self.tracing.stage_ran
-        self.later = Batcher(Segment([Stage(True)], 1, watch).run, None, 8, 100, tracing=self.tracing)
-        self.first = Batcher(Segment([Stage(False)], 0, watch).run, self.forward, 8, 100, tracing=self.tracing)
+        self.later = Batcher(
+            single_step(Segment([Stage(True)], 1, watch).run), None, BatcherOptions(8, 100), tracing=self.tracing
+        )
+        self.first = Batcher(
+            single_step(Segment([Stage(False)], 0, watch).run),
+            self.forward,
+            BatcherOptions(8, 100),
+            tracing=self.tracing,
+        )
         self.handed_on = []
 
-    async def forward(self, rows, policy, evidence, timeout_s):
+    async def forward(self, rows, policy, evidence, timeout_s, last_stage=None):
         self.handed_on.append(current_traceparent.get())
         current_traceparent.set(self.handed_on[-1])
-        return await self.later.answer(rows, policy, evidence, timeout_s)
+        return await self.later.answer(rows, policy, evidence, timeout_s, last_stage)
 
     async def ask(self, *numbers, traceparent=None):
         self.tracing.accept_caller(traceparent)

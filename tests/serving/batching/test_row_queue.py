@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cascade.calibration import Policy
 from cascade.serving.batching.call import Call
-from cascade.serving.batching.queue import RowQueue
+from cascade.serving.batching.row_queue import RowQueue
 from cascade.serving.errors import Overloaded
 
 POLICIES = [Policy.from_thresholds(("small", "big"), np.array([value])) for value in (0.5, 0.6, 0.7)]
@@ -19,7 +19,7 @@ POLICIES = [Policy.from_thresholds(("small", "big"), np.array([value])) for valu
 def new_call(rows, policy, deadline=math.inf):
     loop = asyncio.new_event_loop()
     loop.close()
-    return Call(np.asarray(rows), policy, None, deadline, None, False, asyncio.Future(loop=loop))
+    return Call(np.asarray(rows), policy, None, None, deadline, None, False, asyncio.Future(loop=loop))
 
 
 def drain(queue, most, now=0.0):
