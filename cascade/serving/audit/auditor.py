@@ -96,6 +96,7 @@ class Auditor:
         self._gateways = gateways
         self._start = start
         self._policies_watched = 0
+        self._dropped_rows = 0
         self._timeout_s = timeout_s
         self._sampler = RowSampler(audit.share, seed)
         self._name = secrets.token_hex(4)
@@ -180,6 +181,7 @@ class Auditor:
             watched = monitor.agreement
             bound = (None, None) if watched is None else (watched.test.low, watched.source)
             stats.audit = AuditEstimate(found["rate"], found["low"], found["high"], found["rows"], *bound)
+        stats.dropped_audit_rows = self._dropped_rows
         stats.alarms = {" ".join(filter(None, (each.name, each.stage))): each.test.alarm for each in monitor.watched}
 
     def _watch(self, policy: Policy) -> _Watch:
@@ -204,6 +206,7 @@ class Auditor:
         counts = self._watch(policy).counts
         if len(self._queue) + len(places) > self._audit.max_queue_rows:
             counts["dropped"] += len(places)
+            self._dropped_rows += len(places)
             return None
         counts["drawn"] += len(places)
         draw = Draw(places, [DrawnRow(policy, rows[place : place + 1].copy()) for place in places])

@@ -1,4 +1,4 @@
-"""Looks after the counts of a process: once a second into its history, now and then to Ray, and refusals to the log."""
+"""Once per second, statistics of a process go into its history, now and then to Ray, and refusals to the log."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from cascade.serving.telemetry.observations import ANSWERED, Observations
 __all__ = ["Monitor"]
 
 TICK_S = 1.0
-# Ray sends on what it was told every ten seconds, by default.
+# Ray exports every ten seconds, by default.
 EXPORT_TICKS = 5
 LOG_TICKS = 10
 
@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 
 class Monitor:
-    """Works off the way of the requests, from a timer.
+    """Polls the statistics from a timer, beside the requests.
 
     Args:
         stats: of the process.
         batcher: of the process.
         export: to Ray; ``None`` for none.
-        export_state: notes what the process knows besides; ``None`` if that is nothing.
+        export_state: adds the state of other parts, such as the policy, to the statistics; ``None`` if there are none.
     """
 
     def __init__(
@@ -46,18 +46,18 @@ class Monitor:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins, in the event loop that runs."""
+        """Starts, in the running event loop."""
         if self._export_state is not None:
             self._export_state(self.stats)
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     def stop(self) -> None:
-        """Ends."""
+        """Stops."""
         if self._task is not None:
             self._task.cancel()
 
     def poll(self, tick: int) -> None:
-        """What is done at a tick."""
+        """Does the work of a tick, one per second."""
         if self._export_state is not None:
             self._export_state(self.stats)
         self.stats.queue_rows = self._batcher.queue_rows
@@ -76,11 +76,11 @@ class Monitor:
             try:
                 self.poll(tick)
             except Exception:
-                # Nobody awaits this task: an error would end it unseen, and the metrics with it.
-                logger.exception("the metrics could not be brought up to date")
+                # The task is not awaited: an error would end it, and the metrics, without a trace.
+                logger.exception("the metrics could not be updated")
 
     def _log_refusals(self) -> None:
-        """One line for many: a flood of refusals must not become a flood of the log."""
+        """One line for many refusals, so that they cannot flood the log."""
         refused = self.stats.requests - self._logged
         refused.pop(ANSWERED, None)
         self._logged = self.stats.requests.copy()

@@ -28,7 +28,7 @@ class _Moment(NamedTuple):
 
 
 class _Slot(NamedTuple):
-    """Between two moments; ``None`` where nothing was answered."""
+    """Between two moments; percentiles are ``None`` where no request was answered."""
 
     at_s: float
     requests_per_s: float
@@ -57,7 +57,7 @@ class History:
         self.tick()
 
     def tick(self, now_s: float | None = None) -> None:
-        """Keeps the counts of this moment; called about once a second.
+        """Keeps the counts of this moment; called about once per second.
 
         Args:
             now_s: by default, ``time.monotonic()``.
@@ -77,11 +77,11 @@ class History:
         self._moments.append(now)
 
     def series(self) -> dict[str, list[float | None]]:
-        """Between each two moments: what was served.
+        """What was served between each two moments.
 
         Returns:
             Lists of equal length, oldest first: "ago_s" (the end of the slot, before the last one), "requests_per_s",
-            "refused_per_s", "rows_per_s", and "p50_ms", "p95_ms", "p99_ms", ``None`` where nothing was answered.
+            "refused_per_s", "rows_per_s", and "p50_ms", "p95_ms", "p99_ms", ``None`` where no request was answered.
         """
         end_s = self._moments[-1].at_s
         columns: list[list[Any]] = [list(column) for column in zip(*self._slots)] or [[] for _ in _Slot._fields]
@@ -93,8 +93,8 @@ class History:
 
         Returns:
             "seconds", "requests" (answered), "refused" (a list of status, reason and count, most first),
-            "answered_rows" (a list, by the stage), "degraded_rows", "abstained_rows", "mean_cost" of a row, and
-            "p50_ms", "p95_ms", "p99_ms"; ``None`` where nothing was answered.
+            "answered_rows" (a list, by the stage), "degraded_rows", "abstained_rows", "mean_cost" per row, and
+            "p50_ms", "p95_ms", "p99_ms"; ``None`` where no request was answered.
         """
         first, last = self._moments[0], self._moments[-1]
         rows = last.answered_rows - first.answered_rows

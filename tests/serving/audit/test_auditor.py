@@ -82,8 +82,10 @@ def test_a_full_queue_drops_and_counts():
     assert auditor.draw(np.zeros(2), policy) is not None
     assert auditor.draw(np.zeros(2), policy) is None
     assert auditor.draw(np.zeros(1), policy) is not None
-    seen = auditor.describe(policy)
-    assert (seen["waiting_rows"], seen["policies"][policy.version]["dropped_rows"]) == (3, 2)
+    state, stats = auditor.describe(policy), Observations(STAGES)
+    assert (state["waiting_rows"], state["policies"][policy.version]["dropped_rows"]) == (3, 2)
+    auditor.export(policy, stats)
+    assert stats.dropped_audit_rows == 2
 
 
 def run_auditor(auditor, ask, is_idle, scenario):

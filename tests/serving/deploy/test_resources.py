@@ -26,11 +26,11 @@ def actor(**options):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"num_gpus": 1}, "'second' asks for num_gpus: 1, and no node has more than 0"),
-        ({"num_cpus": 9}, "'second' asks for num_cpus: 9, and no node has more than 4"),
-        ({"memory": 2e9}, "'second' asks for memory: 2e\\+09"),
-        ({"resources": {"camera": 1}}, "'second' asks for camera: 1"),
-        ({"accelerator_type": "H100"}, "'second' asks for accelerator_type:H100"),
+        ({"num_gpus": 1}, "'second' requires num_gpus: 1, and no node has more than 0"),
+        ({"num_cpus": 9}, "'second' requires num_cpus: 9, and no node has more than 4"),
+        ({"memory": 2e9}, "'second' requires memory: 2e\\+09"),
+        ({"resources": {"camera": 1}}, "'second' requires camera: 1"),
+        ({"accelerator_type": "H100"}, "'second' requires accelerator_type:H100"),
     ],
 )
 def test_what_no_node_has_is_named_with_the_stage_that_asks_for_it(asked, said):
@@ -39,13 +39,13 @@ def test_what_no_node_has_is_named_with_the_stage_that_asks_for_it(asked, said):
 
 
 def test_all_stages_at_fault_are_told_together():
-    with pytest.raises(ConfigError, match=r"'first' asks for num_gpus: 1.*'second' asks for num_gpus: 2"):
+    with pytest.raises(ConfigError, match=r"'first' requires num_gpus: 1.*'second' requires num_gpus: 2"):
         check_resources(config(actor(num_gpus=2), actor(num_gpus=1)), [NODE])
 
 
 def test_replicas_that_fit_each_but_not_together_are_refused():
     wanted = config({"num_replicas": 3, **actor(num_gpus=1)})
-    with pytest.raises(ConfigError, match="together ask for num_gpus: 3, and the nodes have 2"):
+    with pytest.raises(ConfigError, match="together require num_gpus: 3, and the nodes have 2"):
         check_resources(wanted, [NODE | {"GPU": 2.0}])
     check_resources(wanted, [NODE | {"GPU": 2.0}, NODE | {"GPU": 1.0}])
 

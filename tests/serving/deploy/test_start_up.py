@@ -37,7 +37,7 @@ def application(status, gateway, segment):
 @pytest.fixture
 def told(monkeypatch):
     """Runs the wait through what Ray Serve says, look by look; returns the lines."""
-    monkeypatch.setattr(start_up, "LOOK_S", 0.001)
+    monkeypatch.setattr(start_up, "POLL_S", 0.001)
 
     def told(*looks, stop=None):
         lines, left = [], list(looks)

@@ -23,7 +23,7 @@ class Trial:
 @pytest.fixture
 def watched(monkeypatch):
     """Runs a start under a watch; returns what was told, the exit codes, and the trial."""
-    monkeypatch.setattr(start_watch, "LOOK_S", 0.01)
+    monkeypatch.setattr(start_watch, "POLL_S", 0.01)
 
     def watched(start):
         stop, trial, told, codes = threading.Event(), Trial(), [], []

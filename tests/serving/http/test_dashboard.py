@@ -14,6 +14,7 @@ from cascade.serving.auth.keys import KeyRing
 from cascade.serving.errors import StageFailed
 from cascade.serving.http.dashboard import dashboard_data, dashboard_page
 from cascade.serving.http.http_app import HttpApp
+from cascade.serving.policy.request_overrides import RequestOverrides
 from cascade.serving.telemetry.observations import AuditEstimate
 
 KEY = "a key that is long enough"
@@ -102,7 +103,7 @@ def test_a_page_opened_with_nothing_served_yet_is_calm_and_comes_to_life(config,
         assert "live" in text
         assert "Alarm" not in text
         await no_wider_than_the_window(page)
-        await service.answer_rows(np.array([[0, 0], [1, 0]]))
+        await service.answer_rows(np.array([[0, 0], [1, 0]]), RequestOverrides())
         await page.wait_for("document.body.innerText.includes('answers 1 row, 50.0 %')")
         assert "No rows have been answered" not in await page.text()
 

@@ -194,7 +194,7 @@ def test_the_caller_may_say_how_long_it_waits(config, header, timeout_s):
     class Noting(ConstantService):
         async def answer_rows(self, rows, overrides):
             asked.append(timeout_s)
-            return await super().answer_rows(rows)
+            return await super().answer_rows(rows, overrides)
 
     ask(Noting(config), post(b"\0" * 16, **RAW, **header))
     assert asked == [timeout_s]

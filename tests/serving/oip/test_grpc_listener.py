@@ -219,7 +219,7 @@ class KeepingService(ConstantService):
 
     async def answer_rows(self, rows, overrides):
         self.seen.append(rows.tolist())
-        return await super().answer_rows(np.zeros((len(rows), 2), dtype=np.int64))
+        return await super().answer_rows(np.zeros((len(rows), 2), dtype=np.int64), overrides)
 
 
 def test_float16_has_no_contents_but_raw_ones(config):

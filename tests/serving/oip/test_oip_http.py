@@ -318,7 +318,7 @@ def test_truth_values_are_bytes_of_zero_and_one():
 def test_a_policy_that_changes_meanwhile_does_not_answer_for_another(config):
     class Changing(ConstantService):
         async def answer_rows(self, rows, overrides):
-            return await super().answer_rows(rows) | {"policy_version": "newer"}
+            return await super().answer_rows(rows, overrides) | {"policy_version": "newer"}
 
     request = infer({"inputs": [tensor()]}, path=f"/v2/models/fake/versions/{POLICY.version}/infer")
     (response,) = ask(Changing(config), request)

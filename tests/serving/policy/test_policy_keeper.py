@@ -14,8 +14,10 @@ from cascade.routers import Router
 from cascade.routers.heads import head_from_dict
 from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import PolicyRefused, ReloadConflict, Unavailable, UnknownVersion
+from cascade.serving.policy import gateway_presence
 from cascade.serving.policy import keeper as policy_keeper
 from cascade.serving.policy.log import KEPT, Entry, PolicyLog, Presence
+from cascade.serving.policy.request_overrides import RequestOverrides
 
 OTHER = Policy.from_thresholds(("small", "big"), np.array([0.5]))
 THIRD = Policy.from_thresholds(("small", "big"), np.array([0.95]))
@@ -24,8 +26,8 @@ THIRD = Policy.from_thresholds(("small", "big"), np.array([0.95]))
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(policy_keeper, "POLL_S", 0.01)
-    monkeypatch.setattr(policy_keeper, "CONFIRM_S", 0.5)
-    monkeypatch.setattr(policy_keeper, "CONFIRM_LOOK_S", 0.01)
+    monkeypatch.setattr(gateway_presence, "CONFIRM_S", 0.5)
+    monkeypatch.setattr(gateway_presence, "CONFIRM_POLL_S", 0.01)
 
 
 def run(config, story, gateways=1, store=None):
@@ -104,7 +106,7 @@ def test_what_does_not_fit_is_refused_and_the_old_policy_stays(config, case):
         with pytest.raises(PolicyRefused, match=said) as refused:
             await one.policies.replace(text)
         assert f"{POLICY.version} stays in force" in str(refused.value)
-        answers = await one.answer_rows(np.array([[1, 0]]))
+        answers = await one.answer_rows(np.array([[1, 0]]), RequestOverrides())
         assert answers["policy_version"] == POLICY.version
         assert [entry["kind"] for entry in await other.policies.history()] == ["start"]
         assert (await other.policies.replace(OTHER.to_json()))["revision"] == 1
@@ -265,7 +267,7 @@ def test_without_the_log_the_present_policy_stays_and_the_log_is_followed_again_
         for call in (one.policies.replace(OTHER.to_json()), one.policies.restore(), one.policies.history()):
             with pytest.raises(Unavailable, match="cannot be reached: ConnectionError"):
                 await call
-        assert (await one.answer_rows(np.array([[1, 0]])))["policy_version"] == POLICY.version
+        assert (await one.answer_rows(np.array([[1, 0]]), RequestOverrides()))["policy_version"] == POLICY.version
         store.down = False
         result = await one.policies.replace(OTHER.to_json())
         assert (result["gateways"], other.policies.policy) == (2, OTHER)
@@ -303,7 +305,7 @@ def test_every_answer_is_of_one_version_and_right_for_it(config):
 
     async def ask(service):
         for _ in range(60):
-            answers = await service.answer_rows(rows)
+            answers = await service.answer_rows(rows, RequestOverrides())
             assert answers["stage"] == stages[answers["policy_version"]]
             seen.add(answers["policy_version"])
 
@@ -329,7 +331,7 @@ def test_the_gear_is_described_and_survives_a_reload_under_load(config):
     async def story():
         keeper = policy_keeper.PolicyKeeper(gears, config.stages, GearsConfig(), PolicyLog(MemoryStore()))
         assert keeper.describe()["gear"]["index"] == 0
-        keeper.look(1.0, 10)
+        keeper.update_gear(1.0, 10)
         described = keeper.describe()
         assert described["version"] == gears.gears[1].version == keeper.policy.version
         assert described["gear"] == {
@@ -339,7 +341,7 @@ def test_the_gear_is_described_and_survives_a_reload_under_load(config):
         assert (keeper.gear, keeper.policy) == (1, gears.gears[2])
         await keeper.replace(OTHER.to_json())
         assert (keeper.gear, keeper.policy) == (0, OTHER)
-        keeper.look(9.0, 20)
+        keeper.update_gear(9.0, 20)
         assert keeper.policy == OTHER
 
     asyncio.run(story())

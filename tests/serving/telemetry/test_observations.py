@@ -66,7 +66,7 @@ def test_stages_are_counted_as_one_by_one(runs):
     seen.fold()
     for stage in range(3):
         rows = [row for k, each in runs if k == stage for row in each]
-        assert seen.forwarded_rows[stage] == sum(unsure for _, unsure in rows)
+        assert seen.deferred_rows[stage] == sum(unsure for _, unsure in rows)
         assert seen.accepted_rows[stage] == sum(not unsure for _, unsure in rows)
         assert seen.confidence[stage].size == len(rows)
         assert seen.stage_s[stage] == 0.5 * sum(k == stage for k, _ in runs)
@@ -82,7 +82,7 @@ def test_a_service_counts_what_its_stages_did(config):
     seen = service.stats
     seen.fold()
     assert seen.accepted_rows.tolist() == [4, 5]
-    assert seen.forwarded_rows.tolist() == [5, 0]
+    assert seen.deferred_rows.tolist() == [5, 0]
     assert seen.answered_rows.tolist() == [4, 5]
     assert seen.requests == {ANSWERED: 2, ("400", "RowsError"): 1, ("500", "StageFailed"): 1}
     assert seen.failed_rows == 1

@@ -94,7 +94,7 @@ def test_a_request_has_a_span_and_each_of_its_stages_one_inside():
     assert route.parent is None
     assert [span.attributes["cascade.stage"] for span in stages] == ["small", "big"]
     assert [span.attributes["cascade.batch_rows"] for span in stages] == [3, 1]
-    assert [span.attributes["cascade.forwarded_rows"] for span in stages] == [1, 0]
+    assert [span.attributes["cascade.deferred_rows"] for span in stages] == [1, 0]
     for span in stages:
         assert span.parent.span_id == route.context.span_id
         assert span.context.trace_id == route.context.trace_id
