@@ -68,7 +68,7 @@ class LocalService:
 
 
 class MemoryStore:
-    """A store of texts in this process."""
+    """A store in this process."""
 
     def __init__(self):
         self.values, self.lock = {}, threading.Lock()
@@ -100,7 +100,7 @@ async def respond(app, request):
 
 
 class AppTransport(httpx.AsyncBaseTransport):
-    """Brings requests of httpx straight to an application."""
+    """Passes requests of httpx directly to an application."""
 
     def __init__(self, app):
         self.app = app
@@ -126,7 +126,7 @@ def ask(service, *requests, guard=None):
 
 
 class ConstantService:
-    """Takes whatever passed the checks, and always says the same."""
+    """Accepts all checked rows, and always gives the same answer."""
 
     is_ready = True
 

@@ -75,7 +75,7 @@ def test_every_caller_gets_its_own_rows_in_order(sizes, max_batch_rows, max_inli
     assert sum(recorder.sizes) == sum(sizes)
 
 
-def test_batches_known_to_be_quick_run_in_the_event_loop_which_goes_on_turning_between_them():
+def test_batches_expected_to_be_quick_run_in_the_event_loop_which_does_other_work_between_them():
     ran_in, turns = [], []
 
     def run(rows, policy, evidence, last_stage=None):
@@ -101,7 +101,7 @@ def test_batches_known_to_be_quick_run_in_the_event_loop_which_goes_on_turning_b
 
     asyncio.run(main())
     inline = np.array(ran_in)
-    assert not inline[:4].any()  # not known yet
+    assert not inline[:4].any()  # not measured yet
     assert inline[12:21].all()
     assert not inline[21:24].any()  # one took far too long
     assert np.diff(turns).min() > 0
@@ -123,7 +123,7 @@ def test_without_a_limit_every_batch_runs_in_a_thread():
     assert names == {"segment_0"}
 
 
-def test_the_unsure_rows_of_a_batch_travel_as_one_contiguous_array():
+def test_the_deferred_rows_of_a_batch_travel_as_one_contiguous_array():
     recorder = Recorder()
 
     async def main():
@@ -138,7 +138,7 @@ def test_the_unsure_rows_of_a_batch_travel_as_one_contiguous_array():
     assert sorted(np.concatenate(recorder.forwarded).tolist()) == list(range(1, 24, 2))
 
 
-def test_sure_rows_do_not_wait_for_the_forwarded_rows_of_their_batch():
+def test_accepted_rows_do_not_wait_for_the_deferred_rows_of_their_batch():
     gate = asyncio.Event()
 
     async def main():
@@ -196,7 +196,7 @@ def test_only_the_rows_at_fault_are_refused():
     assert [answers.answer.tolist() for i, answers in enumerate(found) if i != 3] == [[10], [11], [12], [14], [15]]
 
 
-def test_a_failed_later_segment_fails_the_forwarded_callers_only():
+def test_a_failed_later_segment_fails_the_callers_of_deferred_rows_only():
     async def forward(rows, policy, evidence, timeout_s, last_stage=None):
         raise RuntimeError("gone")
 
@@ -210,7 +210,7 @@ def test_a_failed_later_segment_fails_the_forwarded_callers_only():
     assert [isinstance(each, StageFailed) for each in found] == [False, True, False, True]
 
 
-def test_rows_beyond_the_queue_are_refused_at_once_and_room_comes_back():
+def test_rows_beyond_the_queue_are_refused_at_once_until_there_is_room():
     release = threading.Event()
 
     def run(rows, policy, evidence, last_stage=None):
@@ -233,7 +233,7 @@ def test_rows_beyond_the_queue_are_refused_at_once_and_room_comes_back():
     asyncio.run(main())
 
 
-def test_callers_that_went_away_leave_no_rows_in_the_queue():
+def test_cancelled_callers_leave_no_rows_in_the_queue():
     release = threading.Event()
 
     def run(rows, policy, evidence, last_stage=None):
@@ -256,7 +256,7 @@ def test_callers_that_went_away_leave_no_rows_in_the_queue():
     asyncio.run(main())
 
 
-def test_evidence_travels_with_the_unsure_rows_through_split_and_joined_batches():
+def test_evidence_travels_with_the_deferred_rows_through_split_and_joined_batches():
     seen = []
 
     def first(rows, policy, evidence, last_stage=None):
@@ -341,7 +341,7 @@ def test_a_late_row_is_an_error_and_the_sure_rows_of_other_callers_are_not_late(
     assert "0.1 s" in str(found[1])
 
 
-def test_a_late_row_falls_back_to_the_answer_so_far_and_only_it_is_marked():
+def test_a_late_row_falls_back_to_the_answer_so_far_and_only_it_is_degraded():
     async def main():
         batcher = degrading(Recorder().run, hang)
         found = await batcher.answer(np.arange(5), POLICY, timeout_s=0.1)
@@ -355,7 +355,7 @@ def test_a_late_row_falls_back_to_the_answer_so_far_and_only_it_is_marked():
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), Unavailable("gone"), Overloaded("full")])
-def test_a_later_segment_that_fails_leaves_the_answer_so_far_at_once(error):
+def test_if_a_later_segment_fails_the_answer_so_far_is_returned_at_once(error):
     async def fail(rows, policy, evidence, timeout_s, last_stage=None):
         raise error
 
@@ -368,7 +368,7 @@ def test_a_later_segment_that_fails_leaves_the_answer_so_far_at_once(error):
     assert asyncio.run(main()).degraded.tolist() == [False, True, False, True]
 
 
-def test_rows_that_nobody_looked_at_are_an_error_even_with_a_fallback():
+def test_rows_on_which_no_stage_has_run_are_an_error_even_with_a_fallback():
     release = threading.Event()
 
     def run(rows, policy, evidence, last_stage=None):
@@ -385,7 +385,7 @@ def test_rows_that_nobody_looked_at_are_an_error_even_with_a_fallback():
     asyncio.run(main())
 
 
-def test_a_segment_hands_back_what_it_knows_and_the_one_before_falls_back_for_the_rest():
+def test_a_segment_returns_partial_answers_and_the_one_before_falls_back_for_the_rest():
     async def main():
         first_batch = threading.Event()
 
@@ -414,7 +414,7 @@ def test_a_segment_hands_back_what_it_knows_and_the_one_before_falls_back_for_th
     assert found.degraded.tolist() == [False] * 4 + [True] * 4
 
 
-def test_the_next_segment_learns_how_much_time_is_left():
+def test_the_next_segment_receives_the_remaining_time():
     left = []
 
     async def forward(rows, policy, evidence, timeout_s, last_stage=None):
@@ -433,7 +433,7 @@ def test_the_next_segment_learns_how_much_time_is_left():
     assert 9 < left[1] < left[0]
 
 
-def test_rows_whose_caller_is_late_or_gone_are_never_run_and_leave_room():
+def test_rows_whose_caller_is_late_or_cancelled_are_never_run_and_make_room():
     seen, release = [], threading.Event()
 
     def run(rows, policy, evidence, last_stage=None):
@@ -463,7 +463,7 @@ def test_rows_whose_caller_is_late_or_gone_are_never_run_and_leave_room():
     assert seen == [1, 4, 4, 4]
 
 
-def test_a_forward_is_cancelled_once_all_its_callers_are_gone():
+def test_a_call_of_the_next_segment_is_cancelled_once_all_its_callers_are():
     cancelled = []
 
     async def forward(rows, policy, evidence, timeout_s, last_stage=None):
@@ -539,7 +539,7 @@ def test_a_stage_that_fails_downstream_refuses_only_the_callers_at_fault(error):
 
 
 class Falls:
-    """A model that answers -- or fails in its own way, where the row 13 is among its rows."""
+    """A model that fails in a given way if row 13 is in its batch."""
 
     def __init__(self, way):
         self.way = way
@@ -562,7 +562,7 @@ class Falls:
 @pytest.mark.parametrize("way", ["too few", "too many", "NaN", "logits", "raises"])
 @pytest.mark.parametrize("segments", [1, 2, 3])
 def test_a_broken_contract_fails_the_callers_at_fault_alike_in_every_segment(way, segments, caplog):
-    """The last of three stages breaks it, in a process of its own or not; nothing of the model leaves."""
+    """The last of three stages breaks it, in a process of its own or not; its error text reaches no caller."""
     unsure = FakeBackend(np.full((20, 2), 0.5))
     stages = [Stage("a", unsure), Stage("b", unsure), Stage("c", Falls(way))]
     policy = Policy.from_thresholds(("a", "b", "c"), np.array([0.9, 0.9]))
@@ -604,8 +604,10 @@ def test_a_broken_contract_fails_the_callers_at_fault_alike_in_every_segment(way
     st.sampled_from([None, 0]),
     st.sampled_from(["answer", "fail", "hang"]),
 )
-def test_every_call_ends_with_right_rows_or_an_error_and_nothing_is_left(calls, max_batch_rows, fallback, next_segment):
-    """Callers of all sizes and hurries, some of whom go away, and a later segment that answers, raises or hangs."""
+def test_every_call_ends_with_right_rows_or_an_error_and_no_rows_are_left(
+    calls, max_batch_rows, fallback, next_segment
+):
+    """Callers of all sizes and deadlines, some of them cancelled; a later segment that answers, raises or hangs."""
 
     async def forward(rows, policy, evidence, timeout_s, last_stage=None):
         if next_segment == "fail":

@@ -17,7 +17,7 @@ def estimator_after(batches, quick_s=QUICK_S):
     return estimator
 
 
-def test_nothing_is_quick_before_most_of_the_window_was():
+def test_no_batch_is_quick_before_most_of_the_window_was():
     estimator = LatencyEstimator(QUICK_S)
     for _ in range(WINDOW // 2 + 1):
         assert not estimator.is_quick(1)
@@ -26,7 +26,7 @@ def test_nothing_is_quick_before_most_of_the_window_was():
 
 
 @given(BATCHES)
-def test_with_no_limit_nothing_is_quick(batches):
+def test_without_a_limit_no_batch_is_quick(batches):
     assert not estimator_after(batches, 0.0).is_quick(1)
 
 
@@ -37,7 +37,7 @@ def test_a_larger_batch_is_never_quicker(batches, rows, more):
 
 
 @pytest.mark.parametrize(("rows", "quick"), [(1, True), (4, True), (8, True), (9, False)])
-def test_a_larger_batch_needs_time_in_proportion_and_a_smaller_one_as_much(rows, quick):
+def test_a_larger_batch_takes_time_in_proportion_and_a_smaller_one_as_much(rows, quick):
     assert estimator_after([(4, 0.001)] * WINDOW).is_quick(rows) is quick
 
 
@@ -48,6 +48,6 @@ def test_one_odd_batch_changes_nothing_but_one_that_hangs_does():
 
 
 @given(BATCHES)
-def test_what_is_quick_follows_the_last_batches(batches):
+def test_the_estimate_follows_the_last_batches(batches):
     assert estimator_after([*batches, *[(1, 1e-4)] * WINDOW]).is_quick(2)
     assert not estimator_after([*batches, *[(1, 0.003)] * WINDOW]).is_quick(1)

@@ -126,11 +126,11 @@ def test_the_gear_moves_by_one_and_only_for_a_reason(count, updates, first):
         before = gear
 
 
-def test_a_wait_between_the_two_marks_changes_nothing():
+def test_a_wait_between_the_two_thresholds_changes_nothing():
     shift = GearShift(3, GearsConfig(), gear=1)
     assert {shift.update(tick * 1.0, 0.075, 0) for tick in range(100)} == {1}
 
 
-def test_the_marks_must_differ():
+def test_the_two_thresholds_must_differ():
     with pytest.raises(ValueError, match="step_up_wait_ms must be less"):
         GearsConfig(step_up_wait_ms=100, step_down_wait_ms=100)

@@ -1,4 +1,4 @@
-"""A gateway in this process: what a request may ask for."""
+"""A gateway in this process: what a request may override."""
 
 import asyncio
 import gc
@@ -18,20 +18,20 @@ pytestmark = [
 ]
 
 
-def test_no_request_leaves_work_behind_that_nobody_awaits(tmp_path):
+def test_no_request_leaves_a_coroutine_that_is_never_awaited(tmp_path):
     async def main():
         async with local_gateway(new_config([list(STAGES)]), new_policy(), tmp_path) as gateway:
-            said = [
+            answers = [
                 await gateway.service.answer_rows(np.arange(4), RequestOverrides(max_stage=name))
                 for name in (None, *STAGES)
             ]
             with pytest.raises(RowsError, match="max_stage must be one of"):
                 await gateway.service.answer_rows(np.arange(4), RequestOverrides(max_stage="none"))
-            return said
+            return answers
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        said = asyncio.run(main())
+        answers = asyncio.run(main())
         gc.collect()
     assert [str(each.message) for each in caught if "never awaited" in str(each.message)] == []
-    assert [set(each["stage"]) for each in said] == [set(STAGES), {"small"}, {"small", "middle"}, set(STAGES)]
+    assert [set(each["stage"]) for each in answers] == [set(STAGES), {"small"}, {"small", "middle"}, set(STAGES)]

@@ -37,7 +37,7 @@ class Stage:
 
 
 class Pair:
-    """A gateway and a later segment in one process, that hand on what Ray would."""
+    """A gateway and a later segment in one process, which pass on what Ray would."""
 
     def __init__(self, **settings):
         self.exported = InMemorySpanExporter()
@@ -65,7 +65,7 @@ class Pair:
         return await self.tracing.route(self.first.answer(rows, POLICY), len(rows), POLICY)
 
     def run(self, *requests):
-        """Asks in tasks of their own, as a listener does; returns what came and the spans."""
+        """Runs requests in tasks of their own, as a listener does; returns the results and the spans."""
 
         async def main():
             tasks = [asyncio.create_task(request) for request in requests]
@@ -111,7 +111,7 @@ def test_requests_of_one_batch_have_traces_of_their_own():
     assert sorted(span.parent.span_id for span in stages) == sorted(span.context.span_id for span in routes)
 
 
-def test_without_a_sample_nothing_is_made_and_nothing_travels():
+def test_without_a_sample_there_is_no_span_and_no_context_travels():
     pair = Pair(sample_share=0)
     _, spans = pair.run(*(pair.ask(number, traceparent=CALLER) for number in range(6)))
     assert spans == ()
@@ -161,7 +161,7 @@ def test_a_callers_trace_is_continued_if_it_is_sampled(traceparent, continued):
     assert all(span.context.trace_id == int("ab" * 16, 16) for span in spans)
 
 
-def test_an_error_is_told_by_its_name_alone():
+def test_only_the_name_of_an_error_is_in_its_span():
     pair = Pair(sample_share=1)
     (error,), spans = pair.run(pair.ask(13))
     assert isinstance(error, StageFailed)
@@ -170,14 +170,14 @@ def test_an_error_is_told_by_its_name_alone():
     assert route.events == ()
 
 
-def test_what_travels_is_a_traceparent():
+def test_the_context_travels_as_a_traceparent():
     pair = Pair(sample_share=1)
     pair.run(pair.ask(1))
     (traceparent,) = pair.handed_on
     assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", traceparent)
 
 
-def test_a_flood_of_requests_is_no_flood_of_spans():
+def test_many_requests_do_not_make_many_spans():
     pair = Pair(sample_share=1, most_per_s=5)
     begin = time.monotonic()
     _, spans = pair.run(*(pair.ask(2 * place) for place in range(60)))
@@ -185,13 +185,13 @@ def test_a_flood_of_requests_is_no_flood_of_spans():
     assert 1 <= routes <= 1 + 5 * (time.monotonic() - begin)
 
 
-def test_degraded_rows_are_told():
+def test_degraded_rows_are_in_the_span():
     pair = Pair(sample_share=1)
 
     async def answers():
-        said = Answers(np.zeros(2, int), np.zeros(2, int), np.ones(2), np.ones(2))
-        assert PENDING not in said.stage
-        return replace(said, degraded=np.array([True, False]))
+        answers = Answers(np.zeros(2, int), np.zeros(2, int), np.ones(2), np.ones(2))
+        assert PENDING not in answers.stage
+        return replace(answers, degraded=np.array([True, False]))
 
     _, (span,) = pair.run(pair.tracing.route(answers(), 2, POLICY))
     assert span.attributes["cascade.degraded_rows"] == 1
