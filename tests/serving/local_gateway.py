@@ -25,8 +25,8 @@ class LocalHandle:
     def options(self, method_name="run", **_):
         return LocalHandle(self.replica, method_name)
 
-    def remote(self, *arguments):
-        return asyncio.get_running_loop().create_task(getattr(self.replica, self.method)(*arguments))
+    def remote(self, *arguments, **named):
+        return asyncio.get_running_loop().create_task(getattr(self.replica, self.method)(*arguments, **named))
 
 
 class LocalStore(MemoryStore):

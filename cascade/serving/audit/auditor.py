@@ -18,9 +18,9 @@ from cascade.routers import NEVER, Evidence
 from cascade.serving.audit.audit_sample import Draw, DrawnRow, RowSampler
 from cascade.serving.telemetry.observations import AuditEstimate, Observations
 
-__all__ = ["AskLast", "Auditor"]
+__all__ = ["Auditor", "RunLastStage"]
 
-AskLast = Callable[[np.ndarray, Policy, Evidence | None, float], Awaitable[Answers]]
+RunLastStage = Callable[[np.ndarray, Policy, Evidence | None, float], Awaitable[Answers]]
 """Takes rows (n, ...), a policy that runs the last stage alone, no evidence, and seconds until the deadline."""
 
 # Rows are counted, and drawn rows audited, this often.
@@ -106,14 +106,14 @@ class Auditor:
         self._not_before = 0.0
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, ask_last: AskLast, is_idle: Callable[[], bool]) -> None:
+    def start(self, run_last_stage: RunLastStage, is_idle: Callable[[], bool]) -> None:
         """Starts to audit, in the running event loop.
 
         Args:
-            ask_last: sends rows to the last stage.
+            run_last_stage: sends rows to the last stage.
             is_idle: whether no requests wait.
         """
-        self._ask_last, self._is_idle = ask_last, is_idle
+        self._run_last_stage, self._is_idle = run_last_stage, is_idle
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     def stop(self) -> None:
@@ -309,7 +309,7 @@ class Auditor:
         earlier = [i for i, row in enumerate(drawn) if row.stage != self._last]
         if earlier:
             rows = np.concatenate([drawn[i].row for i in earlier])
-            found = await self._ask_last(rows, policy, None, self._timeout_s)
+            found = await self._run_last_stage(rows, policy, None, self._timeout_s)
             if found.degraded is not None or (found.stage != self._last).any():
                 raise RuntimeError("the last stage did not answer")
             agrees[earlier] = found.answer == [drawn[i].answer for i in earlier]

@@ -16,7 +16,7 @@ from cascade.errors import ConfigError
 from cascade.serving.auth.guard import Guard, check_exposure
 from cascade.serving.auth.tls import new_tls_context
 from cascade.serving.deploy.ray_token import ensure_private_token
-from cascade.serving.deploy.resources import asked_cpus, check_machine, check_resources
+from cascade.serving.deploy.resources import check_machine, check_resources, required_cpus
 from cascade.serving.deploy.start_up import Progress, wait_until_running
 from cascade.serving.replica.port_claim import check_port
 
@@ -106,12 +106,9 @@ def running_cascade(
         if not joins() or name.startswith("RAY_USAGE"):
             os.environ.setdefault(name, value)
     import ray
-    from ray import serve
-    from ray.serve.api import _run as deploy
 
     from cascade.serving.deploy.application import new_application
 
-    stop = threading.Event() if stop is None else stop
     check_start(config)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     run = uuid.uuid4().hex
@@ -123,24 +120,34 @@ def running_cascade(
     try:
         with _claimed_name(config, run):
             _start_serve(config)
-            prefix = "/" if config.serving.listener == "serve" else None
-            handle = deploy(application, name=config.name, route_prefix=prefix, _blocking=False)
-            is_up = False
-            try:
-                if joins():
-                    _report_missing(config, progress)
-                wait_until_running(config, stop, progress)
-                is_up = True
+            with _deployed(config, application, stop or threading.Event(), progress) as handle:
                 yield handle
-                _drain(config, handle)
-            finally:
-                if joins() and not is_up:
-                    _end_replicas(config.name)
-                if joins() or is_up:
-                    serve.delete(config.name)
     finally:
         # A local Ray ends with all its processes.
         ray.shutdown()
+
+
+@contextmanager
+def _deployed(config: CascadeConfig, application: Any, stop: threading.Event, progress: Progress) -> Iterator[Any]:
+    """Deploys an application, yields the handle of its gateway when it is up, and drains and deletes it at the end."""
+    from ray import serve
+    from ray.serve.api import _run as deploy
+
+    prefix = "/" if config.serving.listener == "serve" else None
+    handle = deploy(application, name=config.name, route_prefix=prefix, _blocking=False)
+    is_up = False
+    try:
+        if joins():
+            _report_missing(config, progress)
+        wait_until_running(config, stop, progress)
+        is_up = True
+        yield handle
+        _drain(config, handle)
+    finally:
+        if joins() and not is_up:
+            _end_replicas(config.name)
+        if joins() or is_up:
+            serve.delete(config.name)
 
 
 def joins() -> bool:
@@ -255,7 +262,7 @@ def _ray_options(config: CascadeConfig, folder: Path, joined: bool) -> dict[str,
         return options | {"address": os.environ["RAY_ADDRESS"]}
     return options | {
         "address": "local",
-        "num_cpus": max(os.cpu_count() or 1, asked_cpus(config)),
+        "num_cpus": max(os.cpu_count() or 1, required_cpus(config)),
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
         "_metrics_export_port": config.serving.metrics_port,

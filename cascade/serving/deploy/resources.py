@@ -7,7 +7,7 @@ from typing import Any
 from cascade.config import CascadeConfig, StageConfig
 from cascade.errors import ConfigError
 
-__all__ = ["asked_cpus", "check_machine", "check_resources"]
+__all__ = ["check_machine", "check_resources", "required_cpus"]
 
 Resources = Mapping[str, float]
 
@@ -27,8 +27,8 @@ def check_resources(config: CascadeConfig, nodes: Sequence[Resources]) -> None:
     """
     problems, together = [], dict[str, float]()
     for index, segment in enumerate(config.segments):
-        asked, count = _asked(segment[0]), _replicas(config, index)
-        for name, amount in asked.items():
+        required, count = _required(segment[0]), _replicas(config, index)
+        for name, amount in required.items():
             most = max((node.get(name, 0.0) for node in nodes), default=0.0)
             if amount > most:
                 problems.append(
@@ -53,8 +53,8 @@ def check_machine(config: CascadeConfig) -> None:
     Raises:
         ConfigError: it does not.
     """
-    asked = {name for segment in config.segments for name, amount in _asked(segment[0]).items() if amount}
-    if asked - {"CPU"}:
+    required = {name for segment in config.segments for name, amount in _required(segment[0]).items() if amount}
+    if required - {"CPU"}:
         check_resources(config, [_machine_resources()])
 
 
@@ -73,21 +73,22 @@ def _machine_resources() -> dict[str, float]:
     return found
 
 
-def asked_cpus(config: CascadeConfig) -> int:
+def required_cpus(config: CascadeConfig) -> int:
     """Logical processors of all replicas; the machine may have fewer, segments then share them."""
-    asked = (_asked(segment[0])["CPU"] * _replicas(config, index) for index, segment in enumerate(config.segments))
-    return math.ceil(sum(asked))
+    return math.ceil(
+        sum(_required(segment[0])["CPU"] * _replicas(config, index) for index, segment in enumerate(config.segments))
+    )
 
 
-def _asked(stage: StageConfig) -> dict[str, float]:
+def _required(stage: StageConfig) -> dict[str, float]:
     """Resources of a replica of the segment that begins with a stage; by default one logical processor."""
     options: Mapping[str, Any] = stage.deployment.get("ray_actor_options") or {}
-    asked = {"CPU": options.get("num_cpus", 1), "GPU": options.get("num_gpus"), "memory": options.get("memory")}
-    asked |= options.get("resources") or {}
+    required = {"CPU": options.get("num_cpus", 1), "GPU": options.get("num_gpus"), "memory": options.get("memory")}
+    required |= options.get("resources") or {}
     kind = options.get("accelerator_type")
     if kind is not None:
-        asked[f"accelerator_type:{kind}"] = ACCELERATOR_SHARE
-    return {name: float(amount) for name, amount in asked.items() if amount is not None}
+        required[f"accelerator_type:{kind}"] = ACCELERATOR_SHARE
+    return {name: float(amount) for name, amount in required.items() if amount is not None}
 
 
 def _replicas(config: CascadeConfig, index: int) -> int:

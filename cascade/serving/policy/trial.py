@@ -16,7 +16,7 @@ TRIAL_S = 5.0
 
 
 async def try_out(batcher: Batcher, row: np.ndarray, policy: Policy, current: Policy) -> None:
-    """Runs every stage on a row by a new policy, in whatever segment it is.
+    """Runs every stage on a row by a new policy, in whichever segment it is.
 
     A stage that fails on such a row by the current policy as well does not count, nor does one that is too busy to
     answer.

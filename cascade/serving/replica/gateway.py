@@ -80,7 +80,7 @@ class Gateway:
         """Answers rows from inside the cluster.
 
         Args:
-            rows: (n, ...) as the configuration says.
+            rows: (n, ...), as configured.
             timeout_s: seconds until the deadline; at most, and by default, ``serving.request_timeout_s``.
             max_stage: name of the last stage that may run, raised to ``serving.least_max_stage``; rows that it is not
                 sure of have its answer, and are marked as degraded.
@@ -90,7 +90,7 @@ class Gateway:
             "policy_version".
 
         Raises:
-            RowsError: the rows are not what the configuration says, or there is no such stage.
+            RowsError: the rows do not match the configuration, or there is no such stage.
             Overloaded: too many rows are waiting.
             DeadlineExceeded: there is no answer in time, and nothing to fall back to.
             StageFailed: the model of a stage failed on these rows, or broke the stage contract.

@@ -10,7 +10,7 @@ import numpy as np
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig
 from cascade.engine import Answers
-from cascade.serving.audit.auditor import AskLast, Auditor
+from cascade.serving.audit.auditor import Auditor, RunLastStage
 from cascade.serving.batching.batcher import Batcher
 from cascade.serving.bodies.wire import answer_columns
 from cascade.serving.http.dashboard import dashboard_data
@@ -34,7 +34,7 @@ class GatewayService:
         batcher: of the first segment.
         policies: keeps the policy in force.
         auditor: compares a sample of the answers with the last stage's.
-        ask_last: asks the last stage about audited rows.
+        run_last_stage: sends audited rows to the last stage.
         readiness: of the later segments.
         review: receives the rows that are abstained on; ``None`` for none.
     """
@@ -44,7 +44,7 @@ class GatewayService:
     batcher: Batcher
     policies: PolicyKeeper
     auditor: Auditor
-    ask_last: AskLast
+    run_last_stage: RunLastStage
     readiness: Readiness
     review: Review | None
     _gear_task: "asyncio.Task[None] | None" = None
@@ -55,7 +55,7 @@ class GatewayService:
         Raises:
             Unavailable: the log of policies cannot be reached.
         """
-        self.auditor.start(self.ask_last, lambda: self.batcher.is_idle)
+        self.auditor.start(self.run_last_stage, lambda: self.batcher.is_idle)
         await self.policies.open()
         if self.config.serving.gears is not None:
             self._gear_task = asyncio.get_running_loop().create_task(self.policies.watch(self.batcher))
@@ -85,7 +85,7 @@ class GatewayService:
         """Answers checked rows, as columns.
 
         Args:
-            rows: (n, ...) as the configuration says.
+            rows: (n, ...), as configured.
             overrides: of the configuration, by this request.
 
         Returns:

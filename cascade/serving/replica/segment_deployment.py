@@ -43,10 +43,10 @@ def uses_gpu(config: CascadeConfig, index: int) -> bool:
 
 @contextlib.contextmanager
 def start_errors(config: CascadeConfig, index: int) -> Iterator[None]:
-    """Turns whatever keeps a replica of a segment from starting into one sentence.
+    """Turns any error that keeps a replica of a segment from starting into one message.
 
     Raises:
-        StartFailed: something did; the text names the segment's stages.
+        StartFailed: there was an error; the message names the segment's stages.
     """
     process = f"the process of {', '.join(stage.name for stage in config.segments[index])}"
     try:

@@ -5,7 +5,7 @@ import pytest
 from cascade.config import CascadeConfig
 from cascade.errors import ConfigError
 from cascade.serving.deploy import resources
-from cascade.serving.deploy.resources import asked_cpus, check_machine, check_resources
+from cascade.serving.deploy.resources import check_machine, check_resources, required_cpus
 
 NODE = {"CPU": 4.0, "memory": 1e9}
 
@@ -64,6 +64,6 @@ def test_a_machine_without_the_resources_is_refused_and_processors_are_shared(mo
 
 
 def test_processors_of_all_replicas_are_added_up():
-    assert asked_cpus(config({})) == 2
-    assert asked_cpus(config({"num_replicas": 3, **actor(num_cpus=0.5)}, gateways=2)) == 4
-    assert asked_cpus(config(actor(num_cpus=0))) == 1
+    assert required_cpus(config({})) == 2
+    assert required_cpus(config({"num_replicas": 3, **actor(num_cpus=0.5)}, gateways=2)) == 4
+    assert required_cpus(config(actor(num_cpus=0))) == 1
