@@ -205,8 +205,7 @@ def test_a_gateway_audits_accepted_rows_and_no_stage_between_runs(arrangement, t
 
 
 def schema_of(name, config):
-    document = openapi_document(config)
-    return document["components"]["schemas"][name]
+    return {"$ref": f"#/components/schemas/{name}", "components": openapi_document(config)["components"]}
 
 
 def test_an_alarm_is_logged_once_without_payload_and_stays(tmp_path, caplog):
