@@ -1,4 +1,4 @@
-"""The audit of a gateway: a sample of its answers is compared with the last stage's, beside the requests."""
+"""The audit of a gateway: a sample of its answers is compared with the last stage's, in the background."""
 
 import asyncio
 import logging

@@ -71,8 +71,8 @@ class Batch:
         return self._call.last_stage
 
     @property
-    def queued_at(self) -> float:
-        """When the oldest call was queued, on ``time.monotonic``."""
+    def arrived_at(self) -> float:
+        """When the oldest call came, on ``time.monotonic``."""
         return self._call.arrived_at
 
     @property

@@ -225,7 +225,7 @@ class Batcher:
         else:
             estimator.add(len(batch.rows), run_s)
             if self._stats is not None:
-                self._stats.batch_ran(len(batch.rows), began - batch.queued_at, time.monotonic() - began)
+                self._stats.batch_ran(len(batch.rows), began - batch.arrived_at, time.monotonic() - began)
             self._deliver(batch, index, answers)
         finally:
             self._running_since = None

@@ -25,7 +25,7 @@ __all__ = ["REPLICAS_ENVIRONMENT", "check_start", "joins", "metrics_addresses", 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 
 # Models run in threads of their own, so replicas need no further threads to keep their event loop free, and a call
-# between them changes threads two times less.
+# between them needs two thread switches fewer.
 REPLICAS_ENVIRONMENT = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",

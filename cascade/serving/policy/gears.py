@@ -66,7 +66,7 @@ class GearShift:
     Args:
         gears: how many there are, at least 1.
         settings: when to move.
-        gear: the first one.
+        gear: the initial one.
 
     Attributes:
         gear: in use; 0 is the best.

@@ -112,6 +112,6 @@ def _with_listeners(service: GatewayService) -> GatewayParts:
 
 
 async def _call_all_gateways(application: str, method: str) -> None:
-    """Calls a method of all gateways, the calling one among them, and waits for none."""
+    """Calls a method of all gateways, including the calling one; errors are ignored."""
     gateways = serve.get_deployment_handle("gateway", application)
     await gateways.broadcast(method).results_async(timeout_s=BROADCAST_S, return_exceptions=True)

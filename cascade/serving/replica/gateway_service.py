@@ -1,4 +1,4 @@
-"""What a gateway answers: rows, and questions about its policy, its audit and its traffic."""
+"""The service of a gateway: answers rows, and describes its policy, audit and traffic."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -50,7 +50,7 @@ class GatewayService:
     _gear_task: "asyncio.Task[None] | None" = None
 
     async def start(self) -> None:
-        """Starts the work beside the requests, in the running event loop.
+        """Starts the background work, in the running event loop.
 
         Raises:
             Unavailable: the log of policies cannot be reached.
@@ -63,7 +63,7 @@ class GatewayService:
         self.readiness.start()
 
     def stop_background(self) -> None:
-        """Stops what would ask later segments besides the requests under way; from now on nothing is ready."""
+        """Stops the audit and the readiness probes; from now on the service is not ready."""
         self.readiness.stop()
         self.auditor.stop()
 

@@ -1,4 +1,4 @@
-"""Once per second, statistics of a process go into its history, now and then to Ray, and refusals to the log."""
+"""Moves the statistics of a process on, from a timer: into its history, to Ray, and refusals to the log."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Monitor:
-    """Polls the statistics from a timer, beside the requests.
+    """Polls the statistics from a timer, in the background.
 
     Args:
         stats: of the process.

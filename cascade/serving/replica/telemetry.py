@@ -69,7 +69,7 @@ class Telemetry:
         return None if self._monitor is None else self._monitor.history
 
     def start(self, batcher: Batcher, export: Callable[[Observations], None] | None = None) -> None:
-        """Starts the work beside the requests, in the running event loop.
+        """Starts the background work, in the running event loop.
 
         Args:
             batcher: of the process.

@@ -18,9 +18,10 @@ pytestmark = [
 ]
 
 
-def test_no_request_leaves_a_coroutine_that_is_never_awaited(tmp_path):
+@pytest.mark.parametrize("segments", [[list(STAGES)], [[name] for name in STAGES]], ids=["one process", "each apart"])
+def test_a_request_overrides_the_last_stage_and_leaves_no_coroutine_that_is_never_awaited(segments, tmp_path):
     async def main():
-        async with local_gateway(new_config([list(STAGES)]), new_policy(), tmp_path) as gateway:
+        async with local_gateway(new_config(segments), new_policy(), tmp_path) as gateway:
             answers = [
                 await gateway.service.answer_rows(np.arange(4), RequestOverrides(max_stage=name))
                 for name in (None, *STAGES)
@@ -34,4 +35,7 @@ def test_no_request_leaves_a_coroutine_that_is_never_awaited(tmp_path):
         answers = asyncio.run(main())
         gc.collect()
     assert [str(each.message) for each in caught if "never awaited" in str(each.message)] == []
-    assert [set(each["stage"]) for each in answers] == [set(STAGES), {"small"}, {"small", "middle"}, set(STAGES)]
+    whole = ["small", "small", "middle", "big"]
+    assert [each["stage"] for each in answers] == [whole, ["small"] * 4, ["small"] * 2 + ["middle"] * 2, whole]
+    degraded = [[row for row in range(4) if each["degraded"][row]] for each in answers]
+    assert degraded == [[], [2, 3], [3], []]
