@@ -6,6 +6,7 @@ import numpy as np
 
 from cascade.config import CascadeConfig
 from cascade.serving.policy.keeper import PolicyKeeper
+from cascade.serving.policy.request_overrides import RequestOverrides
 
 __all__ = ["Service"]
 
@@ -25,15 +26,12 @@ class Service(Protocol):
     def is_ready(self) -> bool:
         """Whether every stage has loaded and can be reached; at most a few seconds old."""
 
-    async def answer_rows(
-        self, rows: np.ndarray, timeout_s: float | None = None, max_stage: str | None = None
-    ) -> dict[str, Any]:
+    async def answer_rows(self, rows: np.ndarray, overrides: RequestOverrides) -> dict[str, Any]:
         """Answers checked rows.
 
         Args:
             rows: (n, *shape), of the configured shape and dtype.
-            timeout_s: seconds that the caller waits; at most ``serving.request_timeout_s`` is used.
-            max_stage: name of the last stage that may run.
+            overrides: the request's own timeout and last stage.
 
         Returns:
             The columns of :func:`cascade.serving.bodies.wire.answer_columns`, and "policy_version".

@@ -50,7 +50,7 @@ class GrpcListener:
         service: answers the calls; its configuration has the host, the certificate and the limits.
         guard: checks the keys; health checks need none.
         port: shared by all replicas of a node (``SO_REUSEPORT``).
-        observations: counts errors; ``None`` to count nothing.
+        stats: counts errors; ``None`` to count nothing.
         bodies: bound of the bytes of all bodies, shared with the process's other listener; by default its own. A
             message is counted once it has arrived.
     """
@@ -60,13 +60,13 @@ class GrpcListener:
         service: Service,
         guard: Guard,
         port: int,
-        observations: Observations | None = None,
+        stats: Observations | None = None,
         bodies: PendingBodies | None = None,
     ) -> None:
         self._bodies = bodies or PendingBodies(service.config.serving.max_pending_body_bytes)
         self.port = port
         self._service = service
-        self._observations = observations
+        self._stats = stats
         self._guard = guard
         self._address = service.config.serving.authority(port)
         self._server: Any = None
@@ -166,12 +166,12 @@ class GrpcListener:
             )
         except CascadeError as error:
             code, text = _CODES.get(http_status(error), grpc.StatusCode.INTERNAL), str(error)
-            if self._observations is not None:
-                self._observations.refused(error)
+            if self._stats is not None:
+                self._stats.refused(error)
         except Exception:
             logger.exception("a call failed")
-            if self._observations is not None:
-                self._observations.refused(None)
+            if self._stats is not None:
+                self._stats.refused(None)
             code, text = grpc.StatusCode.INTERNAL, "an internal error occurred"
         await context.abort(code, text)
         return None
