@@ -1,4 +1,4 @@
-"""``cascade calibrate`` warns of rows that are no independent draws."""
+"""``cascade calibrate`` warns of duplicate rows."""
 
 import numpy as np
 import pytest

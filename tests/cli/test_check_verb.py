@@ -1,4 +1,4 @@
-"""``cascade check`` on fresh rows: exit codes, JSON, and what a person reads."""
+"""``cascade check``: fresh rows, exit codes, JSON and printed text."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from cascade.calibration import Policy
 
 @pytest.fixture(scope="module")
 def calibrated(digits_folder, tmp_path_factory):
-    """(config, policy, fresh rows, the same rows spoilt): 500 rows calibrate, 400 others are fresh."""
+    """(config, policy, folder): 500 rows for the calibration, 400 fresh ones, and these again, corrupted."""
     from typer.testing import CliRunner
 
     from cascade.cli.main import app

@@ -1,4 +1,4 @@
-"""``cascade collect``: it checks first, keeps what it has, and goes on from there."""
+"""``cascade collect``: early checks, partial results, and continued runs."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ stages:
 """
 
 MODULE = '''
-"""A model that fails, or waits, where a file asks it to."""
+"""A model that fails or waits, as a file specifies."""
 
 import time
 from pathlib import Path

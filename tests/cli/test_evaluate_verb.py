@@ -1,4 +1,4 @@
-"""``cascade evaluate``: the verdict on each target, for people and as JSON, and its exit code."""
+"""``cascade evaluate``: the verdict on each target, printed and as JSON, and its exit code."""
 
 from dataclasses import replace
 

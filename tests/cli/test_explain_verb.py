@@ -1,4 +1,4 @@
-"""``cascade explain``: the way of a row, where it comes from, and the other operating points."""
+"""``cascade explain``: the stages of a row, its source, and other operating points."""
 
 import json
 import re
@@ -26,16 +26,16 @@ def test_the_explanation_of_a_row_matches_the_cascades_answer(run, digits_folder
     both = ("--policy", policies / "sure.json", "--policy", policies / "daring.json")
     result = run("explain", config, "--rows", rows, "--index", 7, *both, "--json")
     assert result.code == 0, result.err
-    told = result.json
+    explained = result.json
     with np.load(rows) as file:
         row, label = file["rows"][7:8], int(file["label"][7])
     answers = Cascade.load(config, policies / "sure.json").predict(row)
-    assert (told["answer"], told["stage"]) == (answers.answer[0], NAMES[answers.stage[0]])
-    assert told["confidence"] == answers.confidence[0]
-    assert told["label"] == label
-    assert [word["stage"] for word in told["stages"]] == list(NAMES)
-    assert told["other_policies"][0]["stage"] == "pixels"
-    assert told["frontier"] == []
+    assert (explained["answer"], explained["stage"]) == (answers.answer[0], NAMES[answers.stage[0]])
+    assert explained["confidence"] == answers.confidence[0]
+    assert explained["label"] == label
+    assert [word["stage"] for word in explained["stages"]] == list(NAMES)
+    assert explained["other_policies"][0]["stage"] == "pixels"
+    assert explained["frontier"] == []
 
 
 def test_each_gear_of_a_policy_set_is_explained(run, digits_folder, policies, tmp_path):
@@ -45,8 +45,8 @@ def test_each_gear_of_a_policy_set_is_explained(run, digits_folder, policies, tm
     ]
     PolicySet(tuple(gears)).save(tmp_path / "set.json")
     asked = ("explain", digits_folder / "config.yaml", "--rows", digits_folder / "rows.npz")
-    told = run(*asked, "--policy", tmp_path / "set.json", "--json").json
-    assert [told["policy_version"], *(way["policy_version"] for way in told["other_policies"])] == [
+    explained = run(*asked, "--policy", tmp_path / "set.json", "--json").json
+    assert [explained["policy_version"], *(way["policy_version"] for way in explained["other_policies"])] == [
         gear.version for gear in gears
     ]
 
@@ -59,8 +59,8 @@ def test_a_row_from_its_own_file(run, digits_folder, policies, tmp_path):
     (tmp_path / "row.json").write_text(json.dumps(row.tolist()))
     of_rows = run("explain", config, "--rows", digits_folder / "rows.npz", "--index", 7, *policy, "--json").json
     for name in ("row.npy", "row.json"):
-        told = run("explain", config, "--row", tmp_path / name, *policy, "--json").json
-        assert told == of_rows | {"label": None}
+        explained = run("explain", config, "--row", tmp_path / name, *policy, "--json").json
+        assert explained == of_rows | {"label": None}
 
 
 def test_the_printed_tables_include_the_frontier(run, digits_folder, policies, tmp_path):

@@ -1,4 +1,4 @@
-"""``cascade plan``: its YAML can be pasted, and its JSON says the same."""
+"""``cascade plan``: its YAML fits the configuration, and matches its JSON."""
 
 import numpy as np
 import pytest

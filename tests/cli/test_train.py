@@ -1,4 +1,4 @@
-"""``cascade train`` and ``cascade data`` on a data set of our own: what is shipped is what was measured."""
+"""``cascade train`` and ``cascade data`` on a small data set: the reported accuracy is that of the written weights."""
 
 import hashlib
 import json
@@ -65,8 +65,8 @@ def test_the_shipped_weights_have_the_accuracy_that_was_written_beside_them(run,
         weights=weights,
         input={"mean": [128] * 3, "std": [64] * 3},
     )
-    said = TorchBackend(config).predict(toy["test_rows"])
-    assert np.mean(said.answer == toy["test_labels"]) == pytest.approx(facts["test_accuracy"], abs=0.026)
+    prediction = TorchBackend(config).predict(toy["test_rows"])
+    assert np.mean(prediction.answer == toy["test_labels"]) == pytest.approx(facts["test_accuracy"], abs=0.026)
 
 
 def test_data_is_fetched_once_and_counted(run, toy, tmp_path):

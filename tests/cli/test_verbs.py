@@ -1,4 +1,4 @@
-"""The verbs: help, exit codes, JSON; nobody ever sees a traceback."""
+"""The verbs: help, exit codes, JSON, and no tracebacks."""
 
 import dataclasses
 import json

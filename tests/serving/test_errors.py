@@ -1,4 +1,4 @@
-"""Whose fault it is decides the status."""
+"""The status of an error: the caller's or the server's."""
 
 import asyncio
 
@@ -29,7 +29,7 @@ each_error = pytest.mark.parametrize("error", WHATEVER, ids=lambda error: type(e
 
 @each_error
 def test_every_error_in_a_stage_is_a_server_error(config, error):
-    """Rows were checked before, so a caller who is told to send others could only be puzzled; but see RowsError."""
+    """The rows were checked before, so the caller could not correct them; only a RowsError is the caller's."""
 
     def raises(*_):
         raise error

@@ -1,4 +1,4 @@
-"""Who may ask what, and that nothing of the inside is told to anybody."""
+"""Permissions of the keys, and errors that reveal no internals."""
 
 import asyncio
 import json
@@ -65,7 +65,7 @@ def test_other_headers_are_not_keys(rings, header):
 
 
 def admitted(guard, method="GET", path="/", authorization=None):
-    """The status of a request that is not looked at further."""
+    """The status of a request, from the guard alone."""
     headers = {} if authorization is None else {"authorization": authorization}
     try:
         guard.admit(Request(method, path, headers))

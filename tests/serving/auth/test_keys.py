@@ -1,4 +1,4 @@
-"""Keys: where they come from, what is refused, and that they are told to nobody."""
+"""Keys: their sources, what is refused, and that no message quotes them."""
 
 import logging
 import pickle
@@ -24,7 +24,7 @@ def key_file(folder, text, mode=0o600):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """The file is looked at each time."""
+    """Makes every check read the file."""
     monkeypatch.setattr(module, "CHECK_EVERY_S", 0)
 
 
@@ -117,11 +117,11 @@ def test_the_file_is_checked_once_per_second(tmp_path, monkeypatch):
     assert not ring.holds(FIRST.encode())
 
 
-@pytest.mark.parametrize("change", ["empty", "gone", "for everybody"])
+@pytest.mark.parametrize("change", ["empty", "removed", "for everybody"])
 def test_a_file_that_became_invalid_is_logged_once_and_its_keys_stay(tmp_path, impatient, caplog, change):
     file = key_file(tmp_path, FIRST)
     ring = KeyRing(file=file)
-    if change == "gone":
+    if change == "removed":
         file.unlink()
     else:
         key_file(tmp_path, "" if change == "empty" else SECOND, 0o644 if change == "for everybody" else 0o600)

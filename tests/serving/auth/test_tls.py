@@ -1,4 +1,4 @@
-"""TLS: spoken by the listener, with clients' certificates if it is told so; bad files are refused."""
+"""TLS of the listener, with clients' certificates if configured; invalid files are refused."""
 
 import contextlib
 import socket
@@ -18,7 +18,7 @@ from cascade.serving.http.reply import Reply
 
 
 class Greeting:
-    """Says hello."""
+    """Answers "hello"."""
 
     def admit(self, request):
         pass

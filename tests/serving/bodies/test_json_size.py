@@ -1,4 +1,4 @@
-"""Bodies of too many values are refused before they are made; others are never mistaken for them."""
+"""Bodies with too many values are refused before they are parsed; no other body is."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ def with_rows(config, shape=(), dtype="float32", most=8):
 
 @contextlib.contextmanager
 def strict():
-    """Every body is counted, and hardly anything but rows may be in it."""
+    """Counts small bodies too, and allows few values besides the rows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_size, "SMALL_BYTES", 0)
         patch.setattr(json_size, "SLACK", 2)
@@ -85,7 +85,7 @@ FLOODS = {
 @pytest.mark.parametrize("path", ["/predict", "/v2/models/fake/infer"])
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_flood_of_values_takes_less_than_a_second(plain, path, flood, dtype):
-    """Decoded, they took four seconds or more."""
+    """Parsing these bodies took four seconds or more."""
     config = with_rows(plain, () if dtype == "text" else (2,), dtype, most=1024)
     start = b'{"rows": [' if path == "/predict" else b'{"inputs": [{"name": "rows", "data": ['
     body = (start + FLOODS[flood] * (BODY_BYTES // len(FLOODS[flood])))[:BODY_BYTES]

@@ -1,4 +1,4 @@
-"""The live page: what it is given, what it may do, and what it shows in a real browser."""
+"""The dashboard: its data, its restrictions, and its content in a real browser."""
 
 import asyncio
 import re
@@ -54,7 +54,7 @@ def test_the_page_loads_nothing_from_other_hosts(config):
     (response,) = ask(LocalService(config), PAGE)
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     hosts = set(re.findall(r"https?://([^/\s\"'`]+)", response.text))
-    assert hosts == {"www.w3.org"}  # the name of SVG, which nobody asks for
+    assert hosts == {"www.w3.org"}  # the namespace of SVG, which is not loaded
     policy = response.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; ")
     assert "unsafe" not in policy

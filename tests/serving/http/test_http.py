@@ -1,4 +1,4 @@
-"""The ASGI application, without Ray: every body and every mistake."""
+"""The HTTP application without Ray: every kind of body and of error."""
 
 import gzip
 import io
@@ -44,7 +44,7 @@ def service(config):
 
 
 class WritesToItsRows:
-    """A user's model whose preprocessing works in place."""
+    """A user's model that changes its rows in place."""
 
     def __init__(self, sure):
         self.sure = sure
@@ -119,7 +119,7 @@ BAD = {
         "the body has 5 bytes, which is not a multiple of a row's 16 (shape (2,), int64)",
     ),
     "a missing value": (rows_json([[None, 1]]), 400, "a missing value"),
-    "shape lies": (post(b"\0" * 16, x_shape="9,2", **RAW), 400, "16 bytes"),
+    "a shape of other size": (post(b"\0" * 16, x_shape="9,2", **RAW), 400, "16 bytes"),
     "shape of nonsense": (post(b"\0" * 16, x_shape="-1,2", **RAW), 400, "X-Shape"),
     "huge shape": (post(b"\0" * 16, x_shape="99999999999,99999999999", **RAW), 400, "bytes"),
     "unknown dtype": (post(b"\0" * 16, x_dtype="object", **RAW), 400, "X-Dtype"),
@@ -235,7 +235,7 @@ def test_health_and_policy(service):
 
 
 def get_paths():
-    """Every path that GET has."""
+    """All paths with GET."""
     return [
         route.path.replace("{name}", "fake").replace("{version}", POLICY.version)
         for route in ROUTES

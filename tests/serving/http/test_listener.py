@@ -1,4 +1,4 @@
-"""The listener against clients that are slow, rude or broken, on raw sockets; behind it a small application."""
+"""The listener with slow, hostile and faulty clients on raw sockets, and a small application."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ LIMITS = {
 
 
 class Echo:
-    """Answers with path and body; waits on /slow, has much to say on /big, lets nobody in on /closed."""
+    """Answers with path and body; waits on /slow, has a long answer on /big, refuses /closed."""
 
     def __init__(self):
         self.seen = []
@@ -70,7 +70,7 @@ def connected(port, *parts):
 
 
 def rest(client):
-    """What the server sends until it closes; a reset ends it too."""
+    """The bytes that the server sends until it closes or resets the connection."""
     received = b""
     with contextlib.suppress(ConnectionResetError):
         while part := client.recv(1 << 16):
@@ -79,7 +79,7 @@ def rest(client):
 
 
 def ask(port, *parts):
-    """What the server answers to bytes, until it closes the connection."""
+    """The server's answer to bytes, until it closes the connection."""
     with connected(port, *parts) as client:
         return rest(client)
 
@@ -125,7 +125,7 @@ def test_an_incomplete_header_ends_the_connection(port, begun):
 
 
 def drip(client, data, every_s=0.05):
-    """Sends byte for byte until the server has enough."""
+    """Sends byte by byte until the server closes."""
     with contextlib.suppress(OSError):
         for byte in data:
             client.send(bytes([byte]))
@@ -161,7 +161,7 @@ def test_a_body_that_does_not_arrive_is_a_408(port):
 
 
 def test_a_slow_answer_is_not_a_slow_request(port):
-    """Also the second request's body, which is not read meanwhile, may wait."""
+    """The body of the second request may wait too, since it is not read meanwhile."""
     received = ask(port, post("/slow") + post("/slow", CLOSE, b"content-length: 2", body=b"b"), b"c")
     assert statuses(received) == [200, 200]
     assert b'"body": "bc"' in received
@@ -389,7 +389,7 @@ def open_files():
 
 
 def assert_back_to(before, port):
-    """A good request is answered, and soon no more files are open than before."""
+    """A valid request is answered, and soon no more files are open than before."""
     assert statuses(ask(port, post("/predict", CLOSE))) == [200]
     for _ in range(100):
         if open_files() <= before:
@@ -433,7 +433,7 @@ TOKENS = [
 
 
 def malformed(generator):
-    """Bytes that are hardly ever a request."""
+    """Bytes that are almost never a valid request."""
     kind = generator.random()
     if kind < 0.3:
         return generator.randbytes(generator.randrange(1, 200))
@@ -470,7 +470,7 @@ def with_body(body, *headers):
 
 
 def test_the_segmentation_of_the_bytes_makes_no_difference(port):
-    """In one piece, in many, several at once, with an error between them, the same again."""
+    """Requests in one piece, in many, several at once, with an error between them."""
     pieces = [
         [with_body(b"abc")],
         [with_body(b"xyz")[:-1], b"z"],
@@ -536,7 +536,7 @@ def test_the_answer_to_head_has_no_body_and_the_next_answer_follows_it(name):
 
 @pytest.mark.parametrize("announced", [b"content-length: 5000000", CHUNKED])
 def test_a_client_that_sends_the_whole_body_first_can_read_the_error(announced):
-    """Also where it sends for long: an early close would reset the connection, and lose the answer on its way."""
+    """Even a client that sends for a long time; closing early would reset the connection and lose the answer."""
     with listening(Echo(), ServingConfig(**LIMITS, max_body_bytes=1000)) as port:
         for _ in range(20):
             with connected(port) as client:
@@ -570,7 +570,7 @@ def test_the_bytes_of_all_bodies_are_bounded_together():
         time.sleep(0.1)
         assert bodies.held_bytes == 600
         received = ask(port, unfinished, b"b" * 300, with_body(b"abc", CLOSE))
-        assert statuses(received) == [503, 200], "the connection goes on, and small bodies find room"
+        assert statuses(received) == [503, 200], "the connection stays open, and small bodies are accepted"
         assert b"retry-after: 1" in received
         assert b"1000 bytes" in received
         first.sendall(b"a" * 300)

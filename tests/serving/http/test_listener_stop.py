@@ -1,4 +1,4 @@
-"""A listener that stops: no request that has been sent is left without an answer."""
+"""A stopping listener: every request that was sent is answered."""
 
 import asyncio
 import contextlib
@@ -21,10 +21,10 @@ CLOSES = b"connection: close"
 
 
 class Sleepy:
-    """Answers with the path, after a while on /slow, never on /never."""
+    """Answers with the path; late on /slow, never on /never."""
 
     def admit(self, request):
-        """Lets everybody in."""
+        """Admits every request."""
 
     def error_reply(self, error):
         return error_reply(error)

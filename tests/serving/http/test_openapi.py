@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, whole, and true of what the application answers."""
+"""The OpenAPI document: valid, complete, and matched by the application's answers."""
 
 import json
 
@@ -15,13 +15,13 @@ from cascade.serving.http.openapi import ERRORS, openapi_document
 from cascade.serving.http.routes import ROUTES
 from cascade.serving.oip.inference import OUTPUTS
 
-# What importing the validator says of its own dependencies.
+# The validator's dependencies warn when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
 def document(config):
-    """As it comes over HTTP."""
+    """The document over HTTP."""
     (response,) = ask(LocalService(config), {"method": "GET", "url": "/openapi.json"})
     assert response.json() == openapi_document(config)
     return response.json()
@@ -46,7 +46,7 @@ def test_every_route_is_documented_and_answered(config, document):
 
 
 def schema_of(document, path, method, status="200"):
-    """The schema of a JSON response, with what it refers to."""
+    """The schema of a JSON response, with the components that it refers to."""
     responses = document["paths"][path][method]["responses"]
     schema = responses[status]["content"]["application/json"]["schema"]
     return schema | {"components": document["components"]}

@@ -1,4 +1,4 @@
-"""Behind Ray Serve's proxy: the same application, the same limits of bodies."""
+"""Requests from Ray Serve's proxy: the same application, the same limits of bodies."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ from cascade.serving.http.proxied import proxied_response
 
 
 def ask(config, bodies, *parts, method="POST", path="/predict", broken=False):
-    """The response to a request whose body comes in parts."""
+    """The response to a request whose body arrives in parts."""
     messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
     messages.append({"type": "http.disconnect"} if broken else {"type": "http.request", "body": b""})
 

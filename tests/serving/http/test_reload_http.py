@@ -1,4 +1,4 @@
-"""Reload over HTTP, and by ``cascade reload``, with a gateway's logic behind the real listener, without Ray."""
+"""Reload over HTTP and by ``cascade reload``, with the real listener and without Ray."""
 
 import json
 
@@ -138,9 +138,9 @@ def test_errors_of_the_command_line(run, url, config_path, tmp_path, monkeypatch
         ((tmp_path / "no.yaml", *good, *key), 3, "no.yaml"),
         ((url, *good, *key), 0, ""),
     ]
-    for arguments, code, said in cases:
+    for arguments, code, message in cases:
         result = run("reload", *arguments)
-        assert (result.code, said in result.err) == (code, True), (arguments, result.err)
+        assert (result.code, message in result.err) == (code, True), (arguments, result.err)
         assert ADMIN_KEY not in result.err + result.out
 
 

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over gRPC on a real port, without Ray: every form of a call, and every lie in one."""
+"""The Open Inference Protocol over gRPC on a real port, without Ray: every form of a call, and every error."""
 
 import asyncio
 import socket
@@ -28,7 +28,7 @@ KEY = "the-key-0123456789"
 
 
 def call(service, *calls, guard=OPEN, metadata=None, authority=None, bodies=None, **options):
-    """Asks a listener; returns for each call the message, or the code and the sentence of its error.
+    """Calls a listener; returns the message of each call, or the code and the sentence of its error.
 
     Args:
         service: behind it.
@@ -214,7 +214,7 @@ def test_a_compressed_message_is_refused_and_not_expanded(config):
 
 
 class KeepingService(ConstantService):
-    """Keeps rows of any kind."""
+    """Stores the rows of any kind."""
 
     def __init__(self, config, **rows):
         super().__init__(config.model_copy(update={"rows": config.rows.model_copy(update=rows)}))
@@ -306,7 +306,7 @@ def test_a_taken_port_is_an_error(config):
 
 
 def lonely_socket():
-    """A socket that listens, and shares its port with nobody."""
+    """A listening socket that does not share its port."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()

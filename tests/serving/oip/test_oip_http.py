@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over HTTP, without Ray: every form of a request, and every lie in one."""
+"""The Open Inference Protocol over HTTP, without Ray: every form of a request, and every error."""
 
 import gzip
 import json
@@ -44,7 +44,7 @@ def raw_tensor(size=48, **changes):
 
 
 def outputs(response):
-    """The response's tensors as lists, wherever they are."""
+    """The response's tensors as lists, from raw bytes or JSON."""
     length = int(response.headers.get("inference-header-content-length", len(response.content)))
     content, raw = json.loads(response.content[:length]), response.content[length:]
     found = {}
@@ -129,8 +129,8 @@ def test_metadata_describes_the_tensors_of_infer(service):
     assert same.json() == model.json()
     assert model.json()["inputs"] == [{"name": "rows", "datatype": "INT64", "shape": [-1, 2]}]
     (answer,) = ask(service, infer({"inputs": [tensor()]}))
-    told = {output["name"]: output["datatype"] for output in answer.json()["outputs"]}
-    assert told == {output["name"]: output["datatype"] for output in model.json()["outputs"]}
+    described = {output["name"]: output["datatype"] for output in answer.json()["outputs"]}
+    assert described == {output["name"]: output["datatype"] for output in model.json()["outputs"]}
 
 
 def test_the_timeout_is_in_microseconds(config):
@@ -155,7 +155,7 @@ def with_rows(dtype, shape=()):
 
 
 class Keeping(ConstantService):
-    """Keeps the rows that came."""
+    """Stores the rows that it gets."""
 
     async def answer_rows(self, rows, overrides):
         self.rows = rows
@@ -248,7 +248,7 @@ BAD = {
     "fewer bytes than announced": (infer({"inputs": [raw_tensor()]}, RAW_ROWS[:-1]), 400, "47 bytes follow"),
     "more bytes than announced": (infer({"inputs": [raw_tensor()]}, RAW_ROWS + b"x"), 400, "49 bytes follow"),
     "size and shape differ": (infer({"inputs": [raw_tensor(40)]}, RAW_ROWS[:40]), 400, "48 bytes; got 40"),
-    "bytes nobody announced": (infer({"inputs": [tensor()]}, b"xyz"), 400, "3 bytes follow"),
+    "unannounced bytes": (infer({"inputs": [tensor()]}, b"xyz"), 400, "3 bytes follow"),
     "a negative size": (infer({"inputs": [raw_tensor(-48)]}, RAW_ROWS), 400, "-48"),
     "a size of nonsense": (infer({"inputs": [raw_tensor("48")]}, RAW_ROWS), 400, "whole number"),
     "a huge size": (infer({"inputs": [raw_tensor(10**18)]}, RAW_ROWS), 400, "the input's size is"),

@@ -1,4 +1,4 @@
-"""The messages are those of the standard: another implementation of it, generated from its file, must agree."""
+"""The messages match the protocol: they are compared with classes generated from its file."""
 
 import pytest
 from google.protobuf.message import DecodeError
@@ -10,7 +10,7 @@ CALLS = ("ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMeta
 
 
 def fields(message):
-    """(number, type, whether there are many, the fields inside) of every field of a message, by name."""
+    """(number, type, whether it is repeated, its own fields) of every field of a message, by name."""
     return {
         field.name: (field.number, field.type, field.is_repeated, field.message_type and fields(field.message_type))
         for field in message.fields

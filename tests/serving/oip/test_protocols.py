@@ -1,4 +1,4 @@
-"""The clients that others wrote for the Open Inference Protocol, on a real Ray Serve, and the page that shows them."""
+"""Third-party clients of the Open Inference Protocol on a real Ray Serve, and the examples of the documentation."""
 
 import re
 import shutil
@@ -25,7 +25,7 @@ CLIENTS = {"http": tritonclient.http, "grpc": tritonclient.grpc}
 
 @pytest.fixture(scope="module")
 def served(config_path, tmp_path_factory):
-    """Addresses of a cascade like that of the page, by protocol, and the version of its policy."""
+    """Addresses of a cascade like the documentation's, by protocol, and the version of its policy."""
     folder = tmp_path_factory.mktemp("protocols")
     grpc_port = free_port()
     text = config_path.read_text().replace("name: fake", "name: cifar10")
@@ -50,7 +50,7 @@ def client(served, protocol):
 
 
 def images(first):
-    """(n, 32, 32, 3), of which the fake stages only look at the first number."""
+    """(n, 32, 32, 3); the fake stages use the first number only."""
     rows = np.zeros((len(first), 32, 32, 3), dtype=np.uint8)
     rows[:, 0, 0, 0] = first
     return rows

@@ -137,9 +137,9 @@ def test_a_full_disk_is_counted_and_delays_no_request(caplog):
     assert review.counts["file"]["waiting"] == 50
     review.close()
     assert review.counts["file"] | {"failures": 0} == {"written": 0, "dropped": 2000, "waiting": 0, "failures": 0}
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 1  # not one a row, nor one a failure
-    assert "No space left on device" in told[0]
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 1  # not one per row or failure
+    assert "No space left on device" in messages[0]
 
 
 def test_waiting_rows_are_written_once_the_disk_has_room(tmp_path):
@@ -188,7 +188,7 @@ def test_the_file_is_bounded(tmp_path):
 
 def test_several_writers_lose_no_line(tmp_path):
     path = tmp_path / "review.jsonl"
-    path.write_text("x" * 8190 + "\n")  # the first write renames it, whoever it is
+    path.write_text("x" * 8190 + "\n")  # the first write renames it
 
     def write(writer):
         file = ReviewFile(path, 8192)
