@@ -55,6 +55,9 @@ class Cascade:
         self.rows = rows
         self._segment = Segment(self.stages)
 
+    def __repr__(self) -> str:
+        return f"Cascade({' -> '.join(stage.name for stage in self.stages)}; policy {self.policy.version})"
+
     @classmethod
     def load(cls, config_path: Path | str, policy_path: Path | str | None = None) -> "Cascade":
         """Loads a cascade from its configuration and policy.

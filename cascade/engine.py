@@ -59,6 +59,14 @@ class Answers:
     def __len__(self) -> int:
         return len(self.answer)
 
+    def __repr__(self) -> str:
+        stages, counts = np.unique(self.stage, return_counts=True)
+        by = ", ".join(
+            f"{count} {'pending' if stage == PENDING else f'by stage {stage}'}"
+            for stage, count in zip(stages.tolist(), counts.tolist(), strict=True)
+        )
+        return f"Answers({len(self)} rows{f': {by}' if by else ''})"
+
     def take(self, rows: np.ndarray | slice) -> "Answers":
         """The answers of some rows, without evidence."""
         degraded = None if self.degraded is None else self.degraded[rows]

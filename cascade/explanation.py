@@ -65,6 +65,11 @@ class Explanation:
     cost_unit: str
     abstained: bool
 
+    def __repr__(self) -> str:
+        last = self.last_word
+        kind = "abstained, best guess" if self.abstained else "answer"
+        return f"Explanation({kind} {last.answer} by {last.stage}, confidence {last.confidence:.4g})"
+
     @property
     def last_word(self) -> StageWord:
         """Of the stage that answers."""

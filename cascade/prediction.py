@@ -60,3 +60,8 @@ class Prediction:
 
     def __len__(self) -> int:
         return len(self.answer)
+
+    def __repr__(self) -> str:
+        if self.probabilities is None:
+            return f"Prediction({len(self)} rows, with confidences)"
+        return f"Prediction({len(self)} rows, probabilities of {self.probabilities.shape[1]} classes)"

@@ -35,8 +35,11 @@ class Stage:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_contract", StageContract(self.name, self.backend, self.classes))
 
+    def __repr__(self) -> str:
+        return f"Stage({self.name!r}, {type(self.backend).__name__}, {self.score})"
+
     def predict(self, rows: np.ndarray) -> Prediction:
-        """The model's prediction, as the stage contract wants it.
+        """The model's prediction, checked by the stage contract.
 
         Args:
             rows: (n, ...), n >= 1; they stay as they are.

@@ -119,6 +119,7 @@ BASE = {
     "cascade.files.npy",
     "cascade.files.text_files",
     "cascade.files.zip_files",
+    "cascade.html_table",
     "cascade.prediction",
 }
 ALLOWED = {

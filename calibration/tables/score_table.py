@@ -14,6 +14,7 @@ from cascade.calibration.costs.cost_curve import CostCurve, curve_arrays
 from cascade.calibration.costs.stage_prices import StagePrices
 from cascade.calibration.tables.npz import load_arrays
 from cascade.errors import ScoreTableError
+from cascade.html_table import html_table
 
 __all__ = ["ScoreTable"]
 
@@ -100,6 +101,13 @@ class ScoreTable:
 
     def __repr__(self) -> str:
         return f"ScoreTable({len(self)} rows, stages {', '.join(self.stage)}, cost in {self.cost_unit})"
+
+    def _repr_html_(self) -> str:
+        gain_name, gain = ("accuracy", self.correct) if self.label is not None else ("agreement", self.agrees)
+        cost = np.broadcast_to(self.cost, self.prediction.shape).mean(axis=0)
+        header = ("stage", gain_name, "mean confidence", f"mean cost in {self.cost_unit}")
+        rows = list(zip(self.stage, gain.mean(axis=0), self.confidence.mean(axis=0), cost, strict=True))
+        return html_table(f"Score table of {len(self):,} rows", header, rows)
 
     @property
     def stages(self) -> int:
