@@ -16,7 +16,7 @@ from pydantic import (
 from typing_extensions import Self
 
 from cascade.backends.images import ImageInput
-from cascade.files.patterns import text_of_form
+from cascade.files.yaml_files import text_of_form
 
 __all__ = [
     "BackendConfig",

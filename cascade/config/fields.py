@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
-from cascade.files.patterns import text_of_form
+from cascade.files.yaml_files import text_of_form
 
 __all__ = ["ConfigModel", "ConfigName", "ConfigPath", "VariableName"]
 

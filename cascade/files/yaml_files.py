@@ -1,16 +1,17 @@
 """YAML files read into pydantic models, with every problem reported at once."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from cascade.errors import InputError
 from cascade.files.text_files import read_text
 
-__all__ = ["describe_problems", "load_yaml_model"]
+__all__ = ["describe_problems", "load_yaml_model", "text_of_form"]
 
 FREE_CHARACTERS = 100_000
 MOST_TIMES = 20
@@ -60,6 +61,22 @@ def describe_problems(source: str, error: ValidationError) -> str:
         came = "" if problem["type"] in ("missing", "extra_forbidden") else f" (got {_short(problem['input'])})"
         lines.append(f"  {place}: {message}{came}")
     return "\n".join(lines)
+
+
+def text_of_form(pattern: str, words: str) -> AfterValidator:
+    """Checks a text field against a regular expression; the message describes the form in words.
+
+    Args:
+        pattern: of the whole text.
+        words: what the text must be, after "must be".
+    """
+
+    def checked(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError(f"must be {words}")
+        return value
+
+    return AfterValidator(checked)
 
 
 def _loaded(text: str) -> Any:
