@@ -12,7 +12,8 @@ import yaml
 
 import cascade.serving
 from cascade.calibration import HEADS
-from cascade.config import UNSEEN_BY_PROXY, CascadeConfig, RouterConfig, RowsConfig, ServingConfig
+from cascade.config import CascadeConfig, RouterConfig, RowsConfig, ServingConfig
+from cascade.config.serving_config import OWN_LISTENER
 from cascade.errors import ConfigError
 
 WHOLE = """
@@ -245,7 +246,7 @@ VALUES = {"tls_certificate": "c.pem", "tls_key": "k.pem", "tls_client_ca": "a.pe
 
 
 def test_the_settings_of_the_listener_are_known():
-    assert unread_by_proxy() == sorted(UNSEEN_BY_PROXY)
+    assert unread_by_proxy() == sorted(OWN_LISTENER)
 
 
 @pytest.mark.parametrize("name", unread_by_proxy())

@@ -350,7 +350,7 @@ def test_heads_on_probabilities_refuse_a_stage_that_gives_none():
         collect(stages, rows, label, curve_seconds=0), max_accuracy_drop=0.2, routers=[("deferral", "identity")] * 3
     )
     silent, _, _ = labelled(60, own=True)
-    with pytest.raises(PolicyError, match="'a' gives no class probabilities"):
+    with pytest.raises(PolicyError, match="'a' returns no class probabilities"):
         Cascade(silent, policy).predict(rows)
 
 
