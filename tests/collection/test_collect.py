@@ -137,7 +137,7 @@ def test_labels_in_another_order_than_the_classes_are_suspected(rolled):
     label = np.roll(np.arange(3), rolled)[TABLE.argmax(axis=1)[rows[:, 0]]]
     table = collect([Stage("a", FakeBackend(TABLE))], rows, label, on_note=notes.append)
     assert table.correct.mean() == (rolled == 0)
-    assert any("less often than a guess" in note for note in notes) == (rolled > 0)
+    assert any("less accurate than guessing" in note for note in notes) == (rolled > 0)
 
 
 def test_progress_is_told_after_every_batch():
@@ -176,7 +176,7 @@ def test_energy_is_counted_over_all_packages_and_over_the_end_of_a_counter(power
 
 def test_energy_of_a_machine_that_does_not_tell_it_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("cascade.machine.energy.POWERCAP", tmp_path)
-    with pytest.raises(InputError, match="tells no energy"):
+    with pytest.raises(InputError, match="does not measure energy"):
         collect([Stage("a", FakeBackend(TABLE))], ROWS, cost="energy")
 
 

@@ -112,7 +112,7 @@ def test_what_is_of_other_data_or_models_is_not_used(folder, change):
     backend, notes = FakeBackend(TABLE), []
     stage, rows = CHANGES[change](*stages_of(backend))
     table = gather([stage], folder, rows, notes)
-    assert ["1 files are of other rows, models or batches" in note for note in notes] == [True]
+    assert ["1 files belong to other rows, models or batch sizes" in note for note in notes] == [True]
     assert sum(backend.batches[FIRST_CALLS:]) == len(rows)
     np.testing.assert_array_equal(table.prediction[:, 0], TABLE.argmax(axis=1)[rows[:, 0]])
 
@@ -127,7 +127,7 @@ def test_labels_and_kinds_of_cost_may_change_between_runs(folder):
     table = gather(stages_of(backend), folder, notes=notes, label=[0] * 100, classes=names, cost="flops")
     assert (len(backend.batches), table.cost.tolist()) == (FIRST_CALLS + 3, [5.0])
     assert (table.classes.tolist(), table.label.tolist()) == (names, [0] * 100)
-    assert ["100 of 100 rows are there already" in note for note in notes] == [True]
+    assert ["resumed after 100 of 100 rows" in note for note in notes] == [True]
 
 
 @pytest.mark.parametrize("row", [0, 95])
@@ -137,7 +137,7 @@ def test_a_model_that_answers_otherwise_under_the_same_digest_is_asked_anew(fold
     changed[row] = np.roll(changed[row], 1)
     notes = []
     table = gather(stages_of(FakeBackend(changed)), folder, notes=notes)
-    assert ["answers otherwise now; its 100 rows" in note for note in notes] == [True]
+    assert ["predicts differently now; its 100 rows" in note for note in notes] == [True]
     np.testing.assert_array_equal(table.scores[:, 0], changed)
     assert_same_predictions(gather(stages_of(FakeBackend(changed)), folder), table)
 
@@ -152,7 +152,7 @@ def test_a_damaged_part_is_predicted_anew(folder, whole, monkeypatch, damage):
     notes = []
     assert_same_predictions(gather(stages, folder, notes=notes), whole)
     assert "or damaged" in notes[0]
-    assert any("70 of 100 rows are there already" in note for note in notes)
+    assert any("resumed after 70 of 100 rows" in note for note in notes)
 
 
 def test_parts_are_plain_arrays(folder):

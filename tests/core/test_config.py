@@ -206,7 +206,7 @@ def test_files_that_cannot_be_read_are_refused(folder):
     with pytest.raises(ConfigError, match="cannot be read"):
         CascadeConfig.load(folder)
     (folder / "binary.yaml").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(ConfigError, match="no text in UTF-8"):
+    with pytest.raises(ConfigError, match="not UTF-8 text"):
         CascadeConfig.load(folder / "binary.yaml")
 
 

@@ -88,13 +88,13 @@ def test_a_key_that_stands_twice_is_refused_wherever_it_is(path, values, depth, 
     for _ in range(depth):
         text = "outer:\n" + "\n".join(f"  {line}" for line in text.splitlines())
     message = refusal(path, text)
-    assert f"the key {key!r} stands in lines " in message
+    assert f"the key {key!r} is in lines " in message
 
 
 def test_the_lines_of_a_repeated_key_are_told(path):
     message = refusal(path, "serving:\n  port: 1\n  host: a\n  'port': 2\n  host: b\n")
-    assert "the key 'port' stands in lines 2, 4 of one mapping" in message
-    assert "the key 'host' stands in lines 3, 5" in message
+    assert "the key 'port' is in lines 2, 4 of one mapping" in message
+    assert "the key 'host' is in lines 3, 5" in message
 
 
 @pytest.mark.parametrize("empty", ["[]", "{}", '"' + "x" * 50 + '"'])
