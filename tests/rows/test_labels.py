@@ -75,7 +75,7 @@ def test_what_is_no_id_is_refused(label, message):
 
 def test_a_name_that_only_looks_like_a_class_is_refused_with_the_difference():
     for label in ("gene\u0300ve", "Gen\xe8ve", " gen\xe8ve"):
-        with pytest.raises(DataError, match=r"the class 'gen\\xe8ve' is written otherwise: "):
+        with pytest.raises(DataError, match=r"the class 'gen\\xe8ve' is spelled differently: "):
             label_ids([label], ["bern", "gen\xe8ve"])
 
 
@@ -125,7 +125,7 @@ def test_very_many_names_are_counted_instead_of_listed():
         (["a", float("nan")], ["a", "b"], "got nan at row 1"),
         (["a", 0], ["a", "b"], "all texts or all integers; got both"),
         (np.ma.array([0, 1], mask=[False, True]), ["a", "b"], "row 1 is masked"),
-        (np.zeros((2, 1), dtype=int), None, r"a label a row; got shape \(2, 1\)"),
+        (np.zeros((2, 1), dtype=int), None, r"one label per row; got shape \(2, 1\)"),
         ([0, 1], ["a", "a"], "different names"),
         ([0, 2**63], None, "64 bits; one is too large"),
         (np.array([0, 2**63], dtype=np.uint64), None, "at most 9223372036854775807; got 9223372036854775808 at row 1"),

@@ -82,7 +82,7 @@ UTF8 = np.frombuffer("a\u00e4b".encode(), np.uint8)  # 4 bytes, the second lette
         ({"rows": UTF8, "rows_utf8": UTF8, "rows_offsets": np.array([0, 4])}, "in place of rows"),
         ({"rows": np.array([b"a", b"\xff"])}, "row 1 is not UTF-8"),
         ({"label": np.array([0])}, "an array 'rows'"),
-        ({"rows": np.zeros(2), "label": np.zeros(3, int)}, "label must be 2 integers or texts, one a row; got 3"),
+        ({"rows": np.zeros(2), "label": np.zeros(3, int)}, "label must be 2 integers or texts, one per row; got 3"),
         ({"rows": np.zeros(2), "labels": np.zeros(2, int)}, r"'labels' \(did you mean 'label'\?\)"),
         ({"rows": np.zeros(2), "sample_weight": np.ones(2)}, "weights of rows are not supported"),
     ],
