@@ -17,15 +17,15 @@ ScorerState = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class RecurrentGate(PathPolicy):
-    """Features are averaged over the image and projected; one small LSTM, shared by all blocks, scores them.
+    """Averages the features over the image and projects them; one small LSTM, shared by all blocks, scores them.
 
     Wang, Yu, Dou, Darrell, Gonzalez, "SkipNet: Learning Dynamic Routing in Convolutional Networks", ECCV 2018,
     section 3.1, https://arxiv.org/abs/1711.09485
 
     Args:
-        channels: (D,) of the features that come to each choice.
+        channels: (D,) channels of the input of each choice.
         hidden: size of the projection and of the LSTM; 10 in the paper.
-        initial_bias: of the output: above 0, blocks run at the beginning of a training.
+        initial_bias: of the output; above 0, blocks run at the start of a training.
     """
 
     looks_at_features = True
@@ -33,7 +33,7 @@ class RecurrentGate(PathPolicy):
     def __init__(self, channels: Sequence[int], hidden: int = 10, initial_bias: float = 2.0) -> None:
         super().__init__()
         self.hidden = hidden
-        # Blocks with as many channels share their projection.
+        # Blocks with the same number of channels share their projection.
         self.projections = nn.ModuleDict({str(c): nn.Linear(c, hidden) for c in sorted(set(channels))})
         self.cell = nn.LSTMCell(hidden, hidden)
         self.output = nn.Linear(hidden, 1)
@@ -86,7 +86,7 @@ class _RecurrentScorer:
         hidden = gate.hidden
 
         def rearranged(weight: torch.Tensor) -> np.ndarray:
-            """From PyTorch's order (input, forget, cell, output) of (4 H, ...), and halved where a sigmoid follows."""
+            """(4 H, ...) in PyTorch's order (input, forget, cell, output), reordered and halved for the sigmoids."""
             i, f, g, o = weight.detach().double().cpu().numpy().reshape(4, hidden, -1)
             return np.concatenate([i / 2, f / 2, o / 2, g])
 
