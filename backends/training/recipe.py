@@ -15,8 +15,8 @@ class Start(BaseModel):
     """Initial weights of a part of a network.
 
     Attributes:
-        weights: file of an earlier training, relative to the folder of the recipe. If its batch norms were folded, those
-            of the part are folded as well.
+        weights: file of an earlier training, relative to the folder of the recipe. If its batch norms were folded,
+            those of the part are folded as well.
         part: dotted name of the part of the file's network to load; empty for all of it.
         into: dotted name of the part that gets the weights ("base", "policy.network"); empty for the whole network.
         without: layers of the part that keep their random initialisation ("head").

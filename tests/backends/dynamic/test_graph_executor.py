@@ -113,7 +113,7 @@ def test_a_row_of_nan_leaves_the_others_alone(executor, network, device):
 
 
 def test_gates_inside_the_network_are_refused(network):
-    with pytest.raises(ValueError, match="decide on the way"):
+    with pytest.raises(ValueError, match="decides from the image alone"):
         GraphExecutor(network, RecurrentGate([choice.channels for choice in network.choices]))
 
 
