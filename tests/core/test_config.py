@@ -153,7 +153,7 @@ serving: {port: 70000, max_queue_rows: 0}
         (("stages:", "serving: {gears: {floor_accuracy: 94}}\nstages:"), "serving.gears.floor_accuracy"),
         (("{num_replicas: 2}", "2"), "stages.2.deployment"),
         (("calibrator: platt}", "head: oracle}"), "stages.0.router.head"),
-        (("calibrator: platt}", "head: deferral, calibrator: temperature}"), "the head 'deferral' gives none"),
+        (("calibrator: platt}", "head: deferral, calibrator: temperature}"), "the head 'deferral' returns none"),
     ],
 )
 def test_a_single_mistake_is_named(folder, change, message):
