@@ -63,7 +63,7 @@ def test_few_rows_certify_little_and_one_row_nothing(make_table):
     one = certified_frontier(make_table(1, 2), policy, table)
     assert (one.points, one.delta) == ((), 0.05)
     page = report_page(Replay.of(table, policy), certified=one)
-    assert "certifies no point at delta = 0.05" in page
+    assert "calibration table at delta = 0.05" in page
 
 
 def test_a_certificate_of_anyone_is_read_with_care(make_table):
