@@ -51,8 +51,8 @@ def value_table(replay: Replay) -> ReportTable | None:
     header = ("stage left out", f"least mean cost ({unit})", "change", "the stage")
     note = (
         f"With at least the policy's {replay.gain_name}, {percent(values.gain)}. All cascades were searched on these "
-        "rows, also that of all stages, whose cost may therefore be below the policy's. A stage is needed if no cascade "
-        f"of the others with this {replay.gain_name} was found."
+        "rows, also that of all stages, whose cost may therefore be below the policy's. A stage is needed if no "
+        f"cascade of the others with this {replay.gain_name} was found."
     )
     return ReportTable("", header, rows, note)
 
