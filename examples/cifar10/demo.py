@@ -194,8 +194,8 @@ def _print_table(header: list[str], rows: list[list[str]]) -> None:
 def _note() -> str:
     return (
         f"{SERVED_ROWS:,} held-out images, {ROWS_PER_REQUEST} per request, {CONNECTIONS} connections, one pass; client "
-        f"and gateways share the {os.cpu_count()} processors of one machine. Milliseconds per row are the wall-clock time "
-        "divided by the rows."
+        f"and gateways share the {os.cpu_count()} processors of one machine. Milliseconds per row are the wall-clock "
+        "time divided by the rows."
     )
 
 
