@@ -77,7 +77,7 @@ def build(saved, **changes):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_row_is_answered_along_its_path_and_tells_its_operations(saved, rows, precision):
+def test_a_row_is_answered_along_its_path_at_the_cost_of_the_path(saved, rows, precision):
     _, network, _ = saved
     said = build(saved, precision=precision).predict(rows)
     outcome = network.run(INPUT.tensor(rows))
@@ -196,7 +196,7 @@ STAGE = """
 
 @pytest.fixture
 def folder(saved, tmp_path, rows):
-    """A cascade of two operating points of one network, and rows labelled by the dearer one."""
+    """A cascade of two operating points of one network, and rows labelled by the more expensive one."""
     name, _, weights = saved
     values = {"network": name, "arguments": json.dumps(ARGUMENTS[name]), "weights": weights}
     stages = [STAGE.format(name=stage, price=price, **values) for stage, price in (("cheap", 0.0), ("whole", -1e6))]

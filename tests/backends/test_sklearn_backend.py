@@ -126,7 +126,7 @@ def test_a_pipeline_that_scales_in_place_leaves_the_rows_alone(tmp_path, copy):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore::FutureWarning")
-def test_models_known_to_answer_the_likeliest_class_do():
+def test_listed_models_answer_the_most_probable_class():
     """What is not asked for both must not need it."""
     found = dict(all_estimators(type_filter="classifier"))
     for name in ANSWERS_THE_LIKELIEST - {"VotingClassifier"}:
@@ -185,7 +185,7 @@ def double(rows):
     return rows * 2
 
 
-def test_types_that_nobody_trusted_are_named(tmp_path):
+def test_untrusted_types_are_named(tmp_path):
     model = make_pipeline(FunctionTransformer(double), LogisticRegression()).fit(ROWS, LABEL)
     path = saved(tmp_path / "m.skops", model)
     with pytest.raises(WeightsError, match=r"double.*list them under the backend's 'trusted'") as caught:

@@ -87,7 +87,7 @@ def test_the_frontier_is_cut_where_another_stage_answers(table):
             assert (1.0, 4.0, 20.0)[k] <= cost <= sum((1.0, 4.0, 20.0)[: k + 1])
 
 
-def test_a_row_costs_along_the_frontier_what_it_does_there_whatever_the_policy_leaves_out(table):
+def test_the_cost_of_a_row_along_the_frontier_does_not_depend_on_the_policys_stages(table):
     """Every row that comes costs a lone first stage its mean cost, also under a policy that never runs it."""
     curves = dataclasses.replace(
         table,

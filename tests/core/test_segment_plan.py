@@ -41,17 +41,17 @@ def test_no_grouping_is_quicker(load, hop_ms, batch_rows, data):
 
 
 @given(loads(), st.integers(1, 128))
-def test_a_hop_dearer_than_all_stages_leaves_one_process_and_a_free_one_delays_no_sure_row(load, batch_rows):
-    dear = batch_rows * load.cost_ms.sum() + 1
+def test_an_expensive_hop_leaves_one_process_and_a_free_one_delays_no_accepted_row(load, batch_rows):
+    expensive = batch_rows * load.cost_ms.sum() + 1
     if load.reach[-1] > 1e-6:
-        assert best_segments(load, dear, batch_rows) == (tuple(range(len(load.stage))),)
+        assert best_segments(load, expensive, batch_rows) == (tuple(range(len(load.stage))),)
     free = best_segments(load, 0.0, batch_rows)
     alone = tuple((k,) for k in range(len(load.stage)))
     assert mean_answer_ms(free, load, 0.0, batch_rows) == pytest.approx(mean_answer_ms(alone, load, 0.0, batch_rows))
 
 
 @given(st.lists(st.floats(0, 100, allow_subnormal=False), min_size=1, max_size=4), st.integers(0, 6))
-def test_no_sharing_of_replicas_has_a_less_busy_busiest(load_ms, more):
+def test_no_assignment_of_replicas_has_a_smaller_maximum_load(load_ms, more):
     load = np.array(load_ms)
     total = len(load) + more
     found = share_replicas(load, total)
@@ -62,7 +62,7 @@ def test_no_sharing_of_replicas_has_a_less_busy_busiest(load_ms, more):
 
 
 @given(loads(6), st.floats(0, 1e5), st.floats(0.1, 1))
-def test_a_planned_rate_is_carried_by_no_replica_too_many(load, rate, utilisation):
+def test_a_planned_rate_needs_every_replica(load, rate, utilisation):
     plan = plan_segments(load, 2.0, 64, 0.1, rate=rate, utilisation=utilisation)
     assert plan.rows_per_s >= rate * (1 - 1e-6)
     for load_ms, count in zip(plan.load_ms, plan.replicas, strict=True):
@@ -99,7 +99,7 @@ def test_a_stage_that_no_row_reaches_keeps_its_own_cost(make_table):
     assert load.cost_ms.tolist() == table.cost.tolist()
 
 
-def test_costs_that_are_no_times_and_other_stages_are_refused(make_table):
+def test_costs_other_than_times_and_other_stages_are_refused(make_table):
     table = make_table(50, 2, seed=3)
     other = ScoreTable(table.prediction, table.confidence, table.cost, table.stage, "MFLOP", table.label)
     with pytest.raises(ScoreTableError, match="--cost time"):

@@ -111,11 +111,11 @@ def test_a_file_that_contradicts_itself_is_refused_with_the_place(path, arrays, 
         (np.ma.array([[1.0], [2.0]], mask=[[0], [1]]), None, "row 1 has a masked one"),
     ],
 )
-def test_what_cannot_be_written_is_refused(path, rows, label, message):
+def test_rows_that_cannot_be_written_are_refused(path, rows, label, message):
     with pytest.raises(DataError, match=message):
         save_rows(path, rows, label)
 
 
-def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+def test_a_path_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"nowhere.rows.npz cannot be written"):
         save_rows(tmp_path / "nowhere" / "rows.npz", np.zeros((2, 2)))

@@ -83,7 +83,7 @@ def test_a_big_network(settled, device):
         check(executor, network, device, (torch.rand(rows, len(network.choices)) < 0.5).long(), 64)
 
 
-def test_it_says_what_the_executor_without_graphs_says(network, device):
+def test_it_equals_the_executor_without_graphs(network, device):
     torch.manual_seed(1)
     policy = OneShotPolicy(CifarResNet(depth=8, width=4, classes=6)).eval().to(device)
     images = torch.randn(11, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last).to(device)
