@@ -37,6 +37,9 @@ class CascadeConfig(ConfigModel):
     policy: Path = Path("policy.json")
     serving: ServingConfig = ServingConfig()
 
+    def __repr__(self) -> str:
+        return f"CascadeConfig({self.name!r}: {' -> '.join(stage.name for stage in self.stages)})"
+
     @classmethod
     def load(cls, path: Path | str) -> "CascadeConfig":
         """Reads a configuration; relative paths in it are relative to its folder.

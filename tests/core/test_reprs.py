@@ -9,6 +9,7 @@ import pytest
 from cascade import (
     Answers,
     Cascade,
+    CascadeConfig,
     OperatingPoint,
     Policy,
     PolicySet,
@@ -21,6 +22,7 @@ from cascade import (
 )
 from cascade.backends.fake_backend import FakeBackend
 from cascade.html_table import html_table
+from cascade.reports import Replay
 
 SMALL = Stage("small", FakeBackend([[0.9, 0.1], [0.5, 0.5]]))
 BIG = Stage("big", FakeBackend([[0.8, 0.2], [0.1, 0.9]]))
@@ -42,6 +44,10 @@ ROWS = np.array([[0], [1]])
         (explain([SMALL, BIG], ROWS[1:], [POLICY])[0][0], "Explanation(answer 1 by big, confidence 0.9)"),
         (OperatingPoint(np.array([0.25, 1.5]), 0.9, 2.0), "OperatingPoint(gain 0.9, cost 2, thresholds [0.25, never])"),
         (PolicySet((POLICY,)), f"PolicySet({POLICY.version}: {POLICY.version})"),
+        (
+            CascadeConfig(name="x", rows={}, stages=[{"name": "a", "backend": {"type": "custom", "object": "a:B"}}]),
+            "CascadeConfig('x': a)",
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -55,7 +61,7 @@ def test_reprs_of_offline_results_name_their_figures(make_table):
     evaluation, judgement = evaluate(table, policy), judge(make_table(400, 2, seed=1), policy)
     assert repr(evaluation).startswith(f"Evaluation(400 rows: accuracy {evaluation.accuracy:.4f}, agreement ")
     assert repr(judgement).startswith("Judgement(400 rows, certified; accuracy at least 0.6: ")
-    for value in (table, policy, evaluation, judgement):
+    for value in (table, policy, evaluation, judgement, Replay.of(table, policy)):
         assert "\n" not in repr(value)
         assert len(repr(value)) < 200
 

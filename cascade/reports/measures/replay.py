@@ -37,6 +37,9 @@ class Replay:
     asked: np.ndarray
     gain: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"Replay({len(self.table)} rows, {self.policy})"
+
     @classmethod
     def of(cls, table: ScoreTable, policy: Policy) -> "Replay":
         """Replays a policy.
