@@ -17,11 +17,11 @@ from cascade.prediction import Prediction
 from cascade.routers import abstained, asked_stages, running_stages
 from cascade.stage import Stage
 
-__all__ = ["Explanation", "FrontierPiece", "StageWord", "explain"]
+__all__ = ["Explanation", "FrontierPiece", "StageExplanation", "explain"]
 
 
 @dataclass(frozen=True)
-class StageWord:
+class StageExplanation:
     """The prediction of one of K stages for the row.
 
     Attributes:
@@ -54,38 +54,38 @@ class Explanation:
     """The way of one row under one policy.
 
     Attributes:
-        words: K, in the order of the stages.
+        stages: K, in their order.
         policy_version: of the policy.
         cost_unit: of all costs.
         abstained: whether the cascade abstains; the answer is then only the last stage's best guess.
     """
 
-    words: tuple[StageWord, ...]
+    stages: tuple[StageExplanation, ...]
     policy_version: str
     cost_unit: str
     abstained: bool
 
     def __repr__(self) -> str:
-        last = self.last_word
+        last = self.answering
         kind = "abstained, best guess" if self.abstained else "answer"
         return f"Explanation({kind} {last.answer} by {last.stage}, confidence {last.confidence:.4g})"
 
     @property
-    def last_word(self) -> StageWord:
-        """That of the stage that answers."""
-        return next(word for word in self.words if word.answers)
+    def answering(self) -> StageExplanation:
+        """The stage that answers the row."""
+        return next(stage for stage in self.stages if stage.answers)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {
             "policy_version": self.policy_version,
             "cost_unit": self.cost_unit,
-            "stage": self.last_word.stage,
-            "answer": self.last_word.answer,
-            "confidence": self.last_word.confidence,
-            "cost": self.last_word.running_cost,
+            "stage": self.answering.stage,
+            "answer": self.answering.answer,
+            "confidence": self.answering.confidence,
+            "cost": self.answering.running_cost,
             "abstained": self.abstained,
-            "stages": [vars(word) for word in self.words],
+            "stages": [vars(stage) for stage in self.stages],
         }
 
 
@@ -127,8 +127,8 @@ class _AskedRow:
         evidence, columns = None, []
         for stage, prediction, router in zip(self.stages, self.predictions, policy.routers, strict=True):
             if policy.needs_evidence:
-                said = stage.evidence(prediction, policy.needs_probabilities)
-                evidence = said if evidence is None else np.concatenate([evidence, said], axis=1)
+                new = stage.evidence(prediction, policy.needs_probabilities)
+                evidence = new if evidence is None else np.concatenate([evidence, new], axis=1)
             columns.append(stage.confidence(prediction, router, evidence))
         return np.stack(columns, axis=1)
 
@@ -179,8 +179,8 @@ def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
     last = int(np.flatnonzero(looks)[-1])
     running = np.cumsum(np.where(looks, cost, 0.0))
     thresholds = [*policy.thresholds.tolist(), policy.abstain_below if policy.abstains else None]
-    words = [
-        StageWord(
+    explained = [
+        StageExplanation(
             stage=stage.name,
             asked=bool(looks[k]),
             answers=k == last,
@@ -195,7 +195,7 @@ def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
         for k, (stage, prediction) in enumerate(zip(asked.stages, asked.predictions, strict=True))
     ]
     abstains = bool(looks[-1] and abstained(confidence[:, -1], policy.abstain_below)[0])
-    return Explanation(tuple(words), policy.version, policy.cost_unit, abstains)
+    return Explanation(tuple(explained), policy.version, policy.cost_unit, abstains)
 
 
 def _pieces(asked: _AskedRow, policy: Policy, table: ScoreTable) -> list[FrontierPiece]:
