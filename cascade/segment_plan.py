@@ -17,6 +17,7 @@ from cascade.routers import asked_stages
 __all__ = [
     "SegmentPlan",
     "StageLoad",
+    "Transport",
     "best_segments",
     "fewest_segments",
     "mean_answer_ms",
@@ -84,6 +85,21 @@ class StageLoad:
 
 
 @dataclass(frozen=True)
+class Transport:
+    """The times of moving rows between processes.
+
+    Attributes:
+        hop_ms: of one call from a segment to the next, of any size, in milliseconds.
+        batch_rows: rows of a full batch.
+        request_ms: of a gateway for reading and answering a request of one row, in milliseconds.
+    """
+
+    hop_ms: float
+    batch_rows: int
+    request_ms: float = 0.0
+
+
+@dataclass(frozen=True)
 class SegmentPlan:
     """A grouping of stages and its replicas.
 
@@ -127,9 +143,7 @@ class SegmentPlan:
 
 def plan_segments(
     load: StageLoad,
-    hop_ms: float,
-    batch_rows: int,
-    request_ms: float,
+    transport: Transport,
     begins: Sequence[bool] | None = None,
     rate: float | None = None,
     replicas: int | None = None,
@@ -143,9 +157,7 @@ def plan_segments(
 
     Args:
         load: of the stages.
-        hop_ms: time of one call from a segment to the next, of any size, in milliseconds.
-        batch_rows: rows of a full batch.
-        request_ms: time of a gateway for reading and answering a request of one row, in milliseconds.
+        transport: times between processes.
         begins: K, whether the stage must start a segment, as a stage with its own GPU must.
         rate: rows per second to plan for.
         replicas: without a rate, their total number; it is raised to the number of segments. By default the grouping
@@ -153,11 +165,12 @@ def plan_segments(
         utilisation: maximum share of the time that a replica is busy, in (0, 1]; the rest is for bursts.
     """
     if replicas is None:
-        segments = best_segments(load, hop_ms, batch_rows, begins)
+        segments = best_segments(load, transport, begins)
     else:
         segments = fewest_segments(len(load.stage), begins)
     segment_ms = np.array([load.per_row_ms[list(segment)].sum() for segment in segments])
-    segment_ms += np.array([request_ms, *[hop_ms / batch_rows] * (len(segments) - 1)])
+    hop_row_ms = transport.hop_ms / transport.batch_rows
+    segment_ms += np.array([transport.request_ms, *[hop_row_ms] * (len(segments) - 1)])
     if rate is None:
         counts = share_replicas(segment_ms, max(replicas or 0, len(segments)))
     else:
@@ -168,13 +181,13 @@ def plan_segments(
         reach=tuple(float(load.reach[segment[0]]) for segment in segments),
         load_ms=tuple(segment_ms.tolist()),
         replicas=tuple(counts.tolist()),
-        mean_answer_ms=mean_answer_ms(segments, load, hop_ms, batch_rows),
+        mean_answer_ms=mean_answer_ms(segments, load, transport),
         rows_per_s=1000 * utilisation / slowest_ms if slowest_ms else math.inf,
         utilisation=utilisation,
     )
 
 
-def mean_answer_ms(segments: Segments, load: StageLoad, hop_ms: float, batch_rows: int) -> float:
+def mean_answer_ms(segments: Segments, load: StageLoad, transport: Transport) -> float:
     """Mean time to an answer under load, in milliseconds, without queues.
 
     A row waits for its whole batch in every segment that it reaches, and for a hop before every segment but the first.
@@ -186,16 +199,15 @@ def mean_answer_ms(segments: Segments, load: StageLoad, hop_ms: float, batch_row
     Args:
         segments: indices of stages, in order.
         load: of the stages.
-        hop_ms: time of one hop, in milliseconds.
-        batch_rows: rows of a batch of the first segment.
+        transport: times between processes; the batches are those of the first segment.
     """
-    busy = [batch_rows * float(load.per_row_ms[list(segment)].sum()) for segment in segments]
-    hops = [0.0, *[hop_ms] * (len(segments) - 1)]
+    busy = [transport.batch_rows * float(load.per_row_ms[list(segment)].sum()) for segment in segments]
+    hops = [0.0, *[transport.hop_ms] * (len(segments) - 1)]
     reach = [float(load.reach[segment[0]]) for segment in segments]
     return sum(share * (hop + time) for share, hop, time in zip(reach, hops, busy, strict=True))
 
 
-def best_segments(load: StageLoad, hop_ms: float, batch_rows: int, begins: Sequence[bool] | None = None) -> Segments:
+def best_segments(load: StageLoad, transport: Transport, begins: Sequence[bool] | None = None) -> Segments:
     """The grouping with the smallest :func:`mean_answer_ms`; among equals, the one with the fewest segments.
 
     The time is a sum over segments, so the best grouping of the first stages is part of a best grouping of all
@@ -203,8 +215,7 @@ def best_segments(load: StageLoad, hop_ms: float, batch_rows: int, begins: Seque
 
     Args:
         load: of the K stages.
-        hop_ms: time of one hop, in milliseconds.
-        batch_rows: rows of a batch.
+        transport: times between processes.
         begins: K, whether the stage must start a segment.
     """
     k = len(load.stage)
@@ -215,8 +226,8 @@ def best_segments(load: StageLoad, hop_ms: float, batch_rows: int, begins: Seque
     for stop in range(1, k + 1):
         options = []
         for start in range(stop - 1, -1, -1):
-            hop = hop_ms if start else 0.0
-            time = float(load.reach[start] * (hop + batch_rows * (before[stop] - before[start])))
+            hop = transport.hop_ms if start else 0.0
+            time = float(load.reach[start] * (hop + transport.batch_rows * (before[stop] - before[start])))
             options.append((best[start][0] + time, best[start][1] + 1, start))
             if forced[start]:
                 break
