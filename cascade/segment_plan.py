@@ -164,10 +164,7 @@ def plan_segments(
             minimises the mean time to an answer, with one replica per segment.
         utilisation: maximum share of the time that a replica is busy, in (0, 1]; the rest is for bursts.
     """
-    if replicas is None:
-        segments = best_segments(load, transport, begins)
-    else:
-        segments = fewest_segments(len(load.stage), begins)
+    segments = best_segments(load, transport, begins) if replicas is None else fewest_segments(len(load.stage), begins)
     segment_ms = np.array([load.per_row_ms[list(segment)].sum() for segment in segments])
     hop_row_ms = transport.hop_ms / transport.batch_rows
     segment_ms += np.array([transport.request_ms, *[hop_row_ms] * (len(segments) - 1)])
