@@ -320,7 +320,7 @@ def _problems(table: ScoreTable) -> list[str]:
         problems += _number_problems("cost_per_mflop", table.cost_per_mflop, np.inf)
     problems += [] if problems or table.highest_cost is None else _bound_problems(table)
     if table.label is not None and (table.label.shape != (n,) or not np.issubdtype(table.label.dtype, np.integer)):
-        hint = " (cascade.rows.labels.label_ids makes ids of names)" if table.label.dtype.kind == "U" else ""
+        hint = " (cascade.label_ids maps names to ids)" if table.label.dtype.kind == "U" else ""
         problems.append(f"label must be {n} integers; got {table.label.dtype} of shape {table.label.shape}{hint}")
     if table.scores is not None:
         if table.scores.ndim != 3 or table.scores.shape[:2] != (n, stages):

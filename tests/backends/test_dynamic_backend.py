@@ -164,7 +164,7 @@ def test_other_networks_are_of_type_torch(tmp_path, tiny_network):
     save_weights(tmp_path / "w.safetensors", tiny_network, {})
     network = "cascade.backends.networks.resnet:CifarResNet"
     values = {"network": network, "arguments": {"depth": 8, "width": 4, "classes": 3}}
-    with pytest.raises(ConfigError, match="CifarResNet, for which the type is 'torch'"):
+    with pytest.raises(ConfigError, match="CifarResNet, whose backend type is 'torch'"):
         build(("BlockDrop", None, tmp_path / "w.safetensors"), **values)
 
 

@@ -117,7 +117,9 @@ def test_a_row_above_its_models_declared_bound_is_an_error_of_the_model():
     class Wrong(Bounded):
         most = 70.0
 
-    with pytest.raises(StageError, match=r"stage 'b'.*at most 70; row 36 cost 72, and 4 of 40 rows are above"):
+    with pytest.raises(
+        StageError, match=r"stage 'b'.*maximum cost per row of 70; row 36 cost 72, and 4 of 40 rows exceed it"
+    ):
         collect([Stage("a", FakeBackend(TABLE)), Stage("b", Wrong())], ROWS)
 
 

@@ -151,7 +151,7 @@ def test_a_damaged_part_is_predicted_again(folder, whole, monkeypatch, damage):
     part.write_bytes(damage(part.read_bytes()))
     notes = []
     assert_same_predictions(gather(stages, folder, notes=notes), whole)
-    assert "or damaged" in notes[0]
+    assert "or are damaged" in notes[0]
     assert any("resumed after 70 of 100 rows" in note for note in notes)
 
 

@@ -167,7 +167,7 @@ def test_the_page_states_whether_the_rows_are_those_of_the_calibration(make_repl
     same = report_page(make_replay(certificate={"table_sha256": digest}))
     other = report_page(make_replay(certificate={"table_sha256": digest[::-1]}))
     unknown = report_page(make_replay())
-    assert "of the rows that the thresholds were chosen on" in same
+    assert "These are the rows that the thresholds were chosen on" in same
     assert "not that of the calibration" in other
     assert "Nothing was guaranteed, and the policy names no target." in unknown
     page = check(same)
