@@ -8,7 +8,7 @@ import numpy as np
 
 from cascade.calibration.policies.policy import Policy
 from cascade.prediction import Prediction
-from cascade.routers import EVIDENCE_COLUMNS, abstained, accepted, skipping
+from cascade.routers import ALWAYS, Evidence, EvidenceColumn, abstained, accepted, skipping
 from cascade.stage import Stage
 
 __all__ = ["PENDING", "Answers", "Segment", "Watch"]
@@ -20,9 +20,6 @@ Watch = Callable[[int, float, np.ndarray, np.ndarray, np.ndarray], None]
 """Told what a stage did with the m rows that came to it: the stage's index, seconds, confidence (m,), unsure (m,) bool,
 cost (m,). It runs between two stages, so it must be quick; the arrays may be kept, and not be written to."""
 
-SKIP_COLUMNS = 3
-"""Of the evidence, where a policy lets rows skip."""
-
 
 @dataclass(frozen=True, eq=False)
 class Answers:
@@ -33,12 +30,10 @@ class Answers:
         stage: (n,) int64, index of the stage that answered, or ``PENDING``.
         confidence: (n,) float64 in [0, 1], calibrated, of the last stage that looked at the row.
         cost: (n,) float64, cost of all stages that looked at the row.
-        evidence: (p, W) float64 of the p pending rows, in their order, to be handed to the segment that goes on with
-            them: where the policy lets rows skip, 1 for those that do, and answer and confidence of the last stage
-            that looked at the row; where it has heads, what the s stages so far said, 5 s columns. ``None`` where the
-            policy has neither.
-        degraded: (n,) bool, the rows whose stage was not sure of them, and is taken at its word because no later one
-            answered; ``None`` if there are none.
+        evidence: of the p pending rows, in their order, for the segment that goes on with them; ``None`` where the
+            policy has neither heads nor early-deferral thresholds.
+        degraded: (n,) bool, the rows that have the answer of a stage which was not sure of them, because no later stage
+            answered or was allowed to; ``None`` if there are none.
         abstained: (n,) bool, the rows that the last stage looked at and was not sure enough of: the best guess is in
             ``answer``, and a person decides; ``None`` before :meth:`with_abstentions`, or if there are none.
     """
@@ -47,7 +42,7 @@ class Answers:
     stage: np.ndarray
     confidence: np.ndarray
     cost: np.ndarray
-    evidence: np.ndarray | None = None
+    evidence: Evidence | None = None
     degraded: np.ndarray | None = None
     abstained: np.ndarray | None = None
 
@@ -109,59 +104,65 @@ class _Pending:
     Attributes:
         rows: (m, ...), contiguous.
         places: (m,) int, where they were in the batch.
-        skips: (m,) bool, those that go straight to the last stage; ``None`` where the policy lets none.
+        deferred_early: (m,) bool, those that go to the last stage at once; ``None`` where the policy has no
+            early-deferral thresholds.
         evidence: (m, 5 s) of the s stages so far; ``None`` where the policy has no heads.
     """
 
     rows: np.ndarray
     places: np.ndarray
-    skips: np.ndarray | None
+    deferred_early: np.ndarray | None
     evidence: np.ndarray | None
 
     @classmethod
-    def of(cls, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None) -> "_Pending":
-        """All rows of a batch, with what earlier segments handed on."""
-        columns = SKIP_COLUMNS if policy.skips else 0
-        given = np.zeros((len(rows), columns)) if earlier is None else earlier
-        skips = given[:, 0] > 0 if policy.skips else None
-        return cls(rows, np.arange(len(rows)), skips, given[:, columns:] if policy.needs_evidence else None)
+    def of(cls, rows: np.ndarray, policy: Policy, evidence: Evidence | None) -> "_Pending":
+        """All rows of a batch, with the evidence of earlier segments."""
+        early, stages = None, None
+        if evidence is not None:
+            # A copy: a batch that fails is run again in halves, from the same evidence.
+            early = None if evidence.deferred_early is None else evidence.deferred_early.copy()
+            stages = evidence.stages
+        if policy.skips and early is None:
+            early = np.zeros(len(rows), dtype=bool)
+        if policy.needs_evidence and stages is None:
+            stages = np.zeros((len(rows), 0))
+        return cls(rows, np.arange(len(rows)), early, stages)
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def asked(self, threshold: float | None) -> np.ndarray | None:
-        """(m,) bool, the rows that a stage with this threshold looks at; ``None`` if it is all of them."""
-        return None if self.skips is None or threshold is None else ~self.skips
+    def coming(self, threshold: float | None) -> np.ndarray | None:
+        """(m,) bool, the rows that come to a stage with this threshold; ``None`` if all of them do."""
+        return None if self.deferred_early is None or threshold is None else ~self.deferred_early
 
     def take(self, which: np.ndarray | None) -> "_Pending":
         """Some of the rows: (m,) bool, or all."""
         if which is None or which.all():
             return self
-        skips = None if self.skips is None else self.skips[which]
+        early = None if self.deferred_early is None else self.deferred_early[which]
         evidence = None if self.evidence is None else self.evidence[which]
-        return _Pending(self.rows[which], self.places[which], skips, evidence)
+        return _Pending(self.rows[which], self.places[which], early, evidence)
 
-    def with_evidence(self, said: np.ndarray, asked: np.ndarray | None) -> "_Pending":
-        """Notes what one more stage said of some rows: (l, 5), (m,) bool or all.
+    def with_evidence(self, added: np.ndarray, coming: np.ndarray | None) -> "_Pending":
+        """Adds the evidence of one more stage, (l, 5), of the rows that came to it: (m,) bool, or all.
 
-        Of the others it is taken to say what the last stage that looked at them said.
+        The others repeat that of the stage before.
         """
         if self.evidence is None:
             return self
-        if asked is not None and not asked.all():
-            everywhere = self.evidence[:, -len(EVIDENCE_COLUMNS) :].copy()
-            everywhere[asked] = said
-            said = everywhere
-        return replace(self, evidence=np.concatenate([self.evidence, said], axis=1))
+        if coming is not None and not coming.all():
+            everywhere = self.evidence[:, -len(EvidenceColumn) :].copy()
+            everywhere[coming] = added
+            added = everywhere
+        return replace(self, evidence=np.concatenate([self.evidence, added], axis=1))
 
-    def handed_on(self, answers: Answers) -> np.ndarray | None:
-        """(m, W) float64: what the next segment has to know of the rows, and of the answers so far."""
-        parts = [] if self.evidence is None else [self.evidence]
-        if self.skips is not None:
-            # A segment that a row skips has to tell, like any other, the last word on it, should no later one answer.
-            word = answers.take(self.places)
-            parts.insert(0, np.stack([self.skips, word.answer, word.confidence], axis=1).astype(np.float64))
-        return np.concatenate(parts, axis=1) if parts else None
+    def to_evidence(self, answers: Answers) -> Evidence | None:
+        """What the next segment needs: of the rows, and of the answers so far."""
+        if self.deferred_early is None:
+            return None if self.evidence is None else Evidence(self.evidence)
+        # A segment whose stages a row does not come to returns the latest answer too, should no later one answer.
+        answer, confidence = answers.answer[self.places], answers.confidence[self.places]
+        return Evidence(self.evidence, self.deferred_early, answer, confidence)
 
 
 class Segment:
@@ -182,60 +183,76 @@ class Segment:
         """Some of its stages, by their indices in the cascade."""
         return Segment(self.stages[start - self.first : stop - self.first], start, self._watch)
 
-    def run(self, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None = None) -> Answers:
+    def run(
+        self, rows: np.ndarray, policy: Policy, evidence: Evidence | None = None, last_stage: int | None = None
+    ) -> Answers:
         """Sends a batch through the stages that run.
 
-        Every stage gets the rows that come to it as one contiguous array, or as several where its cost curve has it
-        that many rows take less time in several calls.
+        Every stage gets the rows that come to it as one contiguous array, or as several where many rows take less time
+        in several calls, by its cost curve.
 
         Args:
             rows: (n, ...), n >= 0.
             policy: of the whole cascade.
-            earlier: (n, W), the evidence as earlier segments left it; only looked at where the policy has heads, or
-                lets rows skip.
+            evidence: of n rows, as the segment before returned it; ``None`` for the first segment.
+            last_stage: index of the last stage that may run; it answers every row that comes to it, and no row is
+                deferred early. ``None`` for all.
 
         Returns:
-            n answers in the order of the rows; pending where the segment's last stage was unsure, which the
-            cascade's last stage never is, and where rows skip stages and the cascade's last one is not here.
+            n answers in the order of the rows; pending where the segment's last stage was unsure, which the cascade's
+            last stage never is, and where rows are deferred early to a segment behind this one. Rows that
+            ``last_stage`` answered without being sure of them are degraded.
         """
         answers = Answers.empty(len(rows))
-        if policy.skips and earlier is not None:
-            answers.answer[:], answers.confidence[:] = earlier[:, 1], earlier[:, 2]
-        pending = _Pending.of(rows, policy, earlier)
+        if evidence is not None and evidence.answer is not None and evidence.confidence is not None:
+            answers.answer[:], answers.confidence[:] = evidence.answer, evidence.confidence
+        pending = _Pending.of(rows, policy, evidence)
         for k, stage in enumerate(self.stages, self.first):
             if not len(pending):
                 break
-            if not policy.runs[k]:
-                continue
-            pending = self._ask(k, stage, pending, policy, answers)
-        evidence = pending.handed_on(answers)
-        return answers if evidence is None else replace(answers, evidence=evidence)
+            if policy.runs[k] or k == last_stage:
+                pending = self._ask(k, stage, pending, policy, answers, last_stage)
+        found = pending.to_evidence(answers)
+        if found is not None:
+            answers = replace(answers, evidence=found)
+        return _limited(answers, policy, last_stage)
 
-    def _ask(self, k: int, stage: Stage, pending: _Pending, policy: Policy, answers: Answers) -> _Pending:
-        """Sends the rows that do not skip stage k through it; returns all that are not answered then."""
-        threshold = policy.threshold(k)
-        asked = pending.asked(threshold)
-        if asked is not None and not asked.any():
-            return pending.with_evidence(np.zeros((0, len(EVIDENCE_COLUMNS))), asked)
-        here = pending.take(asked)
+    def _ask(
+        self, k: int, stage: Stage, pending: _Pending, policy: Policy, answers: Answers, last_stage: int | None
+    ) -> _Pending:
+        """Sends the rows that come to stage k through it; returns all that are not answered then."""
+        threshold = ALWAYS if k == last_stage and k < len(policy.thresholds) else policy.threshold(k)
+        coming = pending.coming(threshold)
+        if coming is not None and not coming.any():
+            return pending.with_evidence(np.zeros((0, len(EvidenceColumn))), coming)
+        here = pending.take(coming)
         started = time.perf_counter()
         prediction = _predict(stage, here.rows, policy.calls(k, len(here)))
         if pending.evidence is not None:
-            pending = pending.with_evidence(stage.evidence(prediction, policy.needs_probabilities), asked)
-            here = pending.take(asked)
+            pending = pending.with_evidence(stage.evidence(prediction, policy.needs_probabilities), coming)
+            here = pending.take(coming)
         confidence = stage.confidence(prediction, policy.routers[k], here.evidence)
         unsure = np.zeros(len(here), dtype=bool) if threshold is None else ~accepted(confidence, threshold)
         cost = policy.row_cost(k, prediction)
         answers.put(here.places, Answers(prediction.answer, np.where(unsure, PENDING, k), confidence, cost))
         if self._watch is not None:
             self._watch(k, time.perf_counter() - started, confidence, unsure, cost)
-        if asked is None:
+        if coming is None:
             return pending.take(unsure)
-        if pending.skips is not None:
-            pending.skips[asked] = skipping(confidence, policy.skip_below[k])
+        if pending.deferred_early is not None and last_stage is None:
+            pending.deferred_early[coming] = skipping(confidence, policy.skip_below[k])
         still = np.ones(len(pending), dtype=bool)
-        still[asked] = unsure
+        still[coming] = unsure
         return pending.take(still)
+
+
+def _limited(answers: Answers, policy: Policy, last_stage: int | None) -> Answers:
+    """Marks as degraded the rows that the last stage which may run answered without being sure of them."""
+    threshold = None if last_stage is None else policy.threshold(last_stage)
+    if threshold is None:
+        return answers
+    degraded = (answers.stage == last_stage) & ~accepted(answers.confidence, threshold)
+    return replace(answers, degraded=degraded) if degraded.any() else answers
 
 
 def _predict(stage: Stage, rows: np.ndarray, calls: int) -> Prediction:

@@ -286,7 +286,7 @@ def test_evidence_is_handed_from_segment_to_segment(cut):
     whole = Segment(stages).run(rows, policy)
     first = Segment(stages[:cut]).run(rows, policy)
     pending = np.flatnonzero(first.stage == PENDING)
-    assert first.evidence.shape == (len(pending), 5 * cut)
+    assert first.evidence.stages.shape == (len(pending), 5 * cut)
     later = Segment(stages[cut:], first=cut).run(rows[pending], policy, first.evidence)
     first.put(pending, later)
     np.testing.assert_array_equal(first.stage, whole.stage)

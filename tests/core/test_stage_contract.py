@@ -17,7 +17,8 @@ from cascade.collection.collect import collect
 from cascade.engine import Segment
 from cascade.errors import CheckFailed, ConfigError, RowsError, StageError
 from cascade.prediction import Prediction
-from cascade.serving.batching.batcher import Batcher
+from cascade.serving.batching.batcher import Batcher, BatcherOptions
+from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import StageFailed
 from cascade.stage import Stage
 from cascade.stage_check import try_stage
@@ -356,8 +357,8 @@ SOUND_ALONE = {"confidence instead", "a cost too"}
 async def chained(stage, rows, policy):
     """One caller a row, all at once, through two segments; the first is never sure."""
     first = Stage("first", FakeBackend(np.full((SIZE, 3), 1 / 3)))
-    last = Batcher(Segment([stage], 1).run, None, 64, 1000, partial=True)
-    gateway = Batcher(Segment([first]).run, last.answer, 64, 1000)
+    last = Batcher(single_step(Segment([stage], 1).run), None, BatcherOptions(64, 1000, partial=True))
+    gateway = Batcher(single_step(Segment([first]).run), last.answer, BatcherOptions(64, 1000))
     found = await asyncio.gather(*(gateway.answer(row[None], policy) for row in rows), return_exceptions=True)
     gateway.close()
     last.close()
