@@ -85,5 +85,5 @@ def test_two_arrays_of_one_name_are_refused(tmp_path):
     archive(path, {"rows.npy": npy(3)})
     with zipfile.ZipFile(path, "a") as made, pytest.warns(UserWarning, match="Duplicate name"):
         made.writestr("rows.npy", npy(4))
-    with pytest.raises(InputError, match="1 arrays whose names others have"):
+    with pytest.raises(InputError, match="1 arrays with duplicate names"):
         load_rows(path)

@@ -79,7 +79,7 @@ UTF8 = np.frombuffer("a\u00e4b".encode(), np.uint8)  # 4 bytes, the second lette
         ({"rows_utf8": UTF8, "rows_offsets": np.array([], int)}, r"must be \(n \+ 1,\) integers"),
         ({"rows_utf8": UTF8.astype(int), "rows_offsets": np.array([0, 4])}, r"must be \(bytes,\) uint8; got int64"),
         ({"rows_utf8": UTF8}, "belong together"),
-        ({"rows": UTF8, "rows_utf8": UTF8, "rows_offsets": np.array([0, 4])}, "in place of rows"),
+        ({"rows": UTF8, "rows_utf8": UTF8, "rows_offsets": np.array([0, 4])}, "and replace rows"),
         ({"rows": np.array([b"a", b"\xff"])}, "row 1 is not UTF-8"),
         ({"label": np.array([0])}, "an array 'rows'"),
         ({"rows": np.zeros(2), "label": np.zeros(3, int)}, "label must be 2 integers or texts, one per row; got 3"),
