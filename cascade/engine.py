@@ -1,4 +1,4 @@
-"""The engine: a batch goes through stages, each answers the rows it is sure of."""
+"""The engine: runs a batch through stages; each answers the rows that it accepts and defers the others."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,28 +14,28 @@ from cascade.stage import Stage
 __all__ = ["PENDING", "Answers", "Segment", "Watch"]
 
 PENDING = -1
-"""Stage of a row that no stage so far was sure of."""
+"""Stage of a row that no stage has accepted yet."""
 
 Watch = Callable[[int, float, np.ndarray, np.ndarray, np.ndarray], None]
-"""Told what a stage did with the m rows that came to it: the stage's index, seconds, confidence (m,), unsure (m,) bool,
-cost (m,). It runs between two stages, so it must be quick; the arrays may be kept, and not be written to."""
+"""Called after every stage with its index, seconds, and for the m rows that reached it: confidence (m,), deferred (m,)
+bool, cost (m,). It runs between two stages, so it must be fast. It may keep the arrays, and must not change them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a cascade, or a part of it, says about n rows.
+    """The answers of a cascade, or of a part of it, for n rows.
 
     Attributes:
-        answer: (n,) int64, the class; of a pending row, that of the last stage that looked at it.
+        answer: (n,) int64, the class; for a pending row, that of the last stage that ran on it.
         stage: (n,) int64, index of the stage that answered, or ``PENDING``.
-        confidence: (n,) float64 in [0, 1], calibrated, of the last stage that looked at the row.
-        cost: (n,) float64, cost of all stages that looked at the row.
-        evidence: of the p pending rows, in their order, for the segment that goes on with them; ``None`` where the
-            policy has neither heads nor early-deferral thresholds.
-        degraded: (n,) bool, the rows that have the answer of a stage which was not sure of them, because no later stage
-            answered or was allowed to; ``None`` if there are none.
-        abstained: (n,) bool, the rows that the last stage looked at and was not sure enough of: the best guess is in
-            ``answer``, and a person decides; ``None`` before :meth:`with_abstentions`, or if there are none.
+        confidence: (n,) float64 in [0, 1], calibrated, of the last stage that ran on the row.
+        cost: (n,) float64, cost of all stages that ran on the row.
+        evidence: of the p pending rows, in their order, for the next segment; ``None`` if the policy has neither heads
+            nor early-deferral thresholds.
+        degraded: (n,) bool, rows with the answer of a stage that deferred them, because no later stage answered or was
+            allowed to; ``None`` if there are none.
+        abstained: (n,) bool, rows that the last stage ran on and abstained from: ``answer`` is the best guess, and a
+            person decides; ``None`` before :meth:`with_abstentions`, or if there are none.
     """
 
     answer: np.ndarray
@@ -48,11 +48,19 @@ class Answers:
 
     @classmethod
     def empty(cls, n: int) -> "Answers":
-        """n rows that nobody has looked at."""
+        """n pending rows that no stage has run on."""
         return cls(np.full(n, -1), np.full(n, PENDING), np.zeros(n), np.zeros(n))
 
     def __len__(self) -> int:
         return len(self.answer)
+
+    def __repr__(self) -> str:
+        stages, counts = np.unique(self.stage, return_counts=True)
+        by = ", ".join(
+            f"{count} {'pending' if stage == PENDING else f'by stage {stage}'}"
+            for stage, count in zip(stages.tolist(), counts.tolist(), strict=True)
+        )
+        return f"Answers({len(self)} rows{f': {by}' if by else ''})"
 
     def take(self, rows: np.ndarray | slice) -> "Answers":
         """The answers of some rows, without evidence."""
@@ -60,24 +68,24 @@ class Answers:
         return Answers(self.answer[rows], self.stage[rows], self.confidence[rows], self.cost[rows], degraded=degraded)
 
     def with_abstentions(self, policy: Policy) -> "Answers":
-        """These answers, of a whole cascade, with the rows marked that it abstains on.
+        """The answers of a whole cascade, with abstained rows marked.
 
-        All that decides it is in them, so it is decided once, where they leave the cascade. A degraded row has the word
-        of an earlier stage, and is not abstained.
+        The answers determine these rows, so they are marked once, when the answers leave the cascade. A degraded row
+        has the answer of an earlier stage, and is not abstained.
 
         Args:
-            policy: by which they were given.
+            policy: of the answers.
         """
         if not policy.abstains:
             return self
         last = len(policy.stages) - 1
-        if last not in self.stage.tolist():  # most requests of one row, for which a list is far quicker than an array
+        if last not in self.stage.tolist():  # most requests have one row, for which a list is much faster than NumPy
             return self
-        unsure = (self.stage == last) & abstained(self.confidence, policy.abstain_below)
-        return replace(self, abstained=unsure) if unsure.any() else self
+        marked = (self.stage == last) & abstained(self.confidence, policy.abstain_below)
+        return replace(self, abstained=marked) if marked.any() else self
 
     def put(self, rows: np.ndarray, later: "Answers") -> None:
-        """Writes what a later segment said over rows of these answers, and adds its cost.
+        """Overwrites some rows with the answers of a later segment, and adds its costs.
 
         Args:
             rows: (m,) int indices.
@@ -91,14 +99,14 @@ class Answers:
 
 @dataclass(frozen=True, eq=False)
 class _Pending:
-    """Rows that no stage so far answered.
+    """Rows that no stage has accepted yet.
 
     Attributes:
         rows: (m, ...), contiguous.
-        places: (m,) int, where they were in the batch.
-        deferred_early: (m,) bool, those that go to the last stage at once; ``None`` where the policy has no
-            early-deferral thresholds.
-        evidence: (m, 5 s) of the s stages so far; ``None`` where the policy has no heads.
+        places: (m,) int, their indices in the batch.
+        deferred_early: (m,) bool, rows that go to the last stage at once; ``None`` if the policy has no early-deferral
+            thresholds.
+        evidence: (m, 5 s) of the s stages so far; ``None`` if the policy has no heads.
     """
 
     rows: np.ndarray
@@ -124,7 +132,7 @@ class _Pending:
         return len(self.places)
 
     def coming(self, threshold: float | None) -> np.ndarray | None:
-        """(m,) bool, the rows that come to a stage with this threshold; ``None`` if all of them do."""
+        """(m,) bool, the rows that reach a stage with this threshold; ``None`` if all of them do."""
         return None if self.deferred_early is None or threshold is None else ~self.deferred_early
 
     def take(self, which: np.ndarray | None) -> "_Pending":
@@ -136,9 +144,9 @@ class _Pending:
         return _Pending(self.rows[which], self.places[which], early, evidence)
 
     def with_evidence(self, added: np.ndarray, coming: np.ndarray | None) -> "_Pending":
-        """Adds the evidence of one more stage, (l, 5), of the rows that came to it: (m,) bool, or all.
+        """Adds the evidence of one more stage, (l, 5), for the rows that reached it: (m,) bool, or all.
 
-        The others repeat that of the stage before.
+        The other rows repeat the evidence of the stage before.
         """
         if self.evidence is None:
             return self
@@ -149,10 +157,10 @@ class _Pending:
         return replace(self, evidence=np.concatenate([self.evidence, added], axis=1))
 
     def to_evidence(self, answers: Answers) -> Evidence | None:
-        """What the next segment needs: of the rows, and of the answers so far."""
+        """The evidence for the next segment, from the rows and the answers so far."""
         if self.deferred_early is None:
             return None if self.evidence is None else Evidence(self.evidence)
-        # A segment whose stages a row does not come to returns the latest answer too, should no later one answer.
+        # A segment returns the latest answer even of rows that none of its stages ran on, in case no later one answers.
         answer, confidence = answers.answer[self.places], answers.confidence[self.places]
         return Evidence(self.evidence, self.deferred_early, answer, confidence)
 
@@ -163,7 +171,7 @@ class Segment:
     Args:
         stages: in order.
         first: index of the first of them in the cascade.
-        watch: told of every stage, after it.
+        watch: called after every stage.
     """
 
     def __init__(self, stages: Sequence[Stage], first: int = 0, watch: Watch | None = None) -> None:
@@ -172,28 +180,28 @@ class Segment:
         self._watch = watch
 
     def part(self, start: int, stop: int) -> "Segment":
-        """Some of its stages, by their indices in the cascade."""
+        """A segment of some of the stages, by their indices in the cascade."""
         return Segment(self.stages[start - self.first : stop - self.first], start, self._watch)
 
     def run(
         self, rows: np.ndarray, policy: Policy, evidence: Evidence | None = None, last_stage: int | None = None
     ) -> Answers:
-        """Sends a batch through the stages that run.
+        """Runs a batch through the stages that the policy runs.
 
-        Every stage gets the rows that come to it as one contiguous array, or as several where many rows take less time
-        in several calls, by its cost curve.
+        Every stage gets the rows that reach it as one contiguous array, or in several calls if its cost curve predicts
+        a shorter time for them.
 
         Args:
             rows: (n, ...), n >= 0.
             policy: of the whole cascade.
-            evidence: of n rows, as the segment before returned it; ``None`` for the first segment.
-            last_stage: index of the last stage that may run; it answers every row that comes to it, and no row is
+            evidence: of n rows, returned by the segment before; ``None`` for the first segment.
+            last_stage: index of the last stage that may run; it answers every row that reaches it, and no row is
                 deferred early. ``None`` for all.
 
         Returns:
-            n answers in the order of the rows; pending where the segment's last stage was unsure, which the cascade's
-            last stage never is, and where rows are deferred early to a segment behind this one. Rows that
-            ``last_stage`` answered without being sure of them are degraded.
+            n answers in the order of the rows. Pending are the rows that the segment's last stage deferred, which the
+            cascade's last stage never does, and rows deferred early to a later segment. Rows that ``last_stage``
+            answered below its threshold are degraded.
         """
         answers = Answers.empty(len(rows))
         if evidence is not None and evidence.answer is not None and evidence.confidence is not None:
@@ -203,16 +211,16 @@ class Segment:
             if not len(pending):
                 break
             if policy.runs[k] or k == last_stage:
-                pending = self._ask(k, stage, pending, policy, answers, last_stage)
+                pending = self._run_stage(k, stage, pending, policy, answers, last_stage)
         found = pending.to_evidence(answers)
         if found is not None:
             answers = replace(answers, evidence=found)
         return _limited(answers, policy, last_stage)
 
-    def _ask(
+    def _run_stage(
         self, k: int, stage: Stage, pending: _Pending, policy: Policy, answers: Answers, last_stage: int | None
     ) -> _Pending:
-        """Sends the rows that come to stage k through it; returns all that are not answered then."""
+        """Runs stage k on the rows that reach it; returns the rows that are still pending."""
         threshold = ALWAYS if k == last_stage and k < len(policy.thresholds) else policy.threshold(k)
         coming = pending.coming(threshold)
         if coming is not None and not coming.any():
@@ -224,22 +232,22 @@ class Segment:
             pending = pending.with_evidence(stage.evidence(prediction, policy.needs_probabilities), coming)
             here = pending.take(coming)
         confidence = stage.confidence(prediction, policy.routers[k], here.evidence)
-        unsure = np.zeros(len(here), dtype=bool) if threshold is None else ~accepted(confidence, threshold)
+        deferred = np.zeros(len(here), dtype=bool) if threshold is None else ~accepted(confidence, threshold)
         cost = policy.row_cost(k, prediction)
-        answers.put(here.places, Answers(prediction.answer, np.where(unsure, PENDING, k), confidence, cost))
+        answers.put(here.places, Answers(prediction.answer, np.where(deferred, PENDING, k), confidence, cost))
         if self._watch is not None:
-            self._watch(k, time.perf_counter() - started, confidence, unsure, cost)
+            self._watch(k, time.perf_counter() - started, confidence, deferred, cost)
         if coming is None:
-            return pending.take(unsure)
+            return pending.take(deferred)
         if pending.deferred_early is not None and last_stage is None:
             pending.deferred_early[coming] = skipping(confidence, policy.skip_below[k])
         still = np.ones(len(pending), dtype=bool)
-        still[coming] = unsure
+        still[coming] = deferred
         return pending.take(still)
 
 
 def _limited(answers: Answers, policy: Policy, last_stage: int | None) -> Answers:
-    """Marks as degraded the rows that the last stage which may run answered without being sure of them."""
+    """Marks as degraded the rows that the last permitted stage answered below its threshold."""
     threshold = None if last_stage is None else policy.threshold(last_stage)
     if threshold is None:
         return answers
@@ -250,5 +258,5 @@ def _limited(answers: Answers, policy: Policy, last_stage: int | None) -> Answer
 def _predict(stage: Stage, rows: np.ndarray, calls: int) -> Prediction:
     if calls == 1:
         return stage.predict(rows)
-    # Copies: a model may give the same arrays in every call.
+    # Copies: a model may return the same arrays in every call.
     return Prediction.join([stage.predict(part).copy() for part in np.array_split(rows, calls)])
