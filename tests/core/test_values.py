@@ -1,4 +1,4 @@
-"""Exceptions and value objects cross process borders: they survive a pickle round trip."""
+"""Exceptions and value objects cross processes: they survive a pickle round trip."""
 
 import importlib
 import inspect
