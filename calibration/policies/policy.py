@@ -17,6 +17,7 @@ from cascade.calibration.costs.cost_curve import CostCurve
 from cascade.calibration.policies.policy_file import load_policies, parse_policies, save_policies
 from cascade.calibration.policies.reference import Reference
 from cascade.errors import PolicyError
+from cascade.html_table import html_table
 from cascade.prediction import Prediction
 from cascade.routers import NEVER, SCORES, Router, running_stages
 from cascade.routers.heads import head_from_dict, head_to_dict
@@ -101,6 +102,33 @@ class Policy:
         )
         last = f"{self.stages[-1]} (abstain < {self.abstain_below:.4g})" if self.abstains else self.stages[-1]
         return f"Policy({self.version}: {', '.join(filter(None, [pairs, last]))})"
+
+    def _repr_html_(self) -> str:
+        thresholds = [*self.thresholds.tolist(), self.abstain_below if self.abstains else None]
+        lows = [*self.skip_below.tolist(), None]
+        rows = [
+            (
+                name,
+                type(router.head).__name__ if router.head is not None else router.score,
+                type(router.calibrator).__name__,
+                "never" if threshold is not None and threshold > 1 else threshold,
+                low or None,
+                cost,
+            )
+            for name, router, threshold, low, cost in zip(
+                self.stages,
+                self.routers,
+                thresholds,
+                lows,
+                self.cost.tolist(),
+                strict=True,
+            )
+        ]
+        targets = ", ".join(f"{name} {value:g}" for name, value in self.promises.items())
+        delta = self.certificate.get("delta")
+        note = f"Certified: {targets}; delta {delta}" if targets else "Without a guarantee"
+        header = ("stage", "score", "calibrator", "threshold", "early deferral below", f"mean cost in {self.cost_unit}")
+        return html_table(f"Policy {self.version}", header, rows, [note])
 
     @classmethod
     def from_thresholds(cls, stages: tuple[str, ...], thresholds: np.ndarray) -> "Policy":

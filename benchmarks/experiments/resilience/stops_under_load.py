@@ -93,6 +93,7 @@ def main(
 ) -> None:
     """Start a cascade, load it, stop it, again and again."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and servers would inherit that
     say = Console(stderr=True).print
     rounds = calibrated_rounds(STAGE_S)
     rows = busy_stage.new_rows(1000)
