@@ -250,7 +250,6 @@ def test_an_import_loads_nothing_heavy(statement, heavy):
     assert loaded & (heavy | set(LINKED)) == set()
 
 
-<<<<<<< HEAD
 EVERYWHERE = {"errors", "files", "machine", "theme", "prediction"}
 """What every package may import, and no picture shows."""
 
@@ -301,7 +300,8 @@ def test_the_places_of_a_request_exist():
     named = re.findall(r"`([a-z_/]+\.py)`", table)
     assert len(named) >= 6
     assert [path for path in named if not (ROOT / path).exists()] == []
-=======
+
+
 MOST_FILES = 15
 LARGER_FOLDERS = {"cascade/cli"}
 """Of the command line: one file for each verb."""
@@ -373,4 +373,3 @@ def module_of(name):
 def test_modules_do_not_import_each_other_in_a_circle():
     graph = {name: {module_of(found) for found in imported_first(tree.body)} - {name} for name, tree in TREES.items()}
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, with the circle
->>>>>>> 34638c741e91b69f7abfa0485acb589c27bce319
