@@ -1,4 +1,4 @@
-"""A model that takes as long as its rows say; copied beside a configuration."""
+"""A model whose rows give its latency; copied into the folder of a configuration."""
 
 import time
 
