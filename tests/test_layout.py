@@ -41,7 +41,7 @@ TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in SOU
 
 
 def imports(name, file):
-    """Full names of all modules that a file imports, wherever in it; names imported from a module are appended."""
+    """Full names of all modules that a file imports anywhere; names imported from a module are appended."""
     is_package = file.name == "__init__.py"
     for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Import):
@@ -182,7 +182,7 @@ ROOMS = {
     ),
     "cascade.reports": ("page", "explorer", "figures", "tables", "measures", "result_file", "text"),
 }
-"""The folders and files of a package, each of which may import those after it alone."""
+"""The folders and files of a package; each may only import those after it."""
 
 
 @pytest.mark.parametrize("package", ALLOWED)

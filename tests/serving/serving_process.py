@@ -1,4 +1,4 @@
-"""``cascade serve`` in a process of its own: Ray cannot be started twice in one process."""
+"""``cascade serve`` in a process of its own: Ray is not made to be started twice in one."""
 
 import json
 import signal
@@ -11,16 +11,16 @@ from contextlib import contextmanager
 import psutil
 
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""For a client of plain HTTP: reading the system's certificates takes longer than a request."""
+"""For clients of plain HTTP, since reading the system's certificates takes longer than a request."""
 
 
 @contextmanager
 def serving_process(config_path, log):
-    """Yields the address of a served cascade on a free port; stops it with Ctrl-C, and checks its exit code.
+    """Yields the address of a served cascade on a free port; ends it with Ctrl-C, and checks that it ended well.
 
     Args:
         config_path: of the configuration.
-        log: file for what it says on standard error.
+        log: file for its standard error.
     """
     command = [sys.executable, "-m", "cascade", "serve", str(config_path), "--port", str(free_port()), "--json"]
     with log.open("w") as err, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True) as process:
@@ -35,14 +35,14 @@ def serving_process(config_path, log):
 
 
 def free_port():
-    """A free port of this machine."""
+    """A port of this machine that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def kill_family(process):
-    """Ends a process and all its descendants."""
+    """Ends a process and all that it has started."""
     for each in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else ():
         each.kill()
     process.kill()

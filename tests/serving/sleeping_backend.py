@@ -1,4 +1,4 @@
-"""A model whose rows give its latency; copied into the folder of a configuration."""
+"""A model whose rows contain its run time; copied beside a configuration."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""A cascade of two stages whose rows give the latency of the second one."""
+"""A cascade of two stages whose rows contain the run time of the second one."""
 
 import shutil
 from pathlib import Path

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from serving_process import free_port
 
-from cascade.benchmarks.harness.ray_nodes import RayNodes
+from cascade.benchmarks.harness.servers.ray_nodes import RayNodes
 from cascade.calibration import Policy
 
 pytestmark = [

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from serving_process import free_port
 
-from cascade.benchmarks.harness.ray_nodes import RayNodes
+from cascade.benchmarks.harness.servers.ray_nodes import RayNodes
 from cascade.calibration import Policy
 
 pytestmark = [pytest.mark.serve, pytest.mark.slow]
