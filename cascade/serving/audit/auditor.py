@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from cascade.answers import PENDING, Answers
 from cascade.calibration import Policy
 from cascade.calibration.monitoring.monitor import Monitor, Watched
 from cascade.config import AuditConfig
-from cascade.engine import PENDING, Answers
 from cascade.routers import NEVER, Evidence
 from cascade.serving.audit.audit_sample import Draw, DrawnRow, RowSampler
 from cascade.serving.telemetry.observations import AuditEstimate, Observations
