@@ -33,7 +33,8 @@ def build(
     from cascade.calibration import PolicySet
     from cascade.config import CascadeConfig
     from cascade.serving.deploy.application import new_application
-    from cascade.serving.deploy.ray_service import ray_service, service_name
+    from cascade.serving.deploy.pod_group import service_name
+    from cascade.serving.deploy.ray_service import ray_service
     from cascade.serving.deploy.serve_config import serve_config
 
     if at is not None and not PurePosixPath(at).is_absolute():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from cascade.serving.batching.batcher import Batcher
 from cascade.serving.telemetry.history import History
-from cascade.serving.telemetry.metrics import MetricsExport
+from cascade.serving.telemetry.metrics_export import MetricsExport
 from cascade.serving.telemetry.observations import ANSWERED, Observations
 
 __all__ = ["Monitor"]

@@ -15,7 +15,7 @@ from cascade.serving.batching.batcher import Batcher
 from cascade.serving.replica.monitor import Monitor
 from cascade.serving.telemetry.history import History
 from cascade.serving.telemetry.logs import set_up_logs
-from cascade.serving.telemetry.metrics import MetricsExport, new_ray_metric
+from cascade.serving.telemetry.metrics_export import MetricsExport, new_ray_metric
 from cascade.serving.telemetry.observations import Observations
 from cascade.serving.telemetry.tracing import Tracing
 

@@ -24,8 +24,8 @@ def report(stages, agreed=0, audited=0):
     auditor.draw(np.zeros(1), POLICY)
     stage = np.array(stages)
     auditor.decided(POLICY, Answers(stage, stage, np.ones(len(stage)), np.ones(len(stage))))
-    watch = auditor._watch(POLICY)
-    watch.monitor.see_audited(np.zeros(audited, int), np.arange(audited) < agreed)
+    audit = auditor._audit_of(POLICY)
+    audit.monitor.see_audited(np.zeros(audited, int), np.arange(audited) < agreed)
     return auditor.describe(POLICY)
 
 

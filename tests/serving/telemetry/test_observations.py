@@ -20,7 +20,8 @@ from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import Overloaded, StageFailed
 from cascade.serving.replica.monitor import EXPORT_TICKS, Monitor
 from cascade.serving.telemetry.history import History
-from cascade.serving.telemetry.metrics import METRICS, MetricsExport, exported_name
+from cascade.serving.telemetry.metrics import METRICS, exported_name
+from cascade.serving.telemetry.metrics_export import MetricsExport
 from cascade.serving.telemetry.observations import ANSWERED, MOST_CALLS, AuditEstimate, Observations
 
 STAGES = ("tiny", "small", "big")
