@@ -31,7 +31,7 @@ def exception_classes():
 ARGUMENTS = {
     "InfeasibleTarget": ("no policy reaches accuracy 1", 0.75),
     "StageError": ("small", "its model returned NaN"),
-    "MethodNotAllowed": ("/predict is asked with POST, not GET", "POST"),
+    "MethodNotAllowed": ("'/predict' has the methods POST; got 'GET'", "POST"),
 }
 
 

@@ -1,6 +1,6 @@
-"""Is the time that calibration predicts for a cascade the time that it takes, in-process and served?
+r"""Is the time that calibration predicts for a cascade the time that it takes, in-process and served?
 
-    python -m cascade.benchmarks.experiments.costs.predicted_time letter/config.yaml --rows letter/calibration.npz \\
+    python -m cascade.benchmarks.experiments.costs.predicted_time letter/config.yaml --rows letter/calibration.npz \
         --held-out letter/held_out.npz --out benchmarks/results/costs/predicted_time_letter.json
 
 The score table is collected twice, with the threads of this process and with one (as replicas of Ray Serve have). For

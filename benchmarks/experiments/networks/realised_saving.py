@@ -1,7 +1,7 @@
-"""Which part of the operations that a dynamic network saves does it save in time, against itself run whole?
+r"""Which part of the operations that a dynamic network saves does it save in time, against itself run whole?
 
     python -m cascade.benchmarks.experiments.networks.realised_saving
-    python -m cascade.benchmarks.experiments.networks.realised_saving --device cuda --precision float16 \\
+    python -m cascade.benchmarks.experiments.networks.realised_saving --device cuda --precision float16 \
         --out benchmarks/results/networks/realised_saving_cuda.json
 
 Realised saving = (1 - time / dense time) / (1 - operations / dense operations); the gates count in both. Rows take
@@ -161,6 +161,7 @@ class Race:
         self.executor = (GraphExecutor if graphed else Executor)(network, self.given)
 
     def images(self, batch: int) -> torch.Tensor:
+        """(batch, 3, size, size) of noise."""
         size = SIZE[self.name]
         images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
         return images.to(self.device, self.dtype)

@@ -1,6 +1,6 @@
-"""How many requests of one row does the gateway answer per second, compared with other servers of the same cascade?
+r"""How many requests of one row does the gateway answer per second, compared with other servers of the same cascade?
 
-    python -m cascade.benchmarks.experiments.peers.against_peers \\
+    python -m cascade.benchmarks.experiments.peers.against_peers \
         --mosec-python mosec/bin/python --litserve-python litserve/bin/python
 
 mosec, LitServe and two cascades written by hand for Ray Serve. All serve the same two stages of 20 and 200 microseconds

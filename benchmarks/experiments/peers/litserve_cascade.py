@@ -1,6 +1,6 @@
-"""The two busy stages on LitServe: batches in one place, both stages in a worker, as many workers as processors.
+r"""The two busy stages on LitServe: batches in one place, both stages in a worker, as many workers as processors.
 
-    PYTHONPATH=benchmarks/harness/stages PYTHON_WITH_LITSERVE \\
+    PYTHONPATH=benchmarks/harness/stages PYTHON_WITH_LITSERVE \
         benchmarks/experiments/peers/litserve_cascade.py --rounds 60,600 --port 8300
 
 LitServe has no stages, so a worker runs the whole cascade on its batch. Raw bytes in, no pydantic model, its fast

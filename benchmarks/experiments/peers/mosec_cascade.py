@@ -1,6 +1,6 @@
-"""The two busy stages on mosec: a Rust front, a worker process a stage, dynamic batches in both.
+r"""The two busy stages on mosec: a Rust front, a worker process a stage, dynamic batches in both.
 
-    PYTHONPATH=benchmarks/harness/stages PYTHON_WITH_MOSEC \\
+    PYTHONPATH=benchmarks/harness/stages PYTHON_WITH_MOSEC \
         benchmarks/experiments/peers/mosec_cascade.py --rounds 60,600 --port 8200
 
 Rows pass through every stage of a mosec pipeline, so the second worker passes on, at no cost, the answers of the first.

@@ -21,6 +21,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -138,14 +139,67 @@ def ideal_rows_per_s(config: CascadeConfig, reached: Sequence[float], row_s: Seq
     return float(min(limits))
 
 
-def served(server: ServerProcess, workload: Workload, stages: tuple[str, ...], loop: ClosedLoop) -> dict[str, Any]:
-    """Numbers of the served cascade, with the processor seconds per row of server and client."""
-    before, own = server.processor_s(), time.process_time()
-    seen = run_load(loop, server.address, workload, stages, loop.connections)
-    return seen | {
-        "server_processor_s_per_row": (server.processor_s() - before) / seen["rows"],
-        "client_processor_s_per_row": (time.process_time() - own) / seen["rows"],
-    }
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A served cascade beside its stages.
+
+    Attributes:
+        cascade: in this process.
+        config: of the cascade.
+        rows: that are sent.
+        answered: (n,) the stage that answers each of them.
+        processors: P.
+    """
+
+    cascade: Cascade
+    config: CascadeConfig
+    rows: np.ndarray
+    answered: np.ndarray
+    processors: int
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names."""
+        return tuple(stage.name for stage in self.cascade.stages)
+
+    @property
+    def reached(self) -> list[float]:
+        """r_k of each stage."""
+        return [float((self.answered >= k).mean()) for k in range(len(self.stages))]
+
+    def served(self, server: ServerProcess, workload: Workload, loop: ClosedLoop) -> dict[str, Any]:
+        """Numbers of the served cascade, with the processor seconds per row of server and client."""
+        before, own = server.processor_s(), time.process_time()
+        seen = run_load(loop, server.address, workload, self.stages, loop.connections)
+        return seen | {
+            "server_processor_s_per_row": (server.processor_s() - before) / seen["rows"],
+            "client_processor_s_per_row": (time.process_time() - own) / seen["rows"],
+        }
+
+    def repeat(
+        self, server: ServerProcess, all_processors: AllProcessors, workload: Workload, loop: ClosedLoop
+    ) -> dict[str, Any]:
+        """The stages in this process, on all processors at once, and the served cascade."""
+        reached, turn_s = self.reached, loop.seconds / len(self.stages)
+        sizes = batch_sizes(self.config, reached, loop.connections * workload.rows_per_request)
+        reaching = [self.rows[self.answered >= k] for k in range(len(self.stages))]
+        row_s = [
+            seconds_per_row(self.cascade, k, part, sizes[k], turn_s, time.process_time)
+            for k, part in enumerate(reaching)
+        ]
+        together_s = [all_processors.seconds_per_row(k, part, sizes[k], turn_s) for k, part in enumerate(reaching)]
+        seen = self.served(server, workload, loop)
+        ideal, together = (
+            ideal_rows_per_s(self.config, reached, each, self.processors) for each in (row_s, together_s)
+        )
+        return seen | {
+            "stage_processor_s_per_row": dict(zip(self.stages, row_s)),
+            "ideal_rows_per_s": ideal,
+            "ideal_share": seen["rows_per_s"] / ideal,
+            "together_s_per_row": dict(zip(self.stages, together_s)),
+            "together_share": seen["rows_per_s"] / together,
+            "processor_share": float(np.dot(reached, row_s)) / seen["server_processor_s_per_row"],
+        }
 
 
 def main(
@@ -161,58 +215,33 @@ def main(
     import torch
 
     torch.set_num_threads(1)
-    processors = len(os.sched_getaffinity(0))
     cascade, config = Cascade.load(config_path), CascadeConfig.load(config_path)
     rows, label = load_rows(dataset, "test", None, config.classes)
     rows, label = check_rows(rows[:limit], config.rows), None if label is None else label[:limit]
-    answered = cascade.predict(rows).stage
-    stages = tuple(stage.name for stage in cascade.stages)
-    reached = [float((answered >= k).mean()) for k in range(len(stages))]
+    processors = len(os.sched_getaffinity(0))
+    comparison = Comparison(cascade, config, rows, cascade.predict(rows).stage, processors)
     results: dict[str, Any] = {}
-
-    def repeat(
-        server: ServerProcess, all_processors: AllProcessors, workload: Workload, size: int, connections: int
-    ) -> dict[str, Any]:
-        sizes, turn_s = batch_sizes(config, reached, connections * size), seconds / len(stages)
-        reaching = [rows[answered >= k] for k in range(len(stages))]
-        row_s = [
-            seconds_per_row(cascade, k, part, sizes[k], turn_s, time.process_time) for k, part in enumerate(reaching)
-        ]
-        together_s = [all_processors.seconds_per_row(k, part, sizes[k], turn_s) for k, part in enumerate(reaching)]
-        seen = served(server, workload, stages, ClosedLoop(connections, seconds))
-        ideal = ideal_rows_per_s(config, reached, row_s, processors)
-        together = ideal_rows_per_s(config, reached, together_s, processors)
-        return seen | {
-            "stage_processor_s_per_row": dict(zip(stages, row_s)),
-            "ideal_rows_per_s": ideal,
-            "ideal_share": seen["rows_per_s"] / ideal,
-            "together_s_per_row": dict(zip(stages, together_s)),
-            "together_share": seen["rows_per_s"] / together,
-            "processor_share": float(np.dot(reached, row_s)) / seen["server_processor_s_per_row"],
-        }
-
     with (
         contextlib.closing(AllProcessors(config_path, processors)) as all_processors,
         cascade_server(config_path, request_body(rows[:1])) as server,
     ):
         for size in rows_per_request:
-            connections = max(1, min(rows_under_way // size, 128))
             workload, numbers = Workload.from_rows(rows, label, size), []
-            served(server, workload, stages, ClosedLoop(connections, WARMUP_S))
+            loop = ClosedLoop(max(1, min(rows_under_way // size, 128)), seconds)
+            comparison.served(server, workload, replace(loop, seconds=WARMUP_S))
             for _ in range(repeats):
-                numbers.append(repeat(server, all_processors, workload, size, connections))
+                numbers.append(comparison.repeat(server, all_processors, workload, loop))
                 shares = {name: numbers[-1][name] for name in ("ideal_share", "together_share")}
                 console.print(f"{size} rows per request: {shares}")
             results[str(size)] = {
-                "connections": connections,
-                "batch_rows": dict(zip(stages, batch_sizes(config, reached, connections * size))),
+                "connections": loop.connections,
                 "summary": spread(numbers),
                 "repeats": numbers,
             }
     return {
         "measured": {"config": config.name, "policy_version": cascade.policy.version},
         "processors": processors,
-        "reached_share": dict(zip(stages, reached)),
+        "reached_share": dict(zip(comparison.stages, comparison.reached)),
         "rows_per_request": results,
     }
 

@@ -1,7 +1,7 @@
-"""What does leaving a share of the rows to a person gain, and are the guarantees satisfied?
+r"""What does leaving a share of the rows to a person gain, and are the guarantees satisfied?
 
     python -m cascade.benchmarks.experiments.statistics.abstention [--samples 100]
-    python -m cascade.benchmarks.experiments.statistics.abstention --scores cifar10.npz \\
+    python -m cascade.benchmarks.experiments.statistics.abstention --scores cifar10.npz \
         --out benchmarks/results/statistics/abstention_cifar10.json
 
 Populations are three synthetic families of three stages, or the rows of a real score table: their truth is known. From

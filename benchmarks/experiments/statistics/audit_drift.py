@@ -22,6 +22,7 @@ import typer
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.simulation import allowed_share
 from cascade.calibration import Policy, ScoreTable, calibrate
+from cascade.calibration.calibrate import RouterChoice
 from cascade.calibration.monitoring.monitor import Monitor
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.cascade import check_table, load_stages
@@ -173,6 +174,72 @@ def delays(found: list[dict[str, int]], name: str | None = None) -> dict[str, An
     }
 
 
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """Runs of a monitor on rows of a population.
+
+    Attributes:
+        table: the population.
+        choices: routers of the stages.
+        calibration_rows: drawn for the policy of each run.
+        share: of the rows, that is audited.
+        delta: of all alarms of a monitor.
+        rng: draws the traffic.
+    """
+
+    table: ScoreTable
+    choices: list[RouterChoice]
+    calibration_rows: int
+    share: float
+    delta: float
+    rng: np.random.Generator
+
+    def run(self, seed: int, tolerance: float = 0.0, **target: float) -> tuple[Policy, Monitor, Traffic]:
+        """A policy for a target, its monitor, and traffic without drift."""
+        rows = np.random.default_rng((seed, 1)).integers(0, len(self.table), self.calibration_rows)
+        policy = calibrate(self.table.take(rows), routers=self.choices, seed=seed, **target)  # type: ignore[arg-type]
+        monitor = Monitor(policy, self.delta, first_behind=self.table.stages - 1, rate_tolerance=tolerance)
+        return policy, monitor, Traffic.of(self.table, policy, np.ones(len(self.table)))
+
+    def false_alarms(self, runs: int, run_rows: int, **target: float) -> dict[str, Any]:
+        """Share of runs without drift with an alarm; without a tolerance, which would hide some."""
+        alarms: list[str] = []
+        for seed in range(runs):
+            _, monitor, traffic = self.run(seed, **target)
+            for _ in range(run_rows // QUIET_BLOCK):
+                traffic.show(monitor, QUIET_BLOCK, self.share, self.rng)
+                if monitor.alarms:
+                    alarms.append(monitor.alarms[0].name)
+                    break
+        return {"alarm_share": len(alarms) / runs, "by": sorted(alarms)}
+
+    def drift(
+        self,
+        rows: ScoreTable,
+        weight: np.ndarray,
+        label: np.ndarray | None,
+        runs: int,
+        most_rows: int,
+        block: int,
+        tolerance: float,
+    ) -> dict[str, Any]:
+        """Rows until an alarm in runs that drift after a quiet part."""
+        seen = []
+        for seed in range(runs):
+            policy, monitor, quiet = self.run(seed, tolerance, max_accuracy_drop=TARGETS["max_accuracy_drop"])
+            drifting = Traffic.of(rows, policy, weight, label)
+            for _ in range(QUIET_ROWS // QUIET_BLOCK):
+                quiet.show(monitor, QUIET_BLOCK, self.share, self.rng)
+            found = {} if monitor.alarms else until_alarm(monitor, drifting, block, most_rows, self.share, self.rng)
+            seen.append(found)
+        return {
+            "quiet": quiet.facts(),
+            "drifted": drifting.facts(),
+            "first_alarm": delays(seen),
+            "by_agreement": delays(seen, "agreement"),
+        }
+
+
 def main(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG")],
     scores: Annotated[Path, typer.Option(help="Score table of the population, with labels and scores.")],
@@ -187,49 +254,17 @@ def main(
     block: Annotated[int, typer.Option(min=1, help="Rows from one test to the next, of a drift.")] = 500,
 ) -> Found:
     """Simulate runs without and with drift."""
-    config = CascadeConfig.load(config_path)
-    table = ScoreTable.load(scores)
-    choices = check_table(table, config)
-    rng = np.random.default_rng(0)
-
-    def new_policy(seed: int, **target: float) -> Policy:
-        drawn = table.take(np.random.default_rng((seed, 1)).integers(0, len(table), calibration_rows))
-        return calibrate(drawn, routers=choices, seed=seed, **target)  # type: ignore[arg-type]
-
-    tolerance = config.serving.audit.rate_tolerance
-    behind = table.stages - 1
-    false_alarms: dict[str, Any] = {}
-    for name, value in TARGETS.items():
-        alarms: list[str] = []
-        for run in range(runs):
-            policy = new_policy(run, **{name: value})
-            traffic = Traffic.of(table, policy, np.ones(len(table)))
-            monitor = Monitor(policy, delta, first_behind=behind)  # without a tolerance, so that nothing is hidden
-            for _ in range(run_rows // QUIET_BLOCK):
-                traffic.show(monitor, QUIET_BLOCK, share, rng)
-                if monitor.alarms:
-                    alarms.append(monitor.alarms[0].name)
-                    break
-        false_alarms[f"{name} {value:g}"] = {"alarm_share": len(alarms) / runs, "by": sorted(alarms)}
-        console.print(name, value, false_alarms[f"{name} {value:g}"])
-    found: dict[str, Any] = {}
+    config, table = CascadeConfig.load(config_path), ScoreTable.load(scores)
+    rng, tolerance = np.random.default_rng(0), config.serving.audit.rate_tolerance
+    simulation = Simulation(table, check_table(table, config), calibration_rows, share, delta, rng)
+    false_alarms = {
+        f"{name} {value:g}": simulation.false_alarms(runs, run_rows, **{name: value}) for name, value in TARGETS.items()
+    }
+    console.print(false_alarms)
     drifted = drifted_tables(config, config_path.parent, drifted_rows, rng)
-    for name, (rows, weight, label) in scenarios(table, drifted).items():
-        seen = []
-        for run in range(drift_runs):
-            policy = new_policy(run, max_accuracy_drop=TARGETS["max_accuracy_drop"])
-            monitor = Monitor(policy, delta, first_behind=behind, rate_tolerance=tolerance)
-            quiet = Traffic.of(table, policy, np.ones(len(table)))
-            drifting = Traffic.of(rows, policy, weight, label)
-            for _ in range(QUIET_ROWS // QUIET_BLOCK):
-                quiet.show(monitor, QUIET_BLOCK, share, rng)
-            seen.append({} if monitor.alarms else until_alarm(monitor, drifting, block, most_rows, share, rng))
-        found[name] = {
-            "quiet": quiet.facts(),
-            "drifted": drifting.facts(),
-            "first_alarm": delays(seen),
-            "by_agreement": delays(seen, "agreement"),
-        }
+    found = {}
+    for name, scenario in scenarios(table, drifted).items():
+        found[name] = simulation.drift(*scenario, drift_runs, most_rows, block, tolerance)
         console.print(name, found[name]["first_alarm"], "by agreement", found[name]["by_agreement"])
     return {
         "measured": {

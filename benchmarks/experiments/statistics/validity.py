@@ -1,7 +1,7 @@
-"""How often is a certified guarantee violated, over many calibration samples from populations whose truth is known?
+r"""How often is a certified guarantee violated, over many calibration samples from populations whose truth is known?
 
     python -m cascade.benchmarks.experiments.statistics.validity
-    python -m cascade.benchmarks.experiments.statistics.validity --scores cifar10.npz \\
+    python -m cascade.benchmarks.experiments.statistics.validity --scores cifar10.npz \
         --out benchmarks/results/statistics/validity_cifar10.json
 
 Populations are three synthetic families, or the rows of a real score table. For every population, number of stages,

@@ -80,7 +80,7 @@ class Account:
 
 
 def judged(rows: np.ndarray, columns: Any) -> str:
-    """ "right", "degraded" or "wrong"."""
+    """Returns "right", "degraded" or "wrong"."""
     if not isinstance(columns, dict):
         return "wrong"
     flat = rows.reshape(len(rows), -1).astype(int)

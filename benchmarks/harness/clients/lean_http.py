@@ -44,13 +44,16 @@ class LeanConnection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing() and self._waiting is None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See ``asyncio.Protocol``."""
         self._transport = transport  # type: ignore[assignment]
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Fails the request that waits."""
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(exc or ConnectionResetError("the server closed the connection"))
 
     def data_received(self, data: bytes) -> None:
+        """Ends the request that waits, once its answer is complete."""
         self._buffer += data
         end = self._buffer.find(HEADER_END)
         if end < 0:
