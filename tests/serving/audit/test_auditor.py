@@ -21,7 +21,7 @@ from cascade.serving.http.openapi import openapi_document
 from cascade.serving.telemetry.observations import Observations
 
 pytestmark = [
-    # What importing Ray says of itself.
+    # Warnings of Ray itself, when it is imported.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
