@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
+from cascade.answers import Answers
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig
-from cascade.engine import Answers, Watch
+from cascade.engine import Watch
 from cascade.serving.batching.batcher import Batcher
 from cascade.serving.replica.stats_poller import StatsPoller
 from cascade.serving.telemetry.history import History
