@@ -1,4 +1,4 @@
-"""The statistics of a process: counts since its start, read by metrics, the live page and tests.
+"""The statistics of a process: counts since its start, read by metrics, the dashboard and tests.
 
 While a request is answered only references are kept; they are counted many at a time, when enough have been collected
 or before they are read. One process is one gateway or one replica of a later segment.
