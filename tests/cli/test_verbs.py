@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
 from cascade.calibration import Policy, PolicySet, ScoreTable, evaluate, judge
 from cascade.cascade import Cascade
@@ -28,6 +29,13 @@ def test_help_lists_the_options(run, verb):
     assert result.code == 0
     assert "--json" in result.out
     assert "Usage" in result.out
+
+
+def test_help_shows_defaults_that_are_not_values(run):
+    """In the help text itself, brackets would be read as markup and vanish."""
+    assert "(the config's)" in run("plan", "--help").out
+    helps = [parameter.help or "" for command in get_command(app).commands.values() for parameter in command.params]
+    assert not [text for text in helps if "[" in text.replace("in [0, 1]", "")]
 
 
 def test_help_of_the_command_lists_the_verbs(run):
