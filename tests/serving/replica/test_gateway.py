@@ -13,7 +13,7 @@ from cascade.errors import ConfigError, RowsError
 from cascade.serving.policy.request_overrides import RequestOverrides
 
 pytestmark = [
-    # What importing Ray says of itself.
+    # Warnings of Ray itself, when it is imported.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
