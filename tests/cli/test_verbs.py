@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from cascade.calibration import Policy, PolicySet, ScoreTable, evaluate, judge
 from cascade.cascade import Cascade
@@ -31,9 +32,12 @@ def test_help_lists_the_options(run, verb):
     assert "Usage" in result.out
 
 
-def test_help_shows_defaults_that_are_not_values(run):
+def test_help_shows_defaults_that_are_not_values():
     """In the help text itself, brackets would be read as markup and vanish."""
-    assert "(the config's)" in run("plan", "--help").out
+    plan = get_command(app).commands["plan"]
+    assert (
+        "(the config's)" in CliRunner(env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"}).invoke(plan, ["--help"]).output
+    )
     helps = [parameter.help or "" for command in get_command(app).commands.values() for parameter in command.params]
     assert not [text for text in helps if "[" in text.replace("in [0, 1]", "")]
 
