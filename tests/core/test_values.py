@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import cascade
+from cascade.answers import Answers
 from cascade.backends.images import ImageInput
 from cascade.backends.training.recipe import Recipe
 from cascade.calibration import Identity, Isotonic, OperatingPoint, Platt, Temperature
 from cascade.datasets import Split
-from cascade.engine import Answers
 from cascade.errors import CascadeError, InfeasibleTarget, InputError
 from cascade.prediction import Prediction
 from cascade.routers import Agreement, Router

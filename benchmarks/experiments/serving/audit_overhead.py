@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from cascade.answers import Answers
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.servers.server_process import ServerProcess
 from cascade.benchmarks.harness.servers.server_race import OURS, ServerRace, ratios
@@ -33,7 +34,6 @@ from cascade.benchmarks.harness.synthetic_cascade import (
 from cascade.benchmarks.measurement import spread
 from cascade.calibration import Policy
 from cascade.config import AuditConfig
-from cascade.engine import Answers
 from cascade.serving.audit.auditor import Auditor
 
 ARRANGEMENTS: dict[str, dict[str, Any]] = {"one_process": FUSED, "two_segments": {}}

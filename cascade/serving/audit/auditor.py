@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from cascade.answers import Answers
 from cascade.calibration import Policy
 from cascade.calibration.monitoring.monitor import Monitor
 from cascade.config import AuditConfig
-from cascade.engine import Answers
 from cascade.routers import Evidence
 from cascade.serving.audit.audit_sample import Draw, DrawnRow, RowSampler
 from cascade.serving.audit.policy_audit import PolicyAudit

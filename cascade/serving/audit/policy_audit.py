@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from cascade.answers import PENDING, Answers
 from cascade.calibration import Policy
 from cascade.calibration.monitoring.monitor import Monitor, Watched
-from cascade.engine import PENDING, Answers
 from cascade.routers import NEVER
 from cascade.serving.telemetry.observations import AuditEstimate
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascade.answers import PENDING, Answers
 from cascade.calibration import Policy
-from cascade.engine import PENDING, Answers
 from cascade.routers import Evidence
 from cascade.serving.batching.call import Call, Piece
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cascade.answers import PENDING, Answers
 from cascade.calibration import Policy
-from cascade.engine import PENDING, Answers
 from cascade.routers import Evidence
 
 __all__ = ["Call", "Piece"]

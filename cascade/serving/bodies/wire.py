@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from cascade.answers import Answers
 from cascade.config import CascadeConfig, RowsConfig
-from cascade.engine import Answers
 from cascade.errors import RowsError
 from cascade.files.npy import read_npy
 from cascade.rows.checks import check_rows

@@ -9,20 +9,16 @@ import numpy as np
 from cascade.config import CascadeConfig
 from cascade.errors import RowsError
 from cascade.serving.oip.inference import (
-    INPUT,
     Inference,
     Output,
     check_outputs,
-    check_tensor,
-    decode_raw,
-    decode_values,
-    encode_raw,
     max_stage,
     output_tensors,
     response_parameters,
     timeout_s,
 )
 from cascade.serving.oip.protobuf import new_message
+from cascade.serving.oip.tensors import INPUT, check_tensor, decode_raw, decode_values, encode_raw
 
 __all__ = ["decode_request", "encode_response"]
 

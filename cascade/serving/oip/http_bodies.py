@@ -15,20 +15,22 @@ from cascade.config import CascadeConfig
 from cascade.errors import RowsError
 from cascade.serving.bodies.json_size import check_json_size
 from cascade.serving.oip.inference import (
-    INPUT,
     Inference,
     Output,
-    Tensor,
     check_outputs,
+    max_stage,
+    output_tensors,
+    response_parameters,
+    timeout_s,
+)
+from cascade.serving.oip.tensors import (
+    INPUT,
+    Tensor,
     check_tensor,
     decode_raw,
     decode_values,
     describe_value,
     encode_raw,
-    max_stage,
-    output_tensors,
-    response_parameters,
-    timeout_s,
 )
 
 __all__ = ["HEADER_LENGTH", "decode_inference", "encode_inference"]

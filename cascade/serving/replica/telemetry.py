@@ -5,9 +5,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from cascade.answers import Answers
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig
-from cascade.engine import Answers, StageRun, Watch
+from cascade.engine import StageRun, Watch
 from cascade.serving.batching.batcher import Batcher
 from cascade.serving.replica.stats_poller import StatsPoller
 from cascade.serving.telemetry.history import History

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cascade.answers import Answers
 from cascade.config import ReviewConfig
-from cascade.engine import Answers
 from cascade.serving.request_id import REQUEST_ID
 from cascade.serving.review.abstentions import Abstentions
 from cascade.serving.review.delivery_queue import DeliveryQueue

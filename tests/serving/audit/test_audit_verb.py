@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from local_gateway import STAGES, new_policy
 
+from cascade.answers import Answers
 from cascade.calibration.monitoring.confidence_sequence import rate_interval
 from cascade.calibration.policies.reference import Reference
 from cascade.config import AuditConfig
-from cascade.engine import Answers
 from cascade.serving.audit.auditor import Auditor
 
 POLICY = new_policy({"reference": Reference(800, (400, 200, 200), 780, (100, 150)).to_dict()})

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_gateway import STAGES, local_gateway, new_config, new_policy
 
+from cascade.answers import PENDING, Answers
 from cascade.backends.fake_backend import FakeBackend
 from cascade.calibration.policies.reference import Reference
 from cascade.config import AuditConfig
-from cascade.engine import PENDING, Answers
 from cascade.errors import CascadeError
 from cascade.serving.audit.auditor import Auditor
 from cascade.serving.http.openapi import openapi_document

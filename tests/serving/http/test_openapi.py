@@ -13,7 +13,7 @@ from cascade.serving.auth.guard import is_for_admins
 from cascade.serving.errors import RequestError
 from cascade.serving.http.openapi import ERRORS, openapi_document
 from cascade.serving.http.routes import ROUTES
-from cascade.serving.oip.inference import OUTPUTS
+from cascade.serving.oip.tensors import OUTPUTS
 
 # The validator's dependencies warn when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cascade.answers import Answers
 from cascade.config import ReviewConfig
-from cascade.engine import Answers
 from cascade.errors import ConfigError
 from cascade.serving.request_id import REQUEST_ID, set_request_id
 from cascade.serving.review import delivery_queue

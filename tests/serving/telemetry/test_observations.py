@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from local_service import LocalService, ask
 
-from cascade.engine import Answers, Segment, StageRun
+from cascade.answers import Answers
+from cascade.engine import Segment, StageRun
 from cascade.serving.batching.batcher import Batcher, BatcherOptions
 from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import Overloaded, StageFailed
