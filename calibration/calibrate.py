@@ -26,7 +26,7 @@ from cascade.calibration.policies.reference import Reference
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.abstaining_grid import best_abstaining
 from cascade.calibration.search.best_thresholds import best_thresholds
-from cascade.calibration.search.lower_thresholds import at_constant_costs, best_lower_thresholds
+from cascade.calibration.search.early_deferral import at_constant_costs, best_early_deferral
 from cascade.calibration.split_table import SplitTable
 from cascade.calibration.tables.score_table import ScoreTable
 from cascade.calibration.tables.stage_costs import stage_costs
@@ -45,13 +45,13 @@ class _Found:
     Attributes:
         routers: K.
         thresholds: (K - 1,); (K,) with ``abstain_below`` as the last one, where the cascade may abstain.
-        skip_below: (K - 1,).
+        defer_below: (K - 1,).
         facts: entries of the certificate.
     """
 
     routers: tuple[Router, ...]
     thresholds: np.ndarray
-    skip_below: np.ndarray
+    defer_below: np.ndarray
     facts: dict[str, Any]
 
 
@@ -67,7 +67,7 @@ def calibrate(
     guarantee: Guarantee = "certified",
     seed: int = 0,
     routers: Sequence[RouterChoice] | None = None,
-    skip: bool = False,
+    early_deferral: bool = False,
     arrivals: Arrivals = DEFAULT_ARRIVALS,
     look: int | None = None,
 ) -> Policy:
@@ -94,7 +94,8 @@ def calibrate(
         seed: of the split of the rows into those that search and those that test a certified policy.
         routers: (score or head, calibrator) for each stage, names of ``SCORES`` or ``HEADS`` and of ``CALIBRATORS``;
             by default the table's confidences count as they are.
-        skip: also look for lower thresholds, so that rows which are hopeless for the middle stages skip them.
+        early_deferral: whether to search early-deferral thresholds as well, with which rows that are hopeless for the
+            middle stages go to the last stage at once.
         arrivals: how many rows come together; where the table has cost curves, the predicted cost of the cascade for
             such rows is what is made small. A stage that does not pay then gets the threshold ``NEVER``: it is not run.
         look: which look this is, 1 for the first, where targets may be asked for again (with other rows, more rows, or
@@ -103,7 +104,7 @@ def calibrate(
 
     Raises:
         ValueError: no target or too many, or an argument out of its range; or ``max_abstain`` with a target that it
-            does not go with, or with ``skip``.
+            does not go with, or with ``early_deferral``.
         ScoreTableError: the target needs labels that the table lacks, or a calibrator its scores.
         InfeasibleTarget: the target cannot be reached, or not be certified; names the nearest that can be, and about
             how many more rows it would take.
@@ -116,8 +117,8 @@ def calibrate(
         max_cost=max_cost,
         max_abstain=max_abstain,
     )
-    if skip and goal.abstains:
-        raise ValueError("skip and max_abstain cannot be searched together; leave one of them out")
+    if early_deferral and goal.abstains:
+        raise ValueError("early_deferral and max_abstain cannot be searched together; leave one of them out")
     if not 0 < delta < 1:
         raise ValueError(f"delta must be in (0, 1); got {delta!r}")
     if look is not None and (isinstance(look, bool) or not isinstance(look, int) or look < 1):
@@ -125,9 +126,9 @@ def calibrate(
     if guarantee not in get_args(Guarantee):
         raise ValueError(f"guarantee must be one of {', '.join(get_args(Guarantee))}; got {guarantee!r}")
     if guarantee == "none":
-        found = _empirical(table, goal, routers, skip, arrivals)
+        found = _empirical(table, goal, routers, early_deferral, arrivals)
     else:
-        found = _certified(table, goal, routers, skip, delta, seed, arrivals, look)
+        found = _certified(table, goal, routers, early_deferral, delta, seed, arrivals, look)
     names = tuple(map(str, table.stage))
     thresholds, beyond = np.split(found.thresholds, [table.stages - 1])
     policy = Policy(
@@ -135,7 +136,7 @@ def calibrate(
         found.routers,
         thresholds,
         cost_unit=table.cost_unit,
-        skip_below=found.skip_below,
+        defer_below=found.defer_below,
         abstain_below=float(beyond.sum()),
         curves=table.curves if table.has_curves else (),
         cost_per_ms=np.zeros(0) if table.cost_per_ms is None else table.cost_per_ms,
@@ -165,7 +166,7 @@ def _cost_basis(table: ScoreTable, arrivals: Arrivals) -> str:
 
 
 def _empirical(
-    table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None, skip: bool, arrivals: Arrivals
+    table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None, early_deferral: bool, arrivals: Arrivals
 ) -> _Found:
     fitted = fit_routers(table, choices, goal)
     problem = RoutingProblem.from_table(table, fitted, goal.gains_agreement(table), goal.abstains, arrivals)
@@ -173,14 +174,14 @@ def _empirical(
         found = best_abstaining(problem, goal.limits())
         if found is None:
             raise refuse_abstaining(goal, problem, table.cost_unit)
-        lowest = np.zeros(table.stages - 1)
+        defer_below = np.zeros(table.stages - 1)
         log_choices = len(found) * np.log(len(table) + 1)
-        return _Found(fitted, found, lowest, _reference(table, fitted, found, lowest, log_choices))
-    lowest = np.zeros(table.stages - 1)
-    if skip:
+        return _Found(fitted, found, defer_below, _reference(table, fitted, found, defer_below, log_choices))
+    defer_below = np.zeros(table.stages - 1)
+    if early_deferral:
         problem = at_constant_costs(problem, goal.search_target)
-        lowest = best_lower_thresholds(problem, goal.search_target(problem))
-        problem = problem.skipping(lowest)
+        defer_below = best_early_deferral(problem, goal.search_target(problem))
+        problem = problem.deferring_early(defer_below)
     thresholds = best_thresholds(problem, goal.search_target(problem))
     if thresholds is None:
         raise refuse_empirical(goal, problem, table.cost_unit)
@@ -188,15 +189,15 @@ def _empirical(
     if goal.budget and cost > goal.budget.value:
         raise refuse_budget(goal, cost, table.cost_unit)
     # At most n + 1 values of each threshold do different things to n rows.
-    log_choices = (1 + skip) * len(thresholds) * np.log(len(table) + 1)
-    return _Found(fitted, thresholds, lowest, _reference(table, fitted, thresholds, lowest, log_choices))
+    log_choices = (1 + early_deferral) * len(thresholds) * np.log(len(table) + 1)
+    return _Found(fitted, thresholds, defer_below, _reference(table, fitted, thresholds, defer_below, log_choices))
 
 
 def _certified(
     table: ScoreTable,
     goal: Goal,
     choices: Sequence[RouterChoice] | None,
-    skip: bool,
+    early_deferral: bool,
     delta: float,
     seed: int,
     arrivals: Arrivals,
@@ -206,9 +207,9 @@ def _certified(
     if len(gain) < 2:
         raise InfeasibleTarget("one row cannot both propose thresholds and test them; more rows are needed")
     level = delta if look is None else delta / 2**look
-    split = SplitTable.of(table, seed, choices, skip, arrivals)
+    split = SplitTable.of(table, seed, choices, early_deferral, arrivals)
     fitted = split.fitted(goal)
-    certifier, lowest = fitted.certifier, fitted.skip_below
+    certifier = fitted.certifier
 
     def again(other: Goal) -> Certified | None:
         return (split.fitted(other).certifier if split.depends_on_value else certifier).certify(other, level)
@@ -229,15 +230,15 @@ def _certified(
         )
     # The testing rows only chose how far to go along a sequence.
     log_choices = np.log(len(certifier.sequence(goal)))
-    facts |= _reference(split.test, fitted.routers, found.thresholds, lowest, log_choices)
-    return _Found(fitted.routers, found.thresholds, lowest, facts)
+    facts |= _reference(split.test, fitted.routers, found.thresholds, fitted.defer_below, log_choices)
+    return _Found(fitted.routers, found.thresholds, fitted.defer_below, facts)
 
 
 def _reference(
-    table: ScoreTable, routers: tuple[Router, ...], thresholds: np.ndarray, lowest: np.ndarray, log_choices: float
+    table: ScoreTable, routers: tuple[Router, ...], thresholds: np.ndarray, defer_below: np.ndarray, log_choices: float
 ) -> dict[str, Any]:
     """What an audit holds the traffic against; whether a row is abstained on changes nothing of it."""
-    reference = Reference.of(table, routers, thresholds[: table.stages - 1], lowest, float(log_choices))
+    reference = Reference.of(table, routers, thresholds[: table.stages - 1], defer_below, float(log_choices))
     return {"reference": reference.to_dict()}
 
 

@@ -19,7 +19,7 @@ def calibrate_gears(
     guarantee: Guarantee = "certified",
     seed: int = 0,
     routers: Sequence[RouterChoice] | None = None,
-    skip: bool = False,
+    early_deferral: bool = False,
     arrivals: Arrivals = DEFAULT_ARRIVALS,
     look: int | None = None,
 ) -> PolicySet:
@@ -37,7 +37,7 @@ def calibrate_gears(
         guarantee: "certified", or "none" for the empirical optimum.
         seed: of the split of the rows.
         routers: as for ``calibrate``.
-        skip: as for ``calibrate``.
+        early_deferral: as for ``calibrate``.
         arrivals: as for ``calibrate``.
         look: as for ``calibrate``.
 
@@ -64,7 +64,7 @@ def calibrate_gears(
                 guarantee=guarantee,
                 seed=seed,
                 routers=routers,
-                skip=skip,
+                early_deferral=early_deferral,
                 arrivals=arrivals,
                 look=look,
             )

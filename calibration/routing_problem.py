@@ -10,7 +10,7 @@ from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.costs.stage_prices import StagePrices
 from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import ScoreTableError
-from cascade.routers import ALWAYS, EVIDENCE_COLUMNS, NEVER, Router, answering_stage, new_evidence, skipping
+from cascade.routers import ALWAYS, EVIDENCE_COLUMNS, NEVER, Router, answering_stage, deferred_early, new_evidence
 
 __all__ = ["RoutingProblem", "calibrated_confidence", "table_evidence"]
 
@@ -168,44 +168,44 @@ class RoutingProblem:
         """Which rows are answered at all: (n,) bool, from the column (n,) int that each row ends in."""
         return stage < self.gain.shape[1] - 1 if self.abstains else np.ones(len(stage), dtype=bool)
 
-    def skipping(self, skip_below: np.ndarray) -> "RoutingProblem":
-        """The problem where rows below lower thresholds go straight to the last stage.
+    def deferring_early(self, defer_below: np.ndarray) -> "RoutingProblem":
+        """The problem where rows below an early-deferral threshold go to the last stage at once.
 
-        Such a row, if the stage does not answer it, gains what the last stage gains, at the cost of the stages that
-        looked at it and of the last one, whatever the thresholds between are: the same search, on other numbers.
+        Such a row, if the stage does not accept it, gains what the last stage gains, at the cost of the stages that it
+        reached and of the last one, whatever the thresholds between are: the same search, on other numbers.
 
         Args:
-            skip_below: (K - 1,) in [0, 1]; zeros change nothing.
+            defer_below: (K - 1,) in [0, 1]; zeros change nothing.
 
         Raises:
             ValueError: the problem has prices; take :meth:`priced_at` first.
         """
-        if not skip_below.any():
+        if not defer_below.any():
             return self
         if self.prices is not None:
-            raise ValueError("rows can only skip stages at constant costs per row")
+            raise ValueError("rows can only be deferred early at constant costs per row")
         gain, cost = self.gain.copy(), self.cost.copy()
         last_cost = self.cost[:, -1] - self.cost[:, -2]
-        # Backwards: where a row skips, it never comes to a later stage that it would skip from.
-        for k in reversed(range(len(skip_below))):
-            skips = skipping(self.confidence[:, k], skip_below[k])
-            gain[skips, k + 1 :] = self.gain[skips, -1:]
-            cost[skips, k + 1 :] = (self.cost[skips, k] + last_cost[skips])[:, None]
+        # Backwards: a row that is deferred early never reaches a later stage that would defer it early as well.
+        for k in reversed(range(len(defer_below))):
+            early = deferred_early(self.confidence[:, k], defer_below[k])
+            gain[early, k + 1 :] = self.gain[early, -1:]
+            cost[early, k + 1 :] = (self.cost[early, k] + last_cost[early])[:, None]
         return replace(self, gain=gain, cost=cost, optional=False)
 
-    def with_skips(
-        self, skip_below: np.ndarray, thresholds: np.ndarray, shares: np.ndarray | None = None
+    def with_early_deferral(
+        self, defer_below: np.ndarray, thresholds: np.ndarray, shares: np.ndarray | None = None
     ) -> "RoutingProblem":
-        """:meth:`skipping`, at the constant costs per row that are right at some thresholds where there are prices.
+        """:meth:`deferring_early`, where there are prices at the constant costs per row of some thresholds.
 
         Args:
-            skip_below: (K - 1,); zeros change nothing.
+            defer_below: (K - 1,); zeros change nothing.
             thresholds: (K - 1,).
             shares: (K,) of work, as for :meth:`priced_at`.
         """
-        if not skip_below.any() or self.prices is None:
-            return self.skipping(skip_below)
-        return replace(self, optional=False).priced_at(thresholds, shares).skipping(skip_below)
+        if not defer_below.any() or self.prices is None:
+            return self.deferring_early(defer_below)
+        return replace(self, optional=False).priced_at(thresholds, shares).deferring_early(defer_below)
 
     @property
     def least_cost(self) -> float:

@@ -98,7 +98,7 @@ def last_stage_policy(policy: Policy) -> Policy:
         stages=policy.stages[-1:],
         routers=(Router(None, Identity()),) if policy.needs_evidence else policy.routers[-1:],
         thresholds=np.zeros(0),
-        skip_below=np.zeros(0),
+        defer_below=np.zeros(0),
         cost=policy.cost[-1:],
         cost_per_mflop=policy.cost_per_mflop[-1:],
         cost_per_ms=policy.cost_per_ms[-1:],

@@ -8,7 +8,7 @@ import numpy as np
 
 from cascade.calibration.policies.policy import Policy
 from cascade.prediction import Prediction
-from cascade.routers import EVIDENCE_COLUMNS, abstained, accepted, skipping
+from cascade.routers import EVIDENCE_COLUMNS, abstained, accepted, deferred_early
 from cascade.stage import Stage
 
 __all__ = ["PENDING", "Answers", "Segment", "Watch"]
@@ -20,8 +20,8 @@ Watch = Callable[[int, float, np.ndarray, np.ndarray, np.ndarray], None]
 """Told what a stage did with the m rows that came to it: the stage's index, seconds, confidence (m,), unsure (m,) bool,
 cost (m,). It runs between two stages, so it must be quick; the arrays may be kept, and not be written to."""
 
-SKIP_COLUMNS = 3
-"""Of the evidence, where a policy lets rows skip."""
+EARLY_COLUMNS = 3
+"""Of the evidence, where a policy defers rows early."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Answers:
         confidence: (n,) float64 in [0, 1], calibrated, of the last stage that looked at the row.
         cost: (n,) float64, cost of all stages that looked at the row.
         evidence: (p, W) float64 of the p pending rows, in their order, to be handed to the segment that goes on with
-            them: where the policy lets rows skip, 1 for those that do, and answer and confidence of the last stage
+            them: where the policy defers rows early, 1 for those, and answer and confidence of the last stage
             that looked at the row; where it has heads, what the s stages so far said, 5 s columns. ``None`` where the
             policy has neither.
         degraded: (n,) bool, the rows whose stage was not sure of them, and is taken at its word because no later one
@@ -101,37 +101,37 @@ class _Pending:
     Attributes:
         rows: (m, ...), contiguous.
         places: (m,) int, where they were in the batch.
-        skips: (m,) bool, those that go straight to the last stage; ``None`` where the policy lets none.
+        early: (m,) bool, those that go to the last stage at once; ``None`` where the policy defers none early.
         evidence: (m, 5 s) of the s stages so far; ``None`` where the policy has no heads.
     """
 
     rows: np.ndarray
     places: np.ndarray
-    skips: np.ndarray | None
+    early: np.ndarray | None
     evidence: np.ndarray | None
 
     @classmethod
     def of(cls, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None) -> "_Pending":
         """All rows of a batch, with what earlier segments handed on."""
-        columns = SKIP_COLUMNS if policy.skips else 0
+        columns = EARLY_COLUMNS if policy.defers_early else 0
         given = np.zeros((len(rows), columns)) if earlier is None else earlier
-        skips = given[:, 0] > 0 if policy.skips else None
-        return cls(rows, np.arange(len(rows)), skips, given[:, columns:] if policy.needs_evidence else None)
+        early = given[:, 0] > 0 if policy.defers_early else None
+        return cls(rows, np.arange(len(rows)), early, given[:, columns:] if policy.needs_evidence else None)
 
     def __len__(self) -> int:
         return len(self.places)
 
     def asked(self, threshold: float | None) -> np.ndarray | None:
         """(m,) bool, the rows that a stage with this threshold looks at; ``None`` if it is all of them."""
-        return None if self.skips is None or threshold is None else ~self.skips
+        return None if self.early is None or threshold is None else ~self.early
 
     def take(self, which: np.ndarray | None) -> "_Pending":
         """Some of the rows: (m,) bool, or all."""
         if which is None or which.all():
             return self
-        skips = None if self.skips is None else self.skips[which]
+        early = None if self.early is None else self.early[which]
         evidence = None if self.evidence is None else self.evidence[which]
-        return _Pending(self.rows[which], self.places[which], skips, evidence)
+        return _Pending(self.rows[which], self.places[which], early, evidence)
 
     def with_evidence(self, said: np.ndarray, asked: np.ndarray | None) -> "_Pending":
         """Notes what one more stage said of some rows: (l, 5), (m,) bool or all.
@@ -149,10 +149,10 @@ class _Pending:
     def handed_on(self, answers: Answers) -> np.ndarray | None:
         """(m, W) float64: what the next segment has to know of the rows, and of the answers so far."""
         parts = [] if self.evidence is None else [self.evidence]
-        if self.skips is not None:
-            # A segment that a row skips has to tell, like any other, the last word on it, should no later one answer.
+        if self.early is not None:
+            # A segment that a deferred row passes by returns its last answer as well, in case no later one answers.
             word = answers.take(self.places)
-            parts.insert(0, np.stack([self.skips, word.answer, word.confidence], axis=1).astype(np.float64))
+            parts.insert(0, np.stack([self.early, word.answer, word.confidence], axis=1).astype(np.float64))
         return np.concatenate(parts, axis=1) if parts else None
 
 
@@ -183,15 +183,15 @@ class Segment:
         Args:
             rows: (n, ...), n >= 0.
             policy: of the whole cascade.
-            earlier: (n, W), the evidence as earlier segments left it; only looked at where the policy has heads, or
-                lets rows skip.
+            earlier: (n, W), the evidence as earlier segments left it; only used where the policy has heads, or
+                defers rows early.
 
         Returns:
             n answers in the order of the rows; pending where the segment's last stage was unsure, which the
-            cascade's last stage never is, and where rows skip stages and the cascade's last one is not here.
+            cascade's last stage never is, and where rows are deferred early and the cascade's last stage is not here.
         """
         answers = Answers.empty(len(rows))
-        if policy.skips and earlier is not None:
+        if policy.defers_early and earlier is not None:
             answers.answer[:], answers.confidence[:] = earlier[:, 1], earlier[:, 2]
         pending = _Pending.of(rows, policy, earlier)
         for k, stage in enumerate(self.stages, self.first):
@@ -204,7 +204,7 @@ class Segment:
         return answers if evidence is None else replace(answers, evidence=evidence)
 
     def _ask(self, k: int, stage: Stage, pending: _Pending, policy: Policy, answers: Answers) -> _Pending:
-        """Sends the rows that do not skip stage k through it; returns all that are not answered then."""
+        """Sends the rows that are not deferred early through stage k; returns all that are not answered then."""
         threshold = policy.threshold(k)
         asked = pending.asked(threshold)
         if asked is not None and not asked.any():
@@ -223,8 +223,8 @@ class Segment:
             self._watch(k, time.perf_counter() - started, confidence, unsure, cost)
         if asked is None:
             return pending.take(unsure)
-        if pending.skips is not None:
-            pending.skips[asked] = skipping(confidence, policy.skip_below[k])
+        if pending.early is not None:
+            pending.early[asked] = deferred_early(confidence, policy.defer_below[k])
         still = np.ones(len(pending), dtype=bool)
         still[asked] = unsure
         return pending.take(still)

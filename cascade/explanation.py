@@ -14,7 +14,7 @@ from cascade.calibration.tables.stage_costs import stage_costs
 from cascade.cascade import check_policy
 from cascade.errors import ScoreTableError
 from cascade.prediction import Prediction
-from cascade.routers import abstained, asked_stages, running_stages
+from cascade.routers import abstained, reached_stages, running_stages
 from cascade.stage import Stage
 
 __all__ = ["Explanation", "FrontierPiece", "StageWord", "explain"]
@@ -32,7 +32,7 @@ class StageWord:
         raw_confidence: in [0, 1], before calibration.
         confidence: in [0, 1], calibrated (or a head's).
         threshold: that the confidence must reach; ``None`` for a last stage that answers everything.
-        skip_below: a lower confidence sends the row straight to the last stage; ``None`` where none does.
+        defer_below: a lower confidence sends the row straight to the last stage; ``None`` where none does.
         cost: of asking it.
         running_cost: of all stages that the policy has asked by then; ``None`` if it does not ask this one.
     """
@@ -44,7 +44,7 @@ class StageWord:
     raw_confidence: float
     confidence: float
     threshold: float | None
-    skip_below: float | None
+    defer_below: float | None
     cost: float
     running_cost: float | None
 
@@ -142,13 +142,14 @@ def explain(
 
     All stages are asked, those too that a policy does not ask. Which stage answers, what, and at what cost is what the
     served cascade would tell. So is the confidence, but for one case: a head of the last stage looks at what all
-    earlier stages say, and a served row that skips some of them has less to show.
+    earlier stages say, and a served row that is deferred early has less to show.
 
     Args:
         stages: K stages.
         row: (1, ...), of the right shape and dtype.
         policies: one or more, of these stages.
-        table: its frontier, with the first policy's routers and lower thresholds, tells the other operating points.
+        table: its frontier, with the first policy's routers and early-deferral thresholds, gives the other operating
+            points.
 
     Returns:
         An explanation a policy, and the pieces of the frontier, cheapest first; none without a table.
@@ -169,7 +170,7 @@ def explain(
 
 def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
     confidence, cost = asked.confidence(policy), asked.cost(policy)
-    looks = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)[0]
+    looks = reached_stages(confidence, policy.thresholds, policy.defer_below, policy.runs)[0]
     last = int(np.flatnonzero(looks)[-1])
     running = np.cumsum(np.where(looks, cost, 0.0))
     thresholds = [*policy.thresholds.tolist(), policy.abstain_below if policy.abstains else None]
@@ -182,7 +183,7 @@ def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
             raw_confidence=float(stage.raw_confidence(prediction)[0]),
             confidence=float(confidence[0, k]),
             threshold=thresholds[k],
-            skip_below=float(policy.skip_below[k]) if policy.skip_below[k : k + 1].any() else None,
+            defer_below=float(policy.defer_below[k]) if policy.defer_below[k : k + 1].any() else None,
             cost=float(cost[k]),
             running_cost=float(running[k]) if looks[k] else None,
         )
@@ -195,12 +196,12 @@ def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
 def _pieces(asked: _AskedRow, policy: Policy, table: ScoreTable) -> list[FrontierPiece]:
     arrivals = policy.arrivals or DEFAULT_ARRIVALS
     problem = RoutingProblem.from_table(table, policy.routers, table.label is None, arrivals=arrivals)
-    points = frontier(problem.with_skips(policy.skip_below, policy.thresholds))
+    points = frontier(problem.with_early_deferral(policy.defer_below, policy.thresholds))
     confidence = asked.confidence(policy)
 
     def looks(point: OperatingPoint) -> tuple[bool, ...]:
-        runs = running_stages(point.thresholds, policy.skip_below, policy.needs_evidence)
-        return tuple(asked_stages(confidence, point.thresholds, policy.skip_below, runs)[0].tolist())
+        runs = running_stages(point.thresholds, policy.defer_below, policy.needs_evidence)
+        return tuple(reached_stages(confidence, point.thresholds, policy.defer_below, runs)[0].tolist())
 
     def row_cost(point: OperatingPoint, which: tuple[bool, ...]) -> float:
         """A stage costs a row what it does at the shares of rows that reach the stages there."""

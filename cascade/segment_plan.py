@@ -12,7 +12,7 @@ from cascade.calibration import Policy, ScoreTable
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.errors import ScoreTableError
-from cascade.routers import asked_stages
+from cascade.routers import reached_stages
 
 __all__ = [
     "SegmentPlan",
@@ -33,7 +33,7 @@ class StageLoad:
 
     Attributes:
         stage: K names.
-        reach: (K,) in [0, 1], share of all rows that come to the stage or skip it; 1 for the first, and never more
+        reach: (K,) in [0, 1], share of all rows that reach the stage or pass it by; 1 for the first, and never more
             than the one before.
         cost_ms: (K,) >= 0, mean milliseconds of these rows, at the stage.
     """
@@ -60,10 +60,10 @@ class StageLoad:
             raise ScoreTableError(
                 f"a plan needs costs in ms; the table's are in {table.cost_unit}; use 'cascade collect --cost time'"
             )
-        asked = asked_stages(
-            calibrated_confidence(table, policy.routers), policy.thresholds, policy.skip_below, policy.runs
+        asked = reached_stages(
+            calibrated_confidence(table, policy.routers), policy.thresholds, policy.defer_below, policy.runs
         )
-        # A row that skips a stage comes by it all the same.
+        # A row that is deferred early passes the stages between.
         reached = np.logical_or.accumulate(asked[:, ::-1], axis=1)[:, ::-1]
         rows = reached.sum(axis=0)
         # Dynamic stages have a cost per row, and the rows that reach a stage are not like the others.

@@ -8,9 +8,9 @@ from cascade.routers.kernel import (
     abstained,
     accepted,
     answering_stage,
-    asked_stages,
+    deferred_early,
+    reached_stages,
     running_stages,
-    skipping,
 )
 from cascade.routers.router import Calibrator, Router
 from cascade.routers.scores import SCORES, margin, maximum_probability, negative_entropy
@@ -29,11 +29,11 @@ __all__ = [
     "abstained",
     "accepted",
     "answering_stage",
-    "asked_stages",
+    "deferred_early",
     "margin",
     "maximum_probability",
     "negative_entropy",
     "new_evidence",
+    "reached_stages",
     "running_stages",
-    "skipping",
 ]

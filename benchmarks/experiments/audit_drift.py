@@ -30,7 +30,7 @@ from cascade.config import CascadeConfig
 from cascade.datasets import load
 from cascade.errors import CascadeError
 from cascade.machine.description import describe_machine
-from cascade.routers import asked_stages
+from cascade.routers import reached_stages
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "audit_drift.json"
 NOISE = {"noise of 10 of 255": 10, "noise of 30 of 255": 30}
@@ -58,7 +58,7 @@ class Traffic:
     def of(cls, table: ScoreTable, policy: Policy, weight: np.ndarray, label: np.ndarray | None = None) -> "Traffic":
         """Rows (n,) drawn with given weights; labels are the table's, or (n,) with -1 where no class is right."""
         confidence = calibrated_confidence(table, policy.routers)
-        asked = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)
+        asked = reached_stages(confidence, policy.thresholds, policy.defer_below, policy.runs)
         stage = table.stages - 1 - asked[:, ::-1].argmax(axis=1)
         said = table.prediction[np.arange(len(table)), stage]
         before = table.prediction[:, -2]

@@ -78,14 +78,14 @@ def order_policy(
 
     Raises:
         ValueError: there are too many stages.
-        PolicyError: the policy is of other stages, or lets rows skip some of them.
+        PolicyError: the policy is of other stages, or defers rows early.
         InfeasibleTarget: the last stage alone misses the deadline, or there is only one row.
     """
     if tuple(map(str, table.stage)) != policy.stages:
         raise PolicyError(f"the policy is for stages {list(policy.stages)}, the score table has {table.stage.tolist()}")
-    if policy.skips:
+    if policy.defers_early:
         raise PolicyError(
-            "the stages of a policy that lets rows skip some of them (skip_below) cannot be ordered; "
+            "the stages of a policy that defers rows early (defer_below) cannot be ordered; "
             "calibrate one without, or keep the order"
         )
     if len(table) < 2:
@@ -116,7 +116,7 @@ def order_policy(
         stages=tuple(policy.stages[k] for k in columns),
         routers=tuple(policy.routers[k] for k in columns),
         thresholds=policy.thresholds[columns[:-1]],
-        skip_below=np.zeros(len(columns) - 1),
+        defer_below=np.zeros(len(columns) - 1),
         cost=policy.cost[columns],
         cost_per_mflop=policy.cost_per_mflop[columns],
         cost_per_ms=policy.cost_per_ms[columns],

@@ -11,7 +11,7 @@ from cascade.calibration.policies.policy import Policy
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import PolicyError
-from cascade.routers import abstained, asked_stages
+from cascade.routers import abstained, reached_stages
 
 __all__ = ["Evaluation", "evaluate", "proportion_interval"]
 
@@ -107,7 +107,7 @@ def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95, arrivals: A
         raise PolicyError(f"the policy is for stages {list(policy.stages)}, the score table has {table.stage.tolist()}")
     n = len(table)
     confidence = calibrated_confidence(table, policy.routers)
-    asked = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)
+    asked = reached_stages(confidence, policy.thresholds, policy.defer_below, policy.runs)
     stage = table.stages - 1 - asked[:, ::-1].argmax(axis=1)
     answered = ~(asked[:, -1] & abstained(confidence[:, -1], policy.abstain_below))
     answers = int(np.count_nonzero(answered))

@@ -236,7 +236,7 @@ def _problem(
     agreement = goal.gains_agreement(table)
     problem = RoutingProblem.from_table(table, policy.routers, agreement, policy.abstains, arrivals)
     shares = reached_share * table.work.mean(axis=0)
-    problem = problem.with_skips(policy.skip_below, policy.thresholds, shares)
+    problem = problem.with_early_deferral(policy.defer_below, policy.thresholds, shares)
     return problem.priced_at(thresholds, shares) if goal.name == "max_cost" else problem
 
 

@@ -29,7 +29,7 @@ KEYS = frozenset({"schema_version", "stages", "cost_unit", "certificate", "arriv
 SERVED_KEYS = frozenset({"version", "revision", "gear"})
 """What a served cascade adds to the policy that it describes (``GET /policy``)."""
 STAGE_KEYS = frozenset(
-    {"name", "score", "calibrator", "threshold", "cost", "head", "skip_below", "abstain_below"}
+    {"name", "score", "calibrator", "threshold", "cost", "head", "defer_below", "abstain_below"}
     | {"cost_per_mflop", "cost_curve", "cost_per_ms"}
 )
 
@@ -49,8 +49,8 @@ class Policy:
         cost: (K,) float >= 0, mean cost of each stage on a row that comes to it; zeros if none is given.
         cost_unit: unit of ``cost``.
         certificate: why the policy may be trusted: target, guarantee, sample size, digest of the data.
-        skip_below: (K - 1,) float in [0, 1], lower thresholds; rows below that a stage does not answer skip the stages
-            between it and the last one. Zeros, by which no row skips, if none are given.
+        defer_below: (K - 1,) float in [0, 1], early-deferral thresholds; zeros, by which no row is
+            deferred early, if none are given.
         cost_per_mflop: (K,) float >= 0, of stages whose models count the operations of every row; zeros for others,
             whose rows cost ``cost`` each.
         abstain_below: in [0, 1], or ``NEVER``; a row whose calibrated confidence at the last stage is below it is not
@@ -67,7 +67,7 @@ class Policy:
     cost: np.ndarray = field(default_factory=lambda: np.zeros(0))
     cost_unit: str = "ms"
     certificate: Mapping[str, Any] = field(default_factory=dict)
-    skip_below: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    defer_below: np.ndarray = field(default_factory=lambda: np.zeros(0))
     cost_per_mflop: np.ndarray = field(default_factory=lambda: np.zeros(0))
     abstain_below: float = 0.0
     curves: tuple[CostCurve | None, ...] = ()
@@ -78,8 +78,8 @@ class Policy:
         object.__setattr__(self, "thresholds", np.asarray(self.thresholds, dtype=np.float64))
         cost = np.asarray(self.cost, dtype=np.float64)
         object.__setattr__(self, "cost", cost if cost.size else np.zeros(len(self.stages)))
-        skip_below = np.asarray(self.skip_below, dtype=np.float64)
-        object.__setattr__(self, "skip_below", skip_below if skip_below.size else np.zeros(len(self.thresholds)))
+        defer_below = np.asarray(self.defer_below, dtype=np.float64)
+        object.__setattr__(self, "defer_below", defer_below if defer_below.size else np.zeros(len(self.thresholds)))
         rate = np.asarray(self.cost_per_mflop, dtype=np.float64)
         object.__setattr__(self, "cost_per_mflop", rate if rate.size else np.zeros(len(self.stages)))
         factor = np.asarray(self.cost_per_ms, dtype=np.float64)
@@ -96,8 +96,8 @@ class Policy:
 
     def __repr__(self) -> str:
         pairs = ", ".join(
-            f"{name} {'never' if threshold > 1 else f'>= {threshold:.4g}'}{f' (skip < {low:.4g})' if low else ''}"
-            for name, threshold, low in zip(self.stages, self.thresholds, self.skip_below, strict=False)
+            f"{name} {'never' if threshold > 1 else f'>= {threshold:.4g}'}{f' (defer < {low:.4g})' if low else ''}"
+            for name, threshold, low in zip(self.stages, self.thresholds, self.defer_below, strict=False)
         )
         last = f"{self.stages[-1]} (abstain < {self.abstain_below:.4g})" if self.abstains else self.stages[-1]
         return f"Policy({self.version}: {', '.join(filter(None, [pairs, last]))})"
@@ -111,7 +111,7 @@ class Policy:
     @cached_property
     def version(self) -> str:
         """First 12 hexadecimal digits of the SHA-256 of the content."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+        return _digest(self.to_json())
 
     @cached_property
     def needs_evidence(self) -> bool:
@@ -126,7 +126,7 @@ class Policy:
     @cached_property
     def runs(self) -> np.ndarray:
         """(K,) bool, the stages that run; one with the threshold ``NEVER`` does not, unless a head looks at it."""
-        return running_stages(self.thresholds, self.skip_below, self.needs_evidence)
+        return running_stages(self.thresholds, self.defer_below, self.needs_evidence)
 
     def last_running(self, stage: int) -> int | None:
         """The last stage up to one (from 0) that runs; ``None`` if there is none."""
@@ -166,9 +166,9 @@ class Policy:
         return np.array(shares, dtype=np.float64) if known else None
 
     @cached_property
-    def skips(self) -> bool:
-        """Whether rows may skip stages."""
-        return bool(self.skip_below.any())
+    def defers_early(self) -> bool:
+        """Whether a stage may send rows to the last stage at once."""
+        return bool(self.defer_below.any())
 
     @property
     def promises(self) -> Mapping[str, float]:
@@ -229,7 +229,7 @@ class Policy:
                 "threshold": self.threshold(k),
                 "cost": float(self.cost[k]),
                 **({} if router.head is None else {"head": head_to_dict(router.head)}),
-                **({"skip_below": float(self.skip_below[k])} if self.skip_below[k : k + 1].any() else {}),
+                **({"defer_below": float(self.defer_below[k])} if self.defer_below[k : k + 1].any() else {}),
                 **({"cost_per_mflop": float(self.cost_per_mflop[k])} if self.cost_per_mflop[k] else {}),
                 **_curve_entry(self.curves, k),
                 **({"cost_per_ms": float(self.cost_per_ms[k])} if self.cost_per_ms[k] else {}),
@@ -248,11 +248,11 @@ class Policy:
 
     def to_json(self) -> str:
         """The same policy gives the same text: sorted keys, floats that round-trip."""
-        return self._json
+        return self._text
 
     @cached_property
-    def _json(self) -> str:
-        return json.dumps(self.to_dict(), sort_keys=True, indent=1, allow_nan=False) + "\n"
+    def _text(self) -> str:
+        return _json(self.to_dict())
 
     def save(self, path: Path | str) -> None:
         """Writes the policy; a reader never sees half of it."""
@@ -286,6 +286,7 @@ class Policy:
         """
         if isinstance(values, Mapping) and values.keys() >= SERVED_KEYS:
             return _unchanged(cls.from_dict({k: v for k, v in values.items() if k not in SERVED_KEYS}), values)
+        values = _renamed(values, "skip_below", "defer_below")
         if isinstance(values, Mapping) and "gears" in values:
             raise PolicyError(
                 "this is a set of policies, and one is needed here; take it out with "
@@ -300,14 +301,14 @@ class Policy:
         thresholds = [
             _number(index, entry, "threshold", NEVER, problems) for index, entry in enumerate(values["stages"][:-1])
         ]
-        skip_below = [
-            _number(index, entry, "skip_below", 1.0, problems)
-            if isinstance(entry, Mapping) and "skip_below" in entry
+        defer_below = [
+            _number(index, entry, "defer_below", 1.0, problems)
+            if isinstance(entry, Mapping) and "defer_below" in entry
             else 0.0
             for index, entry in enumerate(values["stages"][:-1])
         ]
-        if isinstance(values["stages"][-1], Mapping) and "skip_below" in values["stages"][-1]:
-            problems.append("the last stage cannot have 'skip_below': there is nowhere to skip to")
+        if isinstance(values["stages"][-1], Mapping) and "defer_below" in values["stages"][-1]:
+            problems.append("the last stage cannot have 'defer_below': no stage comes after it")
         *earlier, last = values["stages"]
         if any(isinstance(entry, Mapping) and "abstain_below" in entry for entry in earlier):
             problems.append("only the last stage can have 'abstain_below': the others hand on what they are unsure of")
@@ -350,7 +351,7 @@ class Policy:
             np.array(cost),
             cost_unit,
             certificate,
-            np.array(skip_below),
+            np.array(defer_below),
             np.array(cost_per_mflop),
             abstain_below,
             curves,
@@ -359,9 +360,31 @@ class Policy:
         )
 
 
+def _json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _renamed(values: Any, old: str, new: str) -> Any:
+    """The values of a policy, with a key of its stages renamed; files of before version 0.1.0 have "skip_below"."""
+    if not isinstance(values, Mapping) or not isinstance(values.get("stages"), list):
+        return values
+    stages = [
+        {new if key == old else key: value for key, value in entry.items()}
+        if isinstance(entry, Mapping) and old in entry and new not in entry
+        else entry
+        for entry in values["stages"]
+    ]
+    return {**values, "stages": stages}
+
+
 def _unchanged(policy: Policy, served: Mapping[str, Any]) -> Policy:
     """A policy that a served cascade described, if it is of the version that was described."""
-    if policy.version != served["version"]:
+    older = _digest(_json(_renamed(policy.to_dict(), "defer_below", "skip_below")))
+    if served["version"] not in (policy.version, older):
         raise PolicyError(
             f"the policy was downloaded as version {served['version']!r} and has been changed since (it is "
             f"{policy.version!r} now); download it again, or, if the change is meant, remove {sorted(SERVED_KEYS)}"
@@ -391,15 +414,15 @@ def _problem(policy: Policy) -> str | None:
         return f"a policy of {stages} stages needs {stages} cost curves, or none; got {len(policy.curves)}"
     if not np.all((policy.thresholds >= 0) & (policy.thresholds <= NEVER)):
         return f"thresholds must be in [0, 1] (or {NEVER!r} for never); got {policy.thresholds.tolist()}"
-    low = policy.skip_below
+    low = policy.defer_below
     if low.shape != (stages - 1,) or not np.all((low >= 0) & (low <= 1)):
-        return f"a policy of {stages} stages needs {stages - 1} values of skip_below in [0, 1]; got {low.tolist()}"
+        return f"a policy of {stages} stages needs {stages - 1} values of defer_below in [0, 1]; got {low.tolist()}"
     if not 0 <= policy.abstain_below <= NEVER:
         return f"abstain_below must be in [0, 1] (or {NEVER!r} for all rows); got {policy.abstain_below!r}"
-    if policy.skips and policy.abstains and policy.routers[-1].head is not None:
-        # A stage that a row skips has said nothing of it, which a replay of a table, where all have, would not show.
+    if policy.defers_early and policy.abstains and policy.routers[-1].head is not None:
+        # A row that is deferred early lacks the evidence of the stages between, which a replay of a table would have.
         return (
-            "rows cannot skip stages and be abstained on by a head of the last stage; leave skip_below or the head out"
+            "early deferral does not go with abstaining by a head of the last stage; leave defer_below or the head out"
         )
     for name, router, k in zip(policy.stages, policy.routers, range(stages), strict=True):
         if router.head is not None and not router.head.fits(k):

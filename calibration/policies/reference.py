@@ -11,7 +11,7 @@ from cascade.calibration.exact_binomial import exact_interval
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import PolicyError
-from cascade.routers import Router, asked_stages, running_stages
+from cascade.routers import Router, reached_stages, running_stages
 
 __all__ = ["Reference"]
 
@@ -46,7 +46,7 @@ class Reference:
         table: ScoreTable,
         routers: tuple[Router, ...],
         thresholds: np.ndarray,
-        skip_below: np.ndarray,
+        defer_below: np.ndarray,
         log_choices: float = 0.0,
     ) -> "Reference":
         """Counts on a score table.
@@ -55,11 +55,11 @@ class Reference:
             table: n rows, K stages.
             routers: K routers.
             thresholds: (K - 1,).
-            skip_below: (K - 1,), lower thresholds.
+            defer_below: (K - 1,), early-deferral thresholds.
             log_choices: how many policies these rows chose among, as a logarithm.
         """
-        runs = running_stages(thresholds, skip_below, any(router.head is not None for router in routers))
-        asked = asked_stages(calibrated_confidence(table, routers), thresholds, skip_below, runs)
+        runs = running_stages(thresholds, defer_below, any(router.head is not None for router in routers))
+        asked = reached_stages(calibrated_confidence(table, routers), thresholds, defer_below, runs)
         stage = table.stages - 1 - asked[:, ::-1].argmax(axis=1)
         said, last = table.prediction, table.prediction[:, -1]
         forwarded = stage == table.stages - 1

@@ -328,12 +328,12 @@ def _part(number: int) -> float:
 
 
 def _straight_to_the_last(policy: Policy) -> Policy:
-    """A policy with which rows that skip go straight to the last stage, which then is asked alone."""
+    """A policy with which rows that are deferred early go to the last stage, which then runs alone."""
     straight = Policy.from_thresholds(policy.stages, np.ones(len(policy.stages) - 1))
     return Policy(
         straight.stages,
         straight.routers,
         straight.thresholds,
-        skip_below=straight.thresholds,
+        defer_below=straight.thresholds,
         certificate={"audit_of": policy.version},
     )

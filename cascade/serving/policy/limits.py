@@ -43,13 +43,13 @@ class StageLimit:
 def limited_policy(policy: Policy, last: int) -> Policy:
     """A policy by which the stage at place ``last`` answers every row that comes to it.
 
-    It travels with the rows like any other. A row whose confidence is NaN still goes on, and none skips a stage.
+    It travels with the rows like any other. A row whose confidence is NaN still goes on, and none is deferred early.
     """
     if last >= len(policy.thresholds):
         return policy
     thresholds = policy.thresholds.copy()
     thresholds[last] = ALWAYS
-    return replace(policy, thresholds=thresholds, skip_below=np.zeros(0), certificate={})
+    return replace(policy, thresholds=thresholds, defer_below=np.zeros(0), certificate={})
 
 
 def marked_answers(answers: Answers, policy: Policy, last: int) -> Answers:

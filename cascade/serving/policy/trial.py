@@ -35,7 +35,7 @@ async def try_out(batcher: Batcher, row: np.ndarray, policy: Policy, present: Po
 
 
 async def _failure(batcher: Batcher, row: np.ndarray, policy: Policy) -> CascadeError | None:
-    through_all = replace(policy, thresholds=np.full_like(policy.thresholds, NEVER), skip_below=np.zeros(0))
+    through_all = replace(policy, thresholds=np.full_like(policy.thresholds, NEVER), defer_below=np.zeros(0))
     try:
         answers = await batcher.answer(row, through_all, timeout_s=TRIAL_S)
     except (StageFailed, PolicyError) as error:

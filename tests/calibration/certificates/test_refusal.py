@@ -24,7 +24,7 @@ def test_a_typed_value_is_printed_in_six_digits_and_no_harder(value, name):
 
 KINDS = {
     "accuracy": ({"target_accuracy": 0.985}, {}),
-    "accuracy, skipping": ({"target_accuracy": 0.985}, {"skip": True}),
+    "accuracy, early deferral": ({"target_accuracy": 0.985}, {"early_deferral": True}),
     "accuracy, calibrated": ({"target_accuracy": 0.985}, {"routers": [("cost_aware", "platt")] * 3}),
     "accuracy, ties": ({"target_accuracy": 0.97}, {}),
     "drop and budget": ({"max_accuracy_drop": 0.03, "max_cost": 3.0}, {}),

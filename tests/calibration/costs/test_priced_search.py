@@ -190,5 +190,5 @@ def test_rows_may_skip_at_cost_curves():
     prediction = (random.random((2000, 3)) > 0.5 + 0.45 * confidence).astype(int)
     table = ScoreTable(prediction, confidence, np.ones(3), np.array(["a", "b", "c"]), label=np.zeros(2000, dtype=int))
     table = with_curves(table, line(0.1, 0.01), line(1.0, 0.3), line(1.0, 1.0))
-    policy = calibrate(table, max_cost=0.8, skip=True)
+    policy = calibrate(table, max_cost=0.8, early_deferral=True)
     assert evaluate(table, policy).mean_cost <= 0.85

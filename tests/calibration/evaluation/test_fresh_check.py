@@ -96,7 +96,7 @@ def test_from_few_rows_nothing_is_concluded():
 
 def test_of_two_targets_both_are_tested_and_rows_may_skip():
     rng = np.random.default_rng(5)
-    policy = calibrate(draw(rng, 3000), max_accuracy_drop=0.05, max_cost=25.0, skip=True)
+    policy = calibrate(draw(rng, 3000), max_accuracy_drop=0.05, max_cost=25.0, early_deferral=True)
     check = check_fresh(draw(rng, 2000), policy)
     claims = [finding.claim for finding in check.findings]
     assert claims[:2] == ["max_accuracy_drop", "max_cost"]

@@ -30,17 +30,17 @@ def routed(table, policy):
         word, k = None, 0
         while k < 2 and sure[k] < policy.thresholds[k]:
             word = said[k]
-            k = 2 if sure[k] < policy.skip_below[k] else k + 1
+            k = 2 if sure[k] < policy.defer_below[k] else k + 1
         found.append((k, said[k] == said[2], word == said[2]))
     return [np.array(column) for column in zip(*found, strict=True)]
 
 
-@pytest.mark.parametrize("skip_below", [[0, 0], [0.6, 0]])
-def test_reference_counts_what_a_loop_counts(skip_below):
+@pytest.mark.parametrize("defer_below", [[0, 0], [0.6, 0]])
+def test_reference_counts_what_a_loop_counts(defer_below):
     table = population(500)
     policy = Policy.from_thresholds(STAGES, np.array([0.9, 0.95]))
-    policy = Policy(STAGES, policy.routers, policy.thresholds, skip_below=np.array(skip_below))
-    seen = Reference.of(table, policy.routers, policy.thresholds, policy.skip_below)
+    policy = Policy(STAGES, policy.routers, policy.thresholds, defer_below=np.array(defer_below))
+    seen = Reference.of(table, policy.routers, policy.thresholds, policy.defer_below)
     stage, agrees, repeats = routed(table, policy)
     assert seen.rows == 500
     assert seen.stage_rows == tuple(np.bincount(stage, minlength=3))

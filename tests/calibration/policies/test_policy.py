@@ -1,6 +1,7 @@
 """A policy as a file: round trip, stable bytes, and nothing but a PolicyError for a broken one."""
 
 import copy
+import hashlib
 import json
 import pickle
 from dataclasses import replace
@@ -58,7 +59,7 @@ def policies(draw):
     rate = draw(st.lists(st.just(0.0) | st.floats(0, 1e9), min_size=stages, max_size=stages))
     names = tuple(f"s{k}" for k in range(stages))
     below = draw(st.just(0.0) | unit) if not any(lowest) or routers[-1].head is None else 0.0
-    numbers = {"skip_below": np.array(lowest), "cost_per_mflop": np.array(rate), "abstain_below": below}
+    numbers = {"defer_below": np.array(lowest), "cost_per_mflop": np.array(rate), "abstain_below": below}
     return Policy(names, tuple(routers), np.array(thresholds), np.array(cost), **numbers)
 
 
@@ -164,14 +165,14 @@ def test_only_the_last_stage_abstains():
         Policy.from_dict(values)
 
 
-def test_rows_that_skip_are_not_abstained_on_by_a_head():
+def test_early_deferral_does_not_go_with_abstaining_by_a_head():
     policy = example()
     headed = replace(policy, routers=(*policy.routers[:3], Router("margin", Identity(), Agreement())))
-    skipping = replace(headed, skip_below=np.array([0.1, 0.0, 0.0]))
-    with pytest.raises(PolicyError, match="skip"):
-        replace(skipping, abstain_below=0.5)
+    early = replace(headed, defer_below=np.array([0.1, 0.0, 0.0]))
+    with pytest.raises(PolicyError, match="early deferral does not go with"):
+        replace(early, abstain_below=0.5)
     assert replace(headed, abstain_below=0.5).abstains
-    assert replace(skipping, routers=policy.routers, abstain_below=0.5).abstains
+    assert replace(early, routers=policy.routers, abstain_below=0.5).abstains
 
 
 def test_a_policy_survives_pickling():
@@ -330,26 +331,51 @@ def test_a_policy_without_heads_is_written_as_before_there_were_any():
     assert all("head" not in stage for stage in policy.to_dict()["stages"])
 
 
-def test_lower_thresholds_are_an_optional_key_of_a_stage():
+def test_early_deferral_thresholds_are_an_optional_key_of_a_stage():
     plain = example()
-    assert "skip_below" not in plain.to_json()
-    assert not plain.skips
-    two_sided = replace(plain, skip_below=np.array([0.25, 0.0, 0.0]))
-    assert [stage.get("skip_below") for stage in two_sided.to_dict()["stages"]] == [0.25, None, None, None]
-    assert two_sided.skips
+    assert "defer_below" not in plain.to_json()
+    assert not plain.defers_early
+    two_sided = replace(plain, defer_below=np.array([0.25, 0.0, 0.0]))
+    assert [stage.get("defer_below") for stage in two_sided.to_dict()["stages"]] == [0.25, None, None, None]
+    assert two_sided.defers_early
     assert two_sided.version != plain.version
-    assert "a >= 0.3 (skip < 0.25), b >= 1, c never, d" in repr(two_sided)
-    with pytest.raises(PolicyError, match=r"3 values of skip_below in \[0, 1\]"):
-        replace(plain, skip_below=np.array([0.25, 1.5, 0.0]))
+    assert "a >= 0.3 (defer < 0.25), b >= 1, c never, d" in repr(two_sided)
+    with pytest.raises(PolicyError, match=r"3 values of defer_below in \[0, 1\]"):
+        replace(plain, defer_below=np.array([0.25, 1.5, 0.0]))
+
+
+def with_the_old_key(values):
+    stages = [{"skip_below" if k == "defer_below" else k: v for k, v in stage.items()} for stage in values["stages"]]
+    return values | {"stages": stages}
+
+
+def test_files_and_downloads_with_the_old_name_of_the_early_deferral_threshold_are_read():
+    policy = replace(example(), defer_below=np.array([0.25, 0.0, 0.5]))
+    old = with_the_old_key(policy.to_dict())
+    assert "skip_below" in json.dumps(old)
+    assert Policy.from_json(json.dumps(old)) == policy
+    text = json.dumps(old, sort_keys=True, indent=1) + "\n"  # what an older version wrote, and named by its digest
+    downloaded = old | {"version": hashlib.sha256(text.encode()).hexdigest()[:12], "revision": 3, "gear": {}}
+    assert Policy.from_dict(downloaded) == policy
+    downloaded["stages"][0]["threshold"] = 0.5
+    with pytest.raises(PolicyError, match="changed since"):
+        Policy.from_dict(downloaded)
+    old["stages"][0]["defer_below"] = 0.5
+    with pytest.raises(PolicyError, match="skip_below"):
+        Policy.from_dict(old)
 
 
 @pytest.mark.parametrize(
     ("stage", "value", "problem"),
-    [(0, -0.1, r"stages\[0\].skip_below must be a number"), (1, "x", r"stages\[1\]"), (3, 0.5, "nowhere to skip to")],
+    [
+        (0, -0.1, r"stages\[0\].defer_below must be a number"),
+        (1, "x", r"stages\[1\]"),
+        (3, 0.5, "no stage comes after"),
+    ],
 )
-def test_bad_lower_thresholds_in_a_file_are_refused(stage, value, problem):
+def test_bad_early_deferral_thresholds_in_a_file_are_refused(stage, value, problem):
     values = example().to_dict()
-    values["stages"][stage]["skip_below"] = value
+    values["stages"][stage]["defer_below"] = value
     with pytest.raises(PolicyError, match=problem):
         Policy.from_dict(values)
 

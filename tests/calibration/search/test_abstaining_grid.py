@@ -132,7 +132,7 @@ def test_a_budget_too_small_is_told_from_an_accuracy_too_high(make_table):
         ({"target_accuracy": 0.9, "max_abstain": float("nan")}, "got nan"),
         ({"max_accuracy_drop": 0.1, "max_abstain": 0.1}, "goes with target_accuracy or max_cost"),
         ({"target_agreement": 0.9, "max_abstain": 0.1}, "cannot help"),
-        ({"target_accuracy": 0.9, "max_abstain": 0.1, "skip": True}, "cannot be searched together"),
+        ({"target_accuracy": 0.9, "max_abstain": 0.1, "early_deferral": True}, "cannot be searched together"),
         ({"max_abstain": 0.1}, "give one of"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The search of lower thresholds: rows below them are hopeless for the middle stages, and skip them."""
+"""The search of early-deferral thresholds: rows below them are hopeless for the middle stages."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,16 +10,16 @@ from cascade.calibration.search.best_thresholds import Target, best_thresholds
 from cascade.calibration.search.grid import Grid
 from cascade.routers import NEVER
 
-__all__ = ["at_constant_costs", "best_lower_thresholds"]
+__all__ = ["at_constant_costs", "best_early_deferral"]
 
-LEVELS = np.linspace(0.02, 0.6, 12)  # shares of the rows that may skip at a stage
+LEVELS = np.linspace(0.02, 0.6, 12)  # shares of the rows that a stage may defer early
 LARGEST_GRID = 20_000  # of thresholds at each level: they are only compared here, and searched again afterwards
 
 
 def at_constant_costs(
     problem: RoutingProblem, target_of: Callable[[RoutingProblem], Target], by: RoutingProblem | None = None
 ) -> RoutingProblem:
-    """A problem whose rows may skip stages: prices as constants per row, right at the best thresholds without skipping.
+    """A problem at constant costs per row, which early deferral needs: its prices at the best thresholds without it.
 
     Args:
         problem: n rows.
@@ -35,27 +35,27 @@ def at_constant_costs(
     return replace(problem, optional=False).priced_at(thresholds, running.shares(thresholds))
 
 
-def best_lower_thresholds(problem: RoutingProblem, target: Target) -> np.ndarray:
-    """Lower thresholds with which a target is reached best, each set after those of the earlier stages.
+def best_early_deferral(problem: RoutingProblem, target: Target) -> np.ndarray:
+    """Early-deferral thresholds that reach a target best, each set after those of the earlier stages.
 
-    For fixed ones the problem is again one of thresholds alone (:meth:`RoutingProblem.skipping`), so each level costs
-    one grid. The last but one stage has none: what follows it is the last stage anyway.
+    For fixed ones the problem is again one of thresholds alone (:meth:`RoutingProblem.deferring_early`), so each
+    level costs one grid. The stage before the last one has none: what follows it is the last stage anyway.
 
     Args:
         problem: n rows, K stages.
         target: what must be reached.
 
     Returns:
-        (K - 1,) in [0, 1]; 0 where it is best that no row skips, or the target is not reached.
+        (K - 1,) in [0, 1]; 0 where it is best to defer no row early, or the target is not reached.
     """
-    lowest = np.zeros(problem.confidence.shape[1])
-    for k in range(len(lowest) - 1):
-        tried = np.repeat(lowest[None], 1 + len(LEVELS), axis=0)
+    defer_below = np.zeros(problem.confidence.shape[1])
+    for k in range(len(defer_below) - 1):
+        tried = np.repeat(defer_below[None], 1 + len(LEVELS), axis=0)
         tried[1:, k] = np.quantile(problem.confidence[:, k], LEVELS)
-        points = np.array([_best_point(problem.skipping(each), target) for each in tried])
+        points = np.array([_best_point(problem.deferring_early(each), target) for each in tried])
         place = target.best(*points.T)
-        lowest = tried[place or 0]
-    return lowest
+        defer_below = tried[place or 0]
+    return defer_below
 
 
 def _best_point(problem: RoutingProblem, target: Target) -> tuple[float, float]:
