@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from cascade.calibration.calibrate import Guarantee, RouterChoice, calibrate
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
-from cascade.calibration.policies.policy import TARGETS
+from cascade.calibration.policies.certificate import TARGETS
 from cascade.calibration.policies.policy_set import PolicySet
 from cascade.calibration.tables.score_table import ScoreTable
 

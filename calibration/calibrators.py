@@ -3,14 +3,12 @@
 Applying one is a line of NumPy, since it happens at every request; ``calibrator_fitting`` fits them.
 """
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from cascade.errors import PolicyError
 from cascade.routers.logit import SMALLEST, logit
 
 __all__ = [
@@ -20,7 +18,6 @@ __all__ = [
     "Isotonic",
     "Platt",
     "Temperature",
-    "calibrator_from_dict",
     "calibrator_to_dict",
 ]
 
@@ -110,47 +107,3 @@ CALIBRATORS: dict[str, Callable[..., Calibrators]] = {
 def calibrator_to_dict(calibrator: Any) -> dict[str, Any]:
     """Plain numbers, with the calibrator's name as "type"."""
     return {"type": type(calibrator).__name__.lower(), **asdict(calibrator)}
-
-
-def calibrator_from_dict(values: Mapping[str, Any]) -> Calibrators:
-    """The inverse of :func:`calibrator_to_dict`.
-
-    Raises:
-        PolicyError: the values do not describe a calibrator.
-    """
-    numbers = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    name = numbers.pop("type", None)
-    if not isinstance(name, str) or name not in CALIBRATORS:
-        raise PolicyError(f"calibrator type must be one of {sorted(CALIBRATORS)}; got {name!r}")
-    try:
-        calibrator = CALIBRATORS[name](**numbers)
-    except TypeError as error:
-        raise PolicyError(f"calibrator {name!r} cannot have the values {sorted(numbers)}: {error}") from error
-    problem = _number_problem(calibrator)
-    if problem:
-        raise PolicyError(f"calibrator {name!r}: {problem}")
-    return calibrator
-
-
-def _number_problem(calibrator: Calibrators) -> str | None:
-    for key, value in asdict(calibrator).items():
-        numbers = value if isinstance(calibrator, Isotonic) else (value,)
-        if not isinstance(numbers, tuple) or not all(map(_is_finite, numbers)):
-            wanted = "a list of finite numbers" if isinstance(calibrator, Isotonic) else "a finite number"
-            return f"{key} must be {wanted}; got {value!r}"
-    if isinstance(calibrator, Temperature) and calibrator.temperature <= 0:
-        return f"temperature must be above 0; got {calibrator.temperature}"
-    if isinstance(calibrator, Platt) and calibrator.slope < 0:
-        return f"slope must be at least 0; got {calibrator.slope}"
-    if isinstance(calibrator, Isotonic):
-        if not len(calibrator.x) == len(calibrator.y) > 0:
-            return f"x and y must have the same length, at least 1; got {len(calibrator.x)} and {len(calibrator.y)}"
-        if np.any(np.diff(calibrator.x) < 0) or np.any(np.diff(calibrator.y) < 0):
-            return "x and y must not fall"
-    return None
-
-
-def _is_finite(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return -sys.float_info.max <= value <= sys.float_info.max  # integers of JSON may be of any size

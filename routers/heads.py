@@ -5,19 +5,15 @@ all stages so far to one confidence. Applying one is a few lines of NumPy;
 ``cascade.calibration.fitting.head_fitting`` fits them.
 """
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from cascade.errors import PolicyError
 from cascade.routers.evidence import EVIDENCE_COLUMNS
 from cascade.routers.logit import logit
 
-__all__ = ["Agreement", "Head", "Inputs", "Layer", "LearnedHead", "head_features", "head_from_dict", "head_to_dict"]
+__all__ = ["Agreement", "Head", "Inputs", "Layer", "LearnedHead", "head_features", "head_to_dict"]
 
 Inputs = Literal["confidence", "probabilities"]
 """What a learned head looks at: a stage's own confidence, or the three scores of its class probabilities."""
@@ -164,52 +160,3 @@ def head_to_dict(head: Any) -> dict[str, Any]:
         return {"type": "agreement"}
     layers = [{"weights": layer.weights.tolist(), "biases": layer.biases.tolist()} for layer in head.layers]
     return {"type": "learned", "inputs": head.inputs, "history": head.history, "layers": layers}
-
-
-def head_from_dict(values: Any) -> Head:
-    """The inverse of :func:`head_to_dict`.
-
-    Raises:
-        PolicyError: the values do not describe a head.
-    """
-    if values == {"type": "agreement"}:
-        return Agreement()
-    if not isinstance(values, Mapping) or values.get("type") != "learned":
-        raise PolicyError(f"a head must be an object of type 'learned', or 'agreement' without more; got {values!r}")
-    inputs, history, layers = values.get("inputs"), values.get("history"), values.get("layers")
-    if not isinstance(inputs, str) or inputs not in INPUT_COLUMNS or not isinstance(history, bool):
-        raise PolicyError(
-            f"inputs must be one of {sorted(INPUT_COLUMNS)} and history true or false; got {inputs!r} and {history!r}"
-        )
-    if not isinstance(layers, list) or not layers or set(values) != {"type", "inputs", "history", "layers"}:
-        raise PolicyError("a learned head must have the keys inputs, history and layers, a list of at least one")
-    found = tuple(map(_layer, layers))
-    widths = [layer.weights.shape for layer in found]
-    if widths[-1][0] != 1 or any(first[0] != second[1] for first, second in pairwise(widths)):
-        raise PolicyError(f"layers (outputs, inputs) must follow on each other and end in one output; got {widths}")
-    return LearnedHead("probabilities" if inputs == "probabilities" else "confidence", history, found)
-
-
-def _layer(values: Any) -> Layer:
-    if isinstance(values, Mapping) and set(values) == {"weights", "biases"}:
-        weights, biases = values["weights"], values["biases"]
-        if (
-            isinstance(weights, list)
-            and weights
-            and all(map(_are_numbers, [biases, *weights]))
-            and len({len(line) for line in weights}) == 1
-            and len(weights) == len(biases)
-        ):
-            return Layer(np.array(weights), np.array(biases))
-    raise PolicyError("a layer must have weights, (H, F) finite numbers, and biases, H finite numbers; H, F >= 1")
-
-
-def _are_numbers(values: object) -> bool:
-    return isinstance(values, Sequence) and len(values) > 0 and all(map(_is_number, values))
-
-
-def _is_number(value: object) -> bool:
-    # Integers of JSON may be of any size, and not every one is a float.
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63

@@ -117,6 +117,7 @@ def test_all_code_is_in_a_package():
 BASE = {
     "cascade.errors",
     "cascade.files.npy",
+    "cascade.files.problems",
     "cascade.files.text_files",
     "cascade.files.zip_files",
     "cascade.prediction",

@@ -1,16 +1,14 @@
 """How rows arrive at a cascade: so many together, or one request after the other at a rate."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from cascade.calibration.costs.cost_curve import CostCurve
-from cascade.errors import PolicyError
 
-__all__ = ["DEFAULT_ARRIVALS", "Arrivals", "RowsAtRate", "RowsTogether", "arrivals_from_dict"]
+__all__ = ["DEFAULT_ARRIVALS", "Arrivals", "RowsAtRate", "RowsTogether"]
 
 LARGEST_EXACT = 1024  # beyond, the rows that reach a stage are represented by quantiles
 QUANTILES = 65
@@ -171,23 +169,3 @@ def _gathered_ms(curve: CostCurve, requests_per_s: float, request_rows: float, m
 
 
 DEFAULT_ARRIVALS = RowsTogether()
-
-
-def arrivals_from_dict(values: Any) -> Arrivals:
-    """The inverse of :meth:`Arrivals.to_dict`.
-
-    Raises:
-        PolicyError: the values are no arrivals.
-    """
-    kinds: dict[frozenset[str], Any] = {
-        frozenset(("rows", "shares")): lambda v: RowsTogether(tuple(v["rows"]), tuple(v["shares"])),
-        frozenset(("rows_per_s", "request_rows", "most_rows")): lambda v: RowsAtRate(**v),
-    }
-    kind = kinds.get(frozenset(values)) if isinstance(values, Mapping) else None
-    try:
-        if kind is not None:
-            arrivals: Arrivals = kind(values)
-            return arrivals
-    except (TypeError, ValueError) as error:
-        raise PolicyError(f"arrivals cannot be used: {error}") from error
-    raise PolicyError(f"arrivals must have 'rows' and 'shares', or a rate; got {values!r:.80}")

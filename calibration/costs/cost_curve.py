@@ -1,13 +1,11 @@
 """A cost curve: the time of a call against the rows in it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-
-from cascade.errors import PolicyError
 
 __all__ = ["CostCurve", "curve_arrays"]
 
@@ -119,24 +117,6 @@ class CostCurve:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {"rows": self.rows.tolist(), "ms": self.ms.tolist(), "spread": self.spread.tolist()}
-
-    @classmethod
-    def from_dict(cls, values: Any) -> "CostCurve":
-        """The inverse of :meth:`to_dict`.
-
-        Raises:
-            PolicyError: the values are no curve.
-        """
-        if not isinstance(values, Mapping) or not values.keys() == {"rows", "ms", "spread"}:
-            raise PolicyError(f"a cost curve must be an object of 'rows', 'ms' and 'spread'; got {values!r:.80}")
-        try:
-            curve = cls(*(np.asarray(values[name], dtype=np.float64) for name in ("rows", "ms", "spread")))
-        except (TypeError, ValueError) as error:
-            raise PolicyError(f"a cost curve must hold lists of numbers: {error}") from error
-        problem = curve.problem()
-        if problem:
-            raise PolicyError(f"a cost curve {problem}")
-        return cls(curve.rows.astype(np.int64), curve.ms, curve.spread)
 
     def problem(self) -> str | None:
         """What is wrong with the curve, ``None`` if nothing is."""

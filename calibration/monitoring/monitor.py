@@ -19,7 +19,7 @@ class Watched:
     Attributes:
         name: "agreement", "forward_rate" or "repeat_rate".
         stage: name of the stage that it is about; ``None`` for the whole cascade.
-        source: where the interval comes from: "operator", "promise" or "calibration".
+        source: where the interval comes from: "operator", "guarantee" or "calibration".
         test: of the rate.
     """
 
@@ -180,9 +180,9 @@ def _least_agreement(policy: Policy, given: float | None, risk: float) -> tuple[
     """The least agreement, if there is one, and where it comes from."""
     if given is not None:
         return given, "operator"
-    promised = policy.promised_agreement
-    if promised is not None:
-        return promised, "promise"
+    guaranteed = policy.guaranteed_agreement
+    if guaranteed is not None:
+        return guaranteed, "guarantee"
     return (None, "") if policy.reference is None else (policy.reference.least_agreement(risk), "calibration")
 
 

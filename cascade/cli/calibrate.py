@@ -111,7 +111,7 @@ def calibrate(
     result = {"policy": str(out), "version": written.version} | _summary(found.best.to_dict())
     if gears is not None:
         result["gears"] = [
-            {"version": gear.version, **gear.promises, **_summary(gear.to_dict())} for gear in found.gears
+            {"version": gear.version, **gear.guarantees, **_summary(gear.to_dict())} for gear in found.gears
         ]
     result |= _verdict(table, found.best)
     print_result(result, as_json)

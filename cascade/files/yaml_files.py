@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from cascade.errors import InputError
+from cascade.files.problems import validated
 from cascade.files.text_files import read_text
 
-__all__ = ["describe_problems", "load_yaml_model"]
+__all__ = ["load_yaml_model"]
 
 FREE_CHARACTERS = 100_000
 MOST_TIMES = 20
@@ -40,26 +41,7 @@ def load_yaml_model(path: Path, model: type[Model], error_type: type[InputError]
         raise error_type(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise error_type(f"{path} must hold keys and values at its top; got {type(data).__name__}")
-    try:
-        return model.model_validate(data, context={"folder": path.resolve().parent})
-    except ValidationError as error:
-        raise error_type(describe_problems(str(path), error)) from error
-
-
-def describe_problems(source: str, error: ValidationError) -> str:
-    """One line a problem: where it is, what is wrong, what came."""
-    problems = error.errors(include_url=False)
-    lines = [f"{source} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:"]
-    for problem in problems:
-        place = ".".join(str(part) for part in problem["loc"]) or "(top)"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "this key is not known; remove it or correct its spelling"
-        if problem["type"] == "string_type" and not isinstance(problem["input"], dict | list):
-            message = "must be a text; put it in quotes (YAML reads no, null, 1 and 2001-01-01 as other values)"
-        came = "" if problem["type"] in ("missing", "extra_forbidden") else f" (got {_short(problem['input'])})"
-        lines.append(f"  {place}: {message}{came}")
-    return "\n".join(lines)
+    return validated(data, model, str(path), error_type, {"folder": path.resolve().parent})
 
 
 def _loaded(text: str) -> Any:
@@ -120,8 +102,3 @@ def _repeated_keys(node: yaml.MappingNode) -> list[str]:
         for (_, name), found in lines.items()
         if len(found) > 1
     ]
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -45,11 +45,11 @@ def _below_floor(policy: Policy, settings: GearsConfig) -> str | None:
     for name, floor in floors.items():
         if floor is None:
             continue
-        promised = policy.promises.get(name)
-        if promised is None:
+        value = policy.guarantees.get(name)
+        if value is None:
             return f"has no certificate of {name}, and the floor asks for {floor:g}"
-        if promised > floor if name == "max_accuracy_drop" else promised < floor:
-            return f"promises {name} {promised:g}, and the floor asks for {floor:g}"
+        if value > floor if name == "max_accuracy_drop" else value < floor:
+            return f"guarantees {name} {value:g}, and the floor asks for {floor:g}"
         delta = policy.certificate.get("delta")
         if not isinstance(delta, int | float) or not 0 < delta <= settings.floor_delta:
             return f"is certified at delta {delta}, and serving.gears.floor_delta is {settings.floor_delta:g}"

@@ -5,10 +5,12 @@ import pytest
 from curves import curves, line
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, RowsAtRate, RowsTogether, arrivals_from_dict
-from cascade.errors import PolicyError
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, RowsAtRate, RowsTogether
+from cascade.calibration.policies.policy_entry import ArrivalsEntry
 
+ENTRY = TypeAdapter(ArrivalsEntry)
 SHARES = np.linspace(0, 1, 21)
 
 
@@ -95,7 +97,7 @@ def test_at_a_rate_a_row_costs_at_most_what_it_does_alone(curve, rate):
 
 @pytest.mark.parametrize("given_", [DEFAULT_ARRIVALS, RowsTogether((1, 64), (0.9, 0.1)), RowsAtRate(12.5, 4)])
 def test_arrivals_survive_a_file_and_are_named(given_):
-    assert arrivals_from_dict(given_.to_dict()) == given_
+    assert ENTRY.validate_python(given_.to_dict()).arrivals() == given_
     assert "row" in str(given_)
 
 
@@ -103,8 +105,8 @@ def test_arrivals_survive_a_file_and_are_named(given_):
     "values", [None, {}, {"rows": [64]}, {"rows": [0], "shares": [1.0]}, {"rows": 3, "shares": 1}, {"rows_per_s": 1}]
 )
 def test_what_are_no_arrivals_is_refused(values):
-    with pytest.raises(PolicyError, match="arrivals"):
-        arrivals_from_dict(values)
+    with pytest.raises(ValidationError):
+        ENTRY.validate_python(values)
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])

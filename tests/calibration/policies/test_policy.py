@@ -85,7 +85,7 @@ def test_a_downloaded_policy_that_was_changed_is_refused():
 @pytest.mark.parametrize("key", ["version", "revision", "gear"])
 def test_a_part_of_what_a_server_adds_is_unknown(key):
     values = {k: v for k, v in served(example()).items() if k != key}
-    with pytest.raises(PolicyError, match="unknown keys"):
+    with pytest.raises(PolicyError, match="this key is not known"):
         Policy.from_dict(values)
 
 
@@ -161,7 +161,7 @@ def test_only_the_last_stage_abstains():
         Policy.from_dict(values)
     values["stages"][1].pop("abstain_below")
     values["stages"][3]["abstain_below"] = "0.5"
-    with pytest.raises(PolicyError, match=r"stages\[3\].abstain_below must be a number"):
+    with pytest.raises(PolicyError, match=r"stages.3.abstain_below: Input should be a valid number"):
         Policy.from_dict(values)
 
 
@@ -183,7 +183,7 @@ def test_threshold_of_the_last_stage_is_none():
     assert [example().threshold(k) for k in range(4)] == [0.1 + 0.2, 1.0, NEVER, None]
 
 
-def test_repr_tells_the_thresholds():
+def test_the_repr_has_the_thresholds():
     text = repr(example())
     assert example().version in text
     assert "a >= 0.3, b >= 1, c never, d" in text
@@ -213,11 +213,11 @@ def test_what_contradicts_itself_is_refused(updates):
         change(**updates)
 
 
-def test_all_problems_of_a_file_are_told_at_once(tmp_path):
+def test_all_problems_of_a_file_are_listed_at_once(tmp_path):
     values = example().to_dict()
     values["stages"][0] |= {"threshold": 1.5, "cost": -1, "score": "entropy"}
-    values["stages"][1] |= {"threshold": None, "calibrator": {"type": "platt", "slope": -1}}
-    values["stages"][2] |= {"cost": "dear", "calibrator": [], "name": "a"}
+    values["stages"][1] |= {"threshold": "0.5", "calibrator": {"type": "platt", "slope": -1}}
+    values["stages"][2] |= {"cost": "dear", "calibrator": []}
     values["stages"][3] = "last"
     values["stages"].append(values["stages"][1] | {"name": "e", "head": {"type": "oracle"}, "threshold": 0.5})
     values |= {"certificate": 3, "cost_unit": 7}
@@ -228,21 +228,37 @@ def test_all_problems_of_a_file_are_told_at_once(tmp_path):
     text = str(caught.value)
     assert str(path) in text
     for problem in (
-        "stages[0].threshold must be a number",
-        "stages[0].cost must be a number",
-        "stages[0].score must be null or one of",
-        "stages[1].threshold must be a number",
-        "stages[1].calibrator: calibrator 'platt': slope must be at least 0",
-        "stages[2].cost must be a number",
-        "stages[2].calibrator must be an object",
-        "stages[3] must be an object with a 'name'",
-        "stages[3].cost must be a number",
-        "stages[4].head: a head must be an object of type 'learned'",
-        "stages must have different names",
-        "certificate must be an object",
-        "cost_unit must be a text",
+        "stages.0.threshold: Input should be less than or equal to 1.0000000000000002 (got 1.5)",
+        "stages.0.cost: Input should be greater than or equal to 0 (got -1)",
+        "stages.0.score: must be null or one of ['margin'",
+        "stages.1.threshold: Input should be a valid number (got '0.5')",
+        "stages.1.calibrator.platt.slope: Input should be greater than or equal to 0 (got -1)",
+        "stages.2.cost: Input should be a valid number (got 'dear')",
+        "stages.2.calibrator: Input should be a valid dictionary",
+        "stages.3: Input should be a valid dictionary",
+        "stages.4.head: Input tag 'oracle'",
+        "certificate: Input should be a valid dictionary",
+        "cost_unit: must be a text",
     ):
         assert problem in text
+
+
+def test_all_keys_that_do_not_fit_each_other_are_listed_at_once():
+    values = example().to_dict()
+    values["stages"][0] |= {"threshold": None, "abstain_below": 0.5}
+    values["stages"][3]["defer_below"] = 0.5
+    values["certificate"] = {"reference": {"rows": 1, "stage_rows": [1], "agreed_rows": 1, "repeated_rows": []}}
+    with pytest.raises(PolicyError) as caught:
+        Policy.from_dict(values)
+    for problem in (
+        "stages.0 needs a 'threshold'",
+        "only the last stage can have 'abstain_below'",
+        "the last stage cannot have 'defer_below'",
+        "certificate.reference must be of 4 stages",
+    ):
+        assert problem in str(caught.value)
+    with pytest.raises(PolicyError, match=r"different names.*4 routers.*3 values of thresholds.*4 values of cost "):
+        change(stages=("a", "b", "c", "a"), routers=(), thresholds=np.zeros(9), cost=np.array([-1.0, 0, 0, 0]))
 
 
 @pytest.mark.parametrize(
@@ -368,8 +384,8 @@ def test_files_and_downloads_with_the_old_name_of_the_early_deferral_threshold_a
 @pytest.mark.parametrize(
     ("stage", "value", "problem"),
     [
-        (0, -0.1, r"stages\[0\].defer_below must be a number"),
-        (1, "x", r"stages\[1\]"),
+        (0, -0.1, "stages.0.defer_below: Input should be greater"),
+        (1, "x", "stages.1.defer_below"),
         (3, 0.5, "no stage comes after"),
     ],
 )
@@ -396,7 +412,7 @@ def test_prices_of_operations_that_cannot_be(rate):
         replace(example(), cost_per_mflop=np.array(rate))
     values = example().to_dict()
     values["stages"][0]["cost_per_mflop"] = "cheap"
-    with pytest.raises(PolicyError, match=r"stages\[0\].cost_per_mflop must be a number"):
+    with pytest.raises(PolicyError, match=r"stages.0.cost_per_mflop: Input should be a valid number"):
         Policy.from_dict(values)
 
 
@@ -413,7 +429,8 @@ def test_a_key_that_nothing_reads_is_refused_by_name(path, key):
     target[key] = 0.5
     with pytest.raises(PolicyError) as caught:
         Policy.from_dict(values)
-    assert f"{'the policy' if not path else f'stages[{path[1]}]'} has unknown keys [{key!r}]" in str(caught.value)
+    place = ".".join(map(str, (*path, key))) or "(top)"
+    assert f"{place}: this key is not known" in str(caught.value)
 
 
 def test_every_key_that_is_written_is_read_and_a_certificate_may_hold_any():
@@ -422,8 +439,8 @@ def test_every_key_that_is_written_is_read_and_a_certificate_may_hold_any():
 
 
 @pytest.mark.parametrize("key", ["schema_version", "stages", "threshold", "type", "guarantee"])
-def test_a_key_that_stands_twice_in_a_file_is_refused(key):
+def test_a_key_that_appears_twice_in_a_file_is_refused(key):
     text = replace(example(), certificate={"guarantee": "none"}).to_json()
     assert f'"{key}":' in text
-    with pytest.raises(PolicyError, match=f"the key '{key}' stands twice"):
+    with pytest.raises(PolicyError, match=f"the key '{key}' appears twice"):
         Policy.from_json(text.replace(f'"{key}":', f'"{key}": 1, "{key}":', 1))

@@ -282,12 +282,12 @@ def test_eight_gears_and_five_restarts_raise_an_alarm_in_vain_with_probability_d
 
 
 def test_the_least_agreement_is_shown_with_where_it_comes_from():
-    for certificate, source in ((CERTIFICATE, "calibration"), ({**CERTIFICATE, **AGREEMENT_GUARANTEED}, "promise")):
+    for certificate, source in ((CERTIFICATE, "calibration"), ({**CERTIFICATE, **AGREEMENT_GUARANTEED}, "guarantee")):
         auditor, policy, seen = new_auditor(share=1.0), new_policy(certificate), Observations(STAGES)
         auditor._watch(policy).monitor.see_audited(np.zeros(10, int), np.ones(10, bool))
         auditor.tell(policy, seen)
         assert seen.audit.source == source
-        assert (seen.audit.least == 0.8) == (source == "promise")
+        assert (seen.audit.least == 0.8) == (source == "guarantee")
 
 
 def test_an_audit_costs_a_request_next_to_nothing():

@@ -28,7 +28,7 @@ def test_gears_below_the_floor_are_never_usable(floor, usable):
     assert usable_gears(PolicySet(GEARS), GearsConfig(floor_accuracy=floor)) == GEARS[:usable]
 
 
-def test_without_settings_only_the_best_gear_is_used_whatever_it_promises():
+def test_without_settings_only_the_best_gear_is_used_whatever_it_guarantees():
     assert usable_gears(PolicySet(GEARS), None) == GEARS[:1]
     assert len(usable_gears(PolicySet((Policy.from_thresholds(("a",), np.zeros(0)),)), GearsConfig())) == 1
 
@@ -36,10 +36,10 @@ def test_without_settings_only_the_best_gear_is_used_whatever_it_promises():
 @pytest.mark.parametrize(
     ("policy", "floor", "said"),
     [
-        (GEARS[0], {"floor_accuracy": 0.95}, "promises target_accuracy 0.94, and the floor asks for 0.95"),
+        (GEARS[0], {"floor_accuracy": 0.95}, "guarantees target_accuracy 0.94, and the floor asks for 0.95"),
         (GEARS[0], {"floor_agreement": 0.9}, "no certificate of target_agreement"),
         (GEARS[0], {"floor_accuracy": 0.9, "floor_delta": 0.01}, "delta 0.05"),
-        (certified(0.9, 3.0, max_accuracy_drop=0.02), {"floor_accuracy_drop": 0.01}, "promises max_accuracy_drop 0.02"),
+        (certified(0.9, 3.0, max_accuracy_drop=0.02), {"floor_accuracy_drop": 0.01}, "guarantees max_accuracy_drop"),
         (certified(0.9, 3.0, delta="low", target_accuracy=0.9), {"floor_accuracy": 0.9}, "delta low"),
         (Policy.from_thresholds(("a", "b"), np.array([0.5])), {"floor_accuracy": 0.5}, "no certificate"),
         (replace(GEARS[0], certificate={"guarantee": "none", "target": {"target_accuracy": 0.99}}),

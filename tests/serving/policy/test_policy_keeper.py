@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from local_service import POLICY, LocalService, MemoryStore
+from pydantic import TypeAdapter
 
 from cascade.calibration import Policy, PolicySet
+from cascade.calibration.policies.stage_entry import HeadEntry
 from cascade.config import GearsConfig
 from cascade.routers import Router
-from cascade.routers.heads import head_from_dict
 from cascade.serving.batching.steps import Step
 from cascade.serving.errors import PolicyRefused, ReloadConflict, Unavailable, UnknownVersion
 from cascade.serving.policy import keeper as policy_keeper
@@ -128,7 +129,9 @@ def test_a_policy_below_the_floor_is_refused(config):
 
 
 def test_a_policy_that_the_stages_cannot_work_by_is_refused(config):
-    router = Router(None, POLICY.routers[0].calibrator, head_from_dict(HEAD | {"history": True}))
+    router = Router(
+        None, POLICY.routers[0].calibrator, TypeAdapter(HeadEntry).validate_python(HEAD | {"history": True}).head()
+    )
 
     async def story(service):
         # The head of the second place wants to see six inputs more than there are.
