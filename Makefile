@@ -37,13 +37,15 @@ format: .venv/installed-dev  ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+EXPERIMENT := $(BIN)/python -m cascade.benchmarks.experiments
+
 bench: .venv/installed-dev  ## the times of benchmarks/results, measured again (about 20 minutes; needs wrk)
-	$(BIN)/python benchmarks/experiments/cascade_against_biggest.py
-	$(BIN)/python benchmarks/experiments/http_one_row.py examples/cifar10/config.yaml --dataset cifar10
-	$(BIN)/python benchmarks/experiments/http_one_row.py examples/cifar10/light.yaml --dataset cifar10 \
-	    --out benchmarks/results/http_one_row_light.json
-	$(BIN)/python benchmarks/experiments/search_scaling.py
-	$(BIN)/python benchmarks/experiments/cascade_choice.py
+	$(EXPERIMENT).costs.cascade_against_biggest
+	$(EXPERIMENT).peers.http_one_row examples/cifar10/config.yaml --dataset cifar10
+	$(EXPERIMENT).peers.http_one_row examples/cifar10/light.yaml --dataset cifar10 \
+	    --out benchmarks/results/peers/http_one_row_light.json
+	$(EXPERIMENT).statistics.search_scaling
+	$(EXPERIMENT).statistics.cascade_choice
 
 # Peers have environments of their own: their pins are not ours.
 .venv/peer-%: .venv/bin/python
@@ -53,27 +55,27 @@ PEER_mosec := "mosec==0.9.*"
 PEER_litserve := "litserve==0.2.*"
 
 bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve  ## serving: peers, ideal, latency, open loop, faults (about 55 minutes; needs wrk)
-	$(BIN)/python benchmarks/experiments/against_peers.py \
+	$(EXPERIMENT).peers.against_peers \
 	    --mosec-python .venv/peer-mosec/bin/python --litserve-python .venv/peer-litserve/bin/python
-	$(BIN)/python benchmarks/experiments/added_latency.py
-	$(BIN)/python benchmarks/experiments/ideal_share.py
-	$(BIN)/python benchmarks/experiments/inline_batches.py
-	$(BIN)/python benchmarks/experiments/poisson.py
-	$(BIN)/python benchmarks/experiments/poisson.py --config examples/cifar10/config.yaml --dataset cifar10 \
-	    --out benchmarks/results/poisson_cifar10.json
-	$(BIN)/python benchmarks/experiments/reload_under_load.py
-	$(BIN)/python benchmarks/experiments/idle_cost.py
-	$(BIN)/python benchmarks/experiments/stops_under_load.py --stops 12
-	$(BIN)/python benchmarks/experiments/gears.py
-	$(BIN)/python benchmarks/experiments/faults.py
-	$(BIN)/python benchmarks/experiments/observability_overhead.py
-	$(BIN)/python benchmarks/experiments/faults.py --fault kill_node --out benchmarks/results/faults_two_nodes.json
-	$(BIN)/python benchmarks/experiments/two_nodes.py
+	$(EXPERIMENT).serving.added_latency
+	$(EXPERIMENT).serving.ideal_share
+	$(EXPERIMENT).serving.inline_batches
+	$(EXPERIMENT).serving.poisson
+	$(EXPERIMENT).serving.poisson --config examples/cifar10/config.yaml --dataset cifar10 \
+	    --out benchmarks/results/serving/poisson_cifar10.json
+	$(EXPERIMENT).resilience.reload_under_load
+	$(EXPERIMENT).serving.idle_cost
+	$(EXPERIMENT).resilience.stops_under_load --stops 12
+	$(EXPERIMENT).serving.gears
+	$(EXPERIMENT).resilience.faults
+	$(EXPERIMENT).serving.observability_overhead
+	$(EXPERIMENT).resilience.faults --fault kill_node --out benchmarks/results/resilience/faults_two_nodes.json
+	$(EXPERIMENT).resilience.two_nodes
 
 simulate: .venv/installed-dev  ## the simulations of benchmarks/results again (about an hour)
-	$(BIN)/python benchmarks/experiments/validity.py
-	$(BIN)/python benchmarks/experiments/tightness.py
-	$(BIN)/python benchmarks/experiments/fresh_alarms.py
+	$(EXPERIMENT).statistics.validity
+	$(EXPERIMENT).statistics.tightness
+	$(EXPERIMENT).statistics.fresh_alarms
 
 clean:  ## remove .venv and what the demo wrote
 	rm -rf .venv demo build dist *.egg-info

@@ -16,8 +16,8 @@ from cascade.backends.config import (
     SklearnConfig,
     TorchConfig,
 )
-from cascade.backends.errors import WeightsError
 from cascade.backends.files.onnx_file import data_files
+from cascade.errors import WeightsError
 
 __all__ = ["model_digest", "remembered_digest"]
 

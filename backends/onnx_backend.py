@@ -3,10 +3,9 @@
 import numpy as np
 
 from cascade.backends.config import OnnxConfig
-from cascade.backends.errors import WeightsError
 from cascade.backends.files.onnx_file import last_operation
 from cascade.backends.outputs.probability_guard import ProbabilityGuard
-from cascade.errors import ConfigError
+from cascade.errors import ConfigError, WeightsError
 from cascade.prediction import Prediction
 
 __all__ = ["OnnxBackend"]

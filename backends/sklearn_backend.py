@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 
 from cascade.backends.config import SklearnConfig
-from cascade.backends.errors import WeightsError
 from cascade.backends.outputs.class_columns import ClassColumns
-from cascade.errors import ConfigError
+from cascade.errors import ConfigError, WeightsError
 from cascade.files.zip_files import check_zip
 from cascade.prediction import Prediction
 

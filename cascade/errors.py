@@ -6,7 +6,7 @@ CascadeError                 exit code 1
 │   ├── PolicyError          a policy file, or one that does not fit the cascade
 │   ├── ScoreTableError      a score table
 │   ├── DataError            a data set
-│   ├── WeightsError         a weights or model file (cascade.backends)
+│   ├── WeightsError         a weights or model file
 │   └── RowsError            rows sent to a cascade
 ├── InfeasibleTarget         4: no operating point reaches the target
 ├── CheckFailed              5: a check did not pass
@@ -28,6 +28,7 @@ __all__ = [
     "RowsError",
     "ScoreTableError",
     "StageError",
+    "WeightsError",
 ]
 
 
@@ -61,6 +62,10 @@ class ScoreTableError(InputError):
 
 class DataError(InputError):
     """A data set cannot be had or is damaged."""
+
+
+class WeightsError(InputError):
+    """A weights or model file is missing, damaged, or does not fit."""
 
 
 class RowsError(InputError):

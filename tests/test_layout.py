@@ -117,6 +117,7 @@ def test_all_code_is_in_a_package():
 BASE = {
     "cascade.errors",
     "cascade.files.npy",
+    "cascade.files.npz",
     "cascade.files.problems",
     "cascade.files.text_files",
     "cascade.files.zip_files",
@@ -234,8 +235,8 @@ def loaded_after(statement):
         ("import cascade.calibration", {"torch", "ray", "sklearn", "matplotlib"}),
         ("import cascade.routers", {"torch", "ray", "sklearn", "scipy", "pydantic"}),
         ("import cascade.config, cascade.backends.config", {"torch", "ray", "sklearn", "scipy"}),
-        ("import cascade.cascade, cascade.collect", {"torch", "ray", "sklearn"}),
-        ("import cascade.cli.main", {"torch", "ray", "sklearn", "matplotlib"}),
+        ("import cascade.cascade, cascade.collection.collect", {"torch", "ray", "sklearn"}),
+        ("import cascade.cli.main", {"torch", "ray", "sklearn", "matplotlib", "httpx"}),
     ],
 )
 def test_an_import_loads_nothing_heavy(statement, heavy):

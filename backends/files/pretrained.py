@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cascade.backends.errors import WeightsError
+from cascade.errors import WeightsError
 from cascade.files.zip_files import check_zip
 
 __all__ = ["load_pretrained"]

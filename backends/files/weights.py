@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from cascade.backends.errors import WeightsError
+from cascade.errors import WeightsError
 
 __all__ = ["load_weights", "read_facts", "save_weights"]
 

@@ -1,12 +1,14 @@
 """How rows arrive at a cascade: so many together, or one request after the other at a rate."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from cascade.calibration.costs.cost_curve import CostCurve
+from cascade.calibration.costs.shared_process import shared_process_ms
 
 __all__ = ["DEFAULT_ARRIVALS", "Arrivals", "RowsAtRate", "RowsTogether"]
 
@@ -27,6 +29,14 @@ class Arrivals(Protocol):
 
         Returns:
             (s,) ms.
+        """
+
+    def cascade_ms(self, curves: Sequence[CostCurve], shares: np.ndarray) -> float:
+        """Time per row of a cascade in one process.
+
+        Args:
+            curves: of the K >= 1 stages that run.
+            shares: (K,) in [0, 1], of the rows that reach each stage.
         """
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,6 +99,12 @@ class RowsTogether:
         )
         return np.asarray(total / float(np.dot(self._weights, self.rows)))
 
+    def cascade_ms(self, curves: Sequence[CostCurve], shares: np.ndarray) -> float:
+        """See :meth:`Arrivals.cascade_ms`; the sum over the stages."""
+        return float(
+            sum(self.mean_ms(curve, np.array([share]))[0] for curve, share in zip(curves, shares, strict=True))
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {"rows": list(self.rows), "shares": list(self.shares)}
@@ -110,10 +126,11 @@ class RowsAtRate:
     """Requests come at random moments (Poisson), and a stage takes whatever waits when it is free.
 
     With x rows in a call, the next one gets the rows of max(1, Poisson(rate c(x))) requests: a Markov chain, whose
-    stationary distribution gives the mean time per row. Each stage is taken to have a processor to itself.
+    stationary distribution gives the mean time per row. So each stage has a processor to itself; stages that share one
+    run less often, on more rows, and take at most that time (:meth:`cascade_ms`).
 
     Attributes:
-        rows_per_s: > 0, of the whole cascade.
+        rows_per_s: > 0, of one gateway.
         request_rows: of a request, >= 1.
         most_rows: of a call, >= 1.
     """
@@ -142,6 +159,10 @@ class RowsAtRate:
         calls_per_s = self.rows_per_s / self.request_rows * hit
         gathered = np.array([_gathered_ms(curve, *each, self.most_rows) for each in zip(calls_per_s, size)])
         return np.asarray(np.minimum(np.where(share > 0, share * gathered, 0.0), whole))
+
+    def cascade_ms(self, curves: Sequence[CostCurve], shares: np.ndarray) -> float:
+        """See :meth:`Arrivals.cascade_ms`; simulated (:func:`shared_process_ms`)."""
+        return shared_process_ms(curves, shares, self.rows_per_s, self.request_rows, self.most_rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

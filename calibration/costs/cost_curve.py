@@ -14,6 +14,9 @@ EFFICIENT = 1.03
 
 LEAST_MS = 1e-6  # a stage that is faster than the clock
 
+LEAST_FIXED_MS = 1.0
+"""Cost per call from which gathering is worth a turn of the event loop, and that a row is answered later."""
+
 
 @dataclass(frozen=True, eq=False)
 class CostCurve:
@@ -74,6 +77,11 @@ class CostCurve:
     def row_ms(self) -> float:
         """Time that each row adds, by the same fit."""
         return self._summary[1]
+
+    @property
+    def gathers(self) -> bool:
+        """Whether rows of several micro-batches are worth gathering for a call."""
+        return self.fixed_ms >= LEAST_FIXED_MS and self.best_rows > 1
 
     def call_ms(self, rows: np.ndarray | float) -> np.ndarray:
         """Time of one call.

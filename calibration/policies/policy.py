@@ -162,9 +162,8 @@ class Policy:
         arrivals, shares = arrivals or self.arrivals, self.reached_share if shares is None else shares
         if arrivals is None or shares is None or not self.curves or None in self.curves:
             return None
-        stages = zip(self.curves, shares, self.runs, strict=True)
-        times = [arrivals.mean_ms(curve, np.array([share])) for curve, share, runs in stages if curve and runs]
-        return float(sum(time[0] for time in times))
+        running = np.flatnonzero(self.runs)
+        return arrivals.cascade_ms([curve for k in running if (curve := self.curves[k])], shares[running])
 
     def last_stage_ms(self, arrivals: Arrivals | None = None) -> float | None:
         """Predicted time per row of the last stage alone, in ms; arguments and ``None`` as of :meth:`predicted_ms`."""

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascade.calibration.calibrators import Identity
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.candidates import thinned, useful_candidates
 from cascade.calibration.search.convex_frontier import convex_frontier
 from cascade.calibration.search.grid import LARGEST_GRID, Grid, undominated
 from cascade.calibration.search.three_stages import ThreeStages
+from cascade.calibration.tables.score_table import ScoreTable
+from cascade.routers import Router
 
 __all__ = ["OperatingPoint", "frontier", "of_all_subsets", "points_at"]
 
@@ -34,18 +37,28 @@ class OperatingPoint:
     cost: float
 
 
-def frontier(problem: RoutingProblem, most_points: int = 200, largest: int = LARGEST_GRID) -> list[OperatingPoint]:
+def frontier(
+    table: ScoreTable | RoutingProblem, most_points: int = 200, largest: int = LARGEST_GRID
+) -> list[OperatingPoint]:
     """The frontier over all subsets of the stages, cheapest first; stages that are left out have thresholds ``NEVER``.
+
+    The points are the best on these rows themselves, so none of them carries a guarantee.
 
     Exact for two stages, and wherever the combinations of all thresholds of use fit a grid. Beyond that, points of a
     coarse grid are joined by exact corners of the convex frontier (three stages), or by points of ever finer grids
     around the best ones (more stages).
 
     Args:
-        problem: n rows, K stages.
+        table: n rows, K stages; the gain is accuracy, or agreement with the last stage where there are no labels, and
+            confidences are used as is. A problem fixes routers, gain and costs itself.
         most_points: evenly spaced points are kept where there are more; both ends always are.
         largest: bound on the number of combinations in a grid.
     """
+    if isinstance(table, ScoreTable):
+        routers = (Router(None, Identity()),) * table.stages
+        problem = RoutingProblem.from_table(table, routers, agreement=table.label is None)
+    else:
+        problem = table
     points = of_all_subsets(problem, lambda running: _of_running(running, largest))
     return [points[i] for i in thinned(np.arange(len(points)), most_points)]
 

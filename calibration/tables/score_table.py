@@ -12,8 +12,8 @@ import numpy as np
 from cascade.calibration.costs.arrivals import Arrivals
 from cascade.calibration.costs.cost_curve import CostCurve, curve_arrays
 from cascade.calibration.costs.stage_prices import StagePrices
-from cascade.calibration.tables.npz import load_arrays
 from cascade.errors import ScoreTableError
+from cascade.files.npz import load_arrays
 
 __all__ = ["ScoreTable"]
 

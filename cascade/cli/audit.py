@@ -1,4 +1,4 @@
-"""``cascade audit``: whether a served cascade still keeps what it was calibrated to."""
+"""``cascade audit``: whether the traffic and answers of a served cascade still match its calibration."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,12 +10,12 @@ from cascade.cli.served import DEFAULT_URL, AuthorityOption, KeyVariableOption, 
 from cascade.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
-    from cascade.serving.client.http_client import Site
+    from cascade.serving.client.http_client import HttpClient
 
 __all__ = ["audit"]
 
-# The kernel chooses the gateway that gets a connection, so some are met several times before all have been.
-TRIES_A_GATEWAY = 8
+# The kernel chooses the gateway of each connection, so reaching all of them takes several connections per gateway.
+TRIES_PER_GATEWAY = 8
 
 
 def audit(
@@ -26,39 +26,41 @@ def audit(
     authority: AuthorityOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask a served cascade's gateways for their audits; exit code 5 if one has raised the alarm."""
+    """Collect the audits of a served cascade's gateways; exit code 5 if one has raised an alarm."""
     from cascade.serving.audit.audit_summary import summarize_audits
-    from cascade.serving.client.http_client import Site
+    from cascade.serving.client.http_client import HttpClient
 
     config = served_config(target)
-    site = Site(target if config is None else served_url(config), key_of(key_env), authority)
-    first = _ask(site)
+    client = HttpClient(target if config is None else served_url(config), key_of(key_env), authority)
+    first = _fetch(client)
     reports = {first["gateway"]: first}
-    for _ in range(TRIES_A_GATEWAY * (int(first["gateways"]) - 1)):
+    for _ in range(TRIES_PER_GATEWAY * (int(first["gateways"]) - 1)):
         if len(reports) == first["gateways"]:
             break
-        report = _ask(site)
+        report = _fetch(client)
         reports[report["gateway"]] = report
     found = summarize_audits(list(reports.values()))
     print_result(found if as_json else _readable(found), as_json)
     if found["alarm"]:
         raise CheckFailed(
-            "\n  ".join(["the traffic or the answers are not what they were calibrated to be:", *found["alarms"]])
+            "\n  ".join(["the traffic or the answers no longer match the calibration:", *found["alarms"]])
         )
 
 
-def _ask(site: "Site") -> dict[str, Any]:
-    """One report, over a connection of its own."""
-    status, report = site.get("/audit")
-    if status not in (0, 200):
-        raise InputError(f"{site.url}/audit answered {status}: {report}")
+def _fetch(client: "HttpClient") -> dict[str, Any]:
+    """One gateway's report, over a connection of its own."""
+    status, report = client.get("/audit")
+    if status == 0:
+        raise InputError(f"no cascade answers at {client.url}/audit: {report}")
+    if status != 200:
+        raise InputError(f"GET {client.url}/audit returned {status}: {report}")
     if not isinstance(report, dict) or not {"gateway", "gateways", "policies"} <= report.keys():
-        raise InputError(f"{site.url}/audit gives no audit: {report if status == 0 else 'the answer is not one'}")
+        raise InputError(f"GET {client.url}/audit did not return an audit report")
     return report
 
 
 def _readable(found: Mapping[str, Any]) -> dict[str, Any]:
-    """One line a fact."""
+    """The summary as one line per fact."""
     lines = {name: value for name, value in found.items() if name not in ("alarms", "watched", "level")}
     for name in ("agreement", "accepted_agreement"):
         lines[name] = _estimate(found[name], found["level"])

@@ -41,7 +41,7 @@ BatchRowsOption = Annotated[
 ]
 RateOption = Annotated[
     float | None,
-    typer.Option(min=0.001, help="Rows per second that are served, in requests of --batch-rows rows [default: of 1]."),
+    typer.Option(min=0.001, help="Rows per second at each gateway, in requests of --batch-rows rows [default: of 1]."),
 ]
 SplitOption = Annotated[str, typer.Option("--split", help="Part of the data set: train or test.")]
 

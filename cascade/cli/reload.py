@@ -1,4 +1,4 @@
-"""``cascade reload``: another policy for a cascade that is being served."""
+"""``cascade reload``: puts another policy into force in a served cascade."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from cascade.cli.served import AuthorityOption, served_config, served_url
 
 if TYPE_CHECKING:
     from cascade.config import CascadeConfig
-    from cascade.serving.client.http_client import Site
+    from cascade.serving.client.http_client import HttpClient
 
 __all__ = ["reload"]
 
@@ -42,58 +42,58 @@ def reload(
     authority: AuthorityOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put another policy into force without a restart, in all gateways, or say where it is not."""
+    """Put another policy into force in all gateways, without a restart; exit code 5 if some do not have it yet."""
     from cascade.calibration import PolicySet
     from cascade.errors import CheckFailed
-    from cascade.serving.client.http_client import Site
+    from cascade.serving.client.http_client import HttpClient
 
     if rollback and policy_path is not None:
         raise typer.BadParameter("give either --policy or --rollback")
     if version is not None and not rollback:
-        raise typer.BadParameter("--version goes with --rollback")
+        raise typer.BadParameter("--version requires --rollback")
     config = served_config(target)
     policy_path = policy_path or (config.policy if config else None)
     if policy_path is None and not rollback:
-        raise typer.BadParameter("an address has no policy of its own; give --policy or --rollback")
-    site = Site(served_url(config) if config else target, _key(config, key_env, key_file), authority)
+        raise typer.BadParameter("CONFIG|URL is an address, which names no policy; give --policy or --rollback")
+    client = HttpClient(served_url(config) if config else target, _key(config, key_env, key_file), authority)
     if rollback:
-        wanted = {} if version is None else {"version": version}
-        answer = _ask(site, "POST", "/policy/rollback", json.dumps(wanted).encode())
+        body = {} if version is None else {"version": version}
+        answer = _request(client, "POST", "/policy/rollback", json.dumps(body).encode())
     else:
-        # Read and written again, so that what is no policy is refused here, with the name of its file.
-        answer = _ask(site, "PUT", "/policy", PolicySet.load(str(policy_path)).to_json().encode())
+        # Parsed and written again, so that an invalid policy is refused here, with the name of its file.
+        answer = _request(client, "PUT", "/policy", PolicySet.load(str(policy_path)).to_json().encode())
     print_result(answer, as_json)
     if answer.get("behind"):
-        raise CheckFailed(f"{len(answer['behind'])} gateways do not have the policy yet; ask GET /policy of them again")
+        raise CheckFailed(f"{len(answer['behind'])} gateways do not have the policy yet; check GET /policy again later")
 
 
-def _ask(site: "Site", method: str, path: str, body: bytes) -> dict[str, Any]:
-    """The answer of an admin's request.
+def _request(client: "HttpClient", method: str, path: str, body: bytes) -> dict[str, Any]:
+    """Sends an admin's request and returns the JSON of the answer.
 
     Raises:
-        PolicyError: the server refuses what was sent.
-        ConfigError: it cannot be reached, or does not take the key.
-        CascadeError: it cannot do it now.
+        PolicyError: the server refuses the policy or the version.
+        ConfigError: the server cannot be reached, or refuses the key.
+        CascadeError: the server cannot change the policy now.
     """
     from cascade.errors import CascadeError, ConfigError, PolicyError
 
-    status, answer = site.ask(method, path, body, TIMEOUT_S)
+    status, answer = client.request(method, path, body, TIMEOUT_S)
     if status == 0:
-        raise ConfigError(f"no cascade answers at {site.url}: {answer}")
+        raise ConfigError(f"no cascade answers at {client.url}: {answer}")
     if 200 <= status < 300:
         if not isinstance(answer, dict):
-            raise ConfigError(f"what answers at {site.url} is no cascade")
+            raise ConfigError(f"the server at {client.url} is not a cascade")
         return answer
     sentence = answer.get("error", "") if isinstance(answer, dict) else answer
     if status in (401, 403):
-        raise ConfigError(f"{site.url} does not take the admin key: {sentence}")
+        raise ConfigError(f"{client.url} refuses the admin key: {sentence}")
     if status in (400, 404, 405, 413):
-        raise PolicyError(f"{site.url} refuses: {sentence}")
-    raise CascadeError(f"{site.url} cannot do it now (status {status}): {sentence}")
+        raise PolicyError(f"{client.url} refuses the request: {sentence}")
+    raise CascadeError(f"{client.url} cannot change the policy now (status {status}): {sentence}")
 
 
 def _key(config: "CascadeConfig | None", variable: str | None, file: Path | None) -> str:
-    """An admin key: from where it is said to be, else from the usual variable, else from where the server has it."""
+    """The admin key: from the options, else from the default variable, else from where the configuration names it."""
     from cascade.errors import ConfigError
     from cascade.serving.auth.keys import first_key
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cascade.calibration.tables.npz import load_arrays
 from cascade.errors import DataError, InputError
+from cascade.files.npz import load_arrays
 from cascade.prediction import Prediction
 
 __all__ = ["CollectedStage"]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cascade.calibration.tables.npz import load_arrays
 from cascade.errors import DataError
+from cascade.files.npz import load_arrays
 from cascade.rows.checks import refuse_masked
 from cascade.rows.labels import label_ids, label_values
 

@@ -19,20 +19,28 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cascade import datasets
+from cascade import (
+    Cascade,
+    CascadeConfig,
+    Policy,
+    ReportTable,
+    RowsTogether,
+    ScoreTable,
+    Stage,
+    calibrate,
+    check_table,
+    collect,
+    datasets,
+    last_stage_policy,
+    load_stages,
+    running_cascade,
+    write_report,
+)
 from cascade.benchmarks.http_target import HttpTarget
 from cascade.benchmarks.load import ClosedLoop
 from cascade.benchmarks.measurement import Measurement
 from cascade.benchmarks.time_prediction import TimePrediction
 from cascade.benchmarks.workload import Workload
-from cascade.calibration import Policy, ScoreTable, calibrate
-from cascade.calibration.costs.arrivals import RowsTogether
-from cascade.cascade import Cascade, check_table, last_stage_policy, load_stages
-from cascade.collection.collect import collect
-from cascade.config import CascadeConfig
-from cascade.reports import ReportTable, write_report
-from cascade.serving.deploy.cluster import running_cascade
-from cascade.stage import Stage
 
 FOLDER = Path(__file__).resolve().parent
 OUT = Path("demo")

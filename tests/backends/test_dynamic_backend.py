@@ -12,12 +12,11 @@ from cascade.backends.dynamic.dynamic_network import BlockDrop, SkipNet
 from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.dynamic_backend import DynamicBackend
 from cascade.backends.ensemble_backend import EnsembleBackend
-from cascade.backends.errors import WeightsError
 from cascade.backends.files.weights import save_weights
 from cascade.backends.images import ImageInput
 from cascade.calibration import Policy, ScoreTable, evaluate
 from cascade.cascade import Cascade
-from cascade.errors import ConfigError, RowsError
+from cascade.errors import ConfigError, RowsError, WeightsError
 
 INPUT = ImageInput(mean=(128.0,) * 3, std=(64.0,) * 3)
 ARGUMENTS = {

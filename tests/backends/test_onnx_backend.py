@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from cascade.backends.config import OnnxConfig
 from cascade.backends.digest import model_digest
-from cascade.backends.errors import WeightsError
 from cascade.backends.files.onnx_file import data_files
 from cascade.backends.images import ImageInput
-from cascade.errors import ConfigError, StageError
+from cascade.errors import ConfigError, StageError, WeightsError
 from cascade.stage import Stage
 
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")

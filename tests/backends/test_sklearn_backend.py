@@ -18,9 +18,8 @@ from sklearn.svm import SVC
 from sklearn.utils import all_estimators
 
 from cascade.backends.config import SklearnConfig
-from cascade.backends.errors import WeightsError
 from cascade.backends.sklearn_backend import ANSWERS_THE_LIKELIEST, SklearnBackend
-from cascade.errors import ConfigError
+from cascade.errors import ConfigError, WeightsError
 
 RANDOM = np.random.default_rng(0)
 ROWS = RANDOM.normal(size=(90, 4))

@@ -8,14 +8,13 @@ import torch
 from small_networks import Linear
 
 from cascade.backends.config import TorchConfig
-from cascade.backends.errors import WeightsError
 from cascade.backends.files.weights import load_weights, read_facts, save_weights
 from cascade.backends.images import ImageInput
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.packing import PackedConvolutions, can_pack
 from cascade.backends.networks.resnet import CifarResNet
 from cascade.backends.torch_backend import TorchBackend
-from cascade.errors import ConfigError, RowsError, StageError
+from cascade.errors import ConfigError, RowsError, StageError, WeightsError
 from cascade.stage import Stage
 
 INPUT = ImageInput(mean=(128.0,) * 3, std=(64.0,) * 3)

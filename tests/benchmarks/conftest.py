@@ -1,9 +1,5 @@
 """What the tests of benchmarks share: a target that is a function, and cascades of two fake models."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,7 +9,6 @@ from cascade.calibration import Policy
 from cascade.cascade import Cascade
 from cascade.stage import Stage
 
-EXPERIMENTS = Path(__file__).resolve().parents[2] / "benchmarks" / "experiments"
 ROWS = 64
 STAGES = ("small", "big")
 
@@ -78,11 +73,3 @@ def labelled_rows():
     """Rows 0 to 63 of the fake models, and their right answers."""
     rows = np.arange(ROWS)[:, None]
     return rows, rows[:, 0] % 4
-
-
-@pytest.fixture(scope="module")
-def experiment():
-    """A function: a module of the experiments' folder, which is no package."""
-    sys.path.insert(0, str(EXPERIMENTS))
-    yield importlib.import_module
-    sys.path.remove(str(EXPERIMENTS))

@@ -1,30 +1,18 @@
 """What the simulation of drift shows a monitor is what a policy does with the rows."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from cascade.backends.fake_backend import FakeBackend
+from cascade.benchmarks.experiments.statistics import audit_drift
 from cascade.calibration import Policy, ScoreTable
 from cascade.calibration.monitoring.monitor import Monitor
 from cascade.cascade import Cascade
 from cascade.collection.collect import collect
 from cascade.stage import Stage
 
-EXPERIMENTS = Path(__file__).resolve().parents[2] / "benchmarks" / "experiments"
 
-
-@pytest.fixture(scope="module")
-def drift():
-    sys.path.insert(0, str(EXPERIMENTS))
-    yield importlib.import_module("audit_drift")
-    sys.path.remove(str(EXPERIMENTS))
-
-
-def test_traffic_is_what_the_cascade_does(drift):
+def test_traffic_is_what_the_cascade_does():
     rng = np.random.default_rng(0)
     stages = [Stage(name, FakeBackend(rng.dirichlet(np.full(3, 0.3), 400))) for name in ("a", "b", "c")]
     rows, weight = np.arange(400), rng.random(400)
@@ -32,14 +20,14 @@ def test_traffic_is_what_the_cascade_does(drift):
     table = collect(stages, rows, rng.integers(0, 3, 400), curve_seconds=0)
     answers = Cascade(stages, policy).predict(rows)
     last = stages[2].predict(rows).answer
-    facts = drift.Traffic.of(table, policy, weight).facts()
+    facts = audit_drift.Traffic.of(table, policy, weight).facts()
     assert facts["agreement"] == pytest.approx(np.average(answers.answer == last, weights=weight))
     assert facts["accuracy"] == pytest.approx(np.average(answers.answer == table.label, weights=weight))
     for k in range(3):
         assert facts["stage_share"][k] == pytest.approx(np.average(answers.stage == k, weights=weight))
 
     monitor = Monitor(policy, 0.1, first_behind=2)
-    traffic = drift.Traffic.of(table, policy, weight)
+    traffic = audit_drift.Traffic.of(table, policy, weight)
     for _ in range(20):
         traffic.show(monitor, 1000, 0.5, rng)
     seen = monitor.to_dict()
@@ -48,7 +36,7 @@ def test_traffic_is_what_the_cascade_does(drift):
     assert seen["agreement"]["rate"] == pytest.approx(facts["agreement"], abs=0.02)
 
 
-def test_rows_of_another_data_set_are_never_right(drift):
+def test_rows_of_another_data_set_are_never_right():
     def table(rows, label):
         scores = np.full((rows, 2, 10), 0.1)
         return ScoreTable(
@@ -60,15 +48,15 @@ def test_rows_of_another_data_set_are_never_right(drift):
             scores=scores,
         )
 
-    drifted = {"digits": table(2, None)} | {name: table(2, np.zeros(2, int)) for name in drift.NOISE}
-    both, weight, label = drift.scenarios(table(20, np.arange(20) % 10), drifted)["30% digits"]
+    drifted = {"digits": table(2, None)} | {name: table(2, np.zeros(2, int)) for name in audit_drift.NOISE}
+    both, weight, label = audit_drift.scenarios(table(20, np.arange(20) % 10), drifted)["30% digits"]
     assert (len(both), label.tolist()[-2:]) == (22, [-1, -1])
     policy = Policy.from_thresholds(("a", "b"), np.array([0.5]))
-    facts = drift.Traffic.of(both, policy, weight, label).facts()
+    facts = audit_drift.Traffic.of(both, policy, weight, label).facts()
     assert facts["accuracy"] == pytest.approx(0.7 * 2 / 20)
 
 
-def test_delays_count_runs_that_never_noticed(drift):
+def test_delays_count_runs_that_never_noticed():
     found = [{"agreement": 500, "forward_rate": 100}] * 9 + [{}] * 2
-    assert drift.delays(found) == {"noticed_share": 9 / 11, "median_rows": 100, "p90_rows": None}
-    assert drift.delays(found, "agreement")["median_rows"] == 500
+    assert audit_drift.delays(found) == {"noticed_share": 9 / 11, "median_rows": 100, "p90_rows": None}
+    assert audit_drift.delays(found, "agreement")["median_rows"] == 500

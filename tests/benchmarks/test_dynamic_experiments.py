@@ -9,6 +9,7 @@ from torch import nn
 
 from cascade.backends.dynamic.choice import Choice
 from cascade.backends.dynamic.choice_network import ChoiceNetwork
+from cascade.benchmarks.experiments.networks import dynamic_networks, dynamic_quality, lesion_study
 
 
 class Add(Choice):
@@ -27,11 +28,6 @@ class Add(Choice):
         return alternative == 0
 
 
-@pytest.fixture(scope="module")
-def dynamic_networks(experiment):
-    return experiment("dynamic_networks")
-
-
 @pytest.fixture
 def network():
     """Three classes; the first choice is worth most to class 0, the third is worth nothing."""
@@ -46,7 +42,7 @@ def rows():
     return [images[:250], images[250:]], np.where(np.arange(300) % 3 == 0, 1, 0)
 
 
-def test_accuracy_along_a_path_is_that_of_the_features_it_adds_up(dynamic_networks, network, rows):
+def test_accuracy_along_a_path_is_that_of_the_features_it_adds_up(network, rows):
     batches, label = rows
     images = torch.cat(batches)
     for path in itertools.product([0, 1], repeat=3):
@@ -55,7 +51,7 @@ def test_accuracy_along_a_path_is_that_of_the_features_it_adds_up(dynamic_networ
         assert dynamic_networks.accuracy_along(network, batches, label, torch.tensor(path)) == pytest.approx(expected)
 
 
-def test_greedy_deletions_take_the_least_loss_each_time(dynamic_networks, network, rows):
+def test_greedy_deletions_take_the_least_loss_each_time(network, rows):
     batches, label = rows
     order = dynamic_networks.greedy_deletions(network, batches, label)
     assert sorted(order) == [0, 1, 2]
@@ -69,22 +65,21 @@ def test_greedy_deletions_take_the_least_loss_each_time(dynamic_networks, networ
         assert accuracy[order[k]] == max(accuracy.values())
 
 
-def test_shuffled_paths_keep_as_many_blocks_a_row_but_others(experiment):
+def test_shuffled_paths_keep_as_many_blocks_a_row_but_others():
     paths = (torch.rand(500, 8, generator=torch.Generator().manual_seed(1)) < 0.4).long()
-    found = experiment("dynamic_quality").shuffled(paths, torch.Generator().manual_seed(2))
+    found = dynamic_quality.shuffled(paths, torch.Generator().manual_seed(2))
     assert torch.equal(found.sum(dim=1), paths.sum(dim=1))
     assert not torch.equal(found, paths)
     assert found.double().mean(dim=0).max() < 0.5
 
 
-def test_the_distance_of_orders_is_the_share_of_pairs_that_changed_places(experiment):
-    kendall_distance = experiment("lesion_study").kendall_distance
-    assert kendall_distance([0, 1, 2, 3]) == 0
-    assert kendall_distance([3, 2, 1, 0]) == 1
-    assert kendall_distance([1, 0, 2]) == pytest.approx(1 / 3)
+def test_the_distance_of_orders_is_the_share_of_pairs_that_changed_places():
+    assert lesion_study.kendall_distance([0, 1, 2, 3]) == 0
+    assert lesion_study.kendall_distance([3, 2, 1, 0]) == 1
+    assert lesion_study.kendall_distance([1, 0, 2]) == pytest.approx(1 / 3)
 
 
-def test_the_best_fixed_path_is_the_best_mixture_of_two_that_costs_as_much(experiment, dynamic_networks, network, rows):
+def test_the_best_fixed_path_is_the_best_mixture_of_two_that_costs_as_much(network, rows):
     paths = torch.tensor(list(itertools.product([0, 1], repeat=3)))  # all of them, 1.5 choices taken in the mean
     accuracy = {int(path.sum()): [] for path in paths}
     for path in paths:
@@ -93,4 +88,4 @@ def test_the_best_fixed_path_is_the_best_mixture_of_two_that_costs_as_much(exper
     expected = max(
         (1 - s) * best[a] + s * best[b] for a, b, s in ((1, 2, 0.5), (0, 2, 0.75), (1, 3, 0.25), (0, 3, 0.5))
     )
-    assert experiment("dynamic_quality").best_fixed(network, rows, rows, paths) == pytest.approx(expected)
+    assert dynamic_quality.best_fixed(network, rows, rows, paths) == pytest.approx(expected)

@@ -8,19 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascade.benchmarks.experiments.peers import against_peers
+from cascade.benchmarks.experiments.resilience import faults
+from cascade.benchmarks.experiments.serving import ideal_share
+from cascade.benchmarks.harness import labelled_load, memory_watch, synthetic_cascade
+from cascade.benchmarks.harness.stages import busy_stage
 from cascade.cascade import Cascade
 from cascade.config import CascadeConfig
 
 
 @pytest.fixture(scope="module")
-def served(experiment, tmp_path_factory):
+def served(tmp_path_factory):
     """The synthetic cascade in this process, without work, and its configuration's path."""
-    path = experiment("synthetic_cascade").write_cascade(tmp_path_factory.mktemp("synthetic"), [0, 0])
+    path = synthetic_cascade.write_cascade(tmp_path_factory.mktemp("synthetic"), [0, 0])
     return Cascade.load(path), path
 
 
-def test_exactly_each_fifth_row_is_forwarded_and_peers_answer_like_the_cascade(experiment, served):
-    busy_stage = experiment("busy_stage")
+def test_exactly_each_fifth_row_is_forwarded_and_peers_answer_like_the_cascade(served):
     rows = busy_stage.new_rows(1000)
     answers = served[0].predict(rows)
     assert (answers.stage == 1).sum() == 200
@@ -29,8 +33,7 @@ def test_exactly_each_fifth_row_is_forwarded_and_peers_answer_like_the_cascade(e
     assert len(set(answers.answer.tolist())) == busy_stage.CLASSES
 
 
-def test_work_is_proportional_to_rows(experiment):
-    busy_stage = experiment("busy_stage")
+def test_work_is_proportional_to_rows():
     stage, rows = busy_stage.BusyStage(round(busy_stage.rounds_per_s() * 1e-3)), busy_stage.new_rows(10)
 
     def fastest(count):
@@ -52,22 +55,20 @@ def columns(cascade, rows):
 
 
 @given(st.lists(st.integers(0, 999), min_size=1, max_size=8), st.integers(0, 7), st.integers(1, 9))
-def test_a_right_answer_is_told_from_a_wrong_and_a_degraded_one(experiment, served, places, place, shift):
-    judged = experiment("labelled_load").judged
-    rows = experiment("busy_stage").new_rows(1000)[places]
+def test_a_right_answer_is_told_from_a_wrong_and_a_degraded_one(served, places, place, shift):
+    rows = busy_stage.new_rows(1000)[places]
     said = columns(served[0], rows)
-    assert judged(rows, said) == "right"
+    assert labelled_load.judged(rows, said) == "right"
     place %= len(rows)
     said["answer"][place] = (said["answer"][place] + shift) % 10
-    assert judged(rows, said) == "wrong"
-    assert judged(rows, said | {"degraded": [index == place for index in range(len(rows))]}) == "degraded"
-    assert judged(rows, {"answer": said["answer"][1:], "stage": said["stage"][1:]}) == "wrong"
-    assert judged(rows, None) == "wrong"
+    assert labelled_load.judged(rows, said) == "wrong"
+    assert labelled_load.judged(rows, said | {"degraded": [index == place for index in range(len(rows))]}) == "degraded"
+    assert labelled_load.judged(rows, {"answer": said["answer"][1:], "stage": said["stage"][1:]}) == "wrong"
+    assert labelled_load.judged(rows, None) == "wrong"
 
 
-def test_every_request_is_in_one_place_of_the_account(experiment, served):
-    labelled_load = experiment("labelled_load")
-    rows = experiment("busy_stage").new_rows(5)
+def test_every_request_is_in_one_place_of_the_account(served):
+    rows = busy_stage.new_rows(5)
     account = labelled_load.Account()
     account.note(rows, 200, orjson.dumps(columns(served[0], rows)))
     account.note(rows, 503, b'{"error": "busy"}')
@@ -89,22 +90,21 @@ def test_every_request_is_in_one_place_of_the_account(experiment, served):
     ("failed_at", "right_at", "recovered"),
     [([], 11.0, 0.0), ([3.0], 11.0, 0.0), ([12.0, 14.5], 15.0, 4.5), ([12.0, 14.5], 13.0, None), ([], 9.0, None)],
 )
-def test_recovery_is_the_last_failure_if_a_right_answer_follows(experiment, failed_at, right_at, recovered):
-    account = experiment("labelled_load").Account(failed_at=failed_at, right_at=right_at)
+def test_recovery_is_the_last_failure_if_a_right_answer_follows(failed_at, right_at, recovered):
+    account = labelled_load.Account(failed_at=failed_at, right_at=right_at)
     assert account.recovered_s(10.0) == recovered
 
 
 @pytest.mark.parametrize(("samples", "grown"), [([9] * 5 + [100] * 50, 0.0), ([9] * 5 + list(range(100, 200)), 0.86)])
-def test_growth_leaves_the_warm_up_out(experiment, samples, grown):
-    assert experiment("memory_watch").growth(samples, 5) == pytest.approx(grown, abs=0.01)
+def test_growth_leaves_the_warm_up_out(samples, grown):
+    assert memory_watch.growth(samples, 5) == pytest.approx(grown, abs=0.01)
 
 
-def test_growth_of_a_handful_of_samples_is_not_known(experiment):
-    assert experiment("memory_watch").growth([1] * 12, 5) is None
+def test_growth_of_a_handful_of_samples_is_not_known():
+    assert memory_watch.growth([1] * 12, 5) is None
 
 
-def test_the_ideal_is_bounded_by_all_processors_and_by_each_segment(experiment, served):
-    ideal_share = experiment("ideal_share")
+def test_the_ideal_is_bounded_by_all_processors_and_by_each_segment(served):
     config = CascadeConfig.load(served[1])
     reached, row_s = [1.0, 0.2], [20e-6, 200e-6]
     # 60 us a row on two processors; the second segment alone, of one thread, would manage 1 / 40 us.
@@ -114,17 +114,17 @@ def test_the_ideal_is_bounded_by_all_processors_and_by_each_segment(experiment, 
     assert ideal_share.batch_sizes(config, reached, 8) == [8, 8]
 
 
-def test_the_gateway_is_held_against_the_fastest_variant_of_a_peer(experiment):
+def test_the_gateway_is_held_against_the_fastest_variant_of_a_peer():
     def seen(speed):
         return {"requests_per_s": speed, "latency_ms": {"p99": 1.0}, "processor_us_per_request": 1.0}
 
     repeats = [{"gateway": seen(100), "mosec 8,8": seen(50), "mosec 32,32": seen(200), "litserve": seen(10)}] * 2
-    found = experiment("against_peers").against_best(repeats)
+    found = against_peers.against_best(repeats)
     assert (found["mosec"]["variant"], found["mosec"]["reached"]) == ("mosec 32,32", False)
     assert found["litserve"]["requests_per_s_ratio"]["median"] == 10
 
 
-def test_malformed_requests_are_of_all_kinds(experiment):
+def test_malformed_requests_are_of_all_kinds():
     random = np.random.default_rng(0)
-    firsts = {experiment("faults").malformed_request(random).split(b"\r\n")[0][:6] for _ in range(300)}
+    firsts = {faults.malformed_request(random).split(b"\r\n")[0][:6] for _ in range(300)}
     assert {b"POST /", b"DELETE"} < firsts

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from cascade.backends.config import SklearnConfig
-from cascade.backends.errors import WeightsError
 from cascade.backends.sklearn_backend import SklearnBackend
 from cascade.calibration import ScoreTable
-from cascade.errors import DataError, InputError, ScoreTableError
+from cascade.errors import DataError, InputError, ScoreTableError, WeightsError
 from cascade.files import zip_files
 from cascade.rows.rows_file import load_rows
 

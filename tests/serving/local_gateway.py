@@ -84,28 +84,30 @@ def new_policy(certificate=None):
 @asynccontextmanager
 async def local_gateway(config, policy, folder):
     """Yields a gateway with its later segments behind it, all in the running event loop."""
-    from cascade.serving.replica import (
-        replicas,  # which import Ray, with its warnings
-        telemetry,  # which import Ray, with its warnings
-    )
+    # Here, since they import Ray, with its warnings.
+    from cascade.serving.replica import gateway_factory, name_claim, telemetry
+    from cascade.serving.replica.gateway import Gateway
+    from cascade.serving.replica.segment_replica import SegmentReplica
 
     with (
-        patch.object(replicas, "RayStore", LocalStore),
-        patch.object(replicas, "cluster_address", lambda: "local"),
+        patch.object(gateway_factory, "RayStore", LocalStore),
+        patch.object(gateway_factory, "cluster_address", lambda: "local"),
+        patch.object(name_claim, "RayStore", LocalStore),
         patch.object(telemetry, "_replica", lambda: ({"replica": "local"}, 0)),
         patch.object(telemetry, "set_up_logs", lambda *_: None),
     ):
         following = None
         for index in reversed(range(1, len(config.segments))):
-            following = LocalHandle(await begun(replicas.SegmentReplica, config, folder, index, following))
-        gateway = await begun(replicas.Gateway, config, folder, policy.to_json(), "run", following)
+            following = LocalHandle(await new_replica(SegmentReplica, config, folder, index, following))
+        gateway = Gateway(gateway_factory.new_gateway_parts(config, folder, policy.to_json(), "run", following))
+    await gateway.start()
     try:
         yield gateway
     finally:
-        await replicas.Gateway.__del__(gateway)
+        await gateway.close()
 
 
-async def begun(replica, *arguments):
+async def new_replica(replica, *arguments):
     """A replica whose constructor has been awaited, as Ray Serve does."""
 
     class Local(replica):

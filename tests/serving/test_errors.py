@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from local_service import LocalService, ask
 
-import cascade.backends.errors  # noqa: F401 (its errors are looked at)
 from cascade.errors import CascadeError, InfeasibleTarget, RowsError, StageError
 from cascade.serving import errors
 from cascade.serving.batching.batcher import Batcher

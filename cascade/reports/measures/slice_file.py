@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cascade.calibration.tables.npz import load_arrays
 from cascade.errors import DataError
+from cascade.files.npz import load_arrays
 
 __all__ = ["load_slices"]
 

@@ -17,8 +17,8 @@ from cascade.serving.telemetry.tracing import current_traceparent
 
 __all__ = ["BY_REFERENCE_BYTES", "Hop"]
 
-# Where the object store begins to be quicker than gRPC (benchmarks/experiments/hop_cost.py), well below the 4 MB at
-# which Ray Serve's gRPC ends.
+# Where the object store begins to be quicker than gRPC (benchmarks/experiments/serving/hop_cost.py), well below the
+# 4 MB at which Ray Serve's gRPC ends.
 BY_REFERENCE_BYTES = 1_000_000
 BYTES_PER_CHARACTER = 4
 

@@ -18,9 +18,6 @@ __all__ = ["Run", "SegmentSteps", "Step"]
 
 Run = Callable[[np.ndarray, Policy, np.ndarray | None], Answers]
 
-LEAST_FIXED_MS = 1.0
-"""Cost per call from which gathering is worth a turn of the event loop, and that a row is answered later."""
-
 
 @dataclass(frozen=True)
 class Step:
@@ -58,7 +55,7 @@ class SegmentSteps:
     def _cut(self, policy: Policy) -> tuple[Step, ...]:
         first, stages = self._segment.first, len(self._segment.stages)
         running = [k for k in range(first, first + stages) if policy.runs[k]]
-        starts = [first, *(k for k in running[1:] if _is_worth_gathering(policy, k))]
+        starts = [first, *(k for k in running[1:] if policy.curves and (curve := policy.curves[k]) and curve.gathers)]
         return tuple(
             self._step(policy, start, stop) for start, stop in zip(starts, [*starts[1:], first + stages], strict=True)
         )
@@ -70,8 +67,3 @@ class SegmentSteps:
         if curve is None:
             return Step(run, last=last)
         return Step(run, curve.best_rows, float(curve.call_ms(1)) / 1e3, last)
-
-
-def _is_worth_gathering(policy: Policy, stage: int) -> bool:
-    curve = policy.curves[stage] if policy.curves else None
-    return curve is not None and curve.fixed_ms >= LEAST_FIXED_MS and curve.best_rows > 1

@@ -12,8 +12,9 @@ from cascade.config import CascadeConfig, StageConfig, VariableName
 from cascade.errors import ConfigError
 from cascade.serving.auth.guard import check_exposure
 from cascade.serving.policy.keeper import check_policies
-from cascade.serving.replica.replicas import Gateway, SegmentReplica
-from cascade.serving.replica.segment_name import segment_name
+from cascade.serving.replica.gateway_replica import GatewayReplica
+from cascade.serving.replica.segment_deployment import segment_name
+from cascade.serving.replica.segment_replica import SegmentReplica
 
 __all__ = ["ServeArguments", "build_app", "deployment_options", "new_application"]
 
@@ -82,13 +83,13 @@ def new_application(
     check_policies(policies, config.stages, config.serving.gears)
     if config.serving.listener == "own":
         _check_gateways_are_counted(config.segments[0][0])
-    following: Any = None
+    next_segment: Any = None
     for index in reversed(range(1, len(config.segments))):
         deployment = _deployment(SegmentReplica, config, index)
-        following = deployment.bind(config, folder, index, following)
-    gateway = _deployment(Gateway, config, 0)
+        next_segment = deployment.bind(config, folder, index, next_segment)
+    gateway = _deployment(GatewayReplica, config, 0)
     run = run or uuid.uuid4().hex
-    application: serve.Application = gateway.bind(config, folder, policies.to_json(), run, following)
+    application: serve.Application = gateway.bind(config, folder, policies.to_json(), run, next_segment)
     return application
 
 

@@ -181,7 +181,7 @@ def _claimed_name(config: CascadeConfig, run: str) -> Iterator[None]:
     import ray
     from ray import serve
 
-    from cascade.serving.replica.replicas import new_name_claim
+    from cascade.serving.replica.name_claim import new_name_claim
 
     claim = new_name_claim(config.name, run)
     was_stale = claim.take(ray.get_runtime_context().get_job_id())

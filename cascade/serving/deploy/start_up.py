@@ -7,7 +7,7 @@ from typing import Any
 
 from cascade.config import CascadeConfig
 from cascade.errors import CascadeError, ConfigError
-from cascade.serving.replica.segment_name import segment_name
+from cascade.serving.replica.segment_deployment import segment_name
 
 __all__ = ["Progress", "StartStopped", "wait_until_running"]
 

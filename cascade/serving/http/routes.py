@@ -1,4 +1,4 @@
-"""What can be asked over HTTP: the table that the application and its OpenAPI document are made from."""
+"""The table of HTTP routes, used by the application and its OpenAPI document."""
 
 from typing import NamedTuple
 
@@ -13,10 +13,10 @@ class Route(NamedTuple):
     """A path with a method.
 
     Attributes:
-        method: of HTTP.
+        method: of HTTP, in capitals.
         path: a template; "{name}" stands for the cascade's name, "{version}" for the version of its policy.
-        operation: what is done, the name of the application's handler.
-        summary: one line.
+        operation: name of the operation; the application's handler is named after it.
+        summary: one line for the OpenAPI document.
     """
 
     method: str
@@ -26,24 +26,24 @@ class Route(NamedTuple):
 
 
 ROUTES = (
-    Route("POST", "/predict", "predict", "Answer rows."),
-    Route("GET", "/health", "health", "Whether requests are taken."),
+    Route("POST", "/predict", "predict", "Answer rows, as JSON, .npy or raw bytes."),
+    Route("GET", "/health", "health", "Whether the gateway accepts requests."),
     Route("GET", "/policy", "policy", "The policy in force."),
     Route("PUT", "/policy", "replace_policy", "Put a policy, or a policy set, into force."),
-    Route("GET", "/policy/history", "policy_history", "The policies that were in force."),
-    Route("POST", "/policy/rollback", "restore_policy", "Put a policy of the history back into force."),
-    Route("GET", "/audit", "audit", "Whether answers and traffic are still what they were calibrated to be."),
-    Route("GET", "/dashboard", "dashboard", "The live page."),
-    Route("GET", "/dashboard/data", "dashboard_data", "What the live page shows: the last minutes of one gateway."),
+    Route("GET", "/policy/history", "policy_history", "The policies in force so far."),
+    Route("POST", "/policy/rollback", "restore_policy", "Put an earlier policy back into force."),
+    Route("GET", "/audit", "audit", "Whether answers and traffic still match the calibration."),
+    Route("GET", "/dashboard", "dashboard", "The dashboard, a web page."),
+    Route("GET", "/dashboard/data", "dashboard_data", "The dashboard's numbers: the last minutes of one gateway."),
     Route("GET", "/openapi.json", "openapi", "This document."),
     Route("GET", "/v2", "server_metadata", "The server and its extensions."),
     Route("GET", "/v2/health/live", "server_live", "Whether the server is up."),
     Route("GET", "/v2/health/ready", "server_ready", "Whether every stage has loaded and can be reached."),
-    Route("GET", _MODEL, "model_metadata", "What the cascade takes and answers."),
-    Route("GET", _VERSION, "model_metadata", "The same, if this policy is in force."),
+    Route("GET", _MODEL, "model_metadata", "Input and outputs of the cascade."),
+    Route("GET", _VERSION, "model_metadata", "The same, for one version of the policy."),
     Route("GET", f"{_MODEL}/ready", "model_ready", "Whether every stage has loaded and can be reached."),
-    Route("GET", f"{_VERSION}/ready", "model_ready", "The same, if this policy is in force."),
-    Route("POST", f"{_MODEL}/infer", "model_infer", "Answer the rows of a tensor."),
-    Route("POST", f"{_VERSION}/infer", "model_infer", "The same, if this policy is in force."),
+    Route("GET", f"{_VERSION}/ready", "model_ready", "The same, for one version of the policy."),
+    Route("POST", f"{_MODEL}/infer", "model_infer", "Answer rows, by the Open Inference Protocol."),
+    Route("POST", f"{_VERSION}/infer", "model_infer", "The same, for one version of the policy."),
 )
-"""Every path and method; the application refuses all others."""
+"""All routes; the application refuses other paths and methods."""

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from cascade.errors import ConfigError
 from cascade.serving.policy.log import Store
+from cascade.serving.policy.ray_store import RayStore, living_jobs
 
-__all__ = ["NameClaim"]
+__all__ = ["NameClaim", "new_name_claim"]
 
 
 class NameClaim:
@@ -63,3 +64,9 @@ class NameClaim:
     def release(self) -> None:
         """Gives the name back."""
         self._store.delete(self._name)
+
+
+def new_name_claim(name: str, run: str) -> NameClaim:
+    """The claim of a start of a cascade on the name of its application."""
+    # An application's own name has no colon, so its store is another one.
+    return NameClaim(RayStore(":claims", "names"), name, run, living_jobs)

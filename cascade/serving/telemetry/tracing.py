@@ -8,7 +8,6 @@ several sampled requests go on to a later process in one call, its spans are in 
 
 import math
 import random
-import re
 import time
 from collections.abc import Awaitable, Sequence
 from contextvars import ContextVar
@@ -26,8 +25,7 @@ __all__ = ["Tracing", "current_traceparent"]
 current_traceparent: ContextVar[str | None] = ContextVar("current_traceparent", default=None)
 """Of the span that whatever runs in this context belongs to."""
 
-TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-SAMPLED = 1
+# Each function imports OpenTelemetry where it needs it, since it comes with the extra "traces".
 
 
 class Tracing:
@@ -69,9 +67,11 @@ class Tracing:
     def accept_caller(self, traceparent: str | None) -> None:
         """Lets the spans of what runs in this context be children of a caller's, if those are wanted and sampled."""
         if self._continues and traceparent is not None:
-            found = TRACEPARENT.fullmatch(traceparent.strip())
-            if found and int(found[1], 16) and int(found[2], 16) and int(found[3], 16) & SAMPLED:
-                current_traceparent.set(found[0])
+            from opentelemetry.trace import get_current_span
+
+            span = get_current_span(_context(traceparent))
+            if span.get_span_context().trace_flags.sampled:
+                current_traceparent.set(_traceparent(span))
 
     async def route(self, answering: Awaitable[Answers], rows: int, policy: Policy) -> Answers:
         """Awaits the answers of a request, in a span if the request is sampled.
@@ -136,20 +136,20 @@ class Tracing:
 
 
 def _context(traceparent: str | None) -> Any:
-    """Of OpenTelemetry; without a parent, an empty one."""
+    """OpenTelemetry's context of a parent span; an empty one without a valid ``traceparent``."""
     from opentelemetry.context import Context
-    from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-    found = TRACEPARENT.fullmatch(traceparent or "")
-    if found is None:
-        return Context()
-    parent = SpanContext(int(found[1], 16), int(found[2], 16), is_remote=True, trace_flags=TraceFlags(SAMPLED))
-    return set_span_in_context(NonRecordingSpan(parent), Context())
+    return TraceContextTextMapPropagator().extract({"traceparent": traceparent} if traceparent else {}, Context())
 
 
 def _traceparent(span: Any) -> str:
-    context = span.get_span_context()
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
+    from opentelemetry.trace import set_span_in_context
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    headers: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(headers, set_span_in_context(span))
+    return headers["traceparent"]
 
 
 def _otlp_exporter() -> Any:

@@ -1,4 +1,4 @@
-"""``cascade audit``: several gateways asked and added up, exit codes, and what is no audit."""
+"""``cascade audit``: the sum over several gateways, exit codes, and answers that are not audits."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ POLICY = new_policy({"reference": Reference(800, (400, 200, 200), 780, (100, 150
 
 
 def report(stages, agreed=0, audited=0):
-    """The report of one of two gateways, whose rows were answered by these stages."""
+    """The report of one of two gateways; ``stages`` are the stages that answered its rows."""
     auditor = Auditor(AuditConfig(share=0.5), 3, 3, gateways=2)
     auditor.draw(np.zeros(1), POLICY)
     stage = np.array(stages)
@@ -31,13 +31,13 @@ def report(stages, agreed=0, audited=0):
 
 @contextmanager
 def answering(*answers):
-    """Yields the address of a server that gives these answers by turns: (status, body)."""
-    seen = []
+    """Yields the address of a server that gives these answers in turn, (status, body), and the requests it got."""
+    requests = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            status, body = answers[len(seen) % len(answers)]
-            seen.append((self.path, self.headers.get("authorization")))
+            status, body = answers[len(requests) % len(answers)]
+            requests.append((self.path, self.headers.get("authorization")))
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body if isinstance(body, bytes) else json.dumps(body).encode())
@@ -49,18 +49,18 @@ def answering(*answers):
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", seen
+        yield f"http://127.0.0.1:{server.server_port}", requests
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
 
 
-def test_gateways_are_added_up(run):
+def test_the_reports_of_all_gateways_are_added_up(run):
     one, other = report([0, 0, 1, 2], 9, 10), report([0, 1, 2, 0] * 2, 20, 20)
-    with answering((200, one), (200, one), (200, other)) as (url, seen):
+    with answering((200, one), (200, one), (200, other)) as (url, requests):
         found = run("audit", url, "--json")
-    assert (found.code, len(seen)) == (0, 3)
+    assert (found.code, len(requests)) == (0, 3)
     assert (found.json["gateways"], found.json["gateways_seen"], found.json["audited_rows"]) == (2, 2, 0)
     assert found.json["answered_rows"] == dict(zip(STAGES, (6, 3, 3), strict=True))
     low, high = rate_interval(29, 30, 0.05)
@@ -70,7 +70,7 @@ def test_gateways_are_added_up(run):
     assert rates["agreement"] == 29 / 30
 
 
-def test_an_alarm_of_any_gateway_is_exit_code_5(run):
+def test_an_alarm_in_any_gateway_exits_with_5(run):
     fine, drifted = report([0, 0, 1, 2]), report([2] * 500)
     with answering((200, fine), (200, drifted)) as (url, _):
         found = run("audit", url)
@@ -81,23 +81,23 @@ def test_an_alarm_of_any_gateway_is_exit_code_5(run):
     assert "no rows audited yet" in found.out
 
 
-def test_a_gateway_that_is_never_met_is_not_waited_for(run):
-    with answering((200, report([0]))) as (url, seen):
+def test_a_gateway_that_is_never_reached_does_not_block(run):
+    with answering((200, report([0]))) as (url, requests):
         found = run("audit", url, "--json")
     assert (found.code, found.json["gateways_seen"]) == (0, 1)
-    assert 2 <= len(seen) <= 20
+    assert 2 <= len(requests) <= 20
 
 
 def test_the_key_is_sent(run, monkeypatch):
     monkeypatch.setenv("AUDIT_KEY", "secret\n")
-    with answering((200, report([0]))) as (url, seen):
+    with answering((200, report([0]))) as (url, requests):
         assert run("audit", url, "--key-env", "AUDIT_KEY").code == 0
         assert run("audit", url, "--key-env", "NO_SUCH_KEY").code == 3
-    assert set(seen) == {("/audit", "Bearer secret")}
+    assert set(requests) == {("/audit", "Bearer secret")}
 
 
 @pytest.mark.parametrize("answer", [(401, {"error": "send a key"}), (200, b"<html>"), (200, {"status": "ok"})])
-def test_what_is_no_audit_is_refused(run, answer):
+def test_an_answer_that_is_not_an_audit_is_refused(run, answer):
     with answering(answer) as (url, _):
         found = run("audit", url)
     assert (found.code, "/audit" in found.err) == (3, True)

@@ -177,8 +177,8 @@ def test_a_gateway_audits_what_it_accepts_and_asks_no_stage_between(arrangement,
         async with local_gateway(config, policy, tmp_path) as gateway:
             requests = [gateway.predict(np.arange(start, start + 8)) for start in range(0, 64, 8)]
             columns = await asyncio.gather(*requests)
-            await until(lambda: gateway.describe_audit()["policies"][policy.version]["audited_rows"] == 64)
-            return columns, gateway.describe_audit()
+            await until(lambda: gateway.service.describe_audit()["policies"][policy.version]["audited_rows"] == 64)
+            return columns, gateway.service.describe_audit()
 
     columns, report = asyncio.run(main())
     jsonschema.validate(report, schema_of("Audit", config))
@@ -214,11 +214,11 @@ def test_an_alarm_is_logged_once_without_payload_and_stays(tmp_path, caplog):
         async with local_gateway(config, policy, tmp_path) as gateway:
             for _ in range(40):
                 await gateway.predict(np.array([3, 7] * 8))
-            await until(lambda: gateway.describe_audit()["alarm"])
+            await until(lambda: gateway.service.describe_audit()["alarm"])
             for _ in range(5):
                 await gateway.predict(np.array([0, 2] * 8))
             await asyncio.sleep(0.15)
-            return gateway.describe_audit()
+            return gateway.service.describe_audit()
 
     with caplog.at_level(logging.WARNING):
         report = asyncio.run(main())

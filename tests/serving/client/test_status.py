@@ -1,4 +1,4 @@
-"""``cascade status`` against a real listener without Ray, and a dashboard that a test can break."""
+"""``cascade status`` against a real listener without Ray, and a dashboard whose answers each test chooses."""
 
 import http.server
 import json
@@ -26,13 +26,13 @@ def served(config, service=LocalService, guard=None):
 
 @contextmanager
 def answering(content, status=200):
-    """Yields the address of a server that always says the same."""
+    """Yields the address of a server that always gives the same answer, and the requests it got."""
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    asked = []
+    requests = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append((self.path, self.headers.get("authorization")))
+            requests.append((self.path, self.headers.get("authorization")))
             self.send_response(status)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -45,14 +45,14 @@ def answering(content, status=200):
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", asked
+            yield f"http://127.0.0.1:{server.server_address[1]}", requests
         finally:
             server.shutdown()
             thread.join()
 
 
 def applications(status="RUNNING", big="HEALTHY", message=""):
-    """What Ray's dashboard says."""
+    """An answer of Ray's dashboard."""
     replicas = [{"state": "RUNNING"}, {"state": "RUNNING"}, {"state": "STARTING"}]
     deployments = {
         "gateway": {"status": "HEALTHY", "target_num_replicas": 3, "replicas": replicas},
@@ -61,55 +61,55 @@ def applications(status="RUNNING", big="HEALTHY", message=""):
     return {"applications": {"fake": {"status": status, "message": "", "deployments": deployments}}}
 
 
-def test_a_cascade_that_is_well(run, config):
-    with served(config) as url, answering(applications()) as (ray, asked):
-        told = run("status", url, "--ray", ray, "--json")
+def test_status_of_a_healthy_cascade(run, config):
+    with served(config) as url, answering(applications()) as (ray, requests):
+        result = run("status", url, "--ray", ray, "--json")
         for_people = run("status", url, "--ray", ray)
-    assert told.code == 0, told.err
-    seen = told.json
-    assert (seen["live"], seen["ready"], seen["name"], seen["problems"]) == (True, True, "fake", [])
-    assert (seen["policy_version"], seen["guarantee"]) == (POLICY.version, "none")
-    assert seen["thresholds"] == {"small": 0.8}
-    assert seen["inputs"] == [{"name": "rows", "datatype": "INT64", "shape": [-1, 2]}]
-    assert seen["deployments"][0]["replicas"] == {"RUNNING": 2, "STARTING": 1}
-    assert asked[0] == ("/api/serve/applications/", None)
+    assert result.code == 0, result.err
+    status = result.json
+    assert (status["live"], status["ready"], status["name"], status["problems"]) == (True, True, "fake", [])
+    assert (status["policy_version"], status["guarantee"]) == (POLICY.version, "none")
+    assert status["thresholds"] == {"small": 0.8}
+    assert status["inputs"] == [{"name": "rows", "datatype": "INT64", "shape": [-1, 2]}]
+    assert status["deployments"][0]["replicas"] == {"RUNNING": 2, "STARTING": 1}
+    assert requests[0] == ("/api/serve/applications/", None)
     assert for_people.code == 0
     assert "2 running, 1 starting" in for_people.out
 
 
-def test_a_token_and_a_key_are_sent_where_they_belong(run, config, monkeypatch):
+def test_the_token_goes_to_ray_and_the_key_to_the_cascade(run, config, monkeypatch):
     monkeypatch.setenv("CASCADE_TEST_KEYS", KEY)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "token-of-ray")
     guard = Guard(KeyRing("CASCADE_TEST_KEYS"))
-    with served(config, guard=guard) as url, answering(applications()) as (ray, asked):
+    with served(config, guard=guard) as url, answering(applications()) as (ray, requests):
         without = run("status", url, "--json")
         monkeypatch.setenv("MY_KEY", KEY)
-        told = run("status", url, "--key-env", "MY_KEY", "--ray", ray, "--json")
+        result = run("status", url, "--key-env", "MY_KEY", "--ray", ray, "--json")
     assert (without.code, without.json["policy_version"]) == (0, None)
-    assert "who has a key" in without.json["notes"][0]
-    assert told.json["policy_version"] == POLICY.version
-    assert asked == [("/api/serve/applications/", "Bearer token-of-ray")]
-    assert KEY not in told.out + told.err
+    assert "requires a key" in without.json["notes"][0]
+    assert result.json["policy_version"] == POLICY.version
+    assert requests == [("/api/serve/applications/", "Bearer token-of-ray")]
+    assert KEY not in result.out + result.err
 
 
 @pytest.mark.parametrize(
     ("dashboard", "problem"),
     [
-        (applications("DEPLOYING"), "calls the application DEPLOYING"),
-        (applications(big="UNHEALTHY", message="it died"), "segment-big UNHEALTHY: it died"),
+        (applications("DEPLOYING"), "application is DEPLOYING"),
+        (applications(big="UNHEALTHY", message="it died"), "segment-big is UNHEALTHY in Ray Serve: it died"),
         ({"applications": {}}, "no application 'fake'"),
-        (b"<html>", "cannot be asked"),
+        (b"<html>", "gives no list of applications"),
     ],
     ids=["deploying", "unhealthy", "another application", "no dashboard"],
 )
-def test_what_ray_serve_finds_wrong_is_wrong(run, config, dashboard, problem):
+def test_a_problem_in_ray_serve_is_a_problem_of_the_cascade(run, config, dashboard, problem):
     with served(config) as url, answering(dashboard) as (ray, _):
         result = run("status", url, "--ray", ray, "--json")
     assert (result.code, problem in result.err.replace("\n", " ")) == (5, True), result.err
     assert result.json["live"] is True
 
 
-def test_a_cascade_that_is_not_well_exits_with_5_and_one_that_is_not_there_with_3(run, config):
+def test_an_unready_cascade_exits_with_5_and_a_missing_one_with_3(run, config):
     class NotReady(LocalService):
         is_ready = False
 
@@ -124,7 +124,7 @@ def test_a_cascade_that_is_not_well_exits_with_5_and_one_that_is_not_there_with_
         assert (result.code, str(code) in result.err) == (5, True), result.err
 
 
-def test_a_configuration_tells_where_to_ask_and_which_policy_is_expected(run, config, config_path, tmp_path):
+def test_the_configuration_gives_the_address_and_the_expected_policy(run, config, config_path, tmp_path):
     with served(config) as url:
         text = config_path.read_text().replace(f"port: {config.serving.port}", f"port: {url.rpartition(':')[2]}")
         (tmp_path / "config.yaml").write_text(text)
@@ -136,7 +136,7 @@ def test_a_configuration_tells_where_to_ask_and_which_policy_is_expected(run, co
     assert other.code == 0
 
 
-def test_of_a_policy_set_any_gear_is_expected(run, config, config_path, tmp_path, two_gears, monkeypatch):
+def test_every_gear_of_a_policy_set_is_expected(run, config, config_path, tmp_path, two_gears, monkeypatch):
     monkeypatch.setattr("local_service.POLICY", two_gears.gears[1])
     two_gears.save(tmp_path / "policy.json")
     with served(config) as url:
@@ -146,5 +146,5 @@ def test_of_a_policy_set_any_gear_is_expected(run, config, config_path, tmp_path
 
 
 @pytest.mark.parametrize("arguments", [["none.yaml"], ["http://127.0.0.1:1", "--ray", "127.0.0.1"], ["--ca", "no.pem"]])
-def test_what_cannot_be_asked_exits_with_3(run, arguments):
+def test_an_unusable_argument_exits_with_3(run, arguments):
     assert run("status", *arguments).code == 3

@@ -75,13 +75,13 @@ def test_a_key_that_ray_serve_does_not_know_is_refused_with_its_stage(tmp_path):
 
 @pytest.mark.parametrize(("options", "quick"), [({}, True), ({"num_cpus": 2}, True), ({"num_gpus": 0.5}, False)])
 def test_segments_on_gpus_always_have_their_thread(config, config_path, options, quick):
-    from cascade.serving.replica.replicas import _new_batcher
+    from cascade.serving.replica.segment_batcher import new_batcher
 
     first, *others = config.stages
     first = first.model_copy(update={"deployment": {"ray_actor_options": options}})
     config = config.model_copy(update={"stages": (first, *others)})
     nobody = SimpleNamespace(watch=None, seen=None, tracing=None)
-    batcher = _new_batcher(config, config_path.parent, 0, None, nobody)
+    batcher = new_batcher(config, config_path.parent, 0, None, nobody)
     for _ in range(10):
         batcher._paced(0).ran(1, 1e-5)
     assert batcher._paced(0).is_quick(1) is quick

@@ -1,6 +1,5 @@
 """What ``cascade build`` writes, deployed with Ray Serve's own command on a cluster of two nodes."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from serving_process import free_port
 
+from cascade.benchmarks.harness.ray_nodes import RayNodes
 from cascade.calibration import Policy
 
 pytestmark = [
@@ -29,15 +29,9 @@ DEPLOY_S = 150
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Two nodes with a dashboard; what runs there finds this source."""
-    experiments = str(ROOT / "benchmarks" / "experiments")
-    sys.path.insert(0, experiments)
-    try:
-        ray_nodes = importlib.import_module("ray_nodes")
-    finally:
-        sys.path.remove(experiments)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
-        with ray_nodes.RayNodes(tmp_path_factory.mktemp("nodes"), dashboard=True) as nodes:
+        with RayNodes(tmp_path_factory.mktemp("nodes"), dashboard=True) as nodes:
             yield nodes
 
 

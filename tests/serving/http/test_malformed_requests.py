@@ -2,27 +2,17 @@
 
 import asyncio
 import random
-from pathlib import Path
 
 import pytest
 import uvloop
 from listener_thread import listening
 from local_service import LocalService
 
+from cascade.benchmarks.experiments.resilience import malformed_cases, malformed_requests
 from cascade.serving.auth.guard import Guard
 from cascade.serving.http.http_app import HttpApp
 
-EXPERIMENTS = Path(__file__).parents[3] / "benchmarks" / "experiments"
 LIMITS = {"max_body_bytes": 16_384, "max_header_bytes": 4096}
-
-
-@pytest.fixture(scope="module")
-def experiment():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXPERIMENTS))
-        import malformed_requests
-
-        yield malformed_requests
 
 
 @pytest.fixture(scope="module", params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
@@ -34,11 +24,11 @@ def port(request, config):
 
 
 @pytest.mark.parametrize("count", [660, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_every_case_gets_the_answer_that_is_right_for_it_and_the_server_goes_on(experiment, port, count):
-    found = asyncio.run(experiment.run(port, experiment.Site("fake", (2,), **LIMITS), count, count))
+def test_every_case_gets_the_answer_that_is_right_for_it_and_the_server_goes_on(port, count):
+    found = asyncio.run(malformed_requests.run(port, malformed_cases.Site("fake", (2,), **LIMITS), count, count))
     assert found["examples"] == []
     assert sum(found["sent"].values()) == count
-    assert len(found["sent"]) >= len(experiment.KINDS)
+    assert len(found["sent"]) >= len(malformed_cases.KINDS)
 
 
 def answer(body, status=b"200 OK", close=b""):
@@ -63,31 +53,31 @@ WRONG = {
 }
 
 
-def judged(experiment, said, heads=frozenset()):
+def judged(said, heads=frozenset()):
     """What the experiment finds wrong with a server that always says the same."""
-    case = experiment.Case("broken", b"", (frozenset({400}),), heads)
+    case = malformed_requests.Case("broken", b"", (frozenset({400}),), heads)
 
     async def main():
         async def talk(reader, writer):
-            await reader.readuntil(experiment.AFTER)
+            await reader.readuntil(malformed_requests.AFTER)
             writer.write(said)
             await writer.drain()
             writer.close()
 
         async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            return await experiment.violation(port, case, random.Random(0))
+            return await malformed_requests.violation(port, case, random.Random(0))
 
     return asyncio.run(main())
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_the_experiment_sees_what_is_wrong(experiment, name):
-    assert judged(experiment, WRONG[name]) is not None
+def test_the_experiment_sees_what_is_wrong(name):
+    assert judged(WRONG[name]) is not None
 
 
-def test_the_experiment_sees_what_is_right(experiment):
-    assert judged(experiment, BEFORE + REFUSED) is None
+def test_the_experiment_sees_what_is_right():
+    assert judged(BEFORE + REFUSED) is None
     head = REFUSED[: -len(b'{"error":"no"}')]
-    assert judged(experiment, BEFORE + head, frozenset({0})) is None
-    assert judged(experiment, BEFORE + REFUSED, frozenset({0})) is not None, "an answer to HEAD has a body"
+    assert judged(BEFORE + head, frozenset({0})) is None
+    assert judged(BEFORE + REFUSED, frozenset({0})) is not None, "an answer to HEAD has a body"

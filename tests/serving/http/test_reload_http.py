@@ -125,7 +125,7 @@ def test_the_verb_says_what_is_wrong(run, url, config_path, tmp_path, monkeypatc
     cases = [
         ((url, *good), 3, "no admin key"),
         ((url, *good, "--key-env", "NOT_SET"), 3, "NOT_SET"),
-        ((url, *good, "--key-file", tmp_path / "wrong"), 3, "does not take the admin key"),
+        ((url, *good, "--key-file", tmp_path / "wrong"), 3, "refuses the admin key"),
         ((url, *good, "--key-file", tmp_path / "open"), 3, "chmod"),
         ((url, "--policy", tmp_path / "half.json", *key), 3, "half.json"),
         ((url, "--policy", tmp_path / "none.json", *key), 3, "none.json"),

@@ -1,6 +1,5 @@
 """Several cascades on one cluster: what one has claimed, another one is refused, on every way in."""
 
-import importlib
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import psutil
 import pytest
 from serving_process import free_port
 
+from cascade.benchmarks.harness.ray_nodes import RayNodes
 from cascade.calibration import Policy
 
 pytestmark = [pytest.mark.serve, pytest.mark.slow]
@@ -25,15 +25,9 @@ ROW = {"rows": [[1, 0]]}
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Two nodes; what runs there finds this source."""
-    experiments = str(ROOT / "benchmarks" / "experiments")
-    sys.path.insert(0, experiments)
-    try:
-        ray_nodes = importlib.import_module("ray_nodes")
-    finally:
-        sys.path.remove(experiments)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
-        with ray_nodes.RayNodes(tmp_path_factory.mktemp("nodes")) as nodes:
+        with RayNodes(tmp_path_factory.mktemp("nodes")) as nodes:
             yield nodes
 
 

@@ -20,9 +20,9 @@ pytestmark = [
 def test_no_request_leaves_work_behind_that_nobody_awaits(tmp_path):
     async def main():
         async with local_gateway(new_config([list(STAGES)]), new_policy(), tmp_path) as gateway:
-            said = [await gateway.answer_rows(np.arange(4), max_stage=name) for name in (None, *STAGES)]
+            said = [await gateway.service.answer_rows(np.arange(4), max_stage=name) for name in (None, *STAGES)]
             with pytest.raises(RowsError, match="max_stage must be one of"):
-                await gateway.answer_rows(np.arange(4), max_stage="none")
+                await gateway.service.answer_rows(np.arange(4), max_stage="none")
             return said
 
     with warnings.catch_warnings(record=True) as caught:

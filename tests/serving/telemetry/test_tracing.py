@@ -14,7 +14,7 @@ from cascade.config import TracesConfig
 from cascade.engine import PENDING, Answers, Segment
 from cascade.serving.batching.batcher import Batcher
 from cascade.serving.errors import StageFailed
-from cascade.serving.telemetry.tracing import TRACEPARENT, Tracing, current_traceparent
+from cascade.serving.telemetry.tracing import Tracing, current_traceparent
 
 POLICY = Policy.from_thresholds(("small", "big"), np.array([0.5]))
 CALLER = f"00-{'ab' * 16}-{'cd' * 8}-01"
@@ -135,6 +135,9 @@ def test_rows_of_a_request_that_is_not_sampled_do_not_join_the_trace_of_another(
     ("traceparent", "continued"),
     [
         (CALLER, True),
+        (f" {CALLER} ", True),
+        ("01" + CALLER[2:] + "-later-fields", True),
+        (CALLER + "-later-fields", False),
         (CALLER[:-1] + "0", False),
         (f"00-{'0' * 32}-{'cd' * 8}-01", False),
         (f"00-{'ab' * 16}-{'0' * 16}-01", False),
@@ -163,8 +166,7 @@ def test_what_travels_is_a_traceparent():
     pair = Pair(sample_share=1)
     pair.run(pair.ask(1))
     (traceparent,) = pair.handed_on
-    assert TRACEPARENT.fullmatch(traceparent)
-    assert re.fullmatch("[0-9a-f-]{55}", traceparent)
+    assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", traceparent)
 
 
 def test_a_flood_of_requests_is_no_flood_of_spans():

@@ -1,0 +1,301 @@
+"""The time that calibration predicts for a cascade, against the time that it takes: in-process and served.
+
+    python -m cascade.benchmarks.experiments.costs.predicted_time letter/config.yaml --rows letter/calibration.npz \
+        --held-out letter/held_out.npz --name letter
+
+The score table is collected twice, with the threads of this process and with one (as replicas of Ray Serve have). For
+1, 64 and 1,000 rows together a policy is certified to lose at most a point, and run on rows that had no part in it, by
+turns with the last stage alone at its own best batch size. A shared machine may get a quarter faster or slower within
+minutes, so the curves are measured anew before each of several rounds: the ratio is that of a prediction and a run of
+the same minute, in the median over the rounds; the ratio to the prediction at collection stands beside it. With
+``--brute-force`` all thresholds of a coarse grid that keep the accuracy are run too, 64 rows together. Served: one row
+per request, the capacity in a closed loop, then half of it at random moments; the realised time is that of the stages,
+by the replicas' own metrics. ``sklearn_cascades.py`` makes two cascades to try it on. Needs the extra ``bench``.
+"""
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+import uvloop
+import yaml
+from rich.console import Console
+
+from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.benchmarks.harness.lean_http import LeanHttpTarget
+from cascade.benchmarks.harness.server_process import CASCADE_IS_UP, ServerProcess, free_port
+from cascade.benchmarks.http_target import request_body
+from cascade.benchmarks.load import ClosedLoop, Load, OpenLoop
+from cascade.benchmarks.workload import Workload
+from cascade.calibration import Policy, ScoreTable, calibrate, evaluate
+from cascade.calibration.costs.arrivals import RowsAtRate, RowsTogether
+from cascade.cascade import Cascade, check_table, last_stage_alone, last_stage_policy
+from cascade.cli.inputs import load_rows
+from cascade.collection.measure import measure_curves
+from cascade.config import CascadeConfig
+from cascade.machine.description import describe_machine
+from cascade.rows.checks import check_rows
+
+RESULT = RESULTS / "costs/predicted_time.json"
+TOGETHER = (1, 64, 1000)
+ROUNDS = 5
+PASSES = 3
+PASS_SECONDS = 0.5
+CURVE_SECONDS = 1.0
+CONNECTIONS = 64
+GRID_QUANTILES = np.linspace(0.05, 0.95, 7)
+MOST_CANDIDATES = 150
+
+console = Console(stderr=True)
+
+
+def collected(config: Path, rows: Path, threads: int | None, out: Path) -> ScoreTable:
+    """The score table of a configuration, by the command line."""
+    asked = [] if threads is None else ["--threads", str(threads)]
+    command = [sys.executable, "-m", "cascade", "collect", str(config), "--rows", str(rows), "--out", str(out), *asked]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return ScoreTable.load(out)
+
+
+def certified(table: ScoreTable, config: CascadeConfig, drop: float, arrivals: Any) -> Policy:
+    """Certified to lose at most so much accuracy."""
+    return calibrate(table, max_accuracy_drop=drop, routers=check_table(table, config), arrivals=arrivals)
+
+
+def batches_of(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    """Whole batches, from all rows over and over if there are too few."""
+    whole = np.resize(np.arange(len(rows)), max(len(rows) // size, 1) * size)
+    return [np.ascontiguousarray(rows[part]) for part in whole.reshape(-1, size)]
+
+
+class Runner:
+    """Runs cascades by turns on the same batches, where each left off.
+
+    Args:
+        cascades: that are compared.
+        batches: of rows.
+    """
+
+    def __init__(self, cascades: Sequence[Cascade], batches: Sequence[np.ndarray]) -> None:
+        self._cascades, self._batches = cascades, batches
+
+    def row_ms(self, passes: int, seconds: float) -> np.ndarray:
+        """(passes, cascades) milliseconds per row."""
+        found = np.empty((passes, len(self._cascades)))
+        for turn in range(-1, passes):  # the first one warms up
+            for place, cascade in enumerate(self._cascades):
+                spent, rows = 0.0, 0
+                for batch in itertools.islice(itertools.cycle(self._batches), max(turn, 0), None):
+                    begin = time.perf_counter()
+                    cascade.predict(batch)
+                    spent, rows = spent + time.perf_counter() - begin, rows + len(batch)
+                    if spent > seconds / len(self._cascades):
+                        break
+                found[turn, place] = spent / rows * 1e3
+        return found
+
+
+def in_process(cascade: Cascade, known: np.ndarray, rows: np.ndarray, together: int) -> dict[str, Any]:
+    """Predicted and realised time, beside the last stage alone.
+
+    Args:
+        cascade: with its policy.
+        known: rows that curves are measured on.
+        rows: others, to run on.
+        together: rows of a call.
+    """
+    arrivals = RowsTogether((together,))
+    runner = Runner([cascade, last_stage_alone(cascade)], batches_of(rows, together))
+    times, predictions = np.empty((ROUNDS, 2)), np.empty(ROUNDS)
+    for turn in range(ROUNDS):
+        measured = measure_curves(cascade.stages, known, seconds=CURVE_SECONDS, seed=turn)
+        now = replace(cascade.policy, curves=measured.curves)
+        predictions[turn] = now.predicted_ms(arrivals) or np.nan
+        times[turn] = np.median(runner.row_ms(PASSES, 2 * PASS_SECONDS), axis=0)
+    realised, ratios = np.median(times, axis=0), predictions / times[:, 0]
+    at_collection = cascade.policy.predicted_ms(arrivals)
+    last = cascade.policy.last_stage_ms(arrivals)
+    return {
+        "rows_together": together,
+        "stages_run": [s for s, runs in zip(cascade.policy.stages, cascade.policy.runs, strict=True) if runs],
+        "predicted_ms": float(np.median(predictions)),
+        "realised_ms": float(realised[0]),
+        "predicted_over_realised": float(np.median(ratios)),
+        "predicted_over_realised_range": [float(ratios.min()), float(ratios.max())],
+        "predicted_at_collection_over_realised": at_collection / realised[0] if at_collection else None,
+        "last_stage_predicted_ms": last,
+        "last_stage_ms": float(realised[1]),
+        "less_than_last_stage": float(np.median(times[:, 1] / times[:, 0])),
+        "less_than_last_stage_range": [float(v) for v in np.quantile(times[:, 1] / times[:, 0], [0, 1])],
+    }
+
+
+def brute_force(cascade: Cascade, table: ScoreTable, held_out: np.ndarray, together: int) -> dict[str, Any]:
+    """The policy's realised time over the least of all thresholds of a grid that are as accurate on the table."""
+    policy = cascade.policy
+    least = evaluate(table, policy).accuracy or 0.0
+    axes = [np.append(np.quantile(table.confidence[:, k], GRID_QUANTILES), 2.0) for k in range(table.stages - 1)]
+    axes = [np.append(axis, t) for axis, t in zip(axes, policy.thresholds, strict=True)]
+    never = policy.thresholds.max(initial=1.0)
+    candidates = []
+    for thresholds in itertools.product(*axes):
+        other = replace(policy, thresholds=np.minimum(thresholds, max(never, np.nextafter(1.0, 2.0))), certificate={})
+        seen = evaluate(table, other)
+        if (seen.accuracy or 0.0) >= least:
+            candidates.append((seen.mean_cost, other))
+    # Thresholds that cost far more by any account are not run.
+    candidates.sort(key=lambda pair: pair[0])
+    tried = [Cascade(cascade.stages, other, cascade.rows) for _, other in candidates[:MOST_CANDIDATES]]
+    times = Runner([cascade, *tried], batches_of(held_out, together)).row_ms(3, 0.12 * (1 + len(tried)))
+    realised = np.median(times, axis=0)
+    best = int(np.argmin(realised))
+    pair = [cascade, [cascade, *tried][best]]
+    again = Runner(pair, batches_of(held_out, together)).row_ms(ROUNDS * PASSES, 2 * PASS_SECONDS)
+    return {
+        "rows_together": together,
+        "thresholds_run": len(tried),
+        "as_accurate": len(candidates),
+        "ours_over_best": float(np.median(again[:, 0] / again[:, 1])),
+        "best_thresholds": pair[1].policy.thresholds.tolist(),
+    }
+
+
+def load(url: str, loop: Load, workload: Workload, stages: tuple[str, ...], connections: int) -> dict[str, Any]:
+    """The numbers of one load over HTTP."""
+
+    async def run() -> dict[str, Any]:
+        target = LeanHttpTarget(url, stages, connections)
+        await target.open()
+        try:
+            return (await loop.run(target, workload, stages)).to_dict()
+        finally:
+            await target.close()
+
+    return uvloop.run(run())
+
+
+def stage_seconds(metrics_port: int) -> float:
+    """Seconds that all stages have run so far, by the metrics of the replicas."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    return sum(float(value) for value in re.findall(r"^ray_cascade_stage_run_s(?:_total)?\{[^}]*\} (\S+)$", text, re.M))
+
+
+def served(
+    config: Path, policy: Policy, rows: np.ndarray, label: np.ndarray | None, seconds: float, half_load: bool
+) -> dict[str, Any]:
+    """Capacity of one row per request over 64 connections; and at half of it, predicted and realised time."""
+    values = yaml.safe_load(config.read_text(encoding="utf-8"))
+    port, metrics_port = free_port(), free_port()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        policy.save(folder / "policy.json")
+        values["serving"] = values.get("serving", {}) | {"port": port, "metrics_port": metrics_port}
+        values["stages"] = [stage for stage in values["stages"] if stage["name"] in policy.stages]
+        if segments := values["serving"].get("segments"):
+            kept = [[stage for stage in segment if stage in policy.stages] for segment in segments]
+            values["serving"]["segments"] = [segment for segment in kept if segment]
+        copy = config.parent / f".{config.stem}-{port}.yaml"
+        copy.write_text(yaml.safe_dump(values), encoding="utf-8")
+        command = [sys.executable, "-m", "cascade", "serve", str(copy), "--policy", str(folder / "policy.json")]
+        url = f"http://127.0.0.1:{port}"
+        workload = Workload.from_rows(rows, label, 1)
+        probe = request_body(workload.batches[0].rows)
+        try:
+            with ServerProcess("served", command, f"{url}/predict", probe, folder / "log", up=CASCADE_IS_UP):
+                closed = ClosedLoop(CONNECTIONS, seconds, warmup_seconds=3.0)
+                capacity = load(url, closed, workload, policy.stages, CONNECTIONS)
+                found = {"capacity_rows_per_s": capacity["rows_per_s"], "errors": capacity["errors"]}
+                if half_load:
+                    found |= _at_rate(url, capacity["rows_per_s"] / 2, workload, policy, seconds, metrics_port)
+        finally:
+            copy.unlink()
+    return found
+
+
+def _at_rate(
+    url: str, rate: float, workload: Workload, policy: Policy, seconds: float, metrics_port: int
+) -> dict[str, Any]:
+    settle = 12.0  # Ray gathers metrics every few seconds
+    time.sleep(settle)
+    before = stage_seconds(metrics_port)
+    seen = load(url, OpenLoop(rate, seconds), workload, policy.stages, 4 * CONNECTIONS)
+    time.sleep(settle)
+    realised = (stage_seconds(metrics_port) - before) / seen["rows"] * 1e3
+    predicted = policy.predicted_ms(RowsAtRate(rate))
+    return {
+        "rate_rows_per_s": rate,
+        "achieved_rows_per_s": seen["rows_per_s"],
+        "p50_ms": seen["latency_ms"]["p50"],
+        "predicted_ms": predicted,
+        "realised_ms": realised,
+        "predicted_over_realised": predicted / realised if predicted and realised else None,
+    }
+
+
+def save(entry: dict[str, Any], name: str, out: Path) -> None:
+    """Writes what there is of an entry; those of other names stay."""
+    results = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    results[name] = entry
+    save_result(out, results)
+
+
+def main(
+    config_path: Annotated[Path, typer.Argument(metavar="CONFIG")],
+    rows_file: Annotated[Path, typer.Option("--rows", help="Labelled rows to calibrate on.")],
+    held_out: Annotated[Path, typer.Option(help="Labelled rows to run on.")],
+    name: Annotated[str, typer.Option(help="Of the entry in the result file.")],
+    drop: Annotated[float, typer.Option(help="Most accuracy lost.")] = 0.01,
+    with_brute_force: Annotated[bool, typer.Option("--brute-force")] = False,
+    with_served: Annotated[bool, typer.Option("--served/--no-served")] = True,
+    served_together: Annotated[int, typer.Option(help="Rows together that the served policy is for.")] = CONNECTIONS,
+    seconds: Annotated[float, typer.Option(help="Of each served load.")] = 12.0,
+    out: Annotated[Path, typer.Option(help="Result file; entries of other names stay.")] = RESULT,
+) -> None:
+    """Predict, run, compare."""
+    config = CascadeConfig.load(config_path)
+    rows, label = load_rows(None, "test", held_out, config.classes)
+    rows = check_rows(rows, config.rows)
+    known = check_rows(load_rows(None, "test", rows_file, config.classes)[0], config.rows)
+    entry: dict[str, Any] = {"machine": describe_machine(), "drop": drop, "in_process": []}
+    with tempfile.TemporaryDirectory() as folder:
+        table = collected(config_path, rows_file, None, Path(folder) / "scores.npz")
+        entry["curves"] = dict(zip(table.stage.tolist(), map(str, table.curves), strict=True))
+        entry["measured_on"] = table.curve_machine
+        for together in TOGETHER:
+            arrivals = RowsTogether((together,))
+            policy = certified(table, config, drop, arrivals)
+            policy.save(Path(folder) / "policy.json")
+            cascade = Cascade.load(config_path, Path(folder) / "policy.json")
+            entry["in_process"].append(in_process(cascade, known, rows, together))
+            save(entry, name, out)
+            console.print(entry["in_process"][-1])
+            if with_brute_force and together == 64:
+                entry["brute_force"] = brute_force(cascade, table, rows, together)
+                console.print(entry["brute_force"])
+        if with_served:
+            table = collected(config_path, rows_file, 1, Path(folder) / "served.npz")
+            policy = certified(table, config, drop, RowsTogether((served_together,)))
+            entry["served"] = served(config_path, policy, rows, label, seconds, half_load=True)
+            alone = served(config_path, last_stage_policy(policy), rows, label, seconds, half_load=False)
+            entry["served"]["last_stage_rows_per_s"] = alone["capacity_rows_per_s"]
+            entry["served"]["against_last_stage"] = (
+                entry["served"]["capacity_rows_per_s"] / alone["capacity_rows_per_s"]
+            )
+            console.print(entry["served"])
+    save(entry, name, out)
+
+
+if __name__ == "__main__":
+    run_experiment(main)

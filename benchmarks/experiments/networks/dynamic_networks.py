@@ -1,0 +1,103 @@
+"""The trained dynamic networks of examples/dynamic, and fixed paths through them."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from cascade.backends.code.imports import import_object
+from cascade.backends.dynamic.choice_network import ChoiceNetwork
+from cascade.backends.dynamic.dynamic_network import DynamicNetwork
+from cascade.backends.files.weights import load_weights
+from cascade.backends.training.recipe import Recipe
+from cascade.errors import ConfigError
+from cascade.files.yaml_files import load_yaml_model
+
+ROOT = Path(__file__).resolve().parents[3]
+PICTURES = ROOT / "docs" / "images"
+EXAMPLE = ROOT / "examples" / "dynamic"
+BASE_RECIPE = ROOT / "examples" / "cifar10" / "recipes" / "resnet32.yaml"
+BATCH_ROWS = 250
+
+
+def trained(recipe_path: Path) -> tuple[nn.Module, Recipe]:
+    """The network of a recipe with its shipped weights, in evaluation mode."""
+    recipe = load_yaml_model(recipe_path, Recipe, ConfigError)
+    network = import_object(recipe.network)(**recipe.arguments)
+    load_weights(recipe.weights_path(recipe_path), network)
+    return network.eval().to(memory_format=torch.channels_last), recipe
+
+
+def images_of(rows: np.ndarray, recipe: Recipe) -> list[torch.Tensor]:
+    """Batches of (up to 250, 3, 32, 32)."""
+    return [recipe.input.tensor(rows[start : start + BATCH_ROWS]) for start in range(0, len(rows), BATCH_ROWS)]
+
+
+def run_whole(network: ChoiceNetwork, images: torch.Tensor) -> torch.Tensor:
+    """Every block of every row, in place: (n, 3, h, w) -> (n, C) logits."""
+    x = network.stem(images)
+    for choice in network.choices:
+        x = choice.run_all(choice.alternatives - 1, x)
+    return network.head(x)
+
+
+def answers_along(network: ChoiceNetwork, batches: list[torch.Tensor], paths: torch.Tensor) -> np.ndarray:
+    """(n,) top classes of rows along given paths.
+
+    Args:
+        network: D choices.
+        batches: n rows in all.
+        paths: (D,) int64 for all rows alike, or (n, D).
+    """
+    found, start = [], 0
+    with torch.inference_mode():
+        for images in batches:
+            own = paths.expand(len(images), -1) if paths.ndim == 1 else paths[start : start + len(images)]
+            found.append(network.follow(images, lambda d, _x, own=own: own[:, d]).argmax(dim=1).numpy())
+            start += len(images)
+    return np.concatenate(found)
+
+
+def accuracy_along(
+    network: ChoiceNetwork, batches: list[torch.Tensor], label: np.ndarray, paths: torch.Tensor
+) -> float:
+    """Share of right answers along given paths, in [0, 1]."""
+    return float((answers_along(network, batches, paths) == label).mean())
+
+
+def greedy_deletions(network: ChoiceNetwork, batches: list[torch.Tensor], label: np.ndarray) -> list[int]:
+    """All choices in the order in which they are best deleted: each time the one that costs the least accuracy.
+
+    Args:
+        network: D choices.
+        batches: rows to choose on, which must not be those that judge.
+        label: of these rows.
+    """
+    depth, order = len(network.choices), []
+    while len(order) < depth:
+        left = [d for d in range(depth) if d not in order]
+        order.append(max(left, key=lambda d: accuracy_along(network, batches, label, path_without([*order, d], depth))))
+    return order
+
+
+def path_without(deleted: list[int], depth: int) -> torch.Tensor:
+    """(D,) int64, the path that skips some choices."""
+    path = torch.ones(depth, dtype=torch.int64)
+    path[deleted] = 0
+    return path
+
+
+def dynamic_recipes() -> list[Path]:
+    """Recipes of shipped dynamic networks."""
+    return [
+        recipe
+        for recipe in sorted((EXAMPLE / "recipes").glob("*.yaml"))
+        if (EXAMPLE / "weights" / f"{recipe.stem}.safetensors").exists() and is_dynamic(recipe)
+    ]
+
+
+def is_dynamic(recipe_path: Path) -> bool:
+    """Whether a recipe is of a network with paths."""
+    recipe = load_yaml_model(recipe_path, Recipe, ConfigError)
+    return issubclass(import_object(recipe.network), DynamicNetwork)

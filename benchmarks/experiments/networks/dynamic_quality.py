@@ -1,0 +1,295 @@
+"""Trained dynamic networks against what they must beat: the same blocks dropped at random, and the best fixed ones.
+
+    python -m cascade.benchmarks.experiments.networks.dynamic_quality [--test-rows 10000]
+
+For every network with weights in examples/dynamic: accuracy, blocks kept, floating-point operations with those of the
+policy, distinct paths, measured time a row of the whole base and of the network on its executor, and, at the same
+number of blocks,
+
+- random paths: every row keeps as many blocks as the policy kept for it, but random ones;
+- the best fixed path, or mixture of two, drawn without looking at the image: candidates are the paths that the policy
+  itself takes most often, and those that are left when blocks are deleted one by one, each time the one whose loss
+  costs the least accuracy; training rows that were held out choose among them;
+
+both on the base as it was before, and on the network's own fine-tuned weights.
+"""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from torch import nn
+
+from cascade import datasets
+from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
+from cascade.backends.dynamic.dynamic_network import DynamicNetwork
+from cascade.backends.dynamic.executor import Executor
+from cascade.backends.dynamic.path_costs import PathCosts
+from cascade.backends.networks.folding import fold_norms
+from cascade.backends.networks.packing import pack_convolutions
+from cascade.benchmarks.experiments.networks.dynamic_networks import (
+    BASE_RECIPE,
+    EXAMPLE,
+    PICTURES,
+    accuracy_along,
+    dynamic_recipes,
+    greedy_deletions,
+    images_of,
+    path_without,
+    run_whole,
+    trained,
+)
+from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.cli.console import console
+from cascade.machine.description import describe_machine
+from cascade.theme import ACCENT, MUTED, stage_colours
+
+RESULT = RESULTS / "networks/dynamic_quality.json"
+COMMONEST = 10
+BATCHES_A_TURN = 10
+PRICES = (-4.0, -2.0, -1.0, 1.0, 2.0)
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+Rows = tuple[list[torch.Tensor], np.ndarray]
+
+
+def quality(
+    network: DynamicNetwork, base: nn.Module, test: Rows, chosen_on: Rows, draws: int, seed: int
+) -> dict[str, Any]:
+    """Everything about one network but its times."""
+    images, label = test
+    with torch.inference_mode():
+        outcomes = [network.run(batch) for batch in images]
+    paths = torch.cat([outcome.paths for outcome in outcomes])
+    right = np.concatenate([outcome.logits.argmax(dim=1).numpy() for outcome in outcomes]) == label
+    costs = PathCosts.count(network.choices, network.policy, images[0][:1])
+    packed_base, packed = packed_copy(base), packed_copy(network).choices
+    always = 1 if network.keep_first else 0
+    kept = always + paths.sum(dim=1).numpy()
+    flops = float(costs.of(paths).mean())
+    return {
+        "blocks": always + paths.shape[1],
+        "always_kept": always,
+        "accuracy": float(right.mean()),
+        "kept": {"mean": float(kept.mean()), "std": float(kept.std())},
+        "paths": len({tuple(path) for path in paths.tolist()}),
+        "commonest_path_share": float(np.unique(paths.numpy(), axis=0, return_counts=True)[1].max() / len(paths)),
+        "mflops": {
+            "mean": flops / 1e6,
+            "whole_base": costs.dense / 1e6,
+            "policy": costs.policy / 1e6,
+            "saved_share": 1 - flops / costs.dense,
+        },
+        "baselines": {
+            "base": baselines(skippable(packed_base, network.keep_first), test, chosen_on, paths, draws, seed),
+            "own_weights": baselines(packed, test, chosen_on, paths, draws, seed),
+        },
+        "kept_by_class": [float(kept[label == c].mean()) for c in range(len(CLASSES))],
+        "kept_share_by_block": [1.0] * always + paths.double().mean(dim=0).tolist(),
+        "by_price": [at_price(network, test, price) for price in PRICES],
+        "by_kept": [
+            {"kept": int(k), "rows": int((kept == k).sum()), "accuracy": float(right[kept == k].mean())}
+            for k in np.unique(kept)
+        ],
+    }
+
+
+def at_price(network: DynamicNetwork, test: Rows, price: float) -> dict[str, float]:
+    """Accuracy and kept blocks of the same weights where blocks have a price."""
+    images, label = test
+    executor = Executor(network.choices, network.policy, price)
+    outcomes = [executor.run(batch) for batch in images]
+    answers = np.concatenate([outcome.logits.argmax(dim=1).numpy() for outcome in outcomes])
+    kept = torch.cat([outcome.paths for outcome in outcomes]).sum(dim=1).double().mean()
+    return {"price": price, "accuracy": float((answers == label).mean()), "kept": float(kept) + network.keep_first}
+
+
+def baselines(
+    network: ChoiceNetwork, test: Rows, chosen_on: Rows, paths: torch.Tensor, draws: int, seed: int
+) -> dict[str, Any]:
+    """Accuracy of random and of the best fixed paths with as many blocks as the policy's, and of the whole."""
+    generator = torch.Generator().manual_seed(seed)
+    random = [accuracy_along(network, *test, shuffled(paths, generator)) for _ in range(draws)]
+    return {
+        "whole": accuracy_along(network, *test, path_without([], len(network.choices))),
+        "random": {"mean": float(np.mean(random)), "std": float(np.std(random)), "draws": draws},
+        "best_fixed": best_fixed(network, test, chosen_on, paths),
+    }
+
+
+def best_fixed(network: ChoiceNetwork, test: Rows, chosen_on: Rows, paths: torch.Tensor) -> float:
+    """Accuracy of the best fixed path or mixture of two that keeps as many blocks as the policy in the mean."""
+    depth, mean = paths.shape[1], float(paths.sum(dim=1).double().mean())
+    order = greedy_deletions(network, *chosen_on)
+    deleted = [path_without(order[: depth - kept], depth) for kept in (math.floor(mean), math.ceil(mean))]
+    candidates = [*deleted, *commonest(paths)]
+    seen = [accuracy_along(network, *chosen_on, path) for path in candidates]
+    kept = [int(path.sum()) for path in candidates]
+
+    def mixed(pair: tuple[int, int], accuracies: Sequence[float]) -> float:
+        cheap, dear = pair
+        share = (mean - kept[cheap]) / (kept[dear] - kept[cheap]) if kept[dear] > kept[cheap] else 0.0
+        return (1 - share) * accuracies[cheap] + share * accuracies[dear]
+
+    indices = range(len(candidates))
+    pairs = [(i, j) for i in indices for j in indices if kept[i] <= mean <= kept[j]]
+    best = max(pairs, key=lambda pair: mixed(pair, seen))
+    judged = {i: accuracy_along(network, *test, candidates[i]) for i in set(best)}
+    return mixed(best, [judged.get(i, math.nan) for i in indices])
+
+
+def commonest(paths: torch.Tensor) -> list[torch.Tensor]:
+    """The paths that most rows take: (n, D) -> (D,) each."""
+    distinct, counts = torch.unique(paths, dim=0, return_counts=True)
+    return list(distinct[counts.argsort(descending=True)[:COMMONEST]])
+
+
+def packed_copy(network: nn.Module) -> Any:
+    """The same network, faster."""
+    return pack_convolutions(fold_norms(copy.deepcopy(network).requires_grad_(False)))
+
+
+def shuffled(paths: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Every row keeps as many blocks, but random ones: (n, D) -> (n, D)."""
+    return paths.gather(1, torch.rand(paths.shape, generator=generator).argsort(dim=1))
+
+
+def times(network: DynamicNetwork, images: torch.Tensor, sizes: tuple[int, ...], repeats: int) -> list[dict[str, Any]]:
+    """Milliseconds a row of the whole base, as fast as it can be had, and of the network along its paths; medians."""
+    folded, packed = fold_norms(copy.deepcopy(network)), packed_copy(network)
+    executor = Executor(packed.choices, packed.policy)
+    ways = {"folded": folded.base, "packed": lambda batch: run_whole(packed.choices, batch), "dynamic": executor.run}
+    found = []
+    for size in sizes:
+        batches = images.split(size)[:repeats]
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        with torch.inference_mode():
+            for turn in range(0, len(batches), BATCHES_A_TURN):
+                for name, run in ways.items():
+                    run(batches[turn])
+                    for batch in batches[turn : turn + BATCHES_A_TURN]:
+                        start = time.perf_counter()
+                        run(batch)
+                        taken[name].append((time.perf_counter() - start) / len(batch) * 1e3)
+        medians = {name: float(np.median(values)) for name, values in taken.items()}
+        whole = min(medians["folded"], medians["packed"])
+        found.append(
+            {
+                "batch_rows": size,
+                "whole_base": whole,
+                "dynamic": medians["dynamic"],
+                "saved_share": 1 - medians["dynamic"] / whole,
+            }
+        )
+    return found
+
+
+def draw_blocks(results: dict[str, dict[str, Any]], picture: Path) -> None:
+    """Kept blocks a class, accuracy of easy and of hard images, and use of every block."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.4 * len(results)), layout="constrained")
+    for row, (name, result) in zip(figure.subplots(len(results), 3, squeeze=False), results.items(), strict=True):
+        colour = stage_colours(1)[0]
+        order = np.argsort(result["kept_by_class"])
+        row[0].barh([CLASSES[c] for c in order], [result["kept_by_class"][c] for c in order], color=colour)
+        row[0].axvline(result["kept"]["mean"], color=MUTED.light, linewidth=1, linestyle="--")
+        row[0].set_xlabel("blocks kept, mean")
+        row[0].set_title(name, loc="left")
+        kept = [entry["kept"] for entry in result["by_kept"]]
+        rows = sum(entry["rows"] for entry in result["by_kept"])
+        row[1].bar(kept, [100 * entry["rows"] / rows for entry in result["by_kept"]], color=colour)
+        often = [entry for entry in result["by_kept"] if entry["rows"] >= rows / 200]
+        row[1].plot(
+            [entry["kept"] for entry in often],
+            [100 * entry["accuracy"] for entry in often],
+            color=ACCENT.light,
+            marker="o",
+            label="accuracy",
+        )
+        row[1].set_xticks(kept)
+        row[1].set_ylim(0, 100)
+        row[1].set_xlabel("blocks kept")
+        row[1].set_ylabel("share of images, accuracy, %")
+        row[1].legend(frameon=False)
+        shares = result["kept_share_by_block"]
+        row[2].bar(range(1, len(shares) + 1), [100 * share for share in shares], color=colour)
+        row[2].set_xticks(range(1, len(shares) + 1, 2))
+        row[2].set_xlabel("block")
+        row[2].set_ylabel("images that keep it, %")
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(picture, dpi=120)
+
+
+def draw_curves(picture: Path) -> None:
+    """Accuracy and kept blocks on held-out rows over the epochs of all trainings."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    accuracy, kept = figure.subplots(1, 2)
+    recipes = [file for file in sorted((EXAMPLE / "weights").glob("*.json")) if "held_out_kept" in file.read_text()]
+    for file, colour in zip(recipes, stage_colours(len(recipes)), strict=True):
+        history = json.loads(file.read_text())["history"]
+        epochs = [record["epoch"] + 1 for record in history]
+        accuracy.plot(
+            epochs, [100 * r["held_out_accuracy"] for r in history], color=colour, marker="o", label=file.stem
+        )
+        kept.plot(epochs, [r["held_out_kept"] for r in history], color=colour, marker="o")
+    accuracy.set_ylabel("held-out accuracy, %")
+    kept.set_ylabel("blocks kept by choice")
+    accuracy.legend(frameon=False)
+    for axes in (accuracy, kept):
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(picture, dpi=120)
+
+
+def main(
+    test_rows: Annotated[int, typer.Option(min=250, help="Test rows to judge on.")] = 10000,
+    held_out_rows: Annotated[int, typer.Option(min=250, help="Last training rows, to choose fixed paths on.")] = 2000,
+    draws: Annotated[int, typer.Option(min=2, help="Random paths for all rows.")] = 5,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="Batches that are timed.")] = 40,
+    seed: int = 0,
+    out: Path = RESULT,
+) -> None:
+    """Judge the dynamic networks of examples/dynamic."""
+    torch.set_num_threads(threads)
+    base, recipe = trained(BASE_RECIPE)
+    test, train = datasets.load("cifar10", "test"), datasets.load("cifar10", "train")
+    judged = images_of(test.rows[:test_rows], recipe), test.labels[:test_rows]
+    chosen_on = images_of(train.rows[-held_out_rows:], recipe), train.labels[-held_out_rows:]
+    found = {}
+    for recipe_path in dynamic_recipes():
+        console.print(recipe_path.stem)
+        network, _ = trained(recipe_path)
+        found[recipe_path.stem] = quality(network, base, judged, chosen_on, draws, seed)
+        found[recipe_path.stem]["time_ms"] = times(network, torch.cat(judged[0]), (1, 16, 64), repeats)
+    result = {
+        "machine": describe_machine(),
+        "options": {
+            "test_rows": test_rows,
+            "held_out_rows": held_out_rows,
+            "draws": draws,
+            "repeats": repeats,
+            "seed": seed,
+        },
+        "networks": found,
+    }
+    save_result(out, result)
+    draw_blocks(found, PICTURES / "dynamic_blocks.png")
+    draw_curves(PICTURES / "dynamic_training.png")
+    console.print_json(json.dumps(result))
+
+
+if __name__ == "__main__":
+    run_experiment(main)

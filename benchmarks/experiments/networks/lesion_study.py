@@ -1,0 +1,197 @@
+"""What single blocks of a residual network are worth: deleted, in numbers, and in another order; nothing is retrained.
+
+    python -m cascade.benchmarks.experiments.networks.lesion_study [--test-rows 10000] [--draws 20]
+
+After Veit, Wilber, Belongie, "Residual networks behave like ensembles of relatively shallow networks", NIPS 2016,
+sections 4.1 to 4.3, https://arxiv.org/abs/1605.06431. The network is the ResNet-32 of examples/cifar10.
+
+1. Every single block is deleted.
+2. k random blocks are deleted, for all k; and k blocks chosen one by one on training rows that were held out.
+3. k random pairs of blocks of equal shape are exchanged.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.progress import track
+
+from cascade import datasets
+from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
+from cascade.benchmarks.experiments.networks.dynamic_networks import (
+    BASE_RECIPE,
+    PICTURES,
+    accuracy_along,
+    greedy_deletions,
+    images_of,
+    path_without,
+    trained,
+)
+from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.cli.console import console
+from cascade.machine.description import describe_machine
+from cascade.theme import ACCENT, MUTED, stage_colours
+
+RESULT = RESULTS / "networks/lesion_study.json"
+PICTURE = PICTURES / "lesion_study.png"
+SWAPS = (1, 2, 4, 8, 16)
+
+Rows = tuple[list[torch.Tensor], np.ndarray]
+
+
+def single_deletions(network: ChoiceNetwork, test: Rows) -> list[float]:
+    """Accuracy without each block."""
+    depth = len(network.choices)
+    return [
+        accuracy_along(network, *test, path_without([d], depth))
+        for d in track(range(depth), "single blocks", console=console)
+    ]
+
+
+def random_deletions(network: ChoiceNetwork, test: Rows, draws: int, seed: int) -> list[dict[str, Any]]:
+    """Accuracy without k random blocks, for k from 1."""
+    depth, random, found = len(network.choices), np.random.default_rng(seed), []
+    for k in track(range(1, depth), "random blocks", console=console):
+        deleted = [random.choice(depth, k, replace=False).tolist() for _ in range(draws)]
+        found.append({"deleted": k} | spread([accuracy_along(network, *test, path_without(d, depth)) for d in deleted]))
+    return found
+
+
+def permutations(network: ChoiceNetwork, test: Rows, draws: int, seed: int) -> list[dict[str, Any]]:
+    """Accuracy after k random exchanges of two blocks of equal shape."""
+    random, found = np.random.default_rng(seed), []
+    whole = torch.ones(len(network.choices), dtype=torch.int64)
+    for k in track(SWAPS, "exchanges", console=console):
+        accuracies, distances = [], []
+        for _ in range(draws):
+            order = exchanged(network, k, random)
+            other = ChoiceNetwork(network.stem, tuple(network.choices[d] for d in order), network.head)
+            accuracies.append(accuracy_along(other, *test, whole))
+            distances.append(kendall_distance(order))
+        found.append({"exchanges": k, "kendall_distance": float(np.mean(distances))} | spread(accuracies))
+    return found
+
+
+def exchanged(network: ChoiceNetwork, exchanges: int, random: np.random.Generator) -> list[int]:
+    """An order of the blocks after random exchanges inside groups of equal shape."""
+    order = list(range(len(network.choices)))
+    for _ in range(exchanges):
+        group = random.choice(sorted({network.choices[d].channels for d in order}))
+        inside = [d for d, c in enumerate(network.choices) if c.channels == group and c.is_identity(0)]
+        a, b = random.choice(inside, 2, replace=False)
+        order[a], order[b] = order[b], order[a]
+    return order
+
+
+def kendall_distance(order: list[int]) -> float:
+    """Share of pairs that are in another order, in [0, 1]."""
+    n = len(order)
+    return sum(order[i] > order[j] for i in range(n) for j in range(i + 1, n)) / (n * (n - 1) / 2)
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Mean, standard deviation, least and greatest."""
+    return {
+        "mean": float(np.mean(values)),
+        "std": float(np.std(values)),
+        "min": float(np.min(values)),
+        "max": float(np.max(values)),
+    }
+
+
+def draw(result: dict[str, Any], picture: Path) -> None:
+    """Draws the three parts side by side."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    single, many, order = figure.subplots(1, 3, sharey=True)
+    whole = 100 * result["whole"]
+    colours = dict(zip((16, 32, 64), stage_colours(3), strict=True))
+    for d, (accuracy, channels) in enumerate(zip(result["single_deletions"], result["channels"], strict=True)):
+        single.bar(d + 1, 100 * accuracy, color=colours[channels], width=0.8)
+    single.set_xticks(range(1, len(result["channels"]) + 1, 2))
+    single.set_xlabel("block that is deleted")
+    single.set_ylabel("accuracy, %")
+    rows = result["random_deletions"]
+    k, mean, std = (np.array([row[key] for row in rows]) for key in ("deleted", "mean", "std"))
+    many.plot(k, 100 * mean, color=stage_colours(1)[0], marker="o", label="random")
+    many.fill_between(k, 100 * (mean - std), 100 * (mean + std), color=stage_colours(1)[0], alpha=0.2, linewidth=0)
+    greedy = result["greedy_deletions"]
+    many.plot(
+        range(1, len(greedy["accuracy"]) + 1),
+        [100 * a for a in greedy["accuracy"]],
+        color=ACCENT.light,
+        marker="s",
+        label="chosen one by one",
+    )
+    many.set_xlabel("blocks that are deleted")
+    many.legend(frameon=False)
+    rows = result["permutations"]
+    order.errorbar(
+        [row["exchanges"] for row in rows],
+        [100 * row["mean"] for row in rows],
+        [100 * row["std"] for row in rows],
+        color=stage_colours(1)[0],
+        marker="o",
+    )
+    order.set_xscale("log", base=2)
+    order.set_xticks(SWAPS, [str(k) for k in SWAPS])
+    order.set_xlabel("exchanges of two blocks of equal shape")
+    for axes in (single, many, order):
+        axes.axhline(whole, color=MUTED.light, linewidth=1, linestyle="--")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_ylim(0, 100)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture, dpi=120)
+
+
+def main(
+    test_rows: Annotated[int, typer.Option(min=250, help="Test rows to judge on.")] = 10000,
+    draw_rows: Annotated[int, typer.Option(min=250, help="Of these, rows for what is drawn at random.")] = 2000,
+    held_out_rows: Annotated[int, typer.Option(min=250, help="Last training rows, to choose on.")] = 2000,
+    draws: Annotated[int, typer.Option(min=2, help="Random deletions and orders of each size.")] = 20,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    seed: int = 0,
+    out: Path = RESULT,
+    picture: Path = PICTURE,
+) -> None:
+    """Delete and exchange the blocks of a trained ResNet-32."""
+    torch.set_num_threads(threads)
+    base, recipe = trained(BASE_RECIPE)
+    network = skippable(base)
+    depth = len(network.choices)
+    test, train = datasets.load("cifar10", "test"), datasets.load("cifar10", "train")
+    judged = images_of(test.rows[:test_rows], recipe), test.labels[:test_rows]
+    drawn = images_of(test.rows[:draw_rows], recipe), test.labels[:draw_rows]
+    chosen_on = images_of(train.rows[-held_out_rows:], recipe), train.labels[-held_out_rows:]
+    order = greedy_deletions(network, *chosen_on)
+    result = {
+        "machine": describe_machine(),
+        "options": {
+            "test_rows": test_rows,
+            "draw_rows": draw_rows,
+            "held_out_rows": held_out_rows,
+            "draws": draws,
+            "seed": seed,
+        },
+        "network": BASE_RECIPE.stem,
+        "channels": [choice.channels for choice in network.choices],
+        "whole": accuracy_along(network, *judged, path_without([], depth)),
+        "single_deletions": single_deletions(network, judged),
+        "random_deletions": random_deletions(network, drawn, draws, seed),
+        "greedy_deletions": {
+            "order": [d + 1 for d in order],
+            "accuracy": [accuracy_along(network, *judged, path_without(order[:k], depth)) for k in range(1, depth)],
+        },
+        "permutations": permutations(network, drawn, draws, seed),
+    }
+    save_result(out, result)
+    draw(result, picture)
+    console.print_json(json.dumps(result))
+
+
+if __name__ == "__main__":
+    run_experiment(main)

@@ -1,0 +1,312 @@
+"""How much of the operations that dynamic networks save they save in time: a residual network against itself, dense.
+
+    python -m cascade.benchmarks.experiments.networks.realised_saving
+
+Realised saving = (1 - time / dense time) / (1 - operations / dense operations); the gates count in both. Rows take
+random paths: every block of every row runs with the probability that was published (0.31 for BlockDrop's ResNet-110 on
+32 x 32 pixels, 0.75 for its ResNet-101 on 224 x 224), each on its own, so that nearly every row has a path of its own,
+which is the worst case; "few paths" draws them from ten. The policies do their whole work, then the random paths are
+taken in place of what they say. Weights are random, which changes no time.
+
+All ways are measured in turn, some batches in a row, and each batch has new paths. The dense time is the better of two:
+batch norms folded and channels-last, and the same with packed convolutions, or on a graphics processor as one CUDA
+graph. Two ways that others take stand beside it: "masked" computes every block and multiplies by 0 or 1 (SkipNet),
+"any row" leaves out the blocks that no row of the batch needs (BlockDrop).
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from torch import nn
+
+from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
+from cascade.backends.dynamic.executor import Executor
+from cascade.backends.dynamic.gates import ConvolutionalGates, OneShotPolicy, PathPolicy, RecurrentGate
+from cascade.backends.dynamic.gates.path_scorer import PathScorer
+from cascade.backends.dynamic.graph_executor import GraphExecutor, replayable
+from cascade.backends.dynamic.path_costs import PathCosts
+from cascade.backends.networks.folding import fold_norms
+from cascade.backends.networks.image_resnet import ImageResNet
+from cascade.backends.networks.packing import pack_convolutions
+from cascade.backends.networks.resnet import CifarResNet
+from cascade.benchmarks.experiments.networks.dynamic_networks import run_whole
+from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.machine.description import describe_machine
+
+KEEP = {"resnet110": 0.31, "resnet101": 0.75}
+SIZE = {"resnet110": 32, "resnet101": 224}
+BATCHES = {
+    "cpu": {"resnet110": (1, 8, 64, 256), "resnet101": (1, 8, 64)},
+    "cuda": {"resnet110": (1, 64, 256, 1024), "resnet101": (1, 64, 256)},
+}
+# The convolutional gate of a bottleneck block would cost more than the block.
+GATES = {"resnet110": ("one-shot", "recurrent", "convolutional"), "resnet101": ("one-shot", "recurrent")}
+DENSE = {"cpu": "dense_packed", "cuda": "dense_graph"}
+FEW_PATHS = 10
+LEAST_REPEATS = 3
+TURN_S = 0.1
+LARGE_BATCH = 64
+
+
+class GivenPaths(PathPolicy):
+    """Does the work of a policy, and then takes given paths.
+
+    Args:
+        policy: whose work it is.
+        device: of the logits.
+    """
+
+    def __init__(self, policy: PathPolicy, device: torch.device) -> None:
+        super().__init__()
+        self.policy, self.device = policy, device
+        self.looks_at_features = policy.looks_at_features
+        self.begin, self.step = policy.begin, policy.step
+        self.logits = torch.zeros(0)
+
+    def take(self, paths: torch.Tensor) -> None:
+        """From now on: (n, D) of 0 and 1."""
+        logits = nn.functional.one_hot(paths, 2).float().to(self.device)
+        if self.device.type == "cuda" and self.logits.shape == logits.shape:
+            self.logits.copy_(logits)  # where a CUDA graph looks for them
+        else:
+            self.logits = logits
+
+    def whole(self, images: torch.Tensor) -> torch.Tensor:
+        """The logits of the given paths, after the work."""
+        worked = self.policy.whole(images)
+        return self.logits if self.logits.shape == worked.shape else worked
+
+    def scorer(self) -> PathScorer:
+        """The policy's own, with other logits."""
+        return _GivenScorer(self)
+
+
+class _GivenScorer:
+    def __init__(self, given: GivenPaths) -> None:
+        self.given = given
+        self.inner = given.policy.scorer()
+        self.begin = self.inner.begin
+
+    def step(self, d: int, features: torch.Tensor, state: Any, changed: bool) -> tuple[np.ndarray, Any]:
+        _, state = self.inner.step(d, features, state, changed)
+        return self.given.logits[:, d].cpu().numpy(), state
+
+
+def masked(network: ChoiceNetwork, images: torch.Tensor, paths: torch.Tensor, some_only: bool) -> torch.Tensor:
+    """Every block of all rows, times 0 or 1; with ``some_only``, but for the blocks that no row needs."""
+    x, device_paths = network.stem(images), paths.to(images.device)
+    for d, choice in enumerate(network.choices):
+        if some_only and not paths[:, d].any():
+            x = choice.run(0, x)
+            continue
+        keep = device_paths[:, d].to(x.dtype)[:, None, None, None]
+        x = keep * choice.run(1, x) + (1 - keep) * choice.run(0, x)
+    return network.head(x)
+
+
+def base_network(name: str, device: str, dtype: torch.dtype) -> nn.Module:
+    """Folded, channels-last."""
+    network = CifarResNet(110) if name == "resnet110" else ImageResNet(101)
+    return ready(network).to(device, dtype)
+
+
+def ready(network: nn.Module) -> nn.Module:
+    """Folded, channels-last, without gradients."""
+    folded: nn.Module = fold_norms(network).requires_grad_(False)
+    return folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def policy_of(name: str, gate: str, network: ChoiceNetwork) -> PathPolicy:
+    """A fresh policy for a network."""
+    channels = [choice.channels for choice in network.choices]
+    if gate == "one-shot":
+        blocks = len(channels)
+        return OneShotPolicy(
+            CifarResNet(8, classes=blocks) if name == "resnet110" else ImageResNet(10, blocks, shrink=2)
+        )
+    return RecurrentGate(channels) if gate == "recurrent" else ConvolutionalGates(channels, "II")
+
+
+class Race:
+    """One network with one kind of gate, in every way.
+
+    Args:
+        name: of the network.
+        gate: kind of the policy.
+        eager: the network, where and in the numbers that it is to run in.
+        clock: seconds.
+    """
+
+    def __init__(self, name: str, gate: str, eager: nn.Module, clock: Callable[[], float]) -> None:
+        self.name, self.gate, self.eager, self.clock = name, gate, eager, clock
+        weight = next(eager.parameters())
+        self.device, self.dtype = weight.device, weight.dtype
+        keep_first = gate != "one-shot"
+        network = skippable(eager, keep_first)  # type: ignore[arg-type]
+        policy = ready(policy_of(name, gate, network)).to(weight)
+        self.costs = PathCosts.count(network, policy, self.images(1))  # type: ignore[arg-type]
+        if self.device.type == "cpu":
+            network = skippable(pack_convolutions(copy.deepcopy(eager)), keep_first)  # type: ignore[arg-type]
+            pack_convolutions(policy)
+        self.network, self.given = network, GivenPaths(policy, self.device)  # type: ignore[arg-type]
+        graphed = self.device.type == "cuda" and gate == "one-shot"
+        self.executor = (GraphExecutor if graphed else Executor)(network, self.given)
+
+    def images(self, batch: int) -> torch.Tensor:
+        size = SIZE[self.name]
+        images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
+        return images.to(self.device, self.dtype)
+
+    def best_dense(self, images: torch.Tensor) -> Callable[[], object]:
+        """The whole network, packed or as a CUDA graph."""
+        if self.device.type == "cpu":
+            return lambda: run_whole(self.network, images)
+        result = self.eager(images)
+        return replayable(lambda: result.copy_(self.eager(images)), self.device)
+
+    def run(self, batch: int, seconds: float, few: bool, others: bool) -> dict[str, Any]:
+        """Times everything until the seconds are over; returns the medians and the realised savings."""
+        images, blocks = self.images(batch), len(self.network.choices)
+        few_paths = (torch.rand(FEW_PATHS, blocks) < KEEP[self.name]).long()
+
+        def draw() -> torch.Tensor:
+            paths = (torch.rand(batch, blocks) < KEEP[self.name]).long()
+            return few_paths[torch.randint(FEW_PATHS, (batch,))] if few else paths
+
+        def dynamic(paths: torch.Tensor) -> None:
+            self.given.take(paths)
+            self.executor.run(images)
+
+        with torch.inference_mode():
+            best_dense = self.best_dense(images)
+        ways: dict[str, Callable[[torch.Tensor], object]] = {
+            "dense_eager": lambda _: self.eager(images),
+            DENSE[self.device.type]: lambda _: best_dense(),
+            "dynamic": dynamic,
+        }
+        if others:
+            ways["masked"] = lambda paths: masked(self.network, images, paths, some_only=False)
+            ways["any_row"] = lambda paths: masked(self.network, images, paths, some_only=True)
+        with torch.inference_mode():
+            self._warm_up(dynamic, draw, seconds / 3)
+            rounds = list(self._rounds(ways, draw, seconds))
+        return summary(rounds, self.costs.dense) | {"batch": batch, "few_paths": few}
+
+    def _warm_up(
+        self, dynamic: Callable[[torch.Tensor], None], draw: Callable[[], torch.Tensor], seconds: float
+    ) -> None:
+        """oneDNN compiles a convolution for every number of rows at its first use."""
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            dynamic(draw())
+
+    def _rounds(
+        self, ways: dict[str, Callable[[torch.Tensor], object]], draw: Callable[[], torch.Tensor], seconds: float
+    ) -> Iterator[dict[str, float]]:
+        """Of each repeat: mean operations of a row, and the seconds of a batch in every way."""
+        end, done = time.perf_counter() + seconds, 0
+        calls = self._calls_a_turn(ways["dense_eager"], draw())
+        while done < LEAST_REPEATS or time.perf_counter() < end:
+            drawn = [draw() for _ in range(calls)]
+            times = {"flops": float(self.costs.of(torch.cat(drawn)).mean())}
+            for name, way in ways.items():
+                way(drawn[0])
+                begin = self.clock()
+                for paths in drawn:
+                    way(paths)
+                times[name] = (self.clock() - begin) / calls
+            yield times
+            done += 1
+
+    def _calls_a_turn(self, way: Callable[[torch.Tensor], object], paths: torch.Tensor) -> int:
+        """Batches that a way runs one after the other, as it would in service, before it is another's turn."""
+        begin = time.perf_counter()
+        way(paths)
+        return math.ceil(TURN_S / (time.perf_counter() - begin))
+
+
+def synchronized() -> float:
+    """Seconds, when the device has done what it was given."""
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def summary(rounds: list[dict[str, float]], dense_flops: float) -> dict[str, Any]:
+    """Medians over the repeats, and realised savings with their quartiles."""
+    columns = {name: np.array([each[name] for each in rounds]) for name in rounds[0]}
+    dense = min((column for name, column in columns.items() if name.startswith("dense")), key=np.median)
+    saved_flops = 1 - columns["flops"] / dense_flops
+    found: dict[str, Any] = {
+        "repeats": len(rounds),
+        "ms": {name: float(np.median(column) * 1e3) for name, column in columns.items() if name != "flops"},
+        "least_ms": {name: float(column.min() * 1e3) for name, column in columns.items() if name != "flops"},
+        "saved_flops": float(saved_flops.mean()),
+        "saved_time": float(1 - np.median(columns["dynamic"]) / np.median(dense)),
+        "realised": {},
+    }
+    for name in [name for name in columns if name != "flops" and not name.startswith("dense")]:
+        paired = (1 - columns[name] / dense) / saved_flops
+        found["realised"][name] = {
+            "of_medians": float((1 - np.median(columns[name]) / np.median(dense)) / saved_flops.mean()),
+            "of_minima": float((1 - columns[name].min() / dense.min()) / saved_flops.mean()),
+            "quartiles": np.quantile(paired, [0.25, 0.5, 0.75]).tolist(),
+        }
+    return found
+
+
+def main(
+    networks: Annotated[str, typer.Option(help="With commas.")] = "resnet110,resnet101",
+    batches: Annotated[str, typer.Option(help="With commas; by default 1, 8 and more, as the network allows.")] = "",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16; the latter on cuda.")] = "float32",
+    threads: Annotated[int, typer.Option(min=1, help="Of PyTorch.")] = 1,
+    seconds: Annotated[float, typer.Option(min=0, help="For each batch size, warm-up not counted.")] = 5.0,
+    processor_time: Annotated[
+        bool, typer.Option("--processor-time", help="Measure processor time, on a machine with other work.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Result file [default: benchmarks/results/networks/realised_saving.json].")
+    ] = None,
+) -> None:
+    """Measure the realised saving of dynamic networks on this machine."""
+    console = Console(stderr=True)
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    clock = time.process_time if processor_time else time.perf_counter if device == "cpu" else synchronized
+    found = []
+    for name in networks.split(","):
+        eager = base_network(name, device, getattr(torch, precision))
+        for gate in GATES[name]:
+            race = Race(name, gate, eager, clock)
+            for batch in map(int, batches.split(",")) if batches else BATCHES[device][name]:
+                for few in (False, True) if gate == "one-shot" and batch >= LARGE_BATCH else (False,):
+                    others = gate == "one-shot" and not few
+                    result = race.run(batch, seconds, few, others) | {"network": name, "gate": gate}
+                    found.append(result | {"policy_flops_share": race.costs.policy / race.costs.dense})
+                    console.print(
+                        f"{name} {gate}{' few paths' if few else ''} batch {batch}: saved {result['saved_flops']:.3f} "
+                        f"of the operations, {result['saved_time']:.3f} of the time; realised "
+                        + ", ".join(f"{way} {value['of_medians']:.3f}" for way, value in result["realised"].items())
+                    )
+    options = {
+        "device": device,
+        "precision": precision,
+        "threads": threads,
+        "seconds": seconds,
+        "clock": "processor" if processor_time else "wall",
+    }
+    values = {"machine": describe_machine(), "options": options, "keep_rate": KEEP, "cells": found}
+    out = out or RESULTS / f"networks/realised_saving{'' if device == 'cpu' else '_cuda'}.json"
+    save_result(out, values)
+
+
+if __name__ == "__main__":
+    run_experiment(main)

@@ -1,0 +1,168 @@
+"""Is the choice of a cascade right, honest and fast? On synthetic pools whose truth is known.
+
+    python -m cascade.benchmarks.experiments.statistics.cascade_choice [--draws 40] [--result FILE]
+
+A pool is a law, from which as many rows as one likes can be drawn: rows have a difficulty, models a skill and a cost,
+and each model is as sure as it is likely to be right, but for some noise. Two models are planted: `dud`, whose
+confidence knows nothing, and `dominated`, which says the same as another model at twice its cost.
+
+1. Speed: 10 models in all orders, and 20 models greedily, 10,000 rows, up to four stages.
+2. The greedy way against all orders, over several pools and targets: cost of its best choice over that of theirs.
+3. Honesty: many draws of 4,000 rows from one law; the interval of each saving against the value of the same cascades
+   on a million rows, and the accuracy on the rows that chose and on those that judge against the same.
+4. Verdicts: how often a planted model is in the best choice, and how often it is told to be dropped. (`dominated` can
+   come in as a second opinion on the few rows of which the best model is least sure.)
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.progress import track
+
+from cascade.benchmarks.harness.experiment import RESULTS, run_experiment
+from cascade.calibration import ScoreTable, choose_cascade, evaluate
+from cascade.calibration.choice.cascade_choice import CascadeChoice, ChosenCascade
+from cascade.calibration.choice.verdicts import verdicts
+from cascade.cli.console import console
+from cascade.machine.description import describe_machine
+
+RESULT = RESULTS / "statistics/cascade_choice.json"
+HOP_COST = 0.2
+DROP = 0.01
+TRUTH_ROWS = 1_000_000
+PLANTED = ("dud", "dominated")
+
+
+def draw(models: int, rows: int, law: int, seed: int) -> ScoreTable:
+    """Rows of a law: ``models`` by rising cost, the planted ones among them."""
+    shape = np.random.default_rng((1, law))
+    honest = models - len(PLANTED)
+    skill = np.linspace(0.3, 2.5, honest) + shape.normal(0, 0.1, honest)
+    cost = np.geomspace(1, 60, honest) * shape.uniform(0.8, 1.25, honest)
+    copied = honest // 2
+    skill = np.append(skill, [skill[0], skill[copied]])
+    cost = np.append(cost, [cost[copied - 1], 2 * cost[copied]])
+    names = np.array([*(f"model{k}" for k in range(honest)), *PLANTED])
+    random = np.random.default_rng((2, law, seed))
+    difficulty = random.normal(size=(rows, 1))
+    strength = skill - difficulty + 0.7 * random.normal(size=(rows, models))
+    sureness = np.abs(strength + 0.5 * random.normal(size=(rows, models)))
+    sureness[:, honest] = random.exponential(1.0, rows)
+    strength[:, -1], sureness[:, -1] = strength[:, copied], sureness[:, copied]
+    by_cost = np.argsort(cost)
+    prediction = np.where(strength > 0, 0, 1)[:, by_cost]
+    confidence = (1 / (1 + np.exp(-sureness)))[:, by_cost]
+    return ScoreTable(prediction, confidence, cost[by_cost], names[by_cost], "ms", np.zeros(rows, dtype=int))
+
+
+def true_value(population: ScoreTable, cascade: ChosenCascade) -> tuple[float, float]:
+    """(accuracy, mean cost with hops) of a cascade with its thresholds on the whole population."""
+    part = population.select(cascade.stages)
+    seen = evaluate(part, cascade.policy(population))
+    hops = float(np.arange(len(cascade.stages)) @ seen.stage_share)
+    return seen.accuracy, seen.mean_cost + HOP_COST * hops
+
+
+def speed(models: int, rows: int = 10_000) -> dict[str, Any]:
+    """Seconds for a choice, for a target of accuracy and for a budget; CPU seconds where the machine is shared."""
+    table = draw(models, rows, law=0, seed=0)
+    found = {}
+    for name, target in (("max_accuracy_drop", DROP), ("max_cost", 20.0)):
+        start, start_cpu = time.perf_counter(), time.process_time()
+        choice = choose_cascade(table, **{name: target}, hop_cost=HOP_COST)
+        found[name] = {
+            "seconds": time.perf_counter() - start,
+            "cpu_seconds": time.process_time() - start_cpu,
+            "method": choice.method,
+            "candidates": choice.candidates,
+            "best": list(choice.best.stages),
+        }
+    return {"models": models, "rows": rows, "targets": found}
+
+
+def greedy_against_all(laws: Sequence[int], models: int = 8, rows: int = 4000) -> dict[str, Any]:
+    """Cost of the greedy choice over that of the choice among all orders, on the rows that choose."""
+    ratios = []
+    for law in track(laws, "greedy against all orders", console=console):
+        table = draw(models, rows, law, seed=0)
+        for drop in (0.0, DROP, 0.05):
+            greedy, full = (
+                choose_cascade(table, max_accuracy_drop=drop, hop_cost=HOP_COST, most_candidates=most).best
+                for most in (0, 1_000_000)
+            )
+            ratios.append(greedy.chosen_cost / full.chosen_cost)
+    return {
+        "pools": len(laws),
+        "models": models,
+        "cost_ratio": {"median": float(np.median(ratios)), "max": max(ratios), "min": min(ratios)},
+        "share_equal": float(np.mean(np.isclose(ratios, 1.0, atol=1e-3))),
+    }
+
+
+def honesty(draws: int, models: int = 6, rows: int = 4000) -> dict[str, Any]:
+    """What choices from many draws say, against the truth."""
+    population = draw(models, TRUTH_ROWS, law=1, seed=10_000)
+    covered: dict[str, list[bool]] = {"one model": [], "full ladder": []}
+    flattery, error = [], []
+    in_best, told = dict.fromkeys(PLANTED, 0), dict.fromkeys(PLANTED, 0)
+    for seed in track(range(draws), "honesty", console=console):
+        choice = choose_cascade(draw(models, rows, 1, seed), max_accuracy_drop=DROP, hop_cost=HOP_COST, seed=seed)
+        accuracy, cost = true_value(population, choice.best)
+        flattery.append(choice.best.chosen_gain - accuracy)
+        error.append(choice.best.gain - accuracy)
+        for name, other in (("one model", choice.best_single), ("full ladder", choice.full_ladder)):
+            if other is not None:
+                saving = 1 - cost / true_value(population, other.cascade)[1]
+                low, high = other.comparison.cost_saving_interval
+                covered[name].append(low <= saving <= high)
+        for planted in PLANTED:
+            in_best[planted] += planted in choice.best.stages
+            told[planted] += is_dropped(choice, planted)
+    return {
+        "draws": draws,
+        "models": models,
+        "rows": rows,
+        "interval_covers_true_saving": {name: float(np.mean(found)) for name, found in covered.items() if found},
+        "accuracy_on_choosing_rows_less_truth_points": summary(flattery),
+        "accuracy_on_judging_rows_less_truth_points": summary(error),
+        "planted_in_best_choice": {name: count / draws for name, count in in_best.items()},
+        "planted_told_to_drop": {name: count / draws for name, count in told.items()},
+    }
+
+
+def is_dropped(choice: CascadeChoice, name: str) -> bool:
+    """Whether a verdict says that a model never pays."""
+    return any(f"({name})" in text and "drop" in text for text in verdicts(choice))
+
+
+def summary(differences: list[float]) -> dict[str, float]:
+    """In percentage points."""
+    points = 100 * np.array(differences)
+    return {"mean": float(points.mean()), "standard_error": float(points.std(ddof=1) / np.sqrt(len(points)))}
+
+
+def main(
+    draws: Annotated[int, typer.Option(min=2, help="Draws for the honesty.")] = 40,
+    pools: Annotated[int, typer.Option(min=1, help="Pools for the greedy way.")] = 6,
+    result: Annotated[Path, typer.Option(help="Result file to write (JSON).")] = RESULT,
+) -> None:
+    """Measure the choice of a cascade on pools whose truth is known."""
+    found = {
+        "machine": describe_machine(),
+        "options": {"draws": draws, "pools": pools, "hop_cost": HOP_COST, "max_accuracy_drop": DROP},
+        "speed": [speed(10), speed(20)],
+        "greedy_against_all_orders": greedy_against_all(range(2, 2 + pools)),
+        "honesty": honesty(draws),
+    }
+    result.parent.mkdir(parents=True, exist_ok=True)
+    result.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    console.print_json(json.dumps(found))
+
+
+if __name__ == "__main__":
+    run_experiment(main)

@@ -1,0 +1,331 @@
+"""Learned IDK rules against plain ones: cost at equal accuracy on rows that no threshold was chosen on.
+
+    python -m cascade.benchmarks.experiments.statistics.learned_routers [--scores table.npz] [--only table]
+
+On each table, many times: fit every rule's routers on one half of the rows and choose the cheapest thresholds for a
+few accuracies; judge them on the other half. A rule's mean curve of accuracy and cost is then read at the accuracies
+of the last stage alone less some points, and divided by that of the maximum probability with a temperature. Synthetic
+tables are drawn anew every time; of the others there are random halves.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.progress import track
+
+from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.calibration import ScoreTable
+from cascade.calibration.certificates.goal import Goal
+from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
+from cascade.calibration.routing_problem import RoutingProblem, table_evidence
+from cascade.calibration.search.best_thresholds import Target
+from cascade.calibration.search.early_deferral import best_early_deferral
+from cascade.calibration.search.grid import Grid
+from cascade.cli.console import console
+from cascade.errors import InputError
+from cascade.machine.description import describe_machine
+from cascade.routers import EVIDENCE_COLUMNS, Router, new_evidence
+
+ROOT = Path(__file__).resolve().parents[3]
+RESULT = RESULTS / "statistics/learned_routers.json"
+# Below 0: a rule that fits the chosen half closely keeps less of what it is asked for, and is read further left.
+DROPS = (-0.01, -0.005, -0.0025, 0.0, 0.0025, 0.005, 0.01, 0.02, 0.04)
+POINTS = (-0.25, -0.5, -1.0)
+COMBINATIONS = 100_000  # of thresholds; a coarser search than a calibration's, the same for all rules
+BASELINE = "maximum_probability temperature"
+BATCH_ROWS = 64
+BOOTSTRAPS = 1000
+
+Pair = tuple[ScoreTable, ScoreTable]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Routers for all stages.
+
+    Attributes:
+        first: score or head of the first stage, and calibrator.
+        later: those of all later ones.
+        two_sided: rows below a second, lower threshold of a stage go to the last one at once.
+    """
+
+    first: RouterChoice
+    later: RouterChoice
+    two_sided: bool = False
+
+    def choices(self, stages: int) -> list[RouterChoice]:
+        return [self.first, *[self.later] * (stages - 1)]
+
+
+def alike(name: str, calibrator: str = "identity", two_sided: bool = False) -> Rule:
+    return Rule((name, calibrator), (name, calibrator), two_sided)
+
+
+RULES = {
+    BASELINE: alike("maximum_probability", "temperature"),
+    "maximum_probability": alike("maximum_probability"),
+    "maximum_probability platt": alike("maximum_probability", "platt"),
+    "maximum_probability isotonic": alike("maximum_probability", "isotonic"),
+    "margin": alike("margin"),
+    "negative_entropy": alike("negative_entropy"),
+    "cost_oblivious": alike("cost_oblivious"),
+    "cost_aware": alike("cost_aware"),
+    "deferral": alike("deferral"),
+    "deferral_network": alike("deferral_network"),
+    "agreement": Rule(("maximum_probability", "temperature"), ("agreement", "identity")),
+    "two-sided": alike("maximum_probability", "temperature", two_sided=True),
+    "two-sided deferral": alike("deferral", two_sided=True),
+}
+
+
+# Tables
+
+
+def from_logits(logits: np.ndarray, label: np.ndarray, cost: list[float]) -> ScoreTable:
+    """(n, K, C) logits to a table."""
+    powers = np.exp(logits - logits.max(axis=2, keepdims=True))
+    scores = powers / powers.sum(axis=2, keepdims=True)
+    names = np.array([f"stage{k}" for k in range(len(cost))])
+    return ScoreTable(scores.argmax(axis=2), scores.max(axis=2), np.array(cost), names, "ms", label, scores)
+
+
+def _noise(random: np.random.Generator, n: int, classes: int, own: float) -> np.ndarray:
+    shared = random.normal(size=(n, 1, classes))
+    return np.sqrt(1 - own) * shared + np.sqrt(own) * random.normal(size=(n, 3, classes))
+
+
+def nested(random: np.random.Generator, n: int, classes: int = 10) -> ScoreTable:
+    """One difficulty for all stages, each later one better: what plain confidence is made for."""
+    label = random.integers(0, classes, n)
+    logits = _noise(random, n, classes, 0.3)
+    logits[np.arange(n), :, label] += np.array([3.0, 4.0, 5.0]) - 1.2 * random.normal(size=(n, 1))
+    return from_logits(1.5 * logits, label, [1.0, 6.0, 30.0])
+
+
+def hopeless(random: np.random.Generator, n: int, classes: int = 10) -> ScoreTable:
+    """Some hard rows are torn between two classes, which the last stage resolves; others nobody can answer."""
+    label = random.integers(0, classes, n)
+    other = (label + random.integers(1, classes, n)) % classes
+    kind = random.choice(3, n, p=[0.6, 0.2, 0.2])  # easy, torn, hopeless
+    logits = _noise(random, n, classes, 0.3)
+    rows = np.arange(n)
+    logits[rows, :, label] += np.array([5.0, 4.0, 0.3])[kind][:, None] * np.array([0.9, 1.0, 1.1])
+    logits[rows, :, other] += np.where(kind == 1, 4.0, 0.0)[:, None] * np.array([1.0, 0.9, 0.2])
+    return from_logits(logits, label, [1.0, 6.0, 30.0])
+
+
+def independent(random: np.random.Generator, n: int, classes: int = 10) -> ScoreTable:
+    """Stages err independently and their sureness is erratic: that two agree says more than how sure they are."""
+    label = random.integers(0, classes, n)
+    logits = _noise(random, n, classes, 1.0)
+    logits[np.arange(n), :, label] += np.array([3.0, 3.3, 4.5])
+    return from_logits(logits * random.lognormal(0.3, 0.9, (n, 3, 1)), label, [1.0, 2.0, 30.0])
+
+
+def digits() -> ScoreTable:
+    """scikit-learn's digits: three classifiers fitted on 600 rows, the table of the other 1,197."""
+    from sklearn.datasets import load_digits
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.tree import DecisionTreeClassifier
+
+    rows, label = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(rows))
+    fitted_on, rest = order[:600], order[600:]
+    models = [
+        DecisionTreeClassifier(min_samples_leaf=5, random_state=0),
+        LogisticRegression(C=0.01, max_iter=2000),
+        RandomForestClassifier(300, random_state=0),
+    ]
+    scores = [m.fit(rows[fitted_on] / 16, label[fitted_on]).predict_proba(rows[rest] / 16) for m in models]
+    return from_logits(np.log(np.maximum(np.stack(scores, axis=1), 1e-6)), label[rest], [1.0, 6.0, 100.0])
+
+
+def draws(family: Callable[..., ScoreTable], n: int, repeats: int, seed: int) -> Iterator[Pair]:
+    """New tables every time."""
+    for repeat in range(repeats):
+        random = np.random.default_rng((seed, repeat))
+        yield family(random, n), family(random, 20_000)
+
+
+def halves(table: ScoreTable, repeats: int, seed: int) -> Iterator[Pair]:
+    """Random halves of one table."""
+    for repeat in range(repeats):
+        order = np.random.default_rng((seed, repeat)).permutation(len(table))
+        yield table.take(order[: len(table) // 2]), table.take(order[len(table) // 2 :])
+
+
+# One rule on one pair of tables
+
+
+def target_of(problem: RoutingProblem, drop: float) -> Target:
+    """The last stage's accuracy less a drop; the most accuracy where no thresholds of a grid have as much."""
+    most = float(Grid.of(problem, COMBINATIONS).gain.max())
+    return Target(least_gain=min(float(problem.gain[:, -1].mean()) - drop, most))
+
+
+def cheapest(problem: RoutingProblem, target: Target) -> np.ndarray:
+    """Thresholds, of a grid, that reach a target."""
+    grid = Grid.of(problem, COMBINATIONS)
+    place = target.best(grid.gain.ravel(), grid.cost.ravel())
+    assert place is not None  # noqa: S101
+    return grid.thresholds(place)
+
+
+def curve(rule: Rule, first: ScoreTable, second: ScoreTable) -> np.ndarray:
+    """(drops, 2): accuracy less the last stage's, in points, and cost over the last stage's, on the second table."""
+    found, routers = [], None
+    for drop in DROPS:
+        if routers is None or (rule.first[0] == "cost_aware" and drop > 0):
+            routers = fit_routers(first, rule.choices(first.stages), Goal.of(max_accuracy_drop=max(drop, 0.0)))
+        fitted, judged = (RoutingProblem.from_table(table, routers, agreement=False) for table in (first, second))
+        target = target_of(fitted, drop)
+        if rule.two_sided:
+            lowest = best_early_deferral(fitted, target)
+            fitted, judged = fitted.deferring_early(lowest), judged.deferring_early(lowest)
+            target = target_of(fitted, drop)
+        thresholds = cheapest(fitted, target)
+        gain, cost = judged.value(thresholds)
+        alone = np.broadcast_to(second.cost, second.prediction.shape)[:, -1].mean()
+        found.append((100 * (gain - second.correct[:, -1].mean()), cost / alone))
+    return np.array(found)
+
+
+# Many pairs
+
+
+def cost_at(mean_curve: np.ndarray, points: float) -> float:
+    """Cost at an accuracy, by lines between the points of a (drops, 2) curve; NaN outside of it."""
+    order = np.argsort(mean_curve[:, 0])
+    return float(np.interp(points, *mean_curve[order].T, left=np.nan, right=np.nan))
+
+
+def compare(pairs: Iterator[Pair], repeats: int, fresh: bool, title: str) -> dict[str, Any]:
+    """Of each rule: its mean curve, and its cost at equal accuracy over the baseline's with a 95 % interval."""
+    seen = [
+        [curve(rule, first, second) for rule in RULES.values()]
+        for first, second in track(pairs, title, total=repeats, console=console)
+    ]
+    curves = np.array(seen)  # (repeats, rules, drops, 2)
+    random = np.random.default_rng(0)
+    samples = [random.integers(0, repeats, repeats) for _ in range(BOOTSTRAPS)]
+    means = [curves[sample].mean(axis=0) for sample in samples]
+    # Halves of one table overlap: Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 52,
+    # 2003, widen the variance of their mean from 1 / J to 1 / J + (rows judged) / (rows fitted).
+    widen = 1.0 if fresh else float(np.sqrt(1 + repeats))
+    base = list(RULES).index(BASELINE)
+    result: dict[str, Any] = {}
+    for place, name in enumerate(RULES):
+        mean = curves[:, place].mean(axis=0)
+        result[name] = {"accuracy_points": mean[:, 0].tolist(), "cost_ratio": mean[:, 1].tolist(), "at": {}}
+        for points in POINTS:
+            own, other = cost_at(mean, points), cost_at(curves[:, base].mean(axis=0), points)
+            ratios = np.array([cost_at(m[place], points) / cost_at(m[base], points) for m in means])
+            ratios = ratios[np.isfinite(ratios)]
+            if not np.isfinite(own / other) or len(ratios) < BOOTSTRAPS / 2:
+                continue
+            half = 1.96 * widen * float(ratios.std())
+            result[name]["at"][f"{points:g}"] = {
+                "cost_ratio": own,
+                "over_baseline": own / other,
+                "over_baseline_interval": [own / other - half, own / other + half],
+            }
+    return result
+
+
+def microseconds_a_row(table: ScoreTable) -> dict[str, float]:
+    """What a rule of the last but one stage costs in batches of 64: the best of many, evidence included."""
+    assert table.scores is not None  # noqa: S101
+    k, rows = table.stages - 2, slice(0, BATCH_ROWS)
+    earlier = table_evidence(table)[rows, : k * len(EVIDENCE_COLUMNS)]
+    batch = (table.prediction[rows, k], table.confidence[rows, k], np.ascontiguousarray(table.scores[rows, k]))
+
+    def once(router: Router) -> None:
+        evidence = None
+        if router.head is not None:
+            evidence = np.concatenate([earlier, new_evidence(*batch)], axis=1)
+        router.confidence(batch[2], None, evidence)
+
+    found = {}
+    for name, rule in RULES.items():
+        if rule.two_sided:
+            continue
+        router = fit_routers(table, rule.choices(table.stages), Goal.of(max_accuracy_drop=0.005))[k]
+        times = []
+        for _ in range(300):
+            begin = time.perf_counter()
+            once(router)
+            times.append(time.perf_counter() - begin)
+        found[name] = 1e6 * float(np.median(times)) / BATCH_ROWS
+    return found
+
+
+def main(
+    scores: Annotated[
+        Path | None, typer.Option(help="A score table with class probabilities, besides the others.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=2, help="Tables drawn, or random halves.")] = 20,
+    rows: Annotated[int, typer.Option(min=100, help="Rows of a synthetic table.")] = 2500,
+    seed: Annotated[int, typer.Option(min=0)] = 2,
+    only: Annotated[
+        str | None, typer.Option(help="Name of the one table to compare on, such as the stem of --scores.")
+    ] = None,
+    out: Annotated[Path, typer.Option()] = RESULT,
+) -> None:
+    """Hold learned routers against plain ones."""
+    families = {family.__name__: family for family in (nested, hopeless, independent)}
+    tables = {"digits": digits()}
+    if scores is not None:
+        tables[scores.stem] = ScoreTable.load(scores)
+    if only is not None:
+        families = {name: family for name, family in families.items() if name == only}
+        tables = {name: table for name, table in tables.items() if name == only}
+        if not families and not tables:
+            raise InputError(f"--only must name one of the tables; got {only!r}")
+    compared = {
+        name: compare(draws(family, rows, repeats, seed), repeats, True, name) for name, family in families.items()
+    } | {name: compare(halves(table, repeats, seed), repeats, False, name) for name, table in tables.items()}
+    result = {
+        "schema_version": 1,
+        "measured": {
+            "repeats": repeats,
+            "seed": seed,
+            "synthetic_rows": rows,
+            "drops": DROPS,
+            "baseline": BASELINE,
+            "tables": {
+                name: {
+                    "rows": len(table),
+                    "stage_accuracy": table.correct.mean(axis=0).tolist(),
+                    "cost": np.atleast_2d(table.cost).mean(axis=0).tolist(),
+                }
+                for name, table in (
+                    {name: family(np.random.default_rng(seed), 20_000) for name, family in families.items()} | tables
+                ).items()
+            },
+        },
+        "machine": describe_machine(),
+        "microseconds_a_row": microseconds_a_row(hopeless(np.random.default_rng(seed), 5000)),
+        "compared": compared,
+    }
+    save_result(out, result)
+    for name, rules in compared.items():
+        typer.echo(name)
+        for rule, found in rules.items():
+            cells = [
+                f"{points}: {at['cost_ratio']:.3f} ({at['over_baseline']:.3f} in "
+                f"[{at['over_baseline_interval'][0]:.3f}, {at['over_baseline_interval'][1]:.3f}])"
+                for points, at in found["at"].items()
+            ]
+            typer.echo(f"  {rule:33s} {'  '.join(cells)}")
+    typer.echo(json.dumps(result["microseconds_a_row"], indent=1))
+
+
+if __name__ == "__main__":
+    run_experiment(main)

@@ -1,0 +1,82 @@
+"""Memory of a server, sampled while it is loaded."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import numpy as np
+import psutil
+from typing_extensions import Self
+
+from cascade.benchmarks.harness.server_process import ServerProcess
+
+__all__ = ["MemoryWatch", "growth", "server_memory"]
+
+INTERVAL_S = 1.0
+LISTED_EVERY = 30
+"""Samples after which the processes are listed anew; that reads all of the machine's, and stops the client for it."""
+
+
+@dataclass
+class MemoryWatch:
+    """Samples the resident memory of all processes of a server each second, in a thread.
+
+    Attributes:
+        server: that runs.
+        seconds: since the start, of each sample.
+        bytes: resident memory of each sample, pages that processes share counted once a process.
+    """
+
+    server: ServerProcess
+    seconds: list[float] = field(default_factory=list)
+    bytes: list[int] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        begin = time.monotonic()
+        processes: list[psutil.Process] = []
+        while not self._ended.wait(INTERVAL_S):
+            if len(self.bytes) % LISTED_EVERY == 0:
+                processes = self.server.family()
+            self.seconds.append(time.monotonic() - begin)
+            self.bytes.append(server_memory(processes))
+
+
+def server_memory(processes: Iterable[psutil.Process]) -> int:
+    """Resident bytes of processes; of those that have ended, none."""
+    total = 0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss
+    return total
+
+
+def growth(samples: list[int], warmup: int) -> float | None:
+    """Relative growth after a warm-up: median of the last tenth of the samples over that of the first tenth, less 1.
+
+    Args:
+        samples: one a second.
+        warmup: samples at the beginning that do not count.
+
+    Returns:
+        0.05 for 5 % more; ``None`` where too few samples are left.
+    """
+    counted = samples[warmup:]
+    tenth = len(counted) // 10
+    if not tenth:
+        return None
+    return float(np.median(counted[-tenth:]) / np.median(counted[:tenth]) - 1)

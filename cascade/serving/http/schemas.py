@@ -1,0 +1,72 @@
+"""JSON schemas of a cascade's request and response bodies: the components of its OpenAPI document."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, create_model
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
+from cascade.config import CascadeConfig
+from cascade.serving.http.body_models import FIXED_BODIES, Body, ClosedBody, Parameters, RequestedOutput
+from cascade.serving.oip.inference import INPUT, OUTPUTS
+
+__all__ = ["component_schemas"]
+
+_VALUES = {"b": bool, "i": int, "u": int, "f": float}
+_COLUMNS = {"INT64": int, "FP64": float, "BYTES": str, "BOOL": bool}
+
+
+class _Generator(GenerateJsonSchema):
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 (pydantic's)
+        """No titles, which would only repeat the names."""
+        return False
+
+
+def component_schemas(config: CascadeConfig) -> dict[str, Any]:
+    """JSON schemas by name.
+
+    Args:
+        config: of the cascade; the shape and dtype of its rows and its limits are in the schemas.
+    """
+    models = [*FIXED_BODIES, _rows(config), _answers(config), _inference_request(config)]
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in models],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=_Generator,
+    )
+    schemas: dict[str, Any] = definitions["$defs"]
+    return schemas
+
+
+def _rows(config: CascadeConfig) -> type[Body]:
+    row: Any = str if config.rows.dtype == "text" else _VALUES[config.rows.numpy_dtype.kind]
+    for size in reversed(config.rows.shape):
+        row = _list(row, size, size)
+    return _model("Rows", ClosedBody, rows=_list(row, 1, config.serving.max_request_rows))
+
+
+def _answers(config: CascadeConfig) -> type[Body]:
+    columns = {name: _list(_COLUMNS[datatype]) for name, datatype in OUTPUTS.items()}
+    if config.classes is None:
+        del columns["label"]
+    return _model("Answers", Body, policy_version=str, **columns)
+
+
+def _inference_request(config: CascadeConfig) -> type[Body]:
+    shape = _list(Annotated[int, Field(ge=1)], 1 + len(config.rows.shape))
+    data: Any = (list[Any], Field(default_factory=list, description="Missing where raw bytes follow the JSON."))
+    parameters: Any = (Parameters, Field(default_factory=dict))
+    tensor = _model(
+        "InputTensor", Body, name=Literal[INPUT], datatype=str, shape=shape, data=data, parameters=parameters
+    )
+    outputs: Any = (list[RequestedOutput], Field(default_factory=list))
+    request_id = (str, Field(default_factory=str))
+    inputs = _list(tensor, 1, 1)
+    return _model("InferenceRequest", Body, id=request_id, parameters=parameters, inputs=inputs, outputs=outputs)
+
+
+def _model(name: str, base: type[Body], /, **fields: Any) -> type[Body]:
+    return create_model(name, __base__=base, **fields)
+
+
+def _list(item: Any, least: int = 0, most: int | None = None) -> Any:
+    return Annotated[list[item], Field(min_length=least or None, max_length=most)]

@@ -1,0 +1,163 @@
+"""What a gateway answers: rows, and questions about its policy, its audit and its traffic."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cascade.calibration import Policy
+from cascade.config import CascadeConfig
+from cascade.engine import Answers
+from cascade.serving.audit.auditor import AskLast, Auditor
+from cascade.serving.batching.batcher import Batcher
+from cascade.serving.bodies.wire import answer_columns
+from cascade.serving.http.dashboard import dashboard_data
+from cascade.serving.policy.keeper import PolicyKeeper
+from cascade.serving.policy.limits import StageLimit, limited_policy, marked_answers
+from cascade.serving.replica.readiness import Readiness
+from cascade.serving.replica.telemetry import Telemetry
+from cascade.serving.review.review import Review
+from cascade.serving.telemetry.observations import Observations
+
+__all__ = ["GatewayService"]
+
+
+@dataclass(eq=False)
+class GatewayService:
+    """A :class:`~cascade.serving.service.Service` on a batcher.
+
+    Attributes:
+        config: of the cascade.
+        telemetry: of the process.
+        batcher: of the first segment.
+        policies: keeps the policy in force.
+        auditor: compares a sample of the answers with the last stage's.
+        ask_last: asks the last stage about audited rows.
+        readiness: of the later segments.
+        limit: on the last stage that a request asks for.
+        review: receives the rows that are abstained on; ``None`` for none.
+    """
+
+    config: CascadeConfig
+    telemetry: Telemetry
+    batcher: Batcher
+    policies: PolicyKeeper
+    auditor: Auditor
+    ask_last: AskLast
+    readiness: Readiness
+    limit: StageLimit
+    review: Review | None
+    _gear_task: "asyncio.Task[None] | None" = None
+
+    async def start(self) -> None:
+        """Starts the work beside the requests, in the running event loop.
+
+        Raises:
+            Unavailable: the log of policies cannot be reached.
+        """
+        self.auditor.start(self.ask_last, lambda: self.batcher.is_idle)
+        await self.policies.open()
+        if self.config.serving.gears is not None:
+            self._gear_task = asyncio.get_running_loop().create_task(self.policies.watch(self.batcher))
+        self.telemetry.start(self.batcher, self._export)
+        self.readiness.start()
+
+    def stop_background(self) -> None:
+        """Stops what would ask later segments besides the requests under way; from now on nothing is ready."""
+        self.readiness.stop()
+        self.auditor.stop()
+
+    async def close(self) -> None:
+        """Ends all work, once no request is under way."""
+        if self._gear_task is not None:
+            self._gear_task.cancel()
+        await self.policies.close()
+        await self.telemetry.stop()
+        if self.review is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.review.close)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the later segments can be reached and have loaded, as of a few seconds ago."""
+        return self.readiness.is_ready
+
+    async def answer_rows(
+        self, rows: np.ndarray, timeout_s: float | None = None, max_stage: str | None = None
+    ) -> dict[str, Any]:
+        """Answers checked rows, as columns.
+
+        Args:
+            rows: (n, ...) as the configuration says.
+            timeout_s: seconds until the deadline; at most, and by default, ``serving.request_timeout_s``.
+            max_stage: name of the last stage that may run, raised to ``serving.least_max_stage``.
+
+        Returns:
+            Columns "answer", "stage", "confidence", "cost", "degraded", "abstained" (and "label"), and
+            "policy_version".
+
+        Raises:
+            CascadeError: as :meth:`Gateway.predict <cascade.serving.replica.gateway.Gateway.predict>` raises it.
+        """
+        policy, longest_s = self.policies.policy, self.config.serving.request_timeout_s
+        timeout_s = longest_s if timeout_s is None else min(timeout_s, longest_s)
+        last = None if max_stage is None else self.limit.place(max_stage)
+        answering = (
+            self._audited(rows, policy, timeout_s) if last is None else self._limited(rows, policy, timeout_s, last)
+        )
+        if policy.abstains:
+            answering = self._abstaining(answering, rows, policy)
+        answers = await self.telemetry.answered(answering, len(rows), policy)
+        stages = [stage.name for stage in self.config.stages]
+        return answer_columns(answers, stages, self.config.classes) | {"policy_version": policy.version}
+
+    async def _audited(self, rows: np.ndarray, policy: Policy, timeout_s: float) -> Answers:
+        """Answers rows, some of which may be drawn for the audit."""
+        draw = self.auditor.draw(rows, policy)
+        try:
+            answers = await self.batcher.answer(rows, policy, timeout_s=timeout_s)
+        except BaseException:
+            if draw is not None:
+                draw.lose()
+            raise
+        if draw is not None:
+            draw.settle(answers)
+        return answers
+
+    async def _limited(self, rows: np.ndarray, policy: Policy, timeout_s: float, last: int) -> Answers:
+        """Answers rows that the stage at place ``last`` is to answer at the latest."""
+        answers = await self.batcher.answer(rows, limited_policy(policy, last), timeout_s=timeout_s)
+        return marked_answers(answers, policy, last)
+
+    async def _abstaining(self, answering: Awaitable[Answers], rows: np.ndarray, policy: Policy) -> Answers:
+        """Marks the rows that are abstained on, and passes them on for review."""
+        answers = (await answering).with_abstentions(policy)
+        if self.review is not None:
+            self.review.add(rows, answers, policy.version)
+        return answers
+
+    def describe_policy(self) -> dict[str, Any]:
+        """The policy in force, with its version."""
+        return self.policies.describe()
+
+    def describe_audit(self) -> dict[str, Any]:
+        """The audit's results so far, at this gateway."""
+        return self.auditor.describe(self.policies.policy)
+
+    def describe_traffic(self) -> dict[str, Any]:
+        """What the live page shows."""
+        telemetry, gateways = self.telemetry, self.config.serving.gateways
+        gateway = {"rank": telemetry.rank, "of": gateways, "replica": telemetry.replica}
+        return dashboard_data(self.config, self.policies.policy, telemetry.history, gateway)
+
+    def _export(self, stats: Observations) -> None:
+        """Records the policy in force, the audit's results and the reviewed rows in the statistics."""
+        policy = self.policies.policy
+        stats.policy_version = policy.version
+        stats.reloads["accepted"] = self.policies.revision
+        if self.config.serving.gears is not None:
+            stats.gear = self.policies.gear
+        self.auditor.tell(policy, stats)
+        if self.review is not None:
+            stats.reviewed_rows |= self.review.outcomes
