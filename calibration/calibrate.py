@@ -9,8 +9,8 @@ import numpy as np
 from cascade.calibration.certificates.bound import certified_bound
 from cascade.calibration.certificates.certification import Certified
 from cascade.calibration.certificates.certifier import Certifier
+from cascade.calibration.certificates.cost_guarantee import CostGuarantee
 from cascade.calibration.certificates.goal import Goal
-from cascade.calibration.certificates.promises import CostPromise
 from cascade.calibration.certificates.refusal import (
     advise,
     refuse_abstaining,
@@ -33,9 +33,9 @@ from cascade.calibration.tables.stage_costs import stage_costs
 from cascade.errors import InfeasibleTarget
 from cascade.routers import Router
 
-__all__ = ["Guarantee", "RouterChoice", "calibrate"]
+__all__ = ["GuaranteeKind", "RouterChoice", "calibrate"]
 
-Guarantee = Literal["certified", "none"]
+GuaranteeKind = Literal["certified", "none"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def calibrate(
     max_cost: float | None = None,
     max_abstain: float | None = None,
     delta: float = 0.05,
-    guarantee: Guarantee = "certified",
+    guarantee: GuaranteeKind = "certified",
     seed: int = 0,
     routers: Sequence[RouterChoice] | None = None,
     early_deferral: bool = False,
@@ -89,7 +89,7 @@ def calibrate(
             that agrees most with the last stage, where there are no labels).
         max_abstain: most rows, as a share in [0, 1), that the last stage may leave to a person; accuracy is then that
             of the answered rows. By default, and at 0, every row is answered.
-        delta: risk that a certified policy breaks a promise, in (0, 1).
+        delta: risk that a certified policy breaks a guarantee, in (0, 1).
         guarantee: "certified", or "none" for the empirical optimum.
         seed: of the split of the rows into those that search and those that test a certified policy.
         routers: (score or head, calibrator) for each stage, names of ``SCORES`` or ``HEADS`` and of ``CALIBRATORS``;
@@ -123,8 +123,8 @@ def calibrate(
         raise ValueError(f"delta must be in (0, 1); got {delta!r}")
     if look is not None and (isinstance(look, bool) or not isinstance(look, int) or look < 1):
         raise ValueError(f"look must be a whole number of at least 1; got {look!r}")
-    if guarantee not in get_args(Guarantee):
-        raise ValueError(f"guarantee must be one of {', '.join(get_args(Guarantee))}; got {guarantee!r}")
+    if guarantee not in get_args(GuaranteeKind):
+        raise ValueError(f"guarantee must be one of {', '.join(get_args(GuaranteeKind))}; got {guarantee!r}")
     if guarantee == "none":
         found = _empirical(table, goal, routers, early_deferral, arrivals)
     else:
@@ -244,21 +244,21 @@ def _reference(
 
 def _tests(goal: Goal, certifier: Certifier, found: Certified, delta: float) -> list[dict[str, Any]]:
     tested = certifier.tested(goal, found.thresholds)
-    promises = goal.promises(tested, delta)
-    outcomes = [promise.outcome(tested, found.stage) for promise in promises]
+    guarantees = goal.guarantees(tested, delta)
+    outcomes = [guarantee.outcome(tested, found.stage) for guarantee in guarantees]
     constructed = certifier.constructed(goal, found.thresholds)
     return [
         {
             "target": part.name,
-            "test": promise.test if certain is None else "by construction",
+            "test": guarantee.test if certain is None else "by construction",
             "rows": len(outcome),
             "observed": float(outcome.mean()),
-            **({"highest_cost": promise.highest} if isinstance(promise, CostPromise) else {}),
+            **({"highest_cost": guarantee.highest} if isinstance(guarantee, CostGuarantee) else {}),
             "bound": certified_bound(part, tested, found.stage, delta) if certain is None else certain,
             "p_value": p_value,
         }
-        for part, promise, outcome, p_value, certain in zip(
-            goal.parts, promises, outcomes, found.p_values, constructed, strict=True
+        for part, guarantee, outcome, p_value, certain in zip(
+            goal.parts, guarantees, outcomes, found.p_values, constructed, strict=True
         )
     ]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from cascade.calibration.calibrate import Guarantee, RouterChoice, calibrate
+from cascade.calibration.calibrate import GuaranteeKind, RouterChoice, calibrate
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.policies.certificate import TARGETS
 from cascade.calibration.policies.policy_set import PolicySet
@@ -16,7 +16,7 @@ def calibrate_gears(
     targets: Sequence[Mapping[str, float]],
     *,
     delta: float = 0.05,
-    guarantee: Guarantee = "certified",
+    guarantee: GuaranteeKind = "certified",
     seed: int = 0,
     routers: Sequence[RouterChoice] | None = None,
     early_deferral: bool = False,
@@ -33,7 +33,7 @@ def calibrate_gears(
         table: n rows, K stages.
         targets: of each gear, the best first: names and values as :func:`~cascade.calibration.calibrate` takes them,
             such as ``[{"target_accuracy": 0.94}, {"target_accuracy": 0.93}]``.
-        delta: risk that any of the gears breaks a promise, in (0, 1).
+        delta: probability that any of the gears violates a guarantee, in (0, 1).
         guarantee: "certified", or "none" for the empirical optimum.
         seed: of the split of the rows.
         routers: as for ``calibrate``.
@@ -43,7 +43,7 @@ def calibrate_gears(
 
     Raises:
         ValueError: there is no target, or one is not what ``calibrate`` takes.
-        PolicyError: the gears do not get cheaper, or promise more, from one to the next.
+        PolicyError: a gear is not cheaper than the one before it, or has a stricter guarantee.
         ScoreTableError, InfeasibleTarget: as for ``calibrate``.
     """
     if not targets:

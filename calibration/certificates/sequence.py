@@ -1,4 +1,4 @@
-"""The sequence of thresholds that a certification walks along."""
+"""The sequence of thresholds for a certification."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def propose(problem: RoutingProblem) -> list[OperatingPoint]:
     """The frontier of a problem, on one grid for each subset of its stages.
 
     Args:
-        problem: n rows that will not test what is proposed, K stages; with smoothed gains.
+        problem: n proposing rows, K stages; with smoothed gains.
 
     Returns:
         At most 200 points by rising cost and gain.

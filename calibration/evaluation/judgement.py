@@ -207,12 +207,12 @@ def judge_target(goal: Goal, table: ScoreTable, policy: Policy, tail: float) -> 
     thresholds = np.append(policy.thresholds, policy.abstain_below) if policy.abstains else policy.thresholds
     evaluation = evaluate(table, policy, arrivals=policy.arrivals)
     problem = _problem(goal, table, policy, thresholds, evaluation.reached_share)
-    promise = goal.promise(problem, tail)
-    outcome = promise.outcome(problem, answering_stage(problem.confidence, thresholds))
-    low, high = promise.interval(outcome, tail)
+    guarantee = goal.guarantee(problem, tail)
+    outcome = guarantee.outcome(problem, answering_stage(problem.confidence, thresholds))
+    low, high = guarantee.interval(outcome, tail)
     estimate = evaluation.mean_cost if goal.name == "max_cost" else float(outcome.mean())
     low = max(low - max(float(outcome.mean()) - estimate, 0.0), 0.0) if goal.name == "max_cost" else low
-    test, p_value = promise.test, promise.p_value_kept(outcome)
+    test, p_value = guarantee.test, guarantee.p_value_satisfied(outcome)
     certain = constructed_bound(goal, policy.thresholds, problem.highest_costs, np.flatnonzero(policy.runs).tolist())
     at_most = goal.name.startswith("max_")
     if certain is not None and goal.is_reached_at(certain):
@@ -223,7 +223,7 @@ def judge_target(goal: Goal, table: ScoreTable, policy: Policy, tail: float) -> 
         verdict = "holds"
     elif (goal.value < low) if at_most else (goal.value > high):
         verdict = "violated"
-    elif promise.p_value_kept(np.full(len(outcome), _worst(goal, problem))) > tail:
+    elif guarantee.p_value_satisfied(np.full(len(outcome), _worst(goal, problem))) > tail:
         verdict = "too few rows"
     interval, level = (low, high), 1 - 2 * tail
     return TargetJudgement(goal.name, goal.value, estimate, interval, level, len(outcome), test, p_value, verdict)

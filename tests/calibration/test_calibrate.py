@@ -217,7 +217,7 @@ def test_routers_are_fitted_and_the_target_holds_with_them(make_table, score, ca
     assert seen.mean_cost < seen.last_stage_cost
 
 
-def test_the_certificate_says_what_was_asked_and_seen_and_promises_nothing(make_table):
+def test_an_empirical_certificate_records_target_and_observations_and_guarantees_nothing(make_table):
     table = make_table(200, 2, seed=6)
     policy = optimum(table, target_agreement=0.9)
     seen = evaluate(table, policy)

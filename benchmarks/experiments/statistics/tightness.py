@@ -62,11 +62,11 @@ def schemes(population: Population) -> dict[str, Scheme]:
     def plain(table: ScoreTable, seed: int) -> Certified | None:
         search, test = np.array_split(np.random.default_rng(seed).permutation(len(table)), 2)
         rows = problem(table.take(test))
-        return certify(accuracy.promises(rows, DELTA), rows, frontier_thresholds(problem(table.take(search))), DELTA)
+        return certify(accuracy.guarantees(rows, DELTA), rows, frontier_thresholds(problem(table.take(search))), DELTA)
 
     def floor(table: ScoreTable, _: int) -> Certified | None:
         rows = problem(table)
-        return certify(goal.promises(rows, DELTA), rows, ideal, DELTA)
+        return certify(goal.guarantees(rows, DELTA), rows, ideal, DELTA)
 
     return {"certified": ours, "plain split": plain, "floor": floor}
 

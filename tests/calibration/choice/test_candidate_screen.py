@@ -77,7 +77,7 @@ def test_only_what_keeps_the_deadline_has_a_standing(seed, deadline):
         assert {(m,) for m in range(4) if pool.worst_cost[m] <= deadline} <= set(screen.standings)
 
 
-def test_a_coarse_grid_never_promises_more_than_the_rows_give():
+def test_a_coarse_grid_never_reports_more_than_the_rows_give():
     pool = make_pool(3, 150, 1, levels=1000)
     screen = CandidateScreen(pool, Target(least_gain=0.7))
     screen_candidates(screen, 3)

@@ -54,14 +54,14 @@ def test_harder_traffic_is_noticed(target):
     assert "collect and calibrate again" in check.conclusion
 
 
-def test_a_policy_that_clearly_keeps_its_promise_is_borne_out_and_counts_are_right():
+def test_a_policy_that_clearly_satisfies_its_guarantee_holds_and_counts_are_right():
     rng = np.random.default_rng(3)
     policy = calibrate(draw(rng, 2000), target_accuracy=0.7)
     fresh = draw(rng, 3000)
-    promise, *rates = check_fresh(fresh, policy).findings
-    assert (promise.claim, promise.claimed, promise.verdict) == ("target_accuracy", 0.7, "holds")
+    guarantee, *rates = check_fresh(fresh, policy).findings
+    assert (guarantee.claim, guarantee.claimed, guarantee.verdict) == ("target_accuracy", 0.7, "holds")
     check = check_fresh(fresh, policy)
-    assert promise.observed == check.evaluation.accuracy
+    assert guarantee.observed == check.evaluation.accuracy
     assert rates[0].observed == pytest.approx(1 - check.evaluation.stage_share[0])
     assert rates[1].observed == pytest.approx(check.evaluation.stage_share[2])
     assert [rate.verdict for rate in rates] == ["not refuted"] * 2

@@ -176,13 +176,13 @@ def test_false_alarms_in_all_over_calibration_and_traffic():
     assert alarms / runs <= delta + 3 * np.sqrt(delta * (1 - delta) / runs)
 
 
-def test_the_promise_and_the_operator_say_what_the_least_agreement_is():
-    promised = calibrate(population(6000, seed=1), target_agreement=0.9)
+def test_the_least_agreement_is_that_of_the_operator_or_of_the_guarantee():
+    guaranteed = calibrate(population(6000, seed=1), target_agreement=0.9)
     plain = Policy.from_thresholds(STAGES, np.array([0.9, 0.95]))
-    assert promised.guaranteed_agreement == 0.9
-    assert Monitor(promised, 0.1).agreement.source == "guarantee"
-    assert Monitor(promised, 0.1).agreement.test.low == 0.9
-    assert Monitor(promised, 0.1, least_agreement=0.8).agreement.test.low == 0.8
+    assert guaranteed.guaranteed_agreement == 0.9
+    assert Monitor(guaranteed, 0.1).agreement.source == "guarantee"
+    assert Monitor(guaranteed, 0.1).agreement.test.low == 0.9
+    assert Monitor(guaranteed, 0.1, least_agreement=0.8).agreement.test.low == 0.8
     assert Monitor(plain, 0.1).watched == []
     (only,) = Monitor(plain, 0.1, least_agreement=0.8).watched
     assert (only.source, only.test.low, only.test.delta) == ("operator", 0.8, 0.1)

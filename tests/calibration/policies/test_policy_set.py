@@ -99,7 +99,7 @@ def test_a_missing_file_is_refused(tmp_path):
     "certificate",
     [{}, {"guarantee": "none", "target": {"max_cost": 1.0}}, {"guarantee": "certified", "target": [1]}],
 )
-def test_only_a_certificate_promises(certificate):
+def test_only_a_certificate_guarantees(certificate):
     assert replace(GOOD[0], certificate=certificate).guarantees == {}
     assert GOOD[0].guarantees == {"target_accuracy": 0.94}
 
