@@ -20,6 +20,7 @@ from cascade.calibration.certificates.refusal import (
 )
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.evaluation.evaluation import evaluate
+from cascade.calibration.evaluation.table_policy import table_policy
 from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.policies.policy import Policy
 from cascade.calibration.policies.reference import Reference
@@ -29,7 +30,6 @@ from cascade.calibration.search.best_thresholds import best_thresholds
 from cascade.calibration.search.early_deferral import at_constant_costs, best_early_deferral
 from cascade.calibration.split_table import SplitTable
 from cascade.calibration.tables.score_table import ScoreTable
-from cascade.calibration.tables.stage_costs import stage_costs
 from cascade.errors import InfeasibleTarget
 from cascade.routers import Router
 
@@ -131,18 +131,7 @@ def calibrate(
         found = _certified(table, goal, routers, early_deferral, delta, seed, arrivals, look)
     names = tuple(map(str, table.stage))
     thresholds, beyond = np.split(found.thresholds, [table.stages - 1])
-    policy = Policy(
-        names,
-        found.routers,
-        thresholds,
-        cost_unit=table.cost_unit,
-        defer_below=found.defer_below,
-        abstain_below=float(beyond.sum()),
-        curves=table.curves if table.has_curves else (),
-        cost_per_ms=np.zeros(0) if table.cost_per_ms is None else table.cost_per_ms,
-        arrivals=arrivals if table.has_curves else None,
-    )
-    policy = replace(policy, **stage_costs(table, arrivals, evaluate(table, policy).reached_share))
+    policy = table_policy(table, found.routers, thresholds, arrivals, found.defer_below, float(beyond.sum()))
     certificate = {
         "guarantee": guarantee,
         "target": goal.targets,

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from cascade.calibration import OperatingPoint, Policy, ScoreTable, evaluate, frontier
+from cascade.calibration import OperatingPoint, Policy, ScoreTable, frontier
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
+from cascade.calibration.evaluation.table_policy import at_table_costs
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.tables.stage_costs import stage_costs
 from cascade.cascade import check_policy
 from cascade.errors import ScoreTableError
 from cascade.prediction import Prediction
@@ -205,8 +205,7 @@ def _pieces(asked: _AskedRow, policy: Policy, table: ScoreTable) -> list[Frontie
 
     def row_cost(point: OperatingPoint, which: tuple[bool, ...]) -> float:
         """A stage costs a row what it does at the shares of rows that reach the stages there."""
-        there = replace(policy, thresholds=point.thresholds)
-        there = replace(there, **stage_costs(table, arrivals, evaluate(table, there).reached_share))
+        there = at_table_costs(replace(policy, thresholds=point.thresholds), table, arrivals)
         return float(asked.cost(there)[list(which)].sum())
 
     pieces = []

@@ -1,9 +1,9 @@
-"""The order of IDK classifiers whose rules are given: least expected time, within a deadline.
+"""The order of IDK classifiers with fixed rules: least expected time, within a deadline.
 
 Baruah, Burns, Davis, Wu, "Optimally ordering IDK classifiers subject to deadlines", Real-Time Systems 59, 2023,
 https://doi.org/10.1007/s11241-022-09383-w. There the classifiers are independent or fully dependent; here the joint
-distribution of who is sure of what is the one of the rows at hand. Which rows are left after some classifiers does
-not depend on their order, so dynamic programming over the 2^(M - 1) sets finds the optimum.
+distribution of their acceptances is that of the given rows. The rows that remain after some classifiers do not depend
+on their order, so dynamic programming over the 2^(M - 1) sets finds the optimum.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,12 @@ MOST_CLASSIFIERS = 16
 
 @dataclass(frozen=True)
 class IdkOrder:
-    """A cascade of classifiers with given rules.
+    """A cascade of classifiers with fixed rules.
 
     Attributes:
         order: indices of the classifiers; the deterministic one is the last.
-        mean_cost: mean cost of a row.
-        worst_cost: cost of a row that runs through all of them, each at its worst.
+        mean_cost: mean cost per row.
+        worst_cost: cost of a row that runs through all of them, each at its highest cost.
     """
 
     order: tuple[int, ...]
@@ -42,18 +42,18 @@ def optimal_order(
     worst_cost: np.ndarray | None = None,
     price: Callable[[int, np.ndarray], np.ndarray] = lambda classifier, share: share,
 ) -> IdkOrder:
-    """Chooses and orders classifiers for the least mean cost until one is sure.
+    """Selects and orders classifiers for the least mean cost until one accepts.
 
-    O(M^2 2^M + n M) time, exact for every dependence between the classifiers.
+    O(M^2 2^M + n M) time, exact for any dependence between the classifiers.
 
     Args:
-        sure: (n, M - 1) bool, whether each classifier but the last is sure of a row; the last one always is.
+        sure: (n, M - 1) bool, whether each classifier but the last accepts a row; the last one always does.
         cost: (M,) or (n, M) float >= 0.
         hop_cost: added for every classifier after the first that a row reaches.
-        deadline: most that ``worst_cost`` of the chosen ones, with hops, may sum up to; the last is always among them.
-        worst_cost: (M,), at least the highest ``cost`` of each; by default just that.
-        price: mean cost per row of a classifier from the mean of its ``cost`` over all rows, where those that do not
-            come to it count 0; never falling.
+        deadline: largest sum of ``worst_cost`` of the selected ones, with hops; the last one is always selected.
+        worst_cost: (M,), at least the highest ``cost`` of each, which is the default.
+        price: mean cost per row of a classifier from the mean of its ``cost`` over all rows, with 0 for rows that do
+            not reach it; never falling.
 
     Raises:
         ValueError: the shapes do not fit, or there are more than ``MOST_CLASSIFIERS``.
@@ -91,10 +91,10 @@ def _sums_over_sets(values: np.ndarray) -> np.ndarray:
 
 
 def _mean_cost_after(sure: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    """Mean of (n, C) costs, over all rows, of those of which no classifier in a set is sure: (2^(M - 1), C).
+    """Mean of (n, C) costs, over all rows, of the rows that no classifier in a set accepts: (2^(M - 1), C).
 
-    A row is left after a set if those who are sure of it are a subset of the set's complement: a histogram of the
-    rows by who is sure, summed over subsets.
+    A row remains after a set if the classifiers that accept it are a subset of the set's complement: a histogram of the
+    rows by accepting classifiers, summed over subsets.
     """
     n, others = sure.shape
     pattern = sure.astype(np.int64) @ (1 << np.arange(others, dtype=np.int64))

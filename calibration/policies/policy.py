@@ -1,7 +1,7 @@
 """A policy: an operating point of a cascade, as a file of numbers."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,25 @@ class Policy:
     def abstains(self) -> bool:
         """Whether the last stage may give no answer."""
         return self.abstain_below > 0
+
+    def select(self, stages: Sequence[int]) -> "Policy":
+        """The policy of some stages (from 0) in a given order, each with its own rules, without a certificate.
+
+        No row is deferred early, and the last one abstains where the policy does.
+        """
+        columns = list(stages)
+        return replace(
+            self,
+            stages=tuple(self.stages[k] for k in columns),
+            routers=tuple(self.routers[k] for k in columns),
+            thresholds=self.thresholds[columns[:-1]],
+            defer_below=_empty(),
+            cost=self.cost[columns],
+            cost_per_mflop=self.cost_per_mflop[columns],
+            cost_per_ms=self.cost_per_ms[columns],
+            curves=tuple(self.curves[k] for k in columns) if self.curves else (),
+            certificate={},
+        )
 
     def last_running(self, stage: int) -> int | None:
         """The last stage up to one (from 0) that runs; ``None`` if there is none."""

@@ -119,7 +119,7 @@ def _print_choice(choice: "CascadeChoice", as_json: bool) -> None:
     output = Console()
     output.print(_table(cascades, choice.gain, choice.cost_unit, with_target=True))
     output.print(
-        f"{choice.candidates:,} cascades looked at ({choice.method}); chosen on {choice.choosing_rows:,} rows, "
+        f"{choice.candidates:,} cascades screened ({choice.method}); chosen on {choice.choosing_rows:,} rows, "
         f"figures from {choice.judging_rows:,} others, intervals at {choice.level:.4g}; "
         f"{'constant costs per row' if choice.arrivals is None else f'costs for {choice.arrivals}'}.",
         highlight=False,

@@ -6,8 +6,8 @@ A pool is a law, from which as many rows as one likes can be drawn: rows have a 
 and each model is as sure as it is likely to be right, but for some noise. Two models are planted: `dud`, whose
 confidence knows nothing, and `dominated`, which says the same as another model at twice its cost.
 
-1. Speed: 10 models in all orders, and 20 models greedily, 10,000 rows, up to four stages.
-2. The greedy way against all orders, over several pools and targets: cost of its best choice over that of theirs.
+1. Speed: 10 models in all orders, and 20 models by local search, 10,000 rows, up to four stages.
+2. The local search against all orders, over several pools and targets: cost of its best choice over that of theirs.
 3. Honesty: many draws of 4,000 rows from one law; the interval of each saving against the value of the same cascades
    on a million rows, and the accuracy on the rows that chose and on those that judge against the same.
 4. Verdicts: how often a planted model is in the best choice, and how often it is told to be dropped. (`dominated` can
@@ -85,17 +85,17 @@ def speed(models: int, rows: int = 10_000) -> dict[str, Any]:
     return {"models": models, "rows": rows, "targets": found}
 
 
-def greedy_against_all(laws: Sequence[int], models: int = 8, rows: int = 4000) -> dict[str, Any]:
-    """Cost of the greedy choice over that of the choice among all orders, on the rows that choose."""
+def local_search_against_all(laws: Sequence[int], models: int = 8, rows: int = 4000) -> dict[str, Any]:
+    """Cost of the choice by local search over that of the choice among all orders, on the rows that choose."""
     ratios = []
-    for law in track(laws, "greedy against all orders", console=console):
+    for law in track(laws, "local search against all orders", console=console):
         table = draw(models, rows, law, seed=0)
         for drop in (0.0, DROP, 0.05):
-            greedy, full = (
+            local, full = (
                 choose_cascade(table, max_accuracy_drop=drop, hop_cost=HOP_COST, most_candidates=most).best
                 for most in (0, 1_000_000)
             )
-            ratios.append(greedy.chosen_cost / full.chosen_cost)
+            ratios.append(local.chosen_cost / full.chosen_cost)
     return {
         "pools": len(laws),
         "models": models,
@@ -148,7 +148,7 @@ def summary(differences: list[float]) -> dict[str, float]:
 
 def main(
     draws: Annotated[int, typer.Option(min=2, help="Draws for the honesty.")] = 40,
-    pools: Annotated[int, typer.Option(min=1, help="Pools for the greedy way.")] = 6,
+    pools: Annotated[int, typer.Option(min=1, help="Pools for the local search.")] = 6,
     result: Annotated[Path, typer.Option(help="Result file to write (JSON).")] = RESULT,
 ) -> None:
     """Measure the choice of a cascade on pools whose truth is known."""
@@ -156,7 +156,7 @@ def main(
         "machine": describe_machine(),
         "options": {"draws": draws, "pools": pools, "hop_cost": HOP_COST, "max_accuracy_drop": DROP},
         "speed": [speed(10), speed(20)],
-        "greedy_against_all_orders": greedy_against_all(range(2, 2 + pools)),
+        "local_search_against_all_orders": local_search_against_all(range(2, 2 + pools)),
         "honesty": honesty(draws),
     }
     result.parent.mkdir(parents=True, exist_ok=True)
