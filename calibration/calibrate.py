@@ -33,9 +33,9 @@ from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import InfeasibleTarget
 from cascade.routers import Router
 
-__all__ = ["GuaranteeKind", "RouterChoice", "calibrate"]
+__all__ = ["Guarantee", "RouterChoice", "calibrate"]
 
-GuaranteeKind = Literal["certified", "none"]
+Guarantee = Literal["certified", "none"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def calibrate(
     max_cost: float | None = None,
     max_abstain: float | None = None,
     delta: float = 0.05,
-    guarantee: GuaranteeKind = "certified",
+    guarantee: Guarantee = "certified",
     seed: int = 0,
     routers: Sequence[RouterChoice] | None = None,
     early_deferral: bool = False,
@@ -123,8 +123,8 @@ def calibrate(
         raise ValueError(f"delta must be in (0, 1); got {delta!r}")
     if look is not None and (isinstance(look, bool) or not isinstance(look, int) or look < 1):
         raise ValueError(f"look must be a whole number of at least 1; got {look!r}")
-    if guarantee not in get_args(GuaranteeKind):
-        raise ValueError(f"guarantee must be one of {', '.join(get_args(GuaranteeKind))}; got {guarantee!r}")
+    if guarantee not in get_args(Guarantee):
+        raise ValueError(f"guarantee must be one of {', '.join(get_args(Guarantee))}; got {guarantee!r}")
     if guarantee == "none":
         found = _empirical(table, goal, routers, early_deferral, arrivals)
     else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from cascade.calibration.calibrate import GuaranteeKind, RouterChoice, calibrate
+from cascade.calibration.calibrate import Guarantee, RouterChoice, calibrate
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.policies.certificate import TARGETS
 from cascade.calibration.policies.policy_set import PolicySet
@@ -16,7 +16,7 @@ def calibrate_gears(
     targets: Sequence[Mapping[str, float]],
     *,
     delta: float = 0.05,
-    guarantee: GuaranteeKind = "certified",
+    guarantee: Guarantee = "certified",
     seed: int = 0,
     routers: Sequence[RouterChoice] | None = None,
     early_deferral: bool = False,

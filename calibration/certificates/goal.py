@@ -6,7 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cascade.calibration.certificates.cost_guarantee import CostGuarantee
-from cascade.calibration.certificates.guarantees import AbstentionGuarantee, DropGuarantee, GainGuarantee, Guarantee
+from cascade.calibration.certificates.guarantees import (
+    AbstentionGuarantee,
+    DropGuarantee,
+    GainGuarantee,
+    MeanGuarantee,
+)
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.abstaining_grid import Limits
 from cascade.calibration.search.best_thresholds import Target
@@ -133,7 +138,7 @@ class Goal:
             return Target(least_gain=float(problem.gain[:, -1].mean()) - self.value)
         return Target(least_gain=self.value)
 
-    def guarantee(self, problem: RoutingProblem, delta: float) -> Guarantee:
+    def guarantee(self, problem: RoutingProblem, delta: float) -> MeanGuarantee:
         """The guarantee of the (first) target on future data.
 
         Args:
@@ -148,7 +153,7 @@ class Goal:
             return AbstentionGuarantee(self.value)
         return GainGuarantee(self.value)
 
-    def guarantees(self, problem: RoutingProblem, delta: float) -> list[Guarantee]:
+    def guarantees(self, problem: RoutingProblem, delta: float) -> list[MeanGuarantee]:
         """The guarantee of each target."""
         return [part.guarantee(problem, delta) for part in self.parts]
 

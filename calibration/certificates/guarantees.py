@@ -14,10 +14,10 @@ from cascade.calibration.certificates.paired_trinomial import trinomial_limit, t
 from cascade.calibration.exact_binomial import exact_interval
 from cascade.calibration.routing_problem import RoutingProblem
 
-__all__ = ["AbstentionGuarantee", "DropGuarantee", "GainGuarantee", "Guarantee"]
+__all__ = ["AbstentionGuarantee", "DropGuarantee", "GainGuarantee", "MeanGuarantee"]
 
 
-class Guarantee(Protocol):
+class MeanGuarantee(Protocol):
     """A statement about the mean of one outcome per row."""
 
     @property

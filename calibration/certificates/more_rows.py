@@ -4,7 +4,7 @@ import numpy as np
 
 from cascade.calibration.certificates.construction import extreme_thresholds
 from cascade.calibration.certificates.cost_guarantee import CostGuarantee
-from cascade.calibration.certificates.guarantees import Guarantee
+from cascade.calibration.certificates.guarantees import MeanGuarantee
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.routers import answering_stage
 
@@ -20,7 +20,7 @@ UNSEEN = 0.5
 """Rows that are added at each extreme outcome, which a small sample may lack (Jeffreys)."""
 
 
-def more_rows(guarantee: Guarantee, problem: RoutingProblem, stage: np.ndarray, delta: float, rows: int) -> str:
+def more_rows(guarantee: MeanGuarantee, problem: RoutingProblem, stage: np.ndarray, delta: float, rows: int) -> str:
     """How many more rows it would take, as the end of a sentence.
 
     For n' rows in all, the outcomes of the testing rows are drawn from those at hand and tested in the same way. The
@@ -50,7 +50,7 @@ def more_rows(guarantee: Guarantee, problem: RoutingProblem, stage: np.ndarray, 
     return "how many more rows it would take cannot be estimated from these"
 
 
-def _passes_mostly(guarantee: Guarantee, outcome: np.ndarray, rows: int, delta: float) -> bool:
+def _passes_mostly(guarantee: MeanGuarantee, outcome: np.ndarray, rows: int, delta: float) -> bool:
     rng = np.random.default_rng(0)
     values, counts = np.unique(np.append(outcome, guarantee.extremes), return_counts=True)
     weights = counts - np.isin(values, guarantee.extremes) * (1 - UNSEEN)

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import (
     AfterValidator,
+    BaseModel,
     Discriminator,
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
     Tag,
-    TypeAdapter,
     model_validator,
 )
 from typing_extensions import Self
@@ -74,9 +74,12 @@ def _is_json(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+class _CertificateEntry(BaseModel):
+    reference: Reference | None = None
+
+
 def _has_a_reference(values: dict[str, Any]) -> dict[str, Any]:
-    if values.get("reference") is not None:
-        TypeAdapter(Reference).validate_python(values["reference"])
+    _CertificateEntry.model_validate(values)  # the values themselves stay as they are, so the version does
     return values
 
 

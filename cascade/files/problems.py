@@ -17,6 +17,7 @@ def validated(
     source: str,
     error_type: type[InputError],
     context: dict[str, Any] | None = None,
+    text_hint: str = "",
 ) -> Model:
     """Reads plain values into a model.
 
@@ -26,6 +27,7 @@ def validated(
         source: where they came from, for the message.
         error_type: raised when the model refuses them.
         context: for the model's validators.
+        text_hint: why a text may have been read as another value.
 
     Raises:
         InputError: of ``error_type``; its text lists every problem with its place.
@@ -33,10 +35,10 @@ def validated(
     try:
         return model.model_validate(values, context=context)
     except ValidationError as error:
-        raise error_type(describe_problems(source, error)) from error
+        raise error_type(describe_problems(source, error, text_hint)) from error
 
 
-def describe_problems(source: str, error: ValidationError) -> str:
+def describe_problems(source: str, error: ValidationError, text_hint: str = "") -> str:
     """One line per problem: where it is, what is wrong, what came."""
     problems = error.errors(include_url=False)
     lines = [f"{source} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:"]
@@ -46,7 +48,7 @@ def describe_problems(source: str, error: ValidationError) -> str:
         if problem["type"] == "extra_forbidden":
             message = "this key is not known; remove it or correct its spelling"
         if problem["type"] == "string_type" and not isinstance(problem["input"], dict | list):
-            message = "must be a text; put it in quotes (YAML reads no, null, 1 and 2001-01-01 as other values)"
+            message = f"must be a text; put it in quotes{text_hint}"
         came = "" if problem["type"] in ("missing", "extra_forbidden") else f" (got {_short(problem['input'])})"
         lines.append(f"  {place}: {message}{came}")
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from cascade.files.text_files import read_text
 
 __all__ = ["load_yaml_model"]
 
+TEXT_HINT = " (YAML reads no, null, 1 and 2001-01-01 as other values)"
 FREE_CHARACTERS = 100_000
 MOST_TIMES = 20
 """A file's aliases may stand for as many times its own text."""
@@ -41,7 +42,7 @@ def load_yaml_model(path: Path, model: type[Model], error_type: type[InputError]
         raise error_type(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise error_type(f"{path} must hold keys and values at its top; got {type(data).__name__}")
-    return validated(data, model, str(path), error_type, {"folder": path.resolve().parent})
+    return validated(data, model, str(path), error_type, {"folder": path.resolve().parent}, TEXT_HINT)
 
 
 def _loaded(text: str) -> Any:
