@@ -1,6 +1,6 @@
-"""Calibrators: from what a model says to how often that is right.
+"""Calibrators: from a confidence to the probability that the answer is right.
 
-Applying one is a line of NumPy, since it happens at every request; ``calibrator_fitting`` fits them.
+Applying one is a line of NumPy, because it happens at every request; ``calibrator_fitting`` fits them.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Identity:
-    """Takes what the model says at its word."""
+    """Uses probabilities and confidences as they are."""
 
     def probabilities(self, probabilities: np.ndarray) -> np.ndarray:
         """(n, C) -> the same."""
@@ -43,7 +43,7 @@ class Temperature(Identity):
     https://arxiv.org/abs/1706.04599
 
     Attributes:
-        temperature: above 0; above 1 makes a model less sure.
+        temperature: > 0; values above 1 lower the confidence.
     """
 
     temperature: float = 1.0
@@ -63,7 +63,7 @@ class Platt(Identity):
     "Beta calibration", AISTATS 2017, https://proceedings.mlr.press/v54/kull17a.html
 
     Attributes:
-        slope: at least 0, so that more confidence never counts for less.
+        slope: >= 0, so that the curve never falls.
         intercept: shift of the logit.
     """
 
@@ -77,13 +77,14 @@ class Platt(Identity):
 
 @dataclass(frozen=True)
 class Isotonic(Identity):
-    """A rising curve of straight pieces, of any shape.
+    """A rising, piecewise linear curve.
 
     Zadrozny, Elkan, "Transforming classifier scores into accurate multiclass probability estimates", KDD 2002,
-    https://doi.org/10.1145/775047.775151. Rows on a flat piece become equal, so fewer thresholds are possible.
+    https://doi.org/10.1145/775047.775151. Rows on a flat piece get equal confidences, which leaves fewer possible
+    thresholds.
 
     Attributes:
-        x: confidences at the corners, rising.
+        x: confidences at the corners, not falling.
         y: calibrated confidences there, not falling.
     """
 

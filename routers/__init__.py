@@ -1,4 +1,4 @@
-"""IDK rules: how sure a model is of each of its answers, and whether that is enough."""
+"""IDK rules: the confidence of each answer, and its comparison with a threshold."""
 
 from cascade.routers.evidence import EVIDENCE_COLUMNS, new_evidence
 from cascade.routers.heads import Agreement, Head, Layer, LearnedHead
