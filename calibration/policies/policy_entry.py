@@ -91,7 +91,7 @@ class PolicyEntry(Entry):
     cost_unit: str = "ms"
     certificate: Annotated[dict[str, Any], AfterValidator(_is_json), AfterValidator(_has_a_reference)] = {}
     arrivals: ArrivalsEntry | None = None
-    _served_version: Any = PrivateAttr(default=None)
+    _served_version: str | None = PrivateAttr(default=None)
 
     @model_validator(mode="wrap")
     @classmethod

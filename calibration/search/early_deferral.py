@@ -23,8 +23,8 @@ def at_constant_costs(
 
     Args:
         problem: n rows.
-        target_of: the target on some rows, which decides what thresholds are best.
-        by: rows that find them; by default those of the problem.
+        target_of: returns the target on some rows, for which thresholds are optimised.
+        by: rows on which they are searched; by default those of the problem.
     """
     if problem.prices is None:
         return problem
@@ -43,7 +43,7 @@ def best_early_deferral(problem: RoutingProblem, target: Target) -> np.ndarray:
 
     Args:
         problem: n rows, K stages.
-        target: what must be reached.
+        target: of the search.
 
     Returns:
         (K - 1,) in [0, 1]; 0 where it is best to defer no row early, or the target is not reached.
@@ -59,7 +59,7 @@ def best_early_deferral(problem: RoutingProblem, target: Target) -> np.ndarray:
 
 
 def _best_point(problem: RoutingProblem, target: Target) -> tuple[float, float]:
-    """Mean gain and cost at the best of a coarse grid of thresholds; what reaches no target, if none of them does."""
+    """Mean gain and cost at the best of a coarse grid of thresholds; values that reach no target if none does."""
     grid = Grid.of(problem, LARGEST_GRID)
     gain, cost = grid.gain.ravel(), grid.cost.ravel()
     place = target.best(gain, cost)
