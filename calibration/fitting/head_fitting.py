@@ -24,8 +24,7 @@ def fit_head(name: str, evidence: np.ndarray, inputs: Inputs, gain: np.ndarray) 
     - "cost_oblivious" predicts whether the stage is right, from its own scores: Wang, Luo, Crankshaw, Tumanov, Yu,
       Gonzalez, "IDK Cascades", UAI 2018, section 3.2, https://arxiv.org/abs/1706.00885
     - "deferral" predicts that deferring would gain nothing, from the scores of all stages so far: Jitkrittum, Gupta,
-    Menon,
-      Narasimhan, Rawat, Kumar, "When Does Confidence-Based Cascade Deferral Suffice?", NeurIPS 2023, section 4,
+      Menon, Narasimhan, Rawat, Kumar, "When Does Confidence-Based Cascade Deferral Suffice?", NeurIPS 2023, section 4,
       https://arxiv.org/abs/2307.02764; "deferral_network" does so with a hidden layer.
 
     Args:
