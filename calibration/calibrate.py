@@ -40,7 +40,7 @@ Guarantee = Literal["certified", "none"]
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         routers: K.
@@ -73,41 +73,40 @@ def calibrate(
 ) -> Policy:
     """Finds the operating point for a target.
 
-    One target is given, or ``max_cost`` and one other; beside ``target_accuracy`` or ``max_cost`` the cascade may be
-    allowed to abstain. A certified policy reaches its targets, all of them, on future data with probability at least
-    1 - delta over the draw of the table's rows, which must be independent draws from the same traffic
+    One target is given, or ``max_cost`` and one other; with ``target_accuracy`` or ``max_cost`` the cascade may be
+    allowed to abstain. A certified policy reaches all its targets on future data with probability at least 1 - delta
+    over the draw of the table's rows, which must be independent draws from the same distribution
     (``cascade.calibration.certificates.certification``). Without a guarantee the policy is the best one on the table
-    itself; it may miss its target on future data, and its certificate
-    says ``"guarantee": "none"``.
+    itself; it may miss its target on future data, and its certificate has ``"guarantee": "none"``.
 
     Args:
         table: n rows, K stages.
         target_accuracy: least share of right answers, in [0, 1]; the cheapest policy is returned.
-        max_accuracy_drop: most accuracy lost against the last stage, in [0, 1]; the cheapest policy is returned.
+        max_accuracy_drop: most accuracy lost compared with the last stage, in [0, 1]; the cheapest policy is returned.
         target_agreement: least share of answers equal to the last stage's, in [0, 1]; needs no labels.
-        max_cost: most mean cost of a row, in the table's unit. Alone: the most accurate policy is returned (the one
-            that agrees most with the last stage, where there are no labels).
-        max_abstain: most rows, as a share in [0, 1), that the last stage may leave to a person; accuracy is then that
+        max_cost: largest mean cost per row, in the table's unit. Alone: the most accurate policy is returned (without
+            labels, the one that agrees most with the last stage).
+        max_abstain: largest share of rows, in [0, 1), that the last stage may leave to a person; accuracy is then that
             of the answered rows. By default, and at 0, every row is answered.
         delta: risk that a certified policy breaks a guarantee, in (0, 1).
         guarantee: "certified", or "none" for the empirical optimum.
-        seed: of the split of the rows into those that search and those that test a certified policy.
+        seed: of the split into searching and testing rows for a certified policy.
         routers: (score or head, calibrator) for each stage, names of ``SCORES`` or ``HEADS`` and of ``CALIBRATORS``;
-            by default the table's confidences count as they are.
+            by default the table's confidences are used as they are.
         early_deferral: whether to search early-deferral thresholds as well, with which rows that are hopeless for the
             middle stages go to the last stage at once.
         arrivals: how many rows come together; where the table has cost curves, the predicted cost of the cascade for
-            such rows is what is made small. A stage that does not pay then gets the threshold ``NEVER``: it is not run.
-        look: which look this is, 1 for the first, where targets may be asked for again (with other rows, more rows, or
+            them is minimised. A stage that does not pay then gets the threshold ``NEVER``: it does not run.
+        look: number of this look, 1 for the first, if calibration may be repeated (with other rows, more rows, or
             another target or seed). Look k is tested at level delta / 2^k, so all looks of the series together violate
             a guarantee with probability at most delta. By default this is the only look, at level delta.
 
     Raises:
-        ValueError: no target or too many, or an argument out of its range; or ``max_abstain`` with a target that it
-            does not go with, or with ``early_deferral``.
+        ValueError: no target or too many, or an argument out of its range; or ``max_abstain`` with ``early_deferral``
+            or an incompatible target.
         ScoreTableError: the target needs labels that the table lacks, or a calibrator its scores.
-        InfeasibleTarget: the target cannot be reached, or not be certified; names the nearest that can be, and about
-            how many more rows it would take.
+        InfeasibleTarget: the target cannot be reached or certified; names the nearest that can be, and about how many
+            more rows it would take.
     """
     ScoreTable.require(table)
     goal = Goal.of(
@@ -150,7 +149,7 @@ def calibrate(
 def _cost_basis(table: ScoreTable, arrivals: Arrivals) -> str:
     return (
         f"mean {table.cost_unit} per row of the stages that look at it, predicted by cost curves for {arrivals}; "
-        "it is no wall-clock time of requests"
+        "it is not the wall-clock time of requests"
     )
 
 
@@ -177,7 +176,7 @@ def _empirical(
     cost = problem.value(thresholds)[1]
     if goal.budget and cost > goal.budget.value:
         raise refuse_budget(goal, cost, table.cost_unit)
-    # At most n + 1 values of each threshold do different things to n rows.
+    # At most n + 1 values of each threshold have different effects on n rows.
     log_choices = (1 + early_deferral) * len(thresholds) * np.log(len(table) + 1)
     return _Found(fitted, thresholds, defer_below, _reference(table, fitted, thresholds, defer_below, log_choices))
 
@@ -217,7 +216,7 @@ def _certified(
         facts["advice"], facts["nearest_tested"] = advise(
             goal, certifier, level, len(table), lambda other: certifier.is_tested(other, again(other))
         )
-    # The testing rows only chose how far to go along a sequence.
+    # The testing rows only chose a place in a sequence.
     log_choices = np.log(len(certifier.sequence(goal)))
     facts |= _reference(split.test, fitted.routers, found.thresholds, fitted.defer_below, log_choices)
     return _Found(fitted.routers, found.thresholds, fitted.defer_below, facts)
@@ -226,7 +225,7 @@ def _certified(
 def _reference(
     table: ScoreTable, routers: tuple[Router, ...], thresholds: np.ndarray, defer_below: np.ndarray, log_choices: float
 ) -> dict[str, Any]:
-    """What an audit holds the traffic against; whether a row is abstained on changes nothing of it."""
+    """What an audit compares traffic with; abstaining does not change it."""
     reference = Reference.of(table, routers, thresholds[: table.stages - 1], defer_below, float(log_choices))
     return {"reference": reference.to_dict()}
 

@@ -26,8 +26,8 @@ def calibrate_gears(
     """Finds an operating point for each of several targets.
 
     With probability at least 1 - delta *all* gears satisfy their guarantees on future data: each of m gears is tested
-    at level delta / m, and the levels add up (Bonferroni), whatever the tests have to do with each other. So does any
-    mixture of the gears, as long as the choice of the gear at a moment has nothing to do with the rows of that moment.
+    at level delta / m, and the levels add up (Bonferroni) for any dependence between the tests. So does any mixture of
+    the gears, as long as the choice of a gear is independent of the rows that it routes.
 
     Args:
         table: n rows, K stages.
@@ -42,7 +42,7 @@ def calibrate_gears(
         look: as for ``calibrate``.
 
     Raises:
-        ValueError: there is no target, or one is not what ``calibrate`` takes.
+        ValueError: there is no target, or ``calibrate`` refuses one.
         PolicyError: a gear is not cheaper than the one before it, or has a stricter guarantee.
         ScoreTableError, InfeasibleTarget: as for ``calibrate``.
     """

@@ -1,4 +1,4 @@
-"""A score table whose rows are split: one part fits and proposes, the other tests."""
+"""A score table with split rows: one part fits and proposes, the other tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ __all__ = ["Fitted", "SplitTable"]
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What the searching rows fixed before anything is tested.
+    """What the searching rows determine before anything is tested.
 
     Attributes:
         routers: K.
@@ -36,11 +36,11 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class SplitTable:
-    """The two parts of a table, and what the first one is to fit.
+    """The two parts of a table, and the settings of the search.
 
     Attributes:
         search: rows that fit and propose.
-        test: rows that had no part in that.
+        test: the other rows.
         choices: (score or head, calibrator) for each stage; ``None`` for the confidences as they are.
         early_deferral: whether to search early-deferral thresholds.
         arrivals: how many rows come together, where the table has cost curves.
@@ -85,12 +85,12 @@ class SplitTable:
 
     @property
     def depends_on_value(self) -> bool:
-        """Whether what is fitted depends on the value of a goal, and not on its name alone."""
+        """Whether the fit depends on the value of a goal, and not only on its name."""
         return self.early_deferral or any(name == "cost_aware" for name, _ in self.choices or ())
 
     @property
     def duplicate_rows(self) -> int:
-        """Testing rows of which every stage said the same, to the last bit, as of a searching row."""
+        """Testing rows with exactly the same predictions of every stage as a searching row."""
         known = set(_fingerprints(self.search))
         return sum(each in known for each in _fingerprints(self.test))
 
