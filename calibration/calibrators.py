@@ -106,5 +106,6 @@ CALIBRATORS: dict[str, Callable[..., Calibrators]] = {
 
 
 def calibrator_to_dict(calibrator: Any) -> dict[str, Any]:
-    """Plain numbers, with the calibrator's name as "type"."""
-    return {"type": type(calibrator).__name__.lower(), **asdict(calibrator)}
+    """Plain values, ready for JSON, with the calibrator's name as "type"."""
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(calibrator).items()}
+    return {"type": type(calibrator).__name__.lower(), **values}
