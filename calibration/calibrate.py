@@ -1,58 +1,23 @@
 """From a score table and a target to a policy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from cascade.calibration.certificates.bound import certified_bound
-from cascade.calibration.certificates.certification import Certified
-from cascade.calibration.certificates.certifier import Certifier
-from cascade.calibration.certificates.cost_guarantee import CostGuarantee
+from cascade.calibration.calibration_run import CalibrationRun
 from cascade.calibration.certificates.goal import Goal
-from cascade.calibration.certificates.refusal import (
-    advise,
-    refuse_abstaining,
-    refuse_budget,
-    refuse_certified,
-    refuse_empirical,
-)
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.evaluation.evaluation import evaluate
 from cascade.calibration.evaluation.table_policy import table_policy
-from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
+from cascade.calibration.fitting.router_fitting import RouterChoice
 from cascade.calibration.policies.policy import Policy
-from cascade.calibration.policies.reference import Reference
-from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.search.abstaining_grid import best_abstaining
-from cascade.calibration.search.best_thresholds import best_thresholds
-from cascade.calibration.search.early_deferral import at_constant_costs, best_early_deferral
-from cascade.calibration.split_table import SplitTable
 from cascade.calibration.tables.score_table import ScoreTable
-from cascade.errors import InfeasibleTarget
-from cascade.routers import Router
 
 __all__ = ["Guarantee", "RouterChoice", "calibrate"]
 
 Guarantee = Literal["certified", "none"]
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """The result of a search.
-
-    Attributes:
-        routers: K.
-        thresholds: (K - 1,); (K,) with ``abstain_below`` as the last one, where the cascade may abstain.
-        defer_below: (K - 1,).
-        facts: entries of the certificate.
-    """
-
-    routers: tuple[Router, ...]
-    thresholds: np.ndarray
-    defer_below: np.ndarray
-    facts: dict[str, Any]
 
 
 def calibrate(
@@ -118,137 +83,42 @@ def calibrate(
     )
     if early_deferral and goal.abstains:
         raise ValueError("early_deferral and max_abstain cannot be searched together; leave one of them out")
+    _check(delta, guarantee, look)
+    run = CalibrationRun(table, goal, routers, early_deferral, arrivals)
+    found = run.empirical() if guarantee == "none" else run.certified(delta, seed, look)
+    thresholds, abstain_below = np.split(found.thresholds, [table.stages - 1])
+    policy = table_policy(table, found.routers, thresholds, arrivals, found.defer_below, float(abstain_below.sum()))
+    return replace(policy, certificate={"guarantee": guarantee, **_facts(run, policy), **found.facts})
+
+
+def _check(delta: float, guarantee: str, look: int | None) -> None:
+    """Refuses arguments out of their range."""
     if not 0 < delta < 1:
         raise ValueError(f"delta must be in (0, 1); got {delta!r}")
     if look is not None and (isinstance(look, bool) or not isinstance(look, int) or look < 1):
         raise ValueError(f"look must be a whole number of at least 1; got {look!r}")
     if guarantee not in get_args(Guarantee):
         raise ValueError(f"guarantee must be one of {', '.join(get_args(Guarantee))}; got {guarantee!r}")
-    if guarantee == "none":
-        found = _empirical(table, goal, routers, early_deferral, arrivals)
-    else:
-        found = _certified(table, goal, routers, early_deferral, delta, seed, arrivals, look)
-    names = tuple(map(str, table.stage))
-    thresholds, beyond = np.split(found.thresholds, [table.stages - 1])
-    policy = table_policy(table, found.routers, thresholds, arrivals, found.defer_below, float(beyond.sum()))
-    certificate = {
-        "guarantee": guarantee,
-        "target": goal.targets,
-        "rows": len(table),
-        "table_sha256": table.digest,
-        "model_sha256": {} if table.model is None else dict(zip(names, map(str, table.model), strict=True)),
-        "observed": _observed(table, policy),
-        **({} if routers is None else {"routers": [list(choice) for choice in routers]}),
-        **({} if table.prices(arrivals) is None else {"cost_is": _cost_basis(table, arrivals)}),
-        **({"curves_measured_on": table.curve_machine or "an unnamed machine"} if table.has_curves else {}),
-        **found.facts,
-    }
-    return replace(policy, certificate=certificate)
 
 
-def _cost_basis(table: ScoreTable, arrivals: Arrivals) -> str:
-    return (
-        f"mean {table.cost_unit} per row of the stages that look at it, predicted by cost curves for {arrivals}; "
+def _facts(run: CalibrationRun, policy: Policy) -> dict[str, Any]:
+    """What every certificate records."""
+    table, arrivals = run.table, run.arrivals
+    priced = table.prices(arrivals) is not None
+    cost_basis = (
+        f"mean {table.cost_unit} per row of the stages that it reaches, predicted by cost curves for {arrivals}; "
         "it is not the wall-clock time of requests"
     )
-
-
-def _empirical(
-    table: ScoreTable, goal: Goal, choices: Sequence[RouterChoice] | None, early_deferral: bool, arrivals: Arrivals
-) -> _Found:
-    fitted = fit_routers(table, choices, goal)
-    problem = RoutingProblem.from_table(table, fitted, goal.gains_agreement(table), goal.abstains, arrivals)
-    if goal.abstains:
-        found = best_abstaining(problem, goal.limits())
-        if found is None:
-            raise refuse_abstaining(goal, problem, table.cost_unit)
-        defer_below = np.zeros(table.stages - 1)
-        log_choices = len(found) * np.log(len(table) + 1)
-        return _Found(fitted, found, defer_below, _reference(table, fitted, found, defer_below, log_choices))
-    defer_below = np.zeros(table.stages - 1)
-    if early_deferral:
-        problem = at_constant_costs(problem, goal.search_target)
-        defer_below = best_early_deferral(problem, goal.search_target(problem))
-        problem = problem.deferring_early(defer_below)
-    thresholds = best_thresholds(problem, goal.search_target(problem))
-    if thresholds is None:
-        raise refuse_empirical(goal, problem, table.cost_unit)
-    cost = problem.value(thresholds)[1]
-    if goal.budget and cost > goal.budget.value:
-        raise refuse_budget(goal, cost, table.cost_unit)
-    # At most n + 1 values of each threshold have different effects on n rows.
-    log_choices = (1 + early_deferral) * len(thresholds) * np.log(len(table) + 1)
-    return _Found(fitted, thresholds, defer_below, _reference(table, fitted, thresholds, defer_below, log_choices))
-
-
-def _certified(
-    table: ScoreTable,
-    goal: Goal,
-    choices: Sequence[RouterChoice] | None,
-    early_deferral: bool,
-    delta: float,
-    seed: int,
-    arrivals: Arrivals,
-    look: int | None,
-) -> _Found:
-    gain = table.agrees if goal.gains_agreement(table) else table.correct  # refuses a table without labels
-    if len(gain) < 2:
-        raise InfeasibleTarget("one row cannot both propose thresholds and test them; more rows are needed")
-    level = delta if look is None else delta / 2**look
-    split = SplitTable.of(table, seed, choices, early_deferral, arrivals)
-    fitted = split.fitted(goal)
-    certifier = fitted.certifier
-
-    def again(other: Goal) -> Certified | None:
-        return (split.fitted(other).certifier if split.depends_on_value else certifier).certify(other, level)
-
-    found = certifier.certify(goal, level)
-    if found is None:
-        raise refuse_certified(goal, certifier, level, table, lambda other: again(other) is not None)
-    facts = {
-        "delta": delta,
-        "seed": seed,
-        "tests": _tests(goal, certifier, found, level),
-        "duplicate_rows": split.duplicate_rows,
-        **({} if look is None else {"look": look, "level": level}),
+    return {
+        "target": run.goal.targets,
+        "rows": len(table),
+        "table_sha256": table.digest,
+        "model_sha256": {} if table.model is None else dict(zip(policy.stages, map(str, table.model), strict=True)),
+        "observed": _observed(table, policy),
+        **({} if run.choices is None else {"routers": [list(choice) for choice in run.choices]}),
+        **({"cost_is": cost_basis} if priced else {}),
+        **({"curves_measured_on": table.curve_machine or "an unnamed machine"} if table.has_curves else {}),
     }
-    if not certifier.is_tested(goal, found):
-        facts["advice"], facts["nearest_tested"] = advise(
-            goal, certifier, level, len(table), lambda other: certifier.is_tested(other, again(other))
-        )
-    # The testing rows only chose a place in a sequence.
-    log_choices = np.log(len(certifier.sequence(goal)))
-    facts |= _reference(split.test, fitted.routers, found.thresholds, fitted.defer_below, log_choices)
-    return _Found(fitted.routers, found.thresholds, fitted.defer_below, facts)
-
-
-def _reference(
-    table: ScoreTable, routers: tuple[Router, ...], thresholds: np.ndarray, defer_below: np.ndarray, log_choices: float
-) -> dict[str, Any]:
-    """What an audit compares traffic with; abstaining does not change it."""
-    reference = Reference.of(table, routers, thresholds[: table.stages - 1], defer_below, float(log_choices))
-    return {"reference": reference.to_dict()}
-
-
-def _tests(goal: Goal, certifier: Certifier, found: Certified, delta: float) -> list[dict[str, Any]]:
-    tested = certifier.tested(goal, found.thresholds)
-    guarantees = goal.guarantees(tested, delta)
-    outcomes = [guarantee.outcome(tested, found.stage) for guarantee in guarantees]
-    constructed = certifier.constructed(goal, found.thresholds)
-    return [
-        {
-            "target": part.name,
-            "test": guarantee.test if certain is None else "by construction",
-            "rows": len(outcome),
-            "observed": float(outcome.mean()),
-            **({"highest_cost": guarantee.highest} if isinstance(guarantee, CostGuarantee) else {}),
-            "bound": certified_bound(part, tested, found.stage, delta) if certain is None else certain,
-            "p_value": p_value,
-        }
-        for part, guarantee, outcome, p_value, certain in zip(
-            goal.parts, guarantees, outcomes, found.p_values, constructed, strict=True
-        )
-    ]
 
 
 def _observed(table: ScoreTable, policy: Policy) -> dict[str, Any]:

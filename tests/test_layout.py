@@ -162,6 +162,7 @@ ROOMS = {
     "cascade.calibration": (
         "calibrate_gears",
         "calibrate",
+        "calibration_run",
         "split_table",
         "choice",
         "fitting",
