@@ -6,11 +6,10 @@ from functools import cached_property
 
 import numpy as np
 
-from cascade.calibration.certificates.abstaining_sequence import propose_abstaining
 from cascade.calibration.certificates.certification import Certified, at_constant_costs, certify
 from cascade.calibration.certificates.construction import constructed_bound, extreme_thresholds
 from cascade.calibration.certificates.goal import Goal
-from cascade.calibration.certificates.sequence import propose
+from cascade.calibration.certificates.sequences import propose, propose_abstaining
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.frontier import OperatingPoint
 from cascade.routers import answering_stage

@@ -15,7 +15,7 @@ COST = np.array([1.0, 6.0, 30.0])
 @pytest.fixture(autouse=True)
 def small_grids(monkeypatch):
     """Nothing here is about the last per cent of cost."""
-    monkeypatch.setattr("cascade.calibration.certificates.abstaining_sequence.LARGEST_GRID", 10_000)
+    monkeypatch.setattr("cascade.calibration.certificates.sequences.LARGEST_GRID", 10_000)
 
 
 def most_errors(risk, samples):

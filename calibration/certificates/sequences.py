@@ -1,12 +1,14 @@
-"""The sequence of thresholds for the certification of a cascade that may abstain.
+"""Sequences of thresholds for a certification.
 
-As without abstaining it goes from the safest for the main target to the least safe. Each step takes the cheapest
+For a cascade that answers every row, the sequence is the frontier of the proposing rows. For one that may abstain:
+As without abstaining, it goes from the safest for the main target to the least safe. Each step takes the cheapest
 thresholds of any subset of the stages, or with a budget alone the most accurate ones. But safer accuracy of the
 answered rows makes the abstained share less safe. So that share starts clearly below its limit, and comes closer to it
 with every step. Compared with a sequence with one margin for all guarantees, on 4,000 rows: certified about as often,
 and 3 to 8 % cheaper.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -14,16 +16,37 @@ import numpy as np
 from cascade.calibration.certificates.goal import CLEAR_MARGIN, Goal
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.abstaining_grid import AbstainingGrid, Limits, abstaining_candidates
+from cascade.calibration.search.candidates import thinned
+from cascade.calibration.search.frontier import OperatingPoint, of_all_subsets, points_at
 from cascade.calibration.search.grid import Grid
 
-__all__ = ["propose_abstaining"]
+__all__ = ["propose", "propose_abstaining"]
 
+LONGEST = 200
 LARGEST_GRID = 200_000
 STEPS = 100
 # In standard errors of the difference between the proposing and the testing rows.
 LAST_SHARE_MARGIN = 1.0
 BEYOND = 2.0  # the estimate of the main target on the proposing rows may be too low
 MOST_SPARED = 0.7  # of the abstained share, on few rows
+
+
+def propose(problem: RoutingProblem) -> list[OperatingPoint]:
+    """The frontier of a problem, on one grid for each subset of its stages.
+
+    Args:
+        problem: n proposing rows, K stages; with smoothed gains.
+
+    Returns:
+        At most 200 points by rising cost and gain.
+    """
+
+    def points_of(running: RoutingProblem) -> Iterator[OperatingPoint]:
+        grid = Grid.of(running, LARGEST_GRID)
+        return points_at(grid, grid.frontier())
+
+    points = of_all_subsets(problem, points_of)
+    return [points[i] for i in thinned(np.arange(len(points)), LONGEST)]
 
 
 def propose_abstaining(goal: Goal, problem: RoutingProblem, tested_rows: int) -> list[np.ndarray]:
