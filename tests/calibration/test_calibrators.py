@@ -94,7 +94,7 @@ def test_calibrators_survive_plain_numbers(calibrator):
     ],
     ids=str,
 )
-def test_what_is_no_calibrator_is_refused(values):
+def test_values_that_are_not_a_calibrator_are_refused(values):
     with pytest.raises(ValidationError):
         ENTRY.validate_python(values)
 

@@ -338,7 +338,7 @@ def test_the_word_of_an_earlier_stage_is_never_abstained_on():
     assert degraded.with_abstentions(replace(policy, abstain_below=0.0)) is degraded
 
 
-def test_without_heads_and_lower_thresholds_no_evidence_is_kept():
+def test_without_heads_and_early_deferral_no_evidence_is_kept():
     stages, rows, _ = labelled(20)
     policy = Policy.from_thresholds(("a", "b", "c"), np.array([0.9, 0.9]))
     assert Segment(stages[:2]).run(rows, policy).evidence is None

@@ -135,7 +135,7 @@ def test_a_head_fits_where_it_has_a_weight_for_every_feature(inputs, history):
     assert Agreement().fits(0)
 
 
-def test_probabilities_that_are_not_known_make_nobody_sure():
+def test_without_probabilities_the_confidence_is_nan():
     evidence = evidence_of(5, probabilities=False)
     assert np.isnan(random_head("probabilities", True, 2, 4).confidence(evidence)).all()
     assert np.isfinite(random_head("confidence", True, 2, 4).confidence(evidence)).all()

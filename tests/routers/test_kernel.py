@@ -78,7 +78,7 @@ def test_the_answering_stage_is_the_first_that_accepts(data, stages, n):
 
 
 @given(st.data(), st.integers(1, 5), st.integers(0, 12))
-def test_the_asked_stages_are_those_of_a_plain_walk(data, stages, n):
+def test_the_reached_stages_are_those_of_a_plain_walk(data, stages, n):
     few = st.sampled_from([0.0, 0.25, 0.5, 1.0])
     confidence = data.draw(arrays(np.float64, (n, stages), elements=few | st.just(np.nan)))
     thresholds = data.draw(arrays(np.float64, stages - 1, elements=st.sampled_from([0.0, 0.25, 0.5, 1.0, NEVER])))

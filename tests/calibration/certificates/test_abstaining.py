@@ -88,7 +88,7 @@ def test_the_p_value_of_an_abstained_share_is_scipys(abstained, rows, most):
     assert AbstentionGuarantee(most).p_value_satisfied(outcome) == pytest.approx(binom.sf(abstained - 1, rows, most))
 
 
-def test_where_nothing_is_answered_nothing_is_borne_out():
+def test_without_answers_no_accuracy_is_certified():
     problem = RoutingProblem(np.zeros((5, 1)), np.ones((5, 2)), np.ones((5, 2)), abstains=True)
     outcome = GainGuarantee(0.5).outcome(problem, np.full(5, 1))
     assert len(outcome) == 0
@@ -109,7 +109,7 @@ def test_the_certificate_has_a_test_of_every_target():
     assert certificate["observed"]["abstained"] > 0
 
 
-def test_abstaining_reaches_what_the_last_stage_alone_cannot():
+def test_abstaining_reaches_an_accuracy_above_the_last_stage():
     table = draw(np.random.default_rng(4), 6000)
     target = float(table.correct[:, -1].mean())
     with pytest.raises(InfeasibleTarget):
@@ -153,7 +153,7 @@ def test_a_single_stage_may_abstain():
 )
 def test_a_stage_that_does_not_pay_is_not_run(targets):
     table = draw(np.random.default_rng(3), 4000)
-    idle = 1  # no better than the stage before it, and sure of nothing
+    idle = 1  # no better than the stage before it, with low confidence everywhere
     table.prediction[:, idle] = table.prediction[:, 0]
     table.confidence[:, idle] = 0.0
     policy = calibrate(table, **targets)

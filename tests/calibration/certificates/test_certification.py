@@ -148,7 +148,7 @@ def test_certified_policies_violate_their_guarantee_with_probability_delta_at_mo
     assert broken <= most_errors(LEVEL, samples)
 
 
-def test_the_certificate_says_what_was_tested():
+def test_the_certificate_records_the_tests():
     policy = calibrate(draw(np.random.default_rng(7), 1000, False), max_accuracy_drop=0.05, delta=0.05, seed=3)
     certificate = policy.certificate
     assert certificate["guarantee"] == "certified"

@@ -82,7 +82,7 @@ def test_a_coarse_grid_never_reports_more_than_the_rows_give():
     screen_candidates(screen, 3)
     for stages in itertools.permutations(range(3)):
         missed, cost = screen.standings[stages]
-        # 64 candidates a threshold, of about 140: a little more expensive than the optimum, never cheaper.
+        # 64 candidates per threshold, of about 140: a little more expensive than the optimum, never cheaper.
         assert missed == 0
         assert brute_force_two_thresholds(pool, 0.7, stages) <= cost + 1e-9
         assert cost <= brute_force_two_thresholds(pool, 0.7, stages) * 1.05

@@ -105,7 +105,7 @@ def test_comparisons_are_differences_of_the_figures(make_table):
 
 
 def test_the_winner_looks_better_on_the_rows_that_chose_it():
-    # Eight models that are all the same in truth: what one seems to be worth above 0.8 is chance.
+    # Eight models with the same true accuracy of 0.8: more than that is chance.
     flattered, held_out = [], []
     for seed in range(12):
         random = np.random.default_rng(seed)
@@ -126,7 +126,7 @@ def test_a_useless_middle_model_is_dropped():
     assert choice.best.stages == ("a", "c")
     assert choice.best.thresholds.tolist() == [0.9]
     assert choice.best_single.cascade.stages == ("c",)
-    # Every unsure row pays for b in the ladder: 1 + 0.5 * 24 = 13 against 11.
+    # Every unsure row pays for b in the ladder: 1 + 0.5 * 24 = 13 compared with 11.
     assert choice.full_ladder.comparison.cost_saving == pytest.approx(1 - 11 / 13, abs=0.03)
     dominated = "stage 2 (b) (dominated: 'a' has no less accuracy alone and costs no more) never pays: drop it"
     assert any(text.startswith(dominated) for text in verdicts(choice))
@@ -299,7 +299,7 @@ def test_the_local_search_comes_close(make_table, name, value):
         assert local.best.chosen_cost <= full.best.chosen_cost * 1.02
 
 
-def test_what_cannot_be_reached_names_the_nearest():
+def test_a_target_that_cannot_be_reached_names_the_nearest():
     half = SHARE < 0.5
     table = table_of([half, SHARE < 0.8], [half, ALL], [1, 4])
     with pytest.raises(

@@ -52,7 +52,7 @@ def test_a_doubtful_saving_is_called_doubtful(choice):
     assert found[3].startswith("stage 3 (stage2) is not needed: the best choice costs 1.0 % more [-2.0, 3.0] than")
 
 
-def test_held_out_rows_may_turn_the_choice_round(choice):
+def test_held_out_rows_may_reverse_the_choice(choice):
     single = against(choice, ("stage3",), -0.1, -0.15, -0.05)
     better = against(choice, ("stage2", "stage3"), -0.1, -0.15, -0.05)
     found = verdicts(replace(choice, best_single=single, with_model={"stage2": better}))
@@ -67,7 +67,7 @@ def test_a_shorter_cascade_that_is_clearly_worse_is_not_worth_a_sentence(choice)
     assert not any("shorter" in text for text in found)
 
 
-def test_a_budget_compares_what_is_gained(choice):
+def test_a_budget_compares_gains(choice):
     budget = replace(choice.goal, name="max_cost")
     single = against(choice, ("stage0",), -0.25, -0.3, -0.2, gain=0.03)
     found = verdicts(replace(choice, goal=budget, best_single=single, left_out={}))

@@ -76,7 +76,7 @@ def test_a_curve_survives_json(curve):
         {"rows": "ab", "ms": [1.0], "spread": [0.0]},
     ],
 )
-def test_what_is_no_curve_is_refused(values):
+def test_values_that_are_not_a_curve_are_refused(values):
     with pytest.raises(ValidationError):
         CostCurveEntry.model_validate(values)
 

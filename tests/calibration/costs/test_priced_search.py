@@ -1,4 +1,4 @@
-"""The search at cost curves: against brute force over all thresholds, and what its certificates hold."""
+"""The search at cost curves: against brute force over all thresholds, and its certificates."""
 
 import itertools
 
@@ -137,7 +137,7 @@ def test_a_policy_keeps_curves_arrivals_and_predicted_times():
     assert again.predicted_ms() == pytest.approx(evaluate(table, policy).mean_cost)
     assert again.last_stage_ms() == pytest.approx(evaluate(table, policy).last_stage_cost)
     assert again.calls(0, 1000) == table.curves[0].calls(1000)
-    # Constants that are right in the mean, for what is counted row by row.
+    # Constants that are exact in the mean, for costs of single rows.
     assert float(again.cost @ again.reached_share) == pytest.approx(again.predicted_ms())
     bare = Policy.from_thresholds(("a", "b"), np.array([0.5]))
     assert bare.predicted_ms() is None

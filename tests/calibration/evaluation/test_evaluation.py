@@ -23,7 +23,7 @@ def by_hand(table, confidence, thresholds, defer_below):
     for i in range(len(table)):
         cost, k, last = 0.0, 0, table.stages - 1
         while True:
-            if k == last or thresholds[k] <= 1 or defer_below[k] > 0:  # else it has no say, and is not run
+            if k == last or thresholds[k] <= 1 or defer_below[k] > 0:  # else it does not run
                 cost += float(table.cost[k] if table.cost.ndim == 1 else table.cost[i, k])
             if k == last or confidence[i, k] >= thresholds[k]:
                 break

@@ -115,7 +115,7 @@ def test_of_a_policy_that_abstains_accuracy_and_abstained_share_are_tested():
     assert "max_abstain" in [finding.claim for finding in check_fresh(hopeless, policy).violated]
 
 
-def test_what_can_be_tested_of_abstaining_without_labels_or_answers_is():
+def test_without_labels_or_answers_the_abstained_share_is_still_tested():
     rng = np.random.default_rng(13)
     policy = calibrate(draw(rng, 2000), **ABSTAINING)
     fresh = draw(rng, 500)
@@ -128,7 +128,7 @@ def test_what_can_be_tested_of_abstaining_without_labels_or_answers_is():
     assert (check.findings[0].claim, check.findings[0].verdict) == ("max_abstain", "violated")
 
 
-def test_the_costs_are_those_that_the_policy_knows_unless_rows_have_their_own():
+def test_the_costs_are_those_of_the_policy_unless_rows_have_their_own():
     rng = np.random.default_rng(6)
     policy = calibrate(draw(rng, 2000), max_cost=25.0)
     fresh = draw(rng, 1000)
@@ -140,7 +140,7 @@ def test_the_costs_are_those_that_the_policy_knows_unless_rows_have_their_own():
     assert [finding.claim for finding in expensive.violated] == ["max_cost"]
 
 
-def test_without_labels_or_a_certificate_it_is_said_what_was_not_tested():
+def test_without_labels_or_a_certificate_untested_claims_are_listed():
     rng = np.random.default_rng(7)
     policy = calibrate(draw(rng, 2000), max_accuracy_drop=0.05)
     fresh = replace(draw(rng, 500), label=None)

@@ -37,7 +37,7 @@ def routed(table, policy):
 
 
 @pytest.mark.parametrize("defer_below", [[0, 0], [0.6, 0]])
-def test_reference_counts_what_a_loop_counts(defer_below):
+def test_the_reference_has_the_counts_of_a_plain_loop(defer_below):
     table = population(500)
     policy = Policy.from_thresholds(STAGES, np.array([0.9, 0.95]))
     policy = Policy(STAGES, policy.routers, policy.thresholds, defer_below=np.array(defer_below))

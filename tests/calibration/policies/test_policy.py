@@ -1,4 +1,4 @@
-"""A policy as a file: round trip, stable bytes, and nothing but a PolicyError for a broken one."""
+"""A policy as a file: round trip, stable bytes, and a PolicyError for a broken one."""
 
 import copy
 import hashlib
@@ -83,7 +83,7 @@ def test_a_downloaded_policy_that_was_changed_is_refused():
 
 
 @pytest.mark.parametrize("key", ["version", "revision", "gear"])
-def test_a_part_of_what_a_server_adds_is_unknown(key):
+def test_only_some_of_the_keys_of_a_server_are_refused(key):
     values = {k: v for k, v in served(example()).items() if k != key}
     with pytest.raises(PolicyError, match="this key is not known"):
         Policy.from_dict(values)
@@ -208,7 +208,7 @@ def test_the_repr_has_the_thresholds():
     ],
     ids=str,
 )
-def test_what_contradicts_itself_is_refused(updates):
+def test_contradictory_values_are_refused(updates):
     with pytest.raises(PolicyError):
         change(**updates)
 
@@ -326,7 +326,7 @@ def test_a_mutated_policy_is_a_policy_or_a_policy_error(mutations):
             else:
                 target[path[-1]] = replacement[0]
         except (TypeError, KeyError, IndexError):
-            continue  # an earlier mutation took this place away
+            continue  # an earlier mutation removed this place
     try:
         policy = Policy.from_json(json.dumps(values))
     except PolicyError:
@@ -396,7 +396,7 @@ def test_bad_early_deferral_thresholds_in_a_file_are_refused(stage, value, probl
         Policy.from_dict(values)
 
 
-def test_rows_cost_what_the_model_says_or_by_their_operations_or_the_mean():
+def test_rows_cost_as_the_model_reports_or_by_their_operations_or_the_mean():
     policy = replace(example(), cost_per_mflop=np.array([0.0, 0.5, 0.0, 0.0]))
     answer, mflop = np.zeros(2, dtype=np.int64), np.array([2.0, 8.0])
     plain, counted = Prediction(answer), Prediction(answer, mflop=mflop)

@@ -66,7 +66,7 @@ def test_only_one_order_of_the_gears_is_taken(order):
         ((gear(0.9, 3.0), replace(gear(0.8, 2.0), stages=("small", "huge"))), "other stages"),
     ],
 )
-def test_a_set_that_is_none_is_refused(gears, said):
+def test_gears_that_make_no_set_are_refused(gears, said):
     with pytest.raises(PolicyError, match=said):
         PolicySet(gears)
 
@@ -84,7 +84,7 @@ def test_a_set_that_is_none_is_refused(gears, said):
         (json.dumps({"schema_version": 1, "gears": [PolicySet(GOOD).to_dict()]}), r"gears.0: this is a set"),
     ],
 )
-def test_a_file_that_is_no_set_is_refused(tmp_path, text, said):
+def test_a_file_that_is_not_a_set_is_refused(tmp_path, text, said):
     (tmp_path / "set.json").write_text(text)
     with pytest.raises(PolicyError, match=said):
         PolicySet.load(tmp_path / "set.json")

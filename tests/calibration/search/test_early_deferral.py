@@ -1,4 +1,4 @@
-"""Lower thresholds: never worse than none, found where rows are hopeless, and kept by a certificate."""
+"""Early deferral: never worse than without, found where rows are hopeless, and valid in a certificate."""
 
 import itertools
 
@@ -38,7 +38,7 @@ def problem_of(table):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_for_fixed_lower_thresholds_the_search_is_that_of_brute_force(seed):
+def test_for_fixed_early_deferral_thresholds_the_search_is_that_of_brute_force(seed):
     table = hopeless(30, seed)
     problem = problem_of(table).deferring_early(np.array([0.35, 0.0]))
     target = Target(least_gain=float(table.correct[:, -1].mean()) - 0.05)
@@ -73,7 +73,7 @@ def test_hopeless_rows_skip_and_the_target_costs_less(stages):
     assert seen.mean_cost == pytest.approx(two_sided.certificate["observed"]["mean_cost"])
 
 
-def test_no_level_is_kept_that_does_not_help():
+def test_no_level_is_used_that_does_not_help():
     table = hopeless(400)
     problem = problem_of(table)
     assert best_early_deferral(problem, Target(most_cost=1.0)).tolist() == [0.0, 0.0]
