@@ -122,14 +122,14 @@ def _facts(run: CalibrationRun, policy: Policy) -> dict[str, Any]:
 
 
 def _observed(table: ScoreTable, policy: Policy) -> dict[str, Any]:
-    seen = evaluate(table, policy)
+    result = evaluate(table, policy)
     return {
-        "accuracy": seen.accuracy,
-        "agreement": seen.agreement,
-        "mean_cost": seen.mean_cost,
-        "cost_unit": seen.cost_unit,
-        "last_stage_cost": seen.last_stage_cost,
-        "stage_share": [float(share) for share in seen.stage_share],
-        "reached_share": [float(share) for share in seen.reached_share],
-        **({"abstained": seen.abstained} if policy.abstains else {}),
+        "accuracy": result.accuracy,
+        "agreement": result.agreement,
+        "mean_cost": result.mean_cost,
+        "cost_unit": result.cost_unit,
+        "last_stage_cost": result.last_stage_cost,
+        "stage_share": [float(share) for share in result.stage_share],
+        "reached_share": [float(share) for share in result.reached_share],
+        **({"abstained": result.abstained} if policy.abstains else {}),
     }

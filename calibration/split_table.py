@@ -91,8 +91,8 @@ class SplitTable:
     @property
     def duplicate_rows(self) -> int:
         """Testing rows with exactly the same predictions of every stage as a searching row."""
-        known = set(_fingerprints(self.search))
-        return sum(each in known for each in _fingerprints(self.test))
+        searching = set(_fingerprints(self.search))
+        return sum(each in searching for each in _fingerprints(self.test))
 
 
 def _fingerprints(table: ScoreTable) -> list[bytes]:

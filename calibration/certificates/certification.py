@@ -87,8 +87,8 @@ def certify(
         guarantees = goal.guarantees(priced, delta)
         certain = [False] * len(guarantees) if constructed is None else constructed(thresholds)
         p_values = tuple(
-            0.0 if sure else guarantee.p_value(guarantee.outcome(priced, stage))
-            for guarantee, sure in zip(guarantees, certain, strict=True)
+            0.0 if is_certain else guarantee.p_value(guarantee.outcome(priced, stage))
+            for guarantee, is_certain in zip(guarantees, certain, strict=True)
         )
         if not all(p_value <= delta for p_value in p_values):  # also where one is NaN
             break

@@ -3,10 +3,10 @@
 For a cascade that answers every row, the sequence is the frontier of the proposing rows.
 
 For a cascade that may abstain, it likewise goes from the safest for the main target to the least safe. Each step takes
-the cheapest thresholds of any subset of the stages, or with a budget alone the most accurate ones. But safer accuracy of
-the answered rows makes the abstained share less safe. So that share starts clearly below its limit, and comes closer to
-it with every step. Compared with a sequence with one margin for all guarantees, on 4,000 rows: certified about as often,
-and 3 to 8 % cheaper.
+the cheapest thresholds of any subset of the stages, or with a budget alone the most accurate ones. But safer accuracy
+of the answered rows makes the abstained share less safe. So that share starts clearly below its limit, and comes closer
+to it with every step. Compared with a sequence with one margin for all guarantees, on 4,000 rows: certified about as
+often, and 3 to 8 % cheaper.
 """
 
 from collections.abc import Iterator

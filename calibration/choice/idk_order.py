@@ -34,7 +34,7 @@ class IdkOrder:
 
 
 def optimal_order(
-    sure: np.ndarray,
+    accepts: np.ndarray,
     cost: np.ndarray,
     *,
     hop_cost: float = 0.0,
@@ -47,7 +47,7 @@ def optimal_order(
     O(M^2 2^M + n M) time, exact for any dependence between the classifiers.
 
     Args:
-        sure: (n, M - 1) bool, whether each classifier but the last accepts a row; the last one always does.
+        accepts: (n, M - 1) bool, whether each classifier but the last accepts a row; the last one always does.
         cost: (M,) or (n, M) float >= 0.
         hop_cost: added for every classifier after the first that a row reaches.
         deadline: largest sum of ``worst_cost`` of the selected ones, with hops; the last one is always selected.
@@ -59,7 +59,7 @@ def optimal_order(
         ValueError: the shapes do not fit, or there are more than ``MOST_CLASSIFIERS``.
         InfeasibleTarget: the last classifier alone misses the deadline.
     """
-    n, others = sure.shape
+    n, others = accepts.shape
     if others + 1 > MOST_CLASSIFIERS:
         raise ValueError(f"at most {MOST_CLASSIFIERS} classifiers can be ordered exactly; got {others + 1}")
     if cost.shape not in ((others + 1,), (n, others + 1)):
@@ -69,7 +69,7 @@ def optimal_order(
     longest = worst[-1] + _sums_over_sets(worst[:-1] + hop_cost)
     if deadline is not None and worst[-1] > deadline:
         raise InfeasibleTarget(f"the last classifier alone takes {worst[-1]:g} at worst, the deadline is {deadline:g}")
-    next_cost = _mean_cost_after(sure, np.column_stack([row_cost, np.ones(n)]))
+    next_cost = _mean_cost_after(accepts, np.column_stack([row_cost, np.ones(n)]))
     left = next_cost[:, -1:]
     next_cost = np.column_stack([price(m, share) for m, share in enumerate(next_cost[:, :-1].T)]) + hop_cost * left
     spent, last = _cheapest_orders(next_cost, hop_cost)
@@ -90,14 +90,14 @@ def _sums_over_sets(values: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _mean_cost_after(sure: np.ndarray, cost: np.ndarray) -> np.ndarray:
+def _mean_cost_after(accepts: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """Mean of (n, C) costs, over all rows, of the rows that no classifier in a set accepts: (2^(M - 1), C).
 
     A row remains after a set if the classifiers that accept it are a subset of the set's complement: a histogram of the
     rows by accepting classifiers, summed over subsets.
     """
-    n, others = sure.shape
-    pattern = sure.astype(np.int64) @ (1 << np.arange(others, dtype=np.int64))
+    n, others = accepts.shape
+    pattern = accepts.astype(np.int64) @ (1 << np.arange(others, dtype=np.int64))
     sums = np.stack([np.bincount(pattern, weights=column, minlength=1 << others) for column in cost.T], axis=1)
     for member in range(others):
         halves = sums.reshape(-1, 2, 1 << member, cost.shape[1])

@@ -95,9 +95,9 @@ def order_policy(
     arrivals = arrivals or policy.arrivals or DEFAULT_ARRIVALS
     pool = ModelPool.of(table, agreement, hop_cost, calibrated_confidence(table, policy.routers), arrivals)
     choosing, judging = pool.halves(seed)
-    sure = [accepted(choosing.confidence[:, k], threshold) for k, threshold in enumerate(policy.thresholds)]
+    accepts = [accepted(choosing.confidence[:, k], threshold) for k, threshold in enumerate(policy.thresholds)]
     found = optimal_order(
-        np.stack(sure, axis=1) if sure else np.zeros((len(choosing), 0), dtype=bool),
+        np.stack(accepts, axis=1) if accepts else np.zeros((len(choosing), 0), dtype=bool),
         choosing.work,
         hop_cost=hop_cost,
         deadline=deadline,

@@ -123,15 +123,15 @@ def check_fresh(table: ScoreTable, policy: Policy, delta: float | None = None) -
     goals, untested = targets_of(policy, table)
     if certificate.get("guarantee") != "certified":
         goals, untested = [], ["targets: the policy is not certified, so it guarantees none"]
-    known = _calibration_answers(policy)
-    if known is None:
+    calibrated = _calibration_answers(policy)
+    if calibrated is None:
         untested.append("forward rates: the certificate has none of the calibration")
-    tests = len(goals) + (0 if known is None else int(np.count_nonzero(policy.runs[:-1])))
+    tests = len(goals) + (0 if calibrated is None else int(np.count_nonzero(policy.runs[:-1])))
     level = delta / max(tests, 1)
     judged = [judge_target(goal, table, policy, level) for goal in goals]
     findings = [Finding(j.target, j.value, j.estimate, j.test, j.p_value, j.verdict) for j in judged]
-    if known is not None:
-        findings += _rate_findings(policy, known, np.rint(evaluation.stage_share * len(table)), level)
+    if calibrated is not None:
+        findings += _rate_findings(policy, calibrated, np.rint(evaluation.stage_share * len(table)), level)
     return FreshCheck(evaluation, tuple(findings), tuple(untested), delta)
 
 
@@ -153,18 +153,18 @@ def _calibration_answers(policy: Policy) -> np.ndarray | None:
     return counts
 
 
-def _rate_findings(policy: Policy, known: np.ndarray, seen: np.ndarray, level: float) -> Iterator[Finding]:
+def _rate_findings(policy: Policy, calibrated: np.ndarray, fresh: np.ndarray, level: float) -> Iterator[Finding]:
     """Findings from (K,) answered rows of each stage at calibration and now; a stage that does not run has no rate."""
-    rows_known, rows_seen = int(known.sum()), int(seen.sum())
-    beyond_known = rows_known - np.cumsum(known).astype(int)
-    beyond_seen = rows_seen - np.cumsum(seen).astype(int)
+    rows_before, rows_now = int(calibrated.sum()), int(fresh.sum())
+    deferred_before = rows_before - np.cumsum(calibrated).astype(int)
+    deferred_now = rows_now - np.cumsum(fresh).astype(int)
     for k in np.flatnonzero(policy.runs[:-1]).tolist():
-        name, before, now = policy.stages[k], beyond_known[k], beyond_seen[k]
-        p_value = _fisher(now, rows_seen, before, rows_known)
-        extreme = min(_fisher(count, rows_seen, before, rows_known) for count in (0, rows_seen))
+        name, before, now = policy.stages[k], deferred_before[k], deferred_now[k]
+        p_value = _fisher(now, rows_now, before, rows_before)
+        extreme = min(_fisher(count, rows_now, before, rows_before) for count in (0, rows_now))
         verdict: Verdict = "violated" if p_value <= level else "too few rows" if extreme > level else "not refuted"
         claim = f"rows forwarded by {name}"
-        yield Finding(claim, before / rows_known, now / rows_seen, RATE_TEST, p_value, verdict)
+        yield Finding(claim, before / rows_before, now / rows_now, RATE_TEST, p_value, verdict)
 
 
 def _fisher(count: int, rows: int, other_count: int, other_rows: int) -> float:

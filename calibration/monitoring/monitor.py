@@ -9,11 +9,11 @@ from cascade.calibration.monitoring.confidence_sequence import rate_interval
 from cascade.calibration.monitoring.rate_test import RateTest
 from cascade.calibration.policies.policy import Policy
 
-__all__ = ["Monitor", "Watched", "estimate"]
+__all__ = ["Monitor", "WatchedRate", "estimate"]
 
 
 @dataclass(frozen=True, eq=False)
-class Watched:
+class WatchedRate:
     """A rate that is compared with an interval.
 
     Attributes:
@@ -91,46 +91,46 @@ class Monitor:
         whole = share * delta
         risk = whole if reference is None or len(policy.stages) == 1 else whole / 2
         least, source = _least_agreement(policy, least_agreement, risk / 2)
-        self.agreement: Watched | None = None
+        self.agreement: WatchedRate | None = None
         if least is not None:
             bet = risk / 2 if source == "calibration" else risk
-            self.agreement = Watched("agreement", None, source, RateTest(least, 1.0, bet))
+            self.agreement = WatchedRate("agreement", None, source, RateTest(least, 1.0, bet))
         self.rates = _watched_rates(policy, whole - risk, self._first_behind, rate_tolerance)
         self._answered = np.zeros(len(self._stages), dtype=np.int64)
         self._audited = np.zeros((2, len(self._stages)), dtype=np.int64)
 
     @property
-    def watched(self) -> list[Watched]:
+    def watched(self) -> list[WatchedRate]:
         """Everything that is tested."""
         return [*([] if self.agreement is None else [self.agreement]), *self.rates]
 
     @property
-    def alarms(self) -> list[Watched]:
+    def alarms(self) -> list[WatchedRate]:
         """The rates that were found outside their intervals."""
         return [each for each in self.watched if each.test.alarm]
 
-    def see_decided(self, answered: np.ndarray, forwarded: int) -> None:
+    def add_decided(self, answered: np.ndarray, forwarded: int) -> None:
         """Adds rows that the stages before the border have decided, all of them.
 
         Args:
             answered: (K,) int, rows that each stage answered; 0 behind the border.
             forwarded: rows that crossed it.
         """
-        self._see_answered(answered, forwarded, 0, self._first_behind)
+        self._add_answered(answered, forwarded, 0, self._first_behind)
 
-    def see_returned(self, answered: np.ndarray, repeated: int) -> None:
+    def add_returned(self, answered: np.ndarray, repeated: int) -> None:
         """Adds rows that were answered behind the border.
 
         Args:
             answered: (K,) int, rows that each stage answered; 0 before the border.
             repeated: of those that the last stage answered, the rows whose last answer before the border was the same.
         """
-        self._see_answered(answered, 0, self._first_behind, len(self._stages))
+        self._add_answered(answered, 0, self._first_behind, len(self._stages))
         for each in self.rates:
             if each.name == "repeat_rate":
                 each.test.update(repeated, int(answered[-1]))
 
-    def _see_answered(self, answered: np.ndarray, forwarded: int, first: int, stop: int) -> None:
+    def _add_answered(self, answered: np.ndarray, forwarded: int, first: int, stop: int) -> None:
         self._answered += answered
         # Of each stage: the rows that it answered, and all that went on from it or passed it by.
         came = np.cumsum(answered[::-1])[::-1] + forwarded
@@ -138,7 +138,7 @@ class Monitor:
             if each.name == "forward_rate" and first <= k < stop:
                 each.test.update(int(came[k] - answered[k]), int(came[k]))
 
-    def see_audited(self, stage: np.ndarray, agrees: np.ndarray) -> None:
+    def add_audited(self, stage: np.ndarray, agrees: np.ndarray) -> None:
         """Adds a random sample of rows.
 
         Args:
@@ -187,7 +187,7 @@ def _least_agreement(policy: Policy, given: float | None, risk: float) -> tuple[
     return (None, "") if policy.reference is None else (policy.reference.least_agreement(risk), "calibration")
 
 
-def _watched_rates(policy: Policy, risk: float, first_behind: int, tolerance: float) -> list[Watched]:
+def _watched_rates(policy: Policy, risk: float, first_behind: int, tolerance: float) -> list[WatchedRate]:
     """The forward rates of stages 0 to K - 2, then the repeat rate, if there is a border."""
     reference, stages = policy.reference, len(policy.stages)
     if reference is None or stages == 1:
@@ -195,9 +195,9 @@ def _watched_rates(policy: Policy, risk: float, first_behind: int, tolerance: fl
     repeats = first_behind < stages
     part = risk / (stages - 1 + repeats) / 2
 
-    def watched(name: str, stage: int, interval: tuple[float, float]) -> Watched:
+    def watched(name: str, stage: int, interval: tuple[float, float]) -> WatchedRate:
         low, high = max(0.0, interval[0] - tolerance), min(1.0, interval[1] + tolerance)
-        return Watched(name, policy.stages[stage], "calibration", RateTest(low, high, part))
+        return WatchedRate(name, policy.stages[stage], "calibration", RateTest(low, high, part))
 
     found = [watched("forward_rate", k, reference.forward_rate(k, part)) for k in range(stages - 1)]
     if repeats:

@@ -87,12 +87,12 @@ class Traffic:
         answered = counts.reshape(-1, 2).sum(axis=1)
         before, behind = answered.copy(), answered.copy()
         before[-1], behind[:-1] = 0, 0
-        monitor.see_decided(before, int(answered[-1]))
+        monitor.add_decided(before, int(answered[-1]))
         if answered[-1]:
-            monitor.see_returned(behind, int(counts[-1]))
+            monitor.add_returned(behind, int(counts[-1]))
         kind = np.repeat(np.arange(len(counts)), audited)
         if len(kind):
-            monitor.see_audited(kind // 2, (kind % 2 == 1) | (kind >= len(counts) - 2))
+            monitor.add_audited(kind // 2, (kind % 2 == 1) | (kind >= len(counts) - 2))
 
 
 def drifted_tables(config: CascadeConfig, folder: Path, rows: int, rng: np.random.Generator) -> dict[str, ScoreTable]:

@@ -232,9 +232,9 @@ class Auditor:
         for version, watch in self._watches.items():
             if watch.decided:
                 counts = self._stage_counts(watch.decided)
-                watch.monitor.see_decided(counts[1:], int(counts[0]))
+                watch.monitor.add_decided(counts[1:], int(counts[0]))
             if watch.returned:
-                watch.monitor.see_returned(self._stage_counts(watch.returned)[1:], watch.repeated)
+                watch.monitor.add_returned(self._stage_counts(watch.returned)[1:], watch.repeated)
                 watch.repeated = 0
             self._tell_alarms(version, watch)
 
@@ -304,7 +304,7 @@ class Auditor:
         for row in drawn:
             self._count_drawn(row, "lost" if agrees is None else "audited")
         if watch is not None and agrees is not None:
-            watch.monitor.see_audited(np.array([row.stage for row in drawn]), agrees)
+            watch.monitor.add_audited(np.array([row.stage for row in drawn]), agrees)
             self._tell_alarms(drawn[0].policy.version, watch)
 
     async def _agreement(self, drawn: list[DrawnRow], straight: Policy) -> np.ndarray:

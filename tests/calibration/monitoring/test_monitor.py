@@ -105,13 +105,13 @@ def watch(policy, table, rng, rows, monitor=None, share=0.05, border=3, **option
         chosen = rng.integers(0, len(table), 100)
         counts = np.bincount(stage[chosen], minlength=3)
         before = np.where(np.arange(3) < border, counts, 0)
-        monitor.see_decided(before, int(counts[border:].sum()))
+        monitor.add_decided(before, int(counts[border:].sum()))
         if border < 3:
             behind = np.where(np.arange(3) < border, 0, counts)
-            monitor.see_returned(behind, int((repeats[chosen] & (stage[chosen] == 2)).sum()))
+            monitor.add_returned(behind, int((repeats[chosen] & (stage[chosen] == 2)).sum()))
         sampled = chosen[rng.random(100) < share]
         if len(sampled):
-            monitor.see_audited(stage[sampled], agrees[sampled])
+            monitor.add_audited(stage[sampled], agrees[sampled])
         if monitor.alarms:
             return monitor, seen + 100
     return monitor, rows
@@ -170,8 +170,8 @@ def test_false_alarms_in_all_over_calibration_and_traffic():
         stage, agrees, _ = routed(everything.take(rng.integers(0, len(everything), 10_000)), policy)
         monitor = Monitor(policy, delta)
         for part in np.split(np.arange(10_000), 50):
-            monitor.see_decided(np.bincount(stage[part], minlength=3), 0)
-            monitor.see_audited(stage[part[:20]], agrees[part[:20]])
+            monitor.add_decided(np.bincount(stage[part], minlength=3), 0)
+            monitor.add_audited(stage[part[:20]], agrees[part[:20]])
         alarms += bool(monitor.alarms)
     assert alarms / runs <= delta + 3 * np.sqrt(delta * (1 - delta) / runs)
 
@@ -206,7 +206,7 @@ def test_a_tolerance_widens_the_rates_only(policy):
 def test_a_single_stage_has_nothing_to_drift():
     policy = Policy.from_thresholds(("only",), np.zeros(0))
     monitor = Monitor(policy, 0.1)
-    monitor.see_decided(np.array([5]), 0)
-    monitor.see_audited(np.zeros(3, int), np.ones(3, bool))
+    monitor.add_decided(np.array([5]), 0)
+    monitor.add_audited(np.zeros(3, int), np.ones(3, bool))
     assert monitor.to_dict()["agreement"]["rate"] == 1
     assert monitor.to_dict()["accepted_agreement"]["rate"] is None

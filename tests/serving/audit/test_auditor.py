@@ -272,7 +272,7 @@ def test_eight_gears_and_five_restarts_raise_an_alarm_in_vain_with_probability_d
             for gear in gears:
                 monitor = auditor._watch(gear).monitor
                 for _ in range(20):
-                    monitor.see_audited(np.zeros(50, int), rng.random(50) < agreement)
+                    monitor.add_audited(np.zeros(50, int), rng.random(50) < agreement)
             if auditor.describe(gears[0])["alarm"]:
                 return True
         return False
@@ -284,7 +284,7 @@ def test_eight_gears_and_five_restarts_raise_an_alarm_in_vain_with_probability_d
 def test_the_least_agreement_is_shown_with_where_it_comes_from():
     for certificate, source in ((CERTIFICATE, "calibration"), ({**CERTIFICATE, **AGREEMENT_GUARANTEED}, "guarantee")):
         auditor, policy, seen = new_auditor(share=1.0), new_policy(certificate), Observations(STAGES)
-        auditor._watch(policy).monitor.see_audited(np.zeros(10, int), np.ones(10, bool))
+        auditor._watch(policy).monitor.add_audited(np.zeros(10, int), np.ones(10, bool))
         auditor.tell(policy, seen)
         assert seen.audit.source == source
         assert (seen.audit.least == 0.8) == (source == "guarantee")
