@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cascade.calibration import Policy
-from cascade.calibration.monitoring.monitor import Monitor, Watched
+from cascade.calibration.monitoring.monitor import Monitor, WatchedRate
 from cascade.config import AuditConfig
 from cascade.engine import PENDING, Answers
 from cascade.serving.audit.audited_row import Draw, DrawnRow
@@ -24,7 +24,7 @@ AskLast = Callable[[np.ndarray, Policy, np.ndarray | None, float], Awaitable[Ans
 
 # Rows are counted, and drawn rows looked at, so often.
 PERIOD_S = 0.1
-# Watched at a time; while a policy is replaced, or several share the load, there are a few.
+# WatchedRate at a time; while a policy is replaced, or several share the load, there are a few.
 MOST_POLICIES = 16
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class _Watch:
     returned: list[bytes] = field(default_factory=list)
     repeated: int = 0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("drawn", "audited", "dropped", "lost"), 0))
-    alarms: set[Watched] = field(default_factory=set)
+    alarms: set[WatchedRate] = field(default_factory=set)
 
 
 class Auditor:
