@@ -1,4 +1,4 @@
-"""The seam between a cascade and its models."""
+"""The interface between a cascade and its models."""
 
 from typing import Protocol, runtime_checkable
 
@@ -10,10 +10,10 @@ __all__ = ["Backend", "BoundsCost", "CountsFlops"]
 
 
 class Backend(Protocol):
-    """A model: rows in, a prediction out. Every method may be called from any thread, by one at a time.
+    """A model: rows in, a prediction out. Methods may be called from any thread, one call at a time.
 
-    One that works on a copy of the rows may have an attribute ``copies_rows`` that is true; it may get rows that could
-    be written to, which it must leave as they are.
+    A backend that works on a copy of the rows may set an attribute ``copies_rows = True``. It may then get writeable
+    rows, and must not change them.
     """
 
     def predict(self, rows: np.ndarray) -> Prediction:
@@ -23,32 +23,32 @@ class Backend(Protocol):
             rows: (n, ...), n >= 1, C-contiguous and read-only.
 
         Raises:
-            RowsError: the rows are at fault themselves; whatever else it raises is a fault of the model.
+            RowsError: the rows are invalid. Any other exception counts as a failure of the model.
         """
 
 
 @runtime_checkable
 class CountsFlops(Protocol):
-    """A backend that knows its work."""
+    """A backend that counts its operations."""
 
     def flops_per_row(self, rows: np.ndarray) -> float:
-        """Floating-point operations a row (a multiplication and an addition count as two).
+        """Mean floating-point operations per row (a multiplication and an addition count as two).
 
         Args:
-            rows: (n, ...), n >= 1, to measure on.
+            rows: (n, ...), n >= 1.
         """
 
 
 @runtime_checkable
 class BoundsCost(Protocol):
-    """A backend whose rows differ in cost, with a bound of it."""
+    """A backend whose rows differ in cost, with an upper bound of the cost."""
 
     def highest_row_cost(self, rows: np.ndarray) -> float:
-        """Most that a row of this shape may cost, whatever it holds, in the unit of what ``predict`` gives.
+        """Maximum cost of any row of this shape, in the unit of the prediction's ``cost`` or ``mflop``.
 
         Args:
             rows: (n, ...), n >= 1, of the shape.
 
         Returns:
-            At least 0; inf where there is no bound.
+            At least 0; inf if there is no bound.
         """

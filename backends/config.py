@@ -1,4 +1,4 @@
-"""How a backend is described in a configuration; nothing heavy is imported here."""
+"""The configuration of backends; imports no model library."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +16,7 @@ from pydantic import (
 from typing_extensions import Self
 
 from cascade.backends.images import ImageInput
-from cascade.files.patterns import text_of_form
+from cascade.files.yaml_files import text_of_form
 
 __all__ = [
     "BackendConfig",
@@ -57,35 +57,35 @@ class _Config(BaseModel):
 
     @property
     def folder(self) -> Path:
-        """Of the configuration; the working directory where there is none."""
+        """The folder of the configuration file; the working directory if there is none."""
         return self._folder
 
 
 class _CodeConfig(_Config):
-    """Something that a "module:Class" is built from.
+    """A backend that is built by code named "module:Class".
 
     Attributes:
-        arguments: keyword arguments of the constructor. Those that name existing files, from the folder of the config,
-            count for the model's digest with the content of the files.
+        arguments: keyword arguments of the constructor. If an argument is the path of an existing file, relative to
+            the folder of the configuration, the content of the file is part of the model's digest.
     """
 
     arguments: dict[str, Any] = {}
 
 
 class NetworkConfig(_CodeConfig):
-    """A torch network, whatever it is for.
+    """A torch network.
 
     Attributes:
         network: the ``nn.Module``, as "module:Class".
         arguments: keyword arguments of its constructor.
-        weights: safetensors file, from the folder of the config.
-        input: how rows of images become tensors; ``None`` passes rows on as they are.
+        weights: safetensors file, relative to the folder of the configuration.
+        input: conversion of image rows to tensors; ``None`` passes rows on unchanged.
         device: such as "cpu", "cuda", "cuda:1".
-        precision: of the computation; "bfloat16" by autocast.
-        fold_norms: fold batch norms into convolutions after loading.
-        packed: run convolutions row by row through oneDNN (extra ``onednn``; on a processor, in float32), with norms
-            folded: small networks and small batches gain most. ``None``: dynamic networks, where it can be done.
-        threads: of the processor, for the whole process; ``None`` leaves torch's choice.
+        precision: of the computation; "bfloat16" uses autocast.
+        fold_norms: whether to fold batch norms into convolutions after loading.
+        packed: whether to run convolutions row by row through oneDNN (extra ``onednn``; on a processor, in float32),
+            with norms folded; small networks and small batches gain most. ``None``: dynamic networks only, if possible.
+        threads: of the processor, for the whole process; ``None`` uses torch's default.
     """
 
     network: ObjectPath
@@ -99,10 +99,10 @@ class NetworkConfig(_CodeConfig):
 
 
 class TorchConfig(NetworkConfig):
-    """A torch network that does the same for every row.
+    """A torch network with the same computation for every row.
 
     Attributes:
-        output_kind: what it returns; one column is the logit or the probability of class 1.
+        output_kind: what it returns; a single column is the logit or the probability of class 1.
     """
 
     type: Literal["torch"]
@@ -113,11 +113,10 @@ class DynamicConfig(NetworkConfig):
     """A ``cascade.backends.dynamic.dynamic_network.DynamicNetwork``: every row takes its own path, at its own cost.
 
     Attributes:
-        price: what running a block must be worth to a row, in units of the policy's logits. A block runs where the
-            probability of running it is at least 1 / (1 + exp(-price)); 0 is the network as it was trained, above 0
-            is cheaper.
-        graphs: run by CUDA graphs, for networks whose policy decides everything from the image. Off by default: no
-            graphics processor was at hand to measure them on.
+        price: the price of running a block, in units of the policy's logits. A block runs if its probability is at
+            least 1 / (1 + exp(-price)); 0 is the network as trained, above 0 is cheaper.
+        graphs: whether to use CUDA graphs, for networks whose policy decides everything from the image. Off by
+            default, since they have not been measured.
     """
 
     type: Literal["dynamic"]
@@ -129,8 +128,8 @@ class SklearnConfig(_Config):
     """A scikit-learn classifier with ``predict_proba``.
 
     Attributes:
-        model: skops file, from the folder of the config.
-        trusted: types in the file, besides scikit-learn's own, that may be loaded.
+        model: skops file, relative to the folder of the configuration.
+        trusted: types in the file that may be loaded besides those that skops trusts.
     """
 
     type: Literal["sklearn"]
@@ -142,11 +141,12 @@ class OnnxConfig(_Config):
     """A network in ONNX format, run by ONNX Runtime (extra ``onnx``).
 
     Attributes:
-        model: ONNX file, from the folder of the config; one input of rows, logits or probabilities as output.
+        model: ONNX file, relative to the folder of the configuration; one input of rows, logits or probabilities as
+            output.
         output: name of the output; the first one by default.
-        output_kind: what it holds; one column is the logit or the probability of class 1.
-        input: how rows of images become tensors; ``None`` passes rows on as they are.
-        threads: of the processor; 0 leaves ONNX Runtime's choice.
+        output_kind: what it holds; a single column is the logit or the probability of class 1.
+        input: conversion of image rows to tensors; ``None`` passes rows on unchanged.
+        threads: of the processor; 0 uses ONNX Runtime's default.
     """
 
     type: Literal["onnx"]
@@ -158,14 +158,15 @@ class OnnxConfig(_Config):
 
 
 class CustomConfig(_CodeConfig):
-    """A class of the user's own, with one method ``predict(rows)``.
+    """A user's class with one method ``predict(rows)``.
 
-    It returns (n, C) probabilities, or a ``cascade.prediction.Prediction``.
+    It returns (n, C) probabilities, or a ``cascade.Prediction``.
 
     Attributes:
-        object: the class, as "module:Class"; the module may lie beside the config.
+        object: the class, as "module:Class"; the module may be in the folder of the configuration.
         arguments: keyword arguments of its constructor.
-        files: that the class opens by itself, from the folder of the config: they count for the model's digest.
+        files: files that the class opens itself, relative to the folder of the configuration; their content is part of
+            the model's digest.
     """
 
     type: Literal["custom"]
@@ -181,11 +182,11 @@ CombinationRule = Literal["votes", "mean"]
 
 
 class EnsembleConfig(_Config):
-    """Several models as one.
+    """Several models as one stage.
 
     Attributes:
-        members: their descriptions; ensembles do not nest.
-        rule: "votes" answers with the majority, sure by the share that agrees; "mean" averages class probabilities.
+        members: their configurations; ensembles do not nest.
+        rule: "votes" answers with the majority, and the confidence is its share; "mean" averages class probabilities.
     """
 
     type: Literal["ensemble"]

@@ -11,12 +11,12 @@ __all__ = ["CustomBackend"]
 
 
 class CustomBackend:
-    """An object with one method ``predict(rows)``; it may raise ``RowsError`` for rows that are at fault themselves.
+    """A user's object with one method ``predict(rows)``, which may raise ``RowsError`` for invalid rows.
 
     It gets a copy of the rows, since it may write to them.
 
     Args:
-        config: which class, with which arguments.
+        config: the class and its arguments.
 
     Raises:
         ConfigError: it cannot be imported or built, or has no ``predict``.
@@ -34,25 +34,25 @@ class CustomBackend:
             raise ConfigError(f"{config.object} has no method predict(rows)")
 
     def predict(self, rows: np.ndarray) -> Prediction:
-        """Answers a batch with whatever the user's method returns: a prediction, or (n, C) probabilities.
+        """Answers a batch with the result of the user's method: a prediction, or (n, C) probabilities.
 
-        One column of probabilities is that of class 1.
+        A single column of probabilities is that of class 1.
 
         Raises:
-            ConfigError: it returned something else.
+            ConfigError: the method returned anything else.
         """
         result = self.model.predict(rows.copy())
         if isinstance(result, Prediction):
             return result
-        # The usual case first, since a call may be of one row.
+        # A fast path for the usual case, since a call may have one row only.
         usual = type(result) is np.ndarray and result.ndim == 2 and result.size
         return Prediction.from_probabilities(result if usual else self._probabilities(result))
 
     def highest_row_cost(self, rows: np.ndarray) -> float:
-        """What the user's object declares by a method of this name; inf if it has none.
+        """The result of the user's method of this name; inf if there is none.
 
         Raises:
-            ConfigError: it returned no number of at least 0.
+            ConfigError: the result is not a number >= 0.
         """
         declared = getattr(self.model, "highest_row_cost", None)
         most = declared(rows.copy()) if callable(declared) else np.inf

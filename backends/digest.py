@@ -1,4 +1,4 @@
-"""The digest of a model: two stages with the same one give the same answers."""
+"""The digest of a model: two stages with the same digest return the same predictions."""
 
 import hashlib
 import json
@@ -26,12 +26,12 @@ BLOCK_BYTES = 1 << 20
 
 
 def model_digest(config: BackendConfig) -> str:
-    """SHA-256 of a backend's description, with the content of its files in place of their paths.
+    """SHA-256 of a backend's configuration, with the content of its files instead of their paths.
 
-    Of a network or a class of the user's own the source file of its module counts, the files that its arguments name,
-    and ``files``; of an ONNX network its data files; of a scikit-learn model the modules of trusted types beside the
-    configuration. Where and how it runs (device, threads, packed, graphs) does not
-    count. Nor do this package's own modules and what modules import.
+    It also covers, for a user's network or class, the source file of its module, the files that its arguments name, and
+    ``files``; for an ONNX network, its data files; for a scikit-learn model, the modules of trusted types beside the
+    configuration. It does not cover where and how the model runs (device, threads, packed, graphs), this package's own
+    modules, and what modules import.
 
     Args:
         config: checked, so that its files exist.
@@ -53,8 +53,8 @@ def model_digest(config: BackendConfig) -> str:
 
 
 def remembered_digest() -> Callable[[BackendConfig], str]:
-    """A function like :func:`model_digest` that reads the files of each backend once, for who asks again and again."""
-    # By identity, since arguments of a user's own class cannot be hashed; the configurations are kept, too.
+    """A function like :func:`model_digest` that caches the result for each configuration."""
+    # Cached by identity, since a user's arguments may not be hashable; the configurations are kept alive as well.
     known: dict[int, tuple[BackendConfig, str]] = {}
 
     def digest(config: BackendConfig) -> str:
@@ -66,13 +66,13 @@ def remembered_digest() -> Callable[[BackendConfig], str]:
 
 
 def _unused(config: BackendConfig) -> set[str]:
-    """Keys left out, so that what they were added to keeps its digest; files are in ``_beyond``, by their content."""
+    """Keys to leave out: those added later, so that older digests stay valid, and files, which ``_beyond`` covers."""
     plain = isinstance(config, TorchConfig) and config.output_kind == "logits"
     return {"files"} | ({"output_kind"} if plain else set())
 
 
 def _beyond(config: BackendConfig) -> dict[str, Any]:
-    """What decides and is not in the description."""
+    """Digests of content that the configuration only refers to."""
     if isinstance(config, OnnxConfig):
         found = {"data_files": [_file_digest(path) for path in data_files(config.model)]}
     elif isinstance(config, SklearnConfig):
@@ -91,7 +91,7 @@ def _beyond(config: BackendConfig) -> dict[str, Any]:
 
 
 def _trusted_sources(config: SklearnConfig) -> list[Path]:
-    """Modules beside the configuration that have trusted types; those of installed packages do not count."""
+    """Modules of trusted types beside the configuration, without those of installed packages."""
     found = [module_source(name.rpartition(".")[0], config.folder) for name in config.trusted]
     folder = config.folder.resolve()
     return [
@@ -131,5 +131,5 @@ def _file_digest(path: Path) -> str:
             while block := file.read(BLOCK_BYTES):
                 state.update(block)
     except FileNotFoundError as error:
-        raise WeightsError(f"{path} does not exist; the model keeps data in it") from error
+        raise WeightsError(f"{path} does not exist; it holds data of the model") from error
     return state.hexdigest()

@@ -1,4 +1,4 @@
-"""Dynamic networks as a backend: every row takes its own path, and tells what it took."""
+"""Dynamic networks as a backend: every row takes its own path, at its own cost."""
 
 from dataclasses import replace
 from typing import cast
@@ -20,12 +20,12 @@ __all__ = ["DynamicBackend"]
 
 
 class DynamicBackend(TorchBackend):
-    """A network whose rows take paths of their own; rows are (n, c, h, w) images after the configured ``input``.
+    """A network in which every row takes its own path; rows are (n, c, h, w) images after the configured ``input``.
 
-    On a processor in float32, norms are folded and convolutions packed where oneDNN is found.
+    On a processor in float32, norms are folded and convolutions packed if oneDNN is installed.
 
     Args:
-        config: what to load and how to run it.
+        config: of the network.
 
     Raises:
         ConfigError: the network cannot be built, or is not a ``DynamicNetwork``.
@@ -38,7 +38,7 @@ class DynamicBackend(TorchBackend):
         if not isinstance(network, DynamicNetwork):
             raise ConfigError(
                 f"a backend of type 'dynamic' needs a DynamicNetwork; {config.network} is a {type(network).__name__}, "
-                "for which the type is 'torch'"
+                "whose backend type is 'torch'"
             )
         self._executor = self._new_executor(network, config)
         self._costs: dict[torch.Size, PathCosts] = {}
@@ -60,7 +60,7 @@ class DynamicBackend(TorchBackend):
 
     @override
     def flops_per_row(self, rows: np.ndarray) -> float:
-        """Mean over the rows of the operations on their paths."""
+        """Mean operations of the rows' paths."""
         mflop = self.predict(rows).mflop
         return float(np.mean(mflop)) * 1e6 if mflop is not None else 0.0
 
@@ -81,7 +81,7 @@ class DynamicBackend(TorchBackend):
     @override
     def _precision(self) -> torch.autocast:
         enabled = self.config.precision == "bfloat16"
-        # A graph would keep the address of a cached weight, and the cache ends with the batch.
+        # A graph would keep the address of a cached weight beyond the batch, at whose end the cache is freed.
         cached = not isinstance(self._executor, GraphExecutor)
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled, cache_enabled=cached)
 
@@ -90,7 +90,7 @@ class DynamicBackend(TorchBackend):
         return self._can_pack() if self.config.packed is None else super()._packs()
 
     def _path_costs(self, image: torch.Tensor) -> PathCosts:
-        """Counted once for every size of images: (1, c, h, w)."""
+        """The costs for images of this size, (1, c, h, w), counted once."""
         if image.shape not in self._costs:
             network = cast(DynamicNetwork, self._blueprint or self.network)
             image = image.to("meta") if self._blueprint else image

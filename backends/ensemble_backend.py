@@ -1,4 +1,4 @@
-"""Several models as one: they vote, and how many of them agree tells how sure they are."""
+"""Several models as one: they vote, or their class probabilities are averaged."""
 
 import numpy as np
 
@@ -12,17 +12,17 @@ __all__ = ["EnsembleBackend"]
 
 
 class EnsembleBackend:
-    """Members that all look at every row.
+    """Members that all predict every row.
 
-    By "votes" the answer is that of most members, of the earliest where as many are for another, and the confidence
-    is the share of the members that give it: Kolawole, Dennis, Talwalkar, Smith, "Agreement-Based Cascading for
-    Efficient Inference", TMLR 2025, https://arxiv.org/abs/2407.02348. By "mean" the class probabilities are the mean
-    of the members'.
+    With "votes" the answer is that of most members (among equals, the one of the earliest member), and the confidence
+    is the share of the members that agree: Kolawole, Dennis, Talwalkar, Smith, "Agreement-Based Cascading for Efficient
+    Inference", TMLR 2025, https://arxiv.org/abs/2407.02348. With "mean" the class probabilities are the mean of the
+    members'.
 
     Args:
         members: at least one, of the same classes.
         rule: how they are combined.
-        classes: C, where the configuration names the classes.
+        classes: C, if the configuration names the classes.
     """
 
     def __init__(self, members: list[Backend], rule: CombinationRule = "votes", classes: int | None = None) -> None:
@@ -33,35 +33,35 @@ class EnsembleBackend:
         ]
 
     def predict(self, rows: np.ndarray) -> Prediction:
-        """Asks every member: (n, ...) -> n answers; they cost what the members say, if all do.
+        """Runs every member: (n, ...) -> n answers. Costs are the sum of the members' costs, if all return them.
 
         Raises:
-            ConfigError: the rule is "mean", and the members do not all give probabilities of the same classes.
+            ConfigError: the rule is "mean", and not all members return probabilities of the same classes.
             StageError: a member failed, or broke the stage contract.
         """
-        said = [contract.predict(rows) for contract in self._contracts]
-        cost, mflop = _sum([each.cost for each in said]), _sum([each.mflop for each in said])
+        parts = [contract.predict(rows) for contract in self._contracts]
+        cost, mflop = _sum([each.cost for each in parts]), _sum([each.mflop for each in parts])
         if self.rule == "votes":
-            answer, share = _vote(np.stack([each.answer for each in said], axis=1))
+            answer, share = _vote(np.stack([each.answer for each in parts], axis=1))
             return Prediction(answer, confidence=share, cost=cost, mflop=mflop)
-        probabilities = [each.probabilities for each in said if each.probabilities is not None]
-        if len(probabilities) < len(said) or len({each.shape for each in probabilities}) > 1:
+        probabilities = [each.probabilities for each in parts if each.probabilities is not None]
+        if len(probabilities) < len(parts) or len({each.shape for each in probabilities}) > 1:
             raise ConfigError(
-                "an ensemble takes the mean of its members' class probabilities, and not all of them give "
+                "an ensemble with the rule 'mean' needs class probabilities, and not all of its members return "
                 "probabilities of the same classes; let them vote (rule: votes)"
             )
         mean = np.asarray(np.mean(np.stack(probabilities), axis=0, dtype=np.float64))
         return Prediction(mean.argmax(axis=1), mean, cost=cost, mflop=mflop)
 
     def highest_row_cost(self, rows: np.ndarray) -> float:
-        """The sum of the members' bounds; inf where one has none."""
+        """The sum of the members' bounds; inf if a member has none."""
         return sum(
             member.highest_row_cost(rows) if isinstance(member, BoundsCost) else np.inf for member in self.members
         )
 
 
 def _sum(parts: list[np.ndarray | None]) -> np.ndarray | None:
-    """(n,) of all members, if all say it."""
+    """(n,) sum over the members; ``None`` if any lacks it."""
     known = [part for part in parts if part is not None]
     return np.asarray(np.sum(known, axis=0)) if len(known) == len(parts) else None
 

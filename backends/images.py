@@ -1,4 +1,4 @@
-"""How rows of pixels become the input of a network: layout, scale, memory format."""
+"""Conversion of image rows to the input of a network: layout, scale, memory format."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +17,7 @@ __all__ = ["ImageInput"]
 class ImageInput(BaseModel):
     """Layout and scale of image rows.
 
-    Rows that are "nhwc" (the layout of image files) become a channels-last tensor without a copy.
+    Rows in "nhwc" (the layout of image files) become a channels-last tensor without reordering.
 
     Attributes:
         layout: order of the axes of the rows, (n, h, w, c) or (n, c, h, w).
@@ -42,7 +42,7 @@ class ImageInput(BaseModel):
 
         Args:
             rows: (n, h, w, c) or (n, c, h, w), any numeric dtype.
-            device: where the tensor is made; rows travel there before they are widened to float.
+            device: of the tensor; rows are moved there before they are converted to float.
 
         Returns:
             (n, c, h, w) float32, ``(rows - mean) / std`` per channel.
@@ -54,10 +54,10 @@ class ImageInput(BaseModel):
 
         if rows.ndim != 4 or rows.shape[-1 if self.layout == "nhwc" else 1] != len(self.mean):
             raise ConfigError(
-                f"rows must be {self.layout} images of {len(self.mean)} channels, as the backend's input says; "
+                f"rows must be {self.layout} images of {len(self.mean)} channels, as in the backend's input; "
                 f"got shape {rows.shape}"
             )
-        # A copy: rows may be read-only, which torch cannot express, and what follows works in place.
+        # A copy: rows may be read-only, which torch does not support, and the operations below work in place.
         raw = torch.from_numpy(np.array(rows)).to(device)
         if self.layout == "nhwc":
             raw = raw.permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""From a backend's description to the backend."""
+"""From a backend's configuration to the backend."""
 
 from collections.abc import Sequence
 
@@ -16,15 +16,15 @@ __all__ = ["load_backend"]
 
 
 def load_backend(config: BackendConfig, classes: Sequence[str] | None = None) -> Backend:
-    """Loads a model; what a kind needs is imported only when it is asked for.
+    """Loads a model; libraries are imported only for the kinds of backends that need them.
 
     Args:
-        config: the description.
-        classes: names of the cascade's classes, by which a model's own are placed; ``None`` if there are none.
+        config: of the backend.
+        classes: names of the cascade's classes, to which a model's own classes are mapped; ``None`` if there are none.
 
     Raises:
-        ConfigError: the description does not fit the code it names, or an extra is not installed.
-        WeightsError: a file is missing, damaged or does not fit.
+        ConfigError: the configuration does not fit the code that it names, or an extra is not installed.
+        WeightsError: a file is missing or damaged, or does not fit.
     """
     if isinstance(config, SklearnConfig):
         from cascade.backends.sklearn_backend import SklearnBackend

@@ -17,14 +17,14 @@ MAKE_PROBABILITIES = ("Sigmoid", "Softmax")
 class OnnxBackend:
     """A network with one input of rows and an output of (n, C) logits or probabilities.
 
-    An output of one column is that of a sigmoid, or goes into one, and becomes two. A network exported for a fixed
-    number of rows is run on so many at a time, the last of them repeated where rows are missing.
+    A single output column is the probability or the logit of class 1, and becomes two columns. A network exported for
+    a fixed number of rows runs on that many at a time; the last part is padded with copies of its last row.
 
     Args:
-        config: what to load.
+        config: of the network.
 
     Raises:
-        ConfigError: ONNX Runtime is not installed, the model has no such output, or it is not of the configured kind.
+        ConfigError: ONNX Runtime is not installed, the model lacks the output, or it is not of the configured kind.
         WeightsError: the file is damaged, or has more than one input.
     """
 
@@ -63,7 +63,7 @@ class OnnxBackend:
             )
         if self.config.output_kind == "probabilities":
             return Prediction.from_probabilities(output)
-        self._guard.look(output)
+        self._guard.check(output)
         return Prediction.from_probabilities(_softmax(output))
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
@@ -80,7 +80,7 @@ class OnnxBackend:
         return np.concatenate(parts)
 
     def _output(self) -> str:
-        """Name of the output that is asked for; ConfigError if it is no array of the configured kind."""
+        """Name of the configured output; ConfigError if it is not an array of the configured kind."""
         model, kind = self.config.model, self.config.output_kind
         types = {output.name: output.type for output in self.session.get_outputs()}
         name = self.config.output or next(iter(types))
@@ -98,7 +98,7 @@ class OnnxBackend:
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
-    """(n, C) -> (n, C); of one column the sigmoid, (n, 1)."""
+    """(n, C) -> (n, C) softmax; for one column the sigmoid, (n, 1)."""
     if logits.shape[1] == 1:
         powers = np.exp(-np.abs(logits))
         return np.asarray(np.where(logits >= 0, 1, powers) / (1 + powers))

@@ -13,7 +13,7 @@ from cascade.prediction import Prediction
 
 __all__ = ["SklearnBackend"]
 
-# By their code in scikit-learn 1.4 to 1.9, but for ties.
+# According to the code of scikit-learn 1.4 to 1.9, except for ties.
 ANSWERS_THE_LIKELIEST = frozenset(
     {
         "AdaBoostClassifier",
@@ -47,27 +47,27 @@ INNER_MODEL = {
     "RandomizedSearchCV": "best_estimator_",
     "StackingClassifier": "final_estimator_",
 }
-"""Models that answer as another one does, and where they keep it."""
+"""Models that return the answers of an inner model, and its attribute."""
 
 
 class SklearnBackend:
     """A fitted classifier with ``predict_proba``.
 
-    Rows of more than two axes are flattened to (n, features). The model works on a copy of its own, since a pipeline
-    may write to its input. Columns are placed by ``classes_``, see ``ClassColumns``.
+    Rows with more than two axes are flattened to (n, features). The model works on a copy, since a pipeline may write
+    to its input. Columns are mapped by ``classes_``, see ``ClassColumns``.
 
-    The answer is that of the model's ``predict``. Where this is the likeliest class by scikit-learn's own code, only
-    ``predict_proba`` is called. Any other model (``TunedThresholdClassifierCV``, ``SVC``, a class of the user's own, a
-    pipeline that ends in one) is asked for both; the confidence is then the probability of the class that it answers,
-    and there are no class probabilities for a router to overrule it by.
+    The answer is that of the model's ``predict``. If scikit-learn's code makes this the most probable class, only
+    ``predict_proba`` is called. For any other model (``TunedThresholdClassifierCV``, ``SVC``, a user's class, a
+    pipeline that ends in one) both are called; the confidence is then the probability of the answered class, and the
+    prediction has no class probabilities, from which a router could derive another answer.
 
     Args:
-        config: what to load.
-        names: of the cascade's classes; ``None`` where the configuration has none.
+        config: of the model.
+        names: of the cascade's classes; ``None`` if the configuration has none.
 
     Raises:
         ConfigError: a class of the model has no id.
-        WeightsError: the file is missing or damaged, holds types that are not trusted, or no such classifier.
+        WeightsError: the file is missing or damaged, holds types that are not trusted, or holds no such classifier.
     """
 
     copies_rows = True
@@ -79,12 +79,12 @@ class SklearnBackend:
             raise WeightsError(f"{config.model} holds a {type(self.model).__name__}, which has no predict_proba")
         classes = self.model.classes_
         if isinstance(classes, list) or np.ndim(classes) != 1:
-            raise WeightsError(f"{config.model} answers several questions at a time; a stage answers one")
+            raise WeightsError(f"{config.model} is a multi-output classifier; a stage has one output")
         self.columns = ClassColumns(np.asarray(classes), names, str(config.model))
         self._decides = not _answers_the_likeliest(self.model)
 
     def predict(self, rows: np.ndarray) -> Prediction:
-        """Answers a batch: (n, ...) rows -> (n, C) probabilities; or (n,) confidences, see above."""
+        """Answers a batch: (n, ...) rows -> (n, C) probabilities, or (n,) confidences, see above."""
         flat = rows if rows.dtype == object or rows.ndim <= 2 else rows.reshape(len(rows), -1)
         probabilities = np.asarray(self.model.predict_proba(np.array(flat)))
         if probabilities.shape != (len(rows), len(self.columns.ids)):
@@ -99,7 +99,7 @@ class SklearnBackend:
 
 
 def _answers_the_likeliest(model: Any) -> bool:
-    """Whether ``predict`` is known to answer the largest column of ``predict_proba``."""
+    """Whether ``predict`` is known to return the class with the largest ``predict_proba``."""
     kind = type(model)
     if not kind.__module__.startswith("sklearn."):
         return False
@@ -124,5 +124,5 @@ def _load(config: SklearnConfig) -> Any:
             f"{config.model} holds types that skops does not trust: {types}; "
             "if you know where the file comes from, list them under the backend's 'trusted'"
         ) from error
-    except Exception as error:  # a damaged archive fails in many ways: zipfile, json, missing modules, ...
+    except Exception as error:  # a damaged archive can raise anything: zipfile, json, missing modules, ...
         raise WeightsError(f"{config.model} is not a whole skops file: {error}") from error

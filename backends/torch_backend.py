@@ -1,4 +1,4 @@
-"""Torch networks: architecture from code, weights from a safetensors file."""
+"""Torch networks: code of the architecture, weights from a safetensors file."""
 
 import copy
 
@@ -22,11 +22,11 @@ __all__ = ["TorchBackend", "refuse_non_finite"]
 class TorchBackend:
     """A network whose output is (n, C) logits, or probabilities (``output_kind``).
 
-    An output of one column goes into a sigmoid, or comes from one, and becomes two. The network works on a copy of the
-    rows.
+    A single output column is the logit or the probability of class 1, and becomes two columns. The network works on a
+    copy of the rows.
 
     Args:
-        config: what to load and how to run it.
+        config: of the network.
 
     Raises:
         ConfigError: the network cannot be built.
@@ -45,7 +45,7 @@ class TorchBackend:
         self._is_watched = self._gives_probabilities
         self._blueprint: nn.Module | None = None
         if self._packs():
-            # As it was, and without memory: operations of packed convolutions are not counted.
+            # An unpacked copy without memory, since operations of packed convolutions cannot be counted.
             self._blueprint = copy.deepcopy(self.network).to("meta")
             pack_convolutions(fold_norms(self.network))
 
@@ -53,7 +53,7 @@ class TorchBackend:
         """Answers a batch: (n, ...) rows -> softmax of the logits.
 
         Raises:
-            ConfigError: the output is something else, or comes from a softmax or sigmoid already.
+            ConfigError: the output has another shape, or already comes from a softmax or sigmoid.
             RowsError: convolutions are packed, and a value is NaN or infinite.
         """
         if self._blueprint:
@@ -92,7 +92,10 @@ class TorchBackend:
         return output
 
     def _watched(self, rows: np.ndarray) -> object:
-        """The first call: a softmax of probabilities flattens all confidences, a sigmoid of them is never below 0.5."""
+        """The first call, with a check that the output is not a probability.
+
+        A softmax of probabilities would flatten all confidences, and a sigmoid of them is never below 0.5.
+        """
         with OutputWatch() as watch:
             output = self._forward(rows)
         made_by = watch.operation(output)
@@ -112,7 +115,7 @@ class TorchBackend:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     def _packs(self) -> bool:
-        """Whether convolutions are to be packed; ConfigError if they cannot."""
+        """Whether to pack convolutions; ConfigError if it is configured but not possible."""
         if self.config.packed and not self._can_pack():
             raise ConfigError(
                 "packed: true needs device: cpu, precision: float32 and oneDNN (pip install 'idk-cascade[onednn]'); "
@@ -144,7 +147,7 @@ class TorchBackend:
 
 
 def refuse_non_finite(rows: np.ndarray) -> None:
-    """The ReLU of packed convolutions would make a 0 of a NaN, and an answer like any other of its row."""
+    """Refuses NaN and infinity: the ReLU of packed convolutions turns NaN into 0, and the answer would look valid."""
     if rows.dtype.kind != "f":
         return
     finite = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)

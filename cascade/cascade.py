@@ -34,11 +34,11 @@ class Cascade:
 
     Args:
         stages: cheapest first.
-        policy: of the same stages.
-        rows: what a row is; without it rows are not checked.
+        policy: for the same stages.
+        rows: shape and type of a row; ``None`` skips the check of rows.
 
     Raises:
-        PolicyError: the policy is of other stages.
+        PolicyError: the policy is for other stages.
 
     Example:
         >>> from cascade.backends.fake_backend import FakeBackend
@@ -55,14 +55,16 @@ class Cascade:
         self.rows = rows
         self._segment = Segment(self.stages)
 
+    def __repr__(self) -> str:
+        return f"Cascade({' -> '.join(stage.name for stage in self.stages)}; policy {self.policy.version})"
+
     @classmethod
     def load(cls, config_path: Path | str, policy_path: Path | str | None = None) -> "Cascade":
         """Loads a cascade from its configuration and policy.
 
         Args:
             config_path: YAML file.
-            policy_path: JSON file; by default the one that the configuration names. Of a policy set, the best gear
-                is taken.
+            policy_path: JSON file; by default the configuration's. Of a policy set, the best gear is used.
 
         Raises:
             ConfigError, WeightsError, PolicyError: a file cannot be used.
@@ -79,7 +81,7 @@ class Cascade:
             rows: (n, ...).
 
         Raises:
-            RowsError: the rows are not what the configuration says, or a model refuses them.
+            RowsError: the rows do not have the configured shape or type, or a model refuses them.
             StageError: a model failed, or broke the stage contract.
         """
         checked = rows if self.rows is None else check_rows(rows, self.rows)
@@ -87,7 +89,7 @@ class Cascade:
 
 
 def last_stage_alone(cascade: Cascade) -> Cascade:
-    """The last stage of a cascade as one of its own, which answers every row at its best batch size."""
+    """A cascade of the last stage only; it answers every row, in calls of the size that its cost curve favours."""
     return Cascade(cascade.stages[-1:], last_stage_policy(cascade.policy), cascade.rows)
 
 
@@ -100,7 +102,7 @@ def last_stage_policy(policy: Policy) -> Policy:
 
 
 def check_policy(policy: Policy, stages: Sequence[str]) -> Policy:
-    """Makes sure that a policy is of the stages of a cascade.
+    """Checks that a policy is for the stages of a cascade, and returns it.
 
     Raises:
         PolicyError: names or order differ.
@@ -115,15 +117,15 @@ def check_policy(policy: Policy, stages: Sequence[str]) -> Policy:
 def check_models(
     policy: Policy, configs: Sequence[StageConfig], digest: Callable[[BackendConfig], str] = model_digest
 ) -> Policy:
-    """Makes sure that a policy is of the stages of a configuration, and was calibrated with their models.
+    """Checks that a policy is for the stages of a configuration and was calibrated with their models; returns it.
 
     Args:
-        policy: to be checked.
+        policy: the policy.
         configs: the stages.
-        digest: of a backend; asked only for stages whose digest the policy knows.
+        digest: computes the digest of a backend; called only for stages whose digest is in the policy.
 
     Raises:
-        PolicyError: names or order differ, or the digest of a model does.
+        PolicyError: names, order or the digest of a model differ.
     """
     check_policy(policy, [config.name for config in configs])
     recorded = policy.certificate.get("model_sha256")
@@ -133,8 +135,8 @@ def check_models(
     ]
     if changed:
         raise PolicyError(
-            f"the policy was calibrated with other models of the stages {changed} (their SHA-256 differs), so it "
-            "promises nothing here; collect and calibrate again"
+            f"the policy was calibrated with other models of the stages {changed} (their SHA-256 differs), so its "
+            "guarantee does not hold for them; collect and calibrate again"
         )
     return policy
 
@@ -146,13 +148,13 @@ def load_stages(
 
     Args:
         configs: the stages.
-        folder: put first on the Python path: a user's module beside the config goes before others of its name, such as
-            those of another cascade of the same cluster.
-        classes: names of the answers 0 to C - 1, the same for all stages; ``None`` where the config has none.
+        folder: put first on the Python path, so that a user's module beside the configuration is found before others
+            of its name, such as those of another cascade on the same cluster.
+        classes: names of the classes 0 to C - 1, the same for all stages; ``None`` if the configuration has none.
 
     Raises:
-        CascadeError: a model cannot be loaded; the text names its stage. What the user's own code raises is a
-            ``ConfigError``.
+        CascadeError: a model cannot be loaded; the message names its stage. Exceptions of the user's own code become
+            a ``ConfigError``.
     """
     if folder is not None:
         sys.path[:] = [str(folder), *(path for path in sys.path if path != str(folder))]
@@ -173,14 +175,14 @@ def _load_stage(config: StageConfig, classes: Sequence[str] | None) -> Stage:
 
 
 def check_table(table: ScoreTable, config: CascadeConfig) -> list[tuple[str, str]]:
-    """Makes sure that a score table is of the stages of a configuration.
+    """Checks that a score table is of the stages of a configuration.
 
     Returns:
-        (score or head, calibrator) of each stage: what ``calibrate`` takes as ``routers``. Without class
-        probabilities in the table a temperature cannot be fitted, and Platt's curve stands in for it.
+        (score or head, calibrator) of each stage, for the argument ``routers`` of ``calibrate``. A temperature needs
+        class probabilities; if the table has none, Platt scaling replaces it.
 
     Raises:
-        ScoreTableError: names or order differ, of stages or of classes, or the digest of a model does.
+        ScoreTableError: names or order of stages or classes, or the digest of a model, differ.
     """
     names = [stage.name for stage in config.stages]
     if table.stage.tolist() != names:

@@ -1,4 +1,4 @@
-"""The engine: a batch goes through stages, each answers the rows it is sure of."""
+"""The engine: runs a batch through stages; each answers the rows that it accepts and defers the others."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,56 +8,59 @@ import numpy as np
 
 from cascade.calibration.policies.policy import Policy
 from cascade.prediction import Prediction
-from cascade.routers import EVIDENCE_COLUMNS, abstained, accepted, deferred_early
+from cascade.routers import ALWAYS, Evidence, EvidenceColumn, abstained, accepted, deferred_early
 from cascade.stage import Stage
 
 __all__ = ["PENDING", "Answers", "Segment", "Watch"]
 
 PENDING = -1
-"""Stage of a row that no stage so far was sure of."""
+"""Stage of a row that no stage has accepted yet."""
 
 Watch = Callable[[int, float, np.ndarray, np.ndarray, np.ndarray], None]
-"""Told what a stage did with the m rows that came to it: the stage's index, seconds, confidence (m,), unsure (m,) bool,
-cost (m,). It runs between two stages, so it must be quick; the arrays may be kept, and not be written to."""
-
-EARLY_COLUMNS = 3
-"""Of the evidence, where a policy defers rows early."""
+"""Called after every stage with its index, seconds, and for the m rows that reached it: confidence (m,), deferred (m,)
+bool, cost (m,). It runs between two stages, so it must be fast. It may keep the arrays, and must not change them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a cascade, or a part of it, says about n rows.
+    """The answers of a cascade, or of a part of it, for n rows.
 
     Attributes:
-        answer: (n,) int64, the class; of a pending row, that of the last stage that looked at it.
+        answer: (n,) int64, the class; for a pending row, that of the last stage that ran on it.
         stage: (n,) int64, index of the stage that answered, or ``PENDING``.
-        confidence: (n,) float64 in [0, 1], calibrated, of the last stage that looked at the row.
-        cost: (n,) float64, cost of all stages that looked at the row.
-        evidence: (p, W) float64 of the p pending rows, in their order, to be handed to the segment that goes on with
-            them: where the policy defers rows early, 1 for those, and answer and confidence of the last stage
-            that looked at the row; where it has heads, what the s stages so far said, 5 s columns. ``None`` where the
-            policy has neither.
-        degraded: (n,) bool, the rows whose stage was not sure of them, and is taken at its word because no later one
-            answered; ``None`` if there are none.
-        abstained: (n,) bool, the rows that the last stage looked at and was not sure enough of: the best guess is in
-            ``answer``, and a person decides; ``None`` before :meth:`with_abstentions`, or if there are none.
+        confidence: (n,) float64 in [0, 1], calibrated, of the last stage that ran on the row.
+        cost: (n,) float64, cost of all stages that ran on the row.
+        evidence: of the p pending rows, in their order, for the next segment; ``None`` if the policy has neither heads
+            nor early-deferral thresholds.
+        degraded: (n,) bool, rows with the answer of a stage that deferred them, because no later stage answered or was
+            allowed to; ``None`` if there are none.
+        abstained: (n,) bool, rows that the last stage ran on and abstained from: ``answer`` is the best guess, and a
+            person decides; ``None`` before :meth:`with_abstentions`, or if there are none.
     """
 
     answer: np.ndarray
     stage: np.ndarray
     confidence: np.ndarray
     cost: np.ndarray
-    evidence: np.ndarray | None = None
+    evidence: Evidence | None = None
     degraded: np.ndarray | None = None
     abstained: np.ndarray | None = None
 
     @classmethod
     def empty(cls, n: int) -> "Answers":
-        """n rows that nobody has looked at."""
+        """n pending rows that no stage has run on."""
         return cls(np.full(n, -1), np.full(n, PENDING), np.zeros(n), np.zeros(n))
 
     def __len__(self) -> int:
         return len(self.answer)
+
+    def __repr__(self) -> str:
+        stages, counts = np.unique(self.stage, return_counts=True)
+        by = ", ".join(
+            f"{count} {'pending' if stage == PENDING else f'by stage {stage}'}"
+            for stage, count in zip(stages.tolist(), counts.tolist(), strict=True)
+        )
+        return f"Answers({len(self)} rows{f': {by}' if by else ''})"
 
     def take(self, rows: np.ndarray | slice) -> "Answers":
         """The answers of some rows, without evidence."""
@@ -65,24 +68,24 @@ class Answers:
         return Answers(self.answer[rows], self.stage[rows], self.confidence[rows], self.cost[rows], degraded=degraded)
 
     def with_abstentions(self, policy: Policy) -> "Answers":
-        """These answers, of a whole cascade, with the rows marked that it abstains on.
+        """The answers of a whole cascade, with abstained rows marked.
 
-        All that decides it is in them, so it is decided once, where they leave the cascade. A degraded row has the word
-        of an earlier stage, and is not abstained.
+        The answers determine these rows, so they are marked once, when the answers leave the cascade. A degraded row
+        has the answer of an earlier stage, and is not abstained.
 
         Args:
-            policy: by which they were given.
+            policy: of the answers.
         """
         if not policy.abstains:
             return self
         last = len(policy.stages) - 1
-        if last not in self.stage.tolist():  # most requests of one row, for which a list is far quicker than an array
+        if last not in self.stage.tolist():  # most requests have one row, for which a list is much faster than NumPy
             return self
-        unsure = (self.stage == last) & abstained(self.confidence, policy.abstain_below)
-        return replace(self, abstained=unsure) if unsure.any() else self
+        marked = (self.stage == last) & abstained(self.confidence, policy.abstain_below)
+        return replace(self, abstained=marked) if marked.any() else self
 
     def put(self, rows: np.ndarray, later: "Answers") -> None:
-        """Writes what a later segment said over rows of these answers, and adds its cost.
+        """Overwrites some rows with the answers of a later segment, and adds its costs.
 
         Args:
             rows: (m,) int indices.
@@ -96,64 +99,70 @@ class Answers:
 
 @dataclass(frozen=True, eq=False)
 class _Pending:
-    """Rows that no stage so far answered.
+    """Rows that no stage has accepted yet.
 
     Attributes:
         rows: (m, ...), contiguous.
-        places: (m,) int, where they were in the batch.
-        early: (m,) bool, those that go to the last stage at once; ``None`` where the policy defers none early.
-        evidence: (m, 5 s) of the s stages so far; ``None`` where the policy has no heads.
+        places: (m,) int, their indices in the batch.
+        deferred_early: (m,) bool, rows that go to the last stage at once; ``None`` if the policy has no early-deferral
+            thresholds.
+        evidence: (m, 5 s) of the s stages so far; ``None`` if the policy has no heads.
     """
 
     rows: np.ndarray
     places: np.ndarray
-    early: np.ndarray | None
+    deferred_early: np.ndarray | None
     evidence: np.ndarray | None
 
     @classmethod
-    def of(cls, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None) -> "_Pending":
-        """All rows of a batch, with what earlier segments handed on."""
-        columns = EARLY_COLUMNS if policy.defers_early else 0
-        given = np.zeros((len(rows), columns)) if earlier is None else earlier
-        early = given[:, 0] > 0 if policy.defers_early else None
-        return cls(rows, np.arange(len(rows)), early, given[:, columns:] if policy.needs_evidence else None)
+    def of(cls, rows: np.ndarray, policy: Policy, evidence: Evidence | None) -> "_Pending":
+        """All rows of a batch, with the evidence of earlier segments."""
+        early, stages = None, None
+        if evidence is not None:
+            # A copy: a batch that fails is run again in halves, from the same evidence.
+            early = None if evidence.deferred_early is None else evidence.deferred_early.copy()
+            stages = evidence.stages
+        if policy.defers_early and early is None:
+            early = np.zeros(len(rows), dtype=bool)
+        if policy.needs_evidence and stages is None:
+            stages = np.zeros((len(rows), 0))
+        return cls(rows, np.arange(len(rows)), early, stages)
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def asked(self, threshold: float | None) -> np.ndarray | None:
-        """(m,) bool, the rows that a stage with this threshold looks at; ``None`` if it is all of them."""
-        return None if self.early is None or threshold is None else ~self.early
+    def coming(self, threshold: float | None) -> np.ndarray | None:
+        """(m,) bool, the rows that reach a stage with this threshold; ``None`` if all of them do."""
+        return None if self.deferred_early is None or threshold is None else ~self.deferred_early
 
     def take(self, which: np.ndarray | None) -> "_Pending":
         """Some of the rows: (m,) bool, or all."""
         if which is None or which.all():
             return self
-        early = None if self.early is None else self.early[which]
+        early = None if self.deferred_early is None else self.deferred_early[which]
         evidence = None if self.evidence is None else self.evidence[which]
         return _Pending(self.rows[which], self.places[which], early, evidence)
 
-    def with_evidence(self, said: np.ndarray, asked: np.ndarray | None) -> "_Pending":
-        """Notes what one more stage said of some rows: (l, 5), (m,) bool or all.
+    def with_evidence(self, added: np.ndarray, coming: np.ndarray | None) -> "_Pending":
+        """Adds the evidence of one more stage, (l, 5), for the rows that reached it: (m,) bool, or all.
 
-        Of the others it is taken to say what the last stage that looked at them said.
+        The other rows repeat the evidence of the stage before.
         """
         if self.evidence is None:
             return self
-        if asked is not None and not asked.all():
-            everywhere = self.evidence[:, -len(EVIDENCE_COLUMNS) :].copy()
-            everywhere[asked] = said
-            said = everywhere
-        return replace(self, evidence=np.concatenate([self.evidence, said], axis=1))
+        if coming is not None and not coming.all():
+            everywhere = self.evidence[:, -len(EvidenceColumn) :].copy()
+            everywhere[coming] = added
+            added = everywhere
+        return replace(self, evidence=np.concatenate([self.evidence, added], axis=1))
 
-    def handed_on(self, answers: Answers) -> np.ndarray | None:
-        """(m, W) float64: what the next segment has to know of the rows, and of the answers so far."""
-        parts = [] if self.evidence is None else [self.evidence]
-        if self.early is not None:
-            # A segment that a deferred row passes by returns its last answer as well, in case no later one answers.
-            word = answers.take(self.places)
-            parts.insert(0, np.stack([self.early, word.answer, word.confidence], axis=1).astype(np.float64))
-        return np.concatenate(parts, axis=1) if parts else None
+    def to_evidence(self, answers: Answers) -> Evidence | None:
+        """The evidence for the next segment, from the rows and the answers so far."""
+        if self.deferred_early is None:
+            return None if self.evidence is None else Evidence(self.evidence)
+        # A segment returns the latest answer even of rows that none of its stages ran on, in case no later one answers.
+        answer, confidence = answers.answer[self.places], answers.confidence[self.places]
+        return Evidence(self.evidence, self.deferred_early, answer, confidence)
 
 
 class Segment:
@@ -162,7 +171,7 @@ class Segment:
     Args:
         stages: in order.
         first: index of the first of them in the cascade.
-        watch: told of every stage, after it.
+        watch: called after every stage.
     """
 
     def __init__(self, stages: Sequence[Stage], first: int = 0, watch: Watch | None = None) -> None:
@@ -171,67 +180,83 @@ class Segment:
         self._watch = watch
 
     def part(self, start: int, stop: int) -> "Segment":
-        """Some of its stages, by their indices in the cascade."""
+        """A segment of some of the stages, by their indices in the cascade."""
         return Segment(self.stages[start - self.first : stop - self.first], start, self._watch)
 
-    def run(self, rows: np.ndarray, policy: Policy, earlier: np.ndarray | None = None) -> Answers:
-        """Sends a batch through the stages that run.
+    def run(
+        self, rows: np.ndarray, policy: Policy, evidence: Evidence | None = None, last_stage: int | None = None
+    ) -> Answers:
+        """Runs a batch through the stages that the policy runs.
 
-        Every stage gets the rows that come to it as one contiguous array, or as several where its cost curve has it
-        that many rows take less time in several calls.
+        Every stage gets the rows that reach it as one contiguous array, or in several calls if its cost curve predicts
+        a shorter time for them.
 
         Args:
             rows: (n, ...), n >= 0.
             policy: of the whole cascade.
-            earlier: (n, W), the evidence as earlier segments left it; only used where the policy has heads, or
-                defers rows early.
+            evidence: of n rows, returned by the segment before; ``None`` for the first segment.
+            last_stage: index of the last stage that may run; it answers every row that reaches it, and no row is
+                deferred early. ``None`` for all.
 
         Returns:
-            n answers in the order of the rows; pending where the segment's last stage was unsure, which the
-            cascade's last stage never is, and where rows are deferred early and the cascade's last stage is not here.
+            n answers in the order of the rows. Pending are the rows that the segment's last stage deferred, which the
+            cascade's last stage never does, and rows deferred early to a later segment. Rows that ``last_stage``
+            answered below its threshold are degraded.
         """
         answers = Answers.empty(len(rows))
-        if policy.defers_early and earlier is not None:
-            answers.answer[:], answers.confidence[:] = earlier[:, 1], earlier[:, 2]
-        pending = _Pending.of(rows, policy, earlier)
+        if evidence is not None and evidence.answer is not None and evidence.confidence is not None:
+            answers.answer[:], answers.confidence[:] = evidence.answer, evidence.confidence
+        pending = _Pending.of(rows, policy, evidence)
         for k, stage in enumerate(self.stages, self.first):
             if not len(pending):
                 break
-            if not policy.runs[k]:
-                continue
-            pending = self._ask(k, stage, pending, policy, answers)
-        evidence = pending.handed_on(answers)
-        return answers if evidence is None else replace(answers, evidence=evidence)
+            if policy.runs[k] or k == last_stage:
+                pending = self._run_stage(k, stage, pending, policy, answers, last_stage)
+        found = pending.to_evidence(answers)
+        if found is not None:
+            answers = replace(answers, evidence=found)
+        return _limited(answers, policy, last_stage)
 
-    def _ask(self, k: int, stage: Stage, pending: _Pending, policy: Policy, answers: Answers) -> _Pending:
-        """Sends the rows that are not deferred early through stage k; returns all that are not answered then."""
-        threshold = policy.threshold(k)
-        asked = pending.asked(threshold)
-        if asked is not None and not asked.any():
-            return pending.with_evidence(np.zeros((0, len(EVIDENCE_COLUMNS))), asked)
-        here = pending.take(asked)
+    def _run_stage(
+        self, k: int, stage: Stage, pending: _Pending, policy: Policy, answers: Answers, last_stage: int | None
+    ) -> _Pending:
+        """Runs stage k on the rows that reach it; returns the rows that are still pending."""
+        threshold = ALWAYS if k == last_stage and k < len(policy.thresholds) else policy.threshold(k)
+        coming = pending.coming(threshold)
+        if coming is not None and not coming.any():
+            return pending.with_evidence(np.zeros((0, len(EvidenceColumn))), coming)
+        here = pending.take(coming)
         started = time.perf_counter()
         prediction = _predict(stage, here.rows, policy.calls(k, len(here)))
         if pending.evidence is not None:
-            pending = pending.with_evidence(stage.evidence(prediction, policy.needs_probabilities), asked)
-            here = pending.take(asked)
+            pending = pending.with_evidence(stage.evidence(prediction, policy.needs_probabilities), coming)
+            here = pending.take(coming)
         confidence = stage.confidence(prediction, policy.routers[k], here.evidence)
-        unsure = np.zeros(len(here), dtype=bool) if threshold is None else ~accepted(confidence, threshold)
+        deferred = np.zeros(len(here), dtype=bool) if threshold is None else ~accepted(confidence, threshold)
         cost = policy.row_cost(k, prediction)
-        answers.put(here.places, Answers(prediction.answer, np.where(unsure, PENDING, k), confidence, cost))
+        answers.put(here.places, Answers(prediction.answer, np.where(deferred, PENDING, k), confidence, cost))
         if self._watch is not None:
-            self._watch(k, time.perf_counter() - started, confidence, unsure, cost)
-        if asked is None:
-            return pending.take(unsure)
-        if pending.early is not None:
-            pending.early[asked] = deferred_early(confidence, policy.defer_below[k])
+            self._watch(k, time.perf_counter() - started, confidence, deferred, cost)
+        if coming is None:
+            return pending.take(deferred)
+        if pending.deferred_early is not None and last_stage is None:
+            pending.deferred_early[coming] = deferred_early(confidence, policy.defer_below[k])
         still = np.ones(len(pending), dtype=bool)
-        still[asked] = unsure
+        still[coming] = deferred
         return pending.take(still)
+
+
+def _limited(answers: Answers, policy: Policy, last_stage: int | None) -> Answers:
+    """Marks as degraded the rows that the last permitted stage answered below its threshold."""
+    threshold = None if last_stage is None else policy.threshold(last_stage)
+    if threshold is None:
+        return answers
+    degraded = (answers.stage == last_stage) & ~accepted(answers.confidence, threshold)
+    return replace(answers, degraded=degraded) if degraded.any() else answers
 
 
 def _predict(stage: Stage, rows: np.ndarray, calls: int) -> Prediction:
     if calls == 1:
         return stage.predict(rows)
-    # Copies: a model may give the same arrays in every call.
+    # Copies: a model may return the same arrays in every call.
     return Prediction.join([stage.predict(part).copy() for part in np.array_split(rows, calls)])

@@ -1,7 +1,7 @@
 """Every exception of the project.
 
 CascadeError                 exit code 1
-├── InputError               3: what came in cannot be used
+├── InputError               3: an input cannot be used
 │   ├── ConfigError          the configuration
 │   ├── PolicyError          a policy file, or one that does not fit the cascade
 │   ├── ScoreTableError      a score table
@@ -13,7 +13,7 @@ CascadeError                 exit code 1
 ├── ObjectiveMissed          6: a benchmark missed its objective
 └── StageError               7: the model of a stage failed, or broke the stage contract
 
-All of them cross process borders, so their constructors take positional arguments only.
+All of them must survive pickling, since they cross processes: constructors take positional arguments only.
 """
 
 __all__ = [
@@ -43,7 +43,7 @@ class CascadeError(Exception):
 
 
 class InputError(CascadeError):
-    """What came in cannot be used; the message says what, where and what to do."""
+    """An input cannot be used; the message names the problem, its place and the remedy."""
 
     exit_code = 3
 
@@ -57,11 +57,11 @@ class PolicyError(InputError):
 
 
 class ScoreTableError(InputError):
-    """A score table cannot be read or contradicts itself."""
+    """A score table cannot be read, or contradicts itself."""
 
 
 class DataError(InputError):
-    """A data set cannot be had or is damaged."""
+    """A data set cannot be fetched, or is damaged."""
 
 
 class WeightsError(InputError):
@@ -69,14 +69,14 @@ class WeightsError(InputError):
 
 
 class RowsError(InputError):
-    """Rows that a cascade cannot take."""
+    """Rows are not those that the cascade expects, or a model refuses them."""
 
 
 class InfeasibleTarget(CascadeError):
     """No operating point reaches the target.
 
     Args:
-        message: what was asked, and what can be had.
+        message: the target, and the nearest one that can be reached.
         nearest: the nearest value of the target that can be reached; ``None`` if there is none.
     """
 
@@ -104,11 +104,11 @@ class ObjectiveMissed(CascadeError):
 
 
 class StageError(CascadeError):
-    """The model of a stage failed, or broke the stage contract: never the fault of who sent the rows.
+    """The model of a stage failed, or broke the stage contract; never caused by the caller's rows.
 
     Args:
         stage: name of the stage.
-        problem: what came, and what to do.
+        problem: what the model did, and the remedy.
     """
 
     exit_code = 7

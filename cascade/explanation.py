@@ -1,4 +1,4 @@
-"""Why a row got its answer: what every stage says of it, and which of them a policy asks and believes."""
+"""Why a row got its answer: the prediction of every stage, and which stages a policy runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,24 +17,24 @@ from cascade.prediction import Prediction
 from cascade.routers import abstained, reached_stages, running_stages
 from cascade.stage import Stage
 
-__all__ = ["Explanation", "FrontierPiece", "StageWord", "explain"]
+__all__ = ["Explanation", "FrontierPiece", "StageExplanation", "explain"]
 
 
 @dataclass(frozen=True)
-class StageWord:
-    """What one of K stages says of the row.
+class StageExplanation:
+    """The prediction of one of K stages for the row.
 
     Attributes:
         stage: its name.
-        asked: whether the policy asks it; the others were asked here all the same.
-        answers: whether the row gets its answer.
-        answer: the class.
+        asked: whether the policy runs it for this row; an explanation runs all stages.
+        answers: whether it answers the row.
+        answer: the class that it predicts.
         raw_confidence: in [0, 1], before calibration.
         confidence: in [0, 1], calibrated (or a head's).
-        threshold: that the confidence must reach; ``None`` for a last stage that answers everything.
-        defer_below: a lower confidence sends the row straight to the last stage; ``None`` where none does.
-        cost: of asking it.
-        running_cost: of all stages that the policy has asked by then; ``None`` if it does not ask this one.
+        threshold: minimum confidence of an answer; ``None`` for a last stage that answers every row.
+        defer_below: early-deferral threshold; ``None`` without early deferral.
+        cost: of this stage for the row.
+        running_cost: of all stages that the policy runs up to this one; ``None`` if it does not run this one.
     """
 
     stage: str
@@ -54,46 +54,51 @@ class Explanation:
     """The way of one row under one policy.
 
     Attributes:
-        words: K, in the order of the stages.
+        stages: K, in their order.
         policy_version: of the policy.
         cost_unit: of all costs.
-        abstained: whether the answer is only the last stage's best guess, and the row is left to a person.
+        abstained: whether the cascade abstains; the answer is then only the last stage's best guess.
     """
 
-    words: tuple[StageWord, ...]
+    stages: tuple[StageExplanation, ...]
     policy_version: str
     cost_unit: str
     abstained: bool
 
+    def __repr__(self) -> str:
+        last = self.answering
+        kind = "abstained, best guess" if self.abstained else "answer"
+        return f"Explanation({kind} {last.answer} by {last.stage}, confidence {last.confidence:.4g})"
+
     @property
-    def last_word(self) -> StageWord:
-        """Of the stage that answers."""
-        return next(word for word in self.words if word.answers)
+    def answering(self) -> StageExplanation:
+        """The stage that answers the row."""
+        return next(stage for stage in self.stages if stage.answers)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {
             "policy_version": self.policy_version,
             "cost_unit": self.cost_unit,
-            "stage": self.last_word.stage,
-            "answer": self.last_word.answer,
-            "confidence": self.last_word.confidence,
-            "cost": self.last_word.running_cost,
+            "stage": self.answering.stage,
+            "answer": self.answering.answer,
+            "confidence": self.answering.confidence,
+            "cost": self.answering.running_cost,
             "abstained": self.abstained,
-            "stages": [vars(word) for word in self.words],
+            "stages": [vars(stage) for stage in self.stages],
         }
 
 
 @dataclass(frozen=True)
 class FrontierPiece:
-    """Neighbours on a frontier under which the same stage answers the row.
+    """Consecutive operating points of a frontier at which the same stage answers the row.
 
     Attributes:
-        stage: that answers.
-        answer: of this stage.
-        cost: of the row at the cheapest and at the most expensive of them.
-        points: how many operating points.
-        mean_cost: of a row of the score table, at the cheapest and at the most expensive of them.
+        stage: the stage that answers.
+        answer: its answer.
+        cost: of the row, at the cheapest and at the most expensive of the points.
+        points: number of operating points.
+        mean_cost: per row of the score table, at the cheapest and at the most expensive of the points.
         gain: mean accuracy on the score table (without labels: agreement with the last stage), at both.
     """
 
@@ -107,28 +112,28 @@ class FrontierPiece:
 
 @dataclass(frozen=True)
 class _AskedRow:
-    """A row that every stage was asked about, once.
+    """A row with the predictions of all stages.
 
     Attributes:
         stages: K stages.
-        predictions: K, of one row each.
+        predictions: K predictions, of one row each.
     """
 
     stages: Sequence[Stage]
     predictions: Sequence[Prediction]
 
     def confidence(self, policy: Policy) -> np.ndarray:
-        """(1, K) as the policy's routers give it when every stage is asked."""
+        """(1, K) from the policy's routers, with all stages run."""
         evidence, columns = None, []
         for stage, prediction, router in zip(self.stages, self.predictions, policy.routers, strict=True):
             if policy.needs_evidence:
-                said = stage.evidence(prediction, policy.needs_probabilities)
-                evidence = said if evidence is None else np.concatenate([evidence, said], axis=1)
+                new = stage.evidence(prediction, policy.needs_probabilities)
+                evidence = new if evidence is None else np.concatenate([evidence, new], axis=1)
             columns.append(stage.confidence(prediction, router, evidence))
         return np.stack(columns, axis=1)
 
     def cost(self, policy: Policy) -> np.ndarray:
-        """(K,) of asking each stage."""
+        """(K,) cost of each stage for the row."""
         return np.array([policy.row_cost(k, prediction)[0] for k, prediction in enumerate(self.predictions)])
 
 
@@ -138,25 +143,25 @@ def explain(
     policies: Sequence[Policy],
     table: ScoreTable | None = None,
 ) -> tuple[list[Explanation], list[FrontierPiece]]:
-    """Asks all stages about a row, and tells its way under each policy, and along the frontier of a score table.
+    """Runs all stages on a row, and explains its way under each policy and along the frontier of a score table.
 
-    All stages are asked, those too that a policy does not ask. Which stage answers, what, and at what cost is what the
-    served cascade would tell. So is the confidence, but for one case: a head of the last stage looks at what all
-    earlier stages say, and a served row that is deferred early has less to show.
+    All stages run, also those that a policy would not run. Stage, answer and cost are those of the served cascade. So
+    is the confidence, with one exception: a head of the last stage uses the predictions of all earlier stages, and of
+    a served row that is deferred early, some of them are missing.
 
     Args:
         stages: K stages.
         row: (1, ...), of the right shape and dtype.
         policies: one or more, of these stages.
-        table: its frontier, with the first policy's routers and early-deferral thresholds, gives the other operating
-            points.
+        table: other operating points are the frontier of this table, with the first policy's routers and early
+            deferral; ``None`` for none.
 
     Returns:
-        An explanation a policy, and the pieces of the frontier, cheapest first; none without a table.
+        One explanation per policy, and the pieces of the frontier, cheapest first; none without a table.
 
     Raises:
-        PolicyError: a policy is of other stages, or has a head that looks at what a model does not give.
-        ScoreTableError: the table is of other stages, or its scores are not enough for the first policy's routers.
+        PolicyError: a policy is for other stages, or has a head with inputs that a model does not return.
+        ScoreTableError: the table is of other stages, or lacks the scores that the first policy's routers need.
     """
     names = [stage.name for stage in stages]
     asked = _AskedRow(stages, [stage.predict(row) for stage in stages])
@@ -174,8 +179,8 @@ def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
     last = int(np.flatnonzero(looks)[-1])
     running = np.cumsum(np.where(looks, cost, 0.0))
     thresholds = [*policy.thresholds.tolist(), policy.abstain_below if policy.abstains else None]
-    words = [
-        StageWord(
+    explained = [
+        StageExplanation(
             stage=stage.name,
             asked=bool(looks[k]),
             answers=k == last,
@@ -190,7 +195,7 @@ def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
         for k, (stage, prediction) in enumerate(zip(asked.stages, asked.predictions, strict=True))
     ]
     abstains = bool(looks[-1] and abstained(confidence[:, -1], policy.abstain_below)[0])
-    return Explanation(tuple(words), policy.version, policy.cost_unit, abstains)
+    return Explanation(tuple(explained), policy.version, policy.cost_unit, abstains)
 
 
 def _pieces(asked: _AskedRow, policy: Policy, table: ScoreTable) -> list[FrontierPiece]:
@@ -204,7 +209,7 @@ def _pieces(asked: _AskedRow, policy: Policy, table: ScoreTable) -> list[Frontie
         return tuple(reached_stages(confidence, point.thresholds, policy.defer_below, runs)[0].tolist())
 
     def row_cost(point: OperatingPoint, which: tuple[bool, ...]) -> float:
-        """A stage costs a row what it does at the shares of rows that reach the stages there."""
+        """Cost of the row at the stage costs that belong to the point's own reach shares."""
         there = at_table_costs(replace(policy, thresholds=point.thresholds), table, arrivals)
         return float(asked.cost(there)[list(which)].sum())
 

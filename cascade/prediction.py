@@ -1,4 +1,4 @@
-"""What a model says about a batch of rows."""
+"""A prediction: what a model returns for a batch of rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ __all__ = ["Prediction"]
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The answers of one model; ``cascade.stage_contract`` has what a cascade takes.
+    """The answers of one model; ``cascade.stage_contract`` checks them.
 
     Attributes:
         answer: (n,) int64 >= 0, the class of each row.
-        probabilities: (n, C) float in [0, 1], C >= 2, rows that sum to 1; column c is of class c. ``None`` if the model
-            gives none. A router takes the largest of them for how sure the answer is, so a model whose answer is not
-            the likeliest class gives ``confidence`` instead.
-        confidence: (n,) float in [0, 1], for models that give a confidence of their own instead.
-        cost: (n,) float >= 0, for models whose cost differs from row to row; in the unit of the stage's cost.
-        mflop: (n,) float > 0, million floating-point operations of each row, for models that count them where they
-            differ from row to row; what they cost is measured (``cascade.collect``).
+        probabilities: (n, C) float in [0, 1], C >= 2, each row with sum 1; column c is of class c. ``None`` if the
+            model returns none. Scores are computed from them, so a model whose answer is not the most probable class
+            returns ``confidence`` instead.
+        confidence: (n,) float in [0, 1], the model's own confidence; instead of ``probabilities``.
+        cost: (n,) float >= 0, in the unit of the stage's cost, of models whose cost differs from row to row.
+        mflop: (n,) float > 0, millions of floating-point operations per row, of models that count them row by row;
+            ``cascade.collect`` measures what they cost.
     """
 
     answer: np.ndarray
@@ -31,10 +31,10 @@ class Prediction:
 
     @classmethod
     def from_probabilities(cls, probabilities: np.ndarray) -> "Prediction":
-        """A prediction whose answer is the likeliest class, the first of several.
+        """A prediction whose answer is the most probable class, the first of several.
 
         Args:
-            probabilities: (n, C); one column is the probability of class 1 (a sigmoid), and becomes two.
+            probabilities: (n, C); a single column is the probability of class 1 (a sigmoid) and becomes two.
         """
         found = np.asarray(probabilities)
         if found.shape[1] == 1:
@@ -42,12 +42,12 @@ class Prediction:
         return cls(found.argmax(axis=1), found)
 
     def copy(self) -> "Prediction":
-        """The same in memory of its own: a model may use its arrays again in the next call."""
+        """A copy of the arrays: a model may reuse its own in the next call."""
         return Prediction(**{name: array.copy() for name, array in vars(self).items() if array is not None})
 
     @classmethod
     def join(cls, parts: "Sequence[Prediction]") -> "Prediction":
-        """The predictions of one model for several batches, at least one, as one."""
+        """Concatenates the predictions of one model for one or more batches."""
         if len(parts) == 1:
             return parts[0]
 
@@ -60,3 +60,8 @@ class Prediction:
 
     def __len__(self) -> int:
         return len(self.answer)
+
+    def __repr__(self) -> str:
+        if self.probabilities is None:
+            return f"Prediction({len(self)} rows, with confidences)"
+        return f"Prediction({len(self)} rows, probabilities of {self.probabilities.shape[1]} classes)"

@@ -1,4 +1,4 @@
-"""Which stages share a process, and how many processes there are of each."""
+"""A plan of segments: which stages share a process, and how many replicas each segment has."""
 
 import itertools
 import math
@@ -17,6 +17,7 @@ from cascade.routers import reached_stages
 __all__ = [
     "SegmentPlan",
     "StageLoad",
+    "Transport",
     "best_segments",
     "fewest_segments",
     "mean_answer_ms",
@@ -29,13 +30,13 @@ Segments = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True, eq=False)
 class StageLoad:
-    """What a policy asks of each of K stages.
+    """The load of each of K stages under a policy.
 
     Attributes:
         stage: K names.
-        reach: (K,) in [0, 1], share of all rows that reach the stage or pass it by; 1 for the first, and never more
-            than the one before.
-        cost_ms: (K,) >= 0, mean milliseconds of these rows, at the stage.
+        reach: (K,) in [0, 1], share of all rows that reach the stage or pass it on their way to the last one; 1 for
+            the first stage, and never more than for the stage before.
+        cost_ms: (K,) >= 0, mean time per such row at the stage, in milliseconds.
     """
 
     stage: tuple[str, ...]
@@ -47,9 +48,9 @@ class StageLoad:
         """Replays a policy on a score table whose costs are times.
 
         Args:
-            table: of the stages of the policy.
+            table: of the policy's stages.
             policy: the operating point.
-            arrivals: how many rows come together, where the table has cost curves; by default as the policy was chosen.
+            arrivals: how many rows come together, if the table has cost curves; by default the policy's own.
 
         Raises:
             ScoreTableError: the table is of other stages, or its costs are not in milliseconds.
@@ -63,10 +64,10 @@ class StageLoad:
         asked = reached_stages(
             calibrated_confidence(table, policy.routers), policy.thresholds, policy.defer_below, policy.runs
         )
-        # A row that is deferred early passes the stages between.
+        # A row that is deferred early travels through the segments in between all the same.
         reached = np.logical_or.accumulate(asked[:, ::-1], axis=1)[:, ::-1]
         rows = reached.sum(axis=0)
-        # Dynamic stages have a cost per row, and the rows that reach a stage are not like the others.
+        # Rows of a dynamic stage differ in cost, and the rows that reach a stage are not a random sample.
         shares = np.where(asked, table.work, 0.0).mean(axis=0)
         prices = table.prices(arrivals or policy.arrivals or DEFAULT_ARRIVALS)
         if prices is None:
@@ -79,8 +80,23 @@ class StageLoad:
 
     @property
     def per_row_ms(self) -> np.ndarray:
-        """(K,) milliseconds that the stage spends on an average row of the cascade."""
+        """(K,) mean time of the stage per row of the cascade, in milliseconds."""
         return np.asarray(self.reach * self.cost_ms)
+
+
+@dataclass(frozen=True)
+class Transport:
+    """The times of moving rows between processes.
+
+    Attributes:
+        hop_ms: of one call from a segment to the next, of any size, in milliseconds.
+        batch_rows: rows of a full batch.
+        request_ms: of a gateway for reading and answering a request of one row, in milliseconds.
+    """
+
+    hop_ms: float
+    batch_rows: int
+    request_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,10 +106,10 @@ class SegmentPlan:
     Attributes:
         segments: names of the stages of each segment.
         reach: share of all rows that reach each segment.
-        load_ms: milliseconds that each segment spends on an average row of the cascade, hop or request included.
-        replicas: of each segment.
+        load_ms: mean time of each segment per row of the cascade, including its hop or request, in milliseconds.
+        replicas: number for each segment.
         mean_answer_ms: mean time to an answer with full batches and no queue, see :func:`mean_answer_ms`.
-        rows_per_s: rows that the replicas answer with each of them busy for ``utilisation`` of the time.
+        rows_per_s: throughput if no replica is busy for more than ``utilisation`` of the time.
         utilisation: in (0, 1].
     """
 
@@ -117,7 +133,7 @@ class SegmentPlan:
         """Keys of ``deployment`` for the first stage of each later segment.
 
         Args:
-            autoscale: begin with the planned replicas, and let Ray Serve go down to one and up to twice as many.
+            autoscale: start with the planned replicas, and let Ray Serve scale between one and twice as many.
         """
         return {
             segment[0]: {"autoscaling_config": _autoscaling(replicas)} if autoscale else {"num_replicas": replicas}
@@ -127,37 +143,31 @@ class SegmentPlan:
 
 def plan_segments(
     load: StageLoad,
-    hop_ms: float,
-    batch_rows: int,
-    request_ms: float,
+    transport: Transport,
     begins: Sequence[bool] | None = None,
     rate: float | None = None,
     replicas: int | None = None,
     utilisation: float = 0.7,
 ) -> SegmentPlan:
-    """Groups the stages and shares out replicas.
+    """Groups the stages into segments and assigns replicas.
 
-    For a rate, the grouping is that of the quickest mean answer, and as many replicas as that takes. For a number of
-    processes, it is that of the most rows a second: the stages' own time is the same in every grouping, and hops only
-    add to it, so only those stages begin a segment that must.
+    For a rate, the grouping minimises the mean time to an answer, and each segment gets as many replicas as it needs.
+    For a number of replicas, the grouping maximises throughput: the stages' own time is the same in every grouping,
+    and hops only add to it, so a segment starts only where it must.
 
     Args:
         load: of the stages.
-        hop_ms: of one call from a segment to the next, whatever its size.
-        batch_rows: of a full batch.
-        request_ms: of a gateway for reading and answering a request of one row.
-        begins: K, whether the stage must begin a segment, as one with a GPU of its own does.
-        rate: rows a second to plan for; then each segment gets as many replicas as it needs.
-        replicas: without a rate, how many there are in all, more where segments must begin; by default, the grouping
-            of the quickest answer with one a segment.
-        utilisation: share of the time that a replica may be busy, in (0, 1]; the rest is for bursts.
+        transport: times between processes.
+        begins: K, whether the stage must start a segment, as a stage with its own GPU must.
+        rate: rows per second to plan for.
+        replicas: without a rate, their total number; it is raised to the number of segments. By default the grouping
+            minimises the mean time to an answer, with one replica per segment.
+        utilisation: maximum share of the time that a replica is busy, in (0, 1]; the rest is for bursts.
     """
-    if replicas is None:
-        segments = best_segments(load, hop_ms, batch_rows, begins)
-    else:
-        segments = fewest_segments(len(load.stage), begins)
+    segments = best_segments(load, transport, begins) if replicas is None else fewest_segments(len(load.stage), begins)
     segment_ms = np.array([load.per_row_ms[list(segment)].sum() for segment in segments])
-    segment_ms += np.array([request_ms, *[hop_ms / batch_rows] * (len(segments) - 1)])
+    hop_row_ms = transport.hop_ms / transport.batch_rows
+    segment_ms += np.array([transport.request_ms, *[hop_row_ms] * (len(segments) - 1)])
     if rate is None:
         counts = share_replicas(segment_ms, max(replicas or 0, len(segments)))
     else:
@@ -168,44 +178,42 @@ def plan_segments(
         reach=tuple(float(load.reach[segment[0]]) for segment in segments),
         load_ms=tuple(segment_ms.tolist()),
         replicas=tuple(counts.tolist()),
-        mean_answer_ms=mean_answer_ms(segments, load, hop_ms, batch_rows),
+        mean_answer_ms=mean_answer_ms(segments, load, transport),
         rows_per_s=1000 * utilisation / slowest_ms if slowest_ms else math.inf,
         utilisation=utilisation,
     )
 
 
-def mean_answer_ms(segments: Segments, load: StageLoad, hop_ms: float, batch_rows: int) -> float:
+def mean_answer_ms(segments: Segments, load: StageLoad, transport: Transport) -> float:
     """Mean time to an answer under load, in milliseconds, without queues.
 
-    A row waits for its whole batch in every segment that it reaches, and for a hop before every one but the first. So
-    a dear stage delays the rows that a cheap one in the same process was sure of, and a process of its own delays the
-    rows that go there: segment s, with the stages k, adds
+    A row waits for its whole batch in every segment that it reaches, and for a hop before every segment but the first.
+    An expensive stage therefore delays the rows that a cheap stage of the same process accepted, and a process of its
+    own delays the rows that are sent there. Segment s, with the stages k, adds
 
         reach_s (hop_ms [s > 0] + batch_rows sum_k reach_k cost_k).
 
     Args:
         segments: indices of stages, in order.
         load: of the stages.
-        hop_ms: of one hop.
-        batch_rows: rows of a batch of the first segment.
+        transport: times between processes; the batches are those of the first segment.
     """
-    busy = [batch_rows * float(load.per_row_ms[list(segment)].sum()) for segment in segments]
-    hops = [0.0, *[hop_ms] * (len(segments) - 1)]
+    busy = [transport.batch_rows * float(load.per_row_ms[list(segment)].sum()) for segment in segments]
+    hops = [0.0, *[transport.hop_ms] * (len(segments) - 1)]
     reach = [float(load.reach[segment[0]]) for segment in segments]
     return sum(share * (hop + time) for share, hop, time in zip(reach, hops, busy, strict=True))
 
 
-def best_segments(load: StageLoad, hop_ms: float, batch_rows: int, begins: Sequence[bool] | None = None) -> Segments:
-    """The grouping with the least :func:`mean_answer_ms`, of equal ones that with the fewest segments.
+def best_segments(load: StageLoad, transport: Transport, begins: Sequence[bool] | None = None) -> Segments:
+    """The grouping with the smallest :func:`mean_answer_ms`; among equals, the one with the fewest segments.
 
     The time is a sum over segments, so the best grouping of the first stages is part of a best grouping of all
     (dynamic programming, K^2 steps).
 
     Args:
         load: of the K stages.
-        hop_ms: of one hop.
-        batch_rows: rows of a batch.
-        begins: K, whether the stage must begin a segment.
+        transport: times between processes.
+        begins: K, whether the stage must start a segment.
     """
     k = len(load.stage)
     forced = [False] * k if begins is None else list(begins)
@@ -215,8 +223,8 @@ def best_segments(load: StageLoad, hop_ms: float, batch_rows: int, begins: Seque
     for stop in range(1, k + 1):
         options = []
         for start in range(stop - 1, -1, -1):
-            hop = hop_ms if start else 0.0
-            time = float(load.reach[start] * (hop + batch_rows * (before[stop] - before[start])))
+            hop = transport.hop_ms if start else 0.0
+            time = float(load.reach[start] * (hop + transport.batch_rows * (before[stop] - before[start])))
             options.append((best[start][0] + time, best[start][1] + 1, start))
             if forced[start]:
                 break
@@ -231,11 +239,11 @@ def best_segments(load: StageLoad, hop_ms: float, batch_rows: int, begins: Seque
 
 
 def fewest_segments(stages: int, begins: Sequence[bool] | None = None) -> Segments:
-    """The grouping that cuts only where a stage must begin a segment.
+    """The grouping with a new segment only where a stage must start one.
 
     Args:
         stages: their number K.
-        begins: K, whether the stage must begin a segment.
+        begins: K, whether the stage must start a segment.
     """
     forced = [False] * stages if begins is None else list(begins)
     bounds = [0, *(k for k in range(1, stages) if forced[k]), stages]
@@ -243,10 +251,10 @@ def fewest_segments(stages: int, begins: Sequence[bool] | None = None) -> Segmen
 
 
 def share_replicas(load_ms: np.ndarray, replicas: int) -> np.ndarray:
-    """Shares replicas out so that the busiest has the least to do.
+    """Assigns replicas so that the maximum load per replica is smallest.
 
-    Each next replica goes to the segment whose replicas have most to do; no other sharing has a smaller maximum of
-    load / replicas.
+    Each replica goes to the segment with the highest load per replica at that moment, which is optimal for the maximum
+    of load / replicas.
 
     Args:
         load_ms: (S,) >= 0, of each segment.

@@ -1,4 +1,4 @@
-"""A stage: a named model with its IDK rule."""
+"""A stage: a named model with its score."""
 
 from dataclasses import dataclass, field, replace
 
@@ -20,9 +20,9 @@ class Stage:
     Attributes:
         name: unique in its cascade.
         backend: the model.
-        score: how sure the model is, a name of ``cascade.routers.SCORES``.
-        model: digest of the model; ``None`` if it is not known.
-        classes: C, where the configuration names the classes; ``None`` takes it from the first probabilities.
+        score: computes a confidence from class probabilities; a name of ``cascade.routers.SCORES``.
+        model: SHA-256 of the model; ``None`` if unknown.
+        classes: C, if the configuration names the classes; ``None`` takes it from the first probabilities.
     """
 
     name: str
@@ -35,11 +35,14 @@ class Stage:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_contract", StageContract(self.name, self.backend, self.classes))
 
+    def __repr__(self) -> str:
+        return f"Stage({self.name!r}, {type(self.backend).__name__}, {self.score})"
+
     def predict(self, rows: np.ndarray) -> Prediction:
-        """The model's prediction, as the stage contract wants it.
+        """The model's prediction, checked by the stage contract.
 
         Args:
-            rows: (n, ...), n >= 1; they stay as they are.
+            rows: (n, ...), n >= 1; never changed.
 
         Raises:
             RowsError: the model refuses the rows.
@@ -48,21 +51,21 @@ class Stage:
         return self._contract.predict(rows)
 
     def raw_confidence(self, prediction: Prediction) -> np.ndarray:
-        """(n,) float64 in [0, 1], before calibration: what a score table holds."""
+        """(n,) float64 in [0, 1], before calibration, as in a score table."""
         if prediction.confidence is not None:
             return np.asarray(prediction.confidence, dtype=np.float64)
         probabilities = np.ascontiguousarray(prediction.probabilities, dtype=np.float64)
         return np.asarray(np.clip(SCORES[self.score](probabilities), 0.0, 1.0))
 
     def evidence(self, prediction: Prediction, needs_probabilities: bool) -> np.ndarray:
-        """(n, 5) float64, what the heads of this stage and of later ones may look at.
+        """(n, 5) float64, inputs for the heads of this stage and of later ones.
 
         Raises:
             PolicyError: the heads need class probabilities, and the model gives none.
         """
         if needs_probabilities and prediction.probabilities is None:
             raise PolicyError(
-                f"stage {self.name!r} gives no class probabilities, which the heads of the policy look at; "
+                f"stage {self.name!r} returns no class probabilities, which the heads of the policy need; "
                 "collect a score table from these stages and calibrate on it"
             )
         return new_evidence(prediction.answer, self.raw_confidence(prediction), prediction.probabilities)
@@ -72,7 +75,7 @@ class Stage:
 
         Args:
             prediction: of this stage.
-            router: of the policy; one without a score uses this stage's.
+            router: of the policy; a router without a score uses this stage's.
             evidence: (n, 5 (k + 1)) of the stages up to this one, for a head.
         """
         if router.head is not None:

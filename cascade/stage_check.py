@@ -1,4 +1,4 @@
-"""A stage tried out on a few rows, in calls of several sizes, before it answers for anybody."""
+"""A trial of a stage on a few rows, in calls of several sizes, before it is used."""
 
 from collections.abc import Iterator
 
@@ -11,25 +11,26 @@ from cascade.stage import Stage
 __all__ = ["CALL_ROWS", "try_stage"]
 
 CALL_ROWS = (1, 2, 3, 8, 64)
-"""Rows in a call; 64 is what ``collect`` and a gateway take by default."""
+"""Rows per call; 64 is the default of ``collect`` and of a gateway."""
 TOLERANCE = 0.02
-"""By which a probability may depend on the other rows of a call: bfloat16 has 8 bits."""
+"""Maximum difference of a probability between calls with other rows: bfloat16 has 8 bits."""
 
 
 def try_stage(stage: Stage, rows: np.ndarray, made_up: bool) -> int:
-    """Asks a stage about rows alone and together, and compares what it gives back.
+    """Runs a stage on rows alone and together, and compares its predictions.
 
     Args:
-        stage: to be tried.
-        rows: (m, ...), m >= 1, of which every call takes as many as it needs, again and again where they are few.
-        made_up: whether the rows after the first are made up, so that the model may refuse them; they are then left
+        stage: the stage.
+        rows: (m, ...), m >= 1; repeated where a call needs more.
+        made_up: whether the rows after the first are synthetic. The model may refuse synthetic rows; those are left
             out.
 
     Returns:
-        How many rows the model took.
+        Number of rows that the model accepted.
 
     Raises:
-        CheckFailed: the model failed, broke the stage contract, or answers a row otherwise in other company.
+        CheckFailed: the model failed, broke the stage contract, or its prediction for a row depends on the other rows
+            of the call.
     """
     alone, taken = [], []
     for row in range(len(rows)):
@@ -50,7 +51,7 @@ def try_stage(stage: Stage, rows: np.ndarray, made_up: bool) -> int:
 
 
 def _calls(rows: int, size: int) -> Iterator[list[int]]:
-    """Places of the rows in each call, so that every row comes in one."""
+    """Indices of the rows of each call; every row is in one."""
     for start in range(0, rows, size):
         yield [place % rows for place in range(start, start + size)]
 
@@ -65,25 +66,26 @@ def _asked(stage: Stage, rows: np.ndarray) -> Prediction:
 
 
 def _refuses(error: CheckFailed) -> bool:
-    """Whether the model raised, in place of an answer that breaks the contract."""
+    """Whether the model raised, rather than returned something that breaks the contract."""
     return not isinstance(error.__cause__, StageError) or error.__cause__.__cause__ is not None
 
 
 def _compare(stage: Stage, alone: Prediction, together: Prediction, at: int, size: int) -> None:
     name = "probabilities" if alone.probabilities is not None else "confidence"
     one, other = getattr(alone, name)[0], getattr(together, name)[at]
-    # Where two classes are equally likely, rounding decides.
+    # If two classes are equally likely, rounding decides.
     close = bool((np.abs(one.astype(np.float64) - other) <= TOLERANCE).all())
     same = alone.answer[0] == together.answer[at] or _is_tie(alone.probabilities)
     if not (close and same):
         raise CheckFailed(
-            f"stage {stage.name!r}: its model answers {alone.answer[0]} ({name} {_shown(one)}) to a row alone and "
-            f"{together.answer[at]} ({_shown(other)}) to the same row as number {at} of {size}; an answer must depend "
-            "neither on other rows nor on chance (batch norms and dropout in training mode, rows in another order)"
+            f"stage {stage.name!r}: its model returns {alone.answer[0]} ({name} {_rounded(one)}) for a row alone and "
+            f"{together.answer[at]} ({_rounded(other)}) for the same row as number {at} of {size}; a prediction must "
+            "depend neither on other rows nor on chance (batch norms and dropout in training mode, rows in another "
+            "order)"
         )
 
 
-def _shown(values: np.ndarray) -> str:
+def _rounded(values: np.ndarray) -> str:
     most = 5
     return str(np.round(values, 3) if values.ndim == 0 else np.round(values[:most], 3).tolist())
 

@@ -1,4 +1,4 @@
-"""The stage contract: what a model gives back is checked here, once, for every backend."""
+"""The stage contract: the predictions of every backend are checked here."""
 
 from typing import Any
 
@@ -11,29 +11,29 @@ from cascade.prediction import Prediction
 __all__ = ["StageContract"]
 
 ROUNDING = 1e-6
-"""By which rounding may carry a probability out of [0, 1]."""
+"""Maximum rounding error by which a probability may leave [0, 1]."""
 SUM_TOLERANCE = 5e-3
-"""By which the sum of a row's probabilities may differ from 1: bfloat16 has 8 bits, float16 has 11."""
+"""Maximum difference from 1 of the sum of a row's probabilities: bfloat16 has 8 bits, float16 has 11."""
 LEAST_SUM, MOST_SUM = 1 - SUM_TOLERANCE, 1 + ROUNDING
-"""Of a row of probabilities >= 0 that needs no closer look; then none of them is above 1, either."""
+"""Range of the sum of a row that passes the quick check; with probabilities >= 0, none of them is above 1 then."""
 FEW_COLUMNS = 64
-"""Up to so many probabilities of one row, a list is quicker than NumPy's calls."""
+"""Up to this many probabilities of one row, a list is faster than NumPy."""
 AXES = {"answer": 1, "probabilities": 2, "confidence": 1, "cost": 1, "mflop": 1}
 INT64 = np.dtype(np.int64)
 
 
 class StageContract:
-    """Asks a model, and makes sure that what it gives back can be used.
+    """Calls a model and checks its predictions.
 
-    The model gets the rows read-only, or copies them itself (``copies_rows``). For ``n`` rows it has to give ``n``
-    lines: integer classes in 0 to C - 1; either probabilities (finite, in [0, 1], rows that sum to 1, of C >= 2
-    columns) or a finite confidence in [0, 1]; a finite cost >= 0 and finite operations > 0, if any; the same of these,
-    and the same C, in every call. What rounding carries below 0 becomes 0.
+    The model gets the rows read-only, or copies them itself (``copies_rows``). For n rows it must return n entries of
+    each: integer classes in 0 to C - 1; either probabilities (finite, in [0, 1], C >= 2 columns, each row with sum 1)
+    or a finite confidence in [0, 1]; optionally a finite cost >= 0, and finite operations > 0. Every call must return
+    the same of these, and the same C. Probabilities that rounding made negative become 0.
 
     Args:
         stage: its name, for messages.
         backend: the model.
-        classes: C, where the configuration names the classes; ``None`` takes C from the first probabilities.
+        classes: C, if the configuration names the classes; ``None`` takes C from the first probabilities.
     """
 
     def __init__(self, stage: str, backend: Backend, classes: int | None = None) -> None:
@@ -48,39 +48,39 @@ class StageContract:
         self._is_plain = False
 
     def predict(self, rows: np.ndarray) -> Prediction:
-        """Asks a model.
+        """The model's prediction, checked.
 
         Args:
-            rows: (n, ...), n >= 1; they stay as they are.
+            rows: (n, ...), n >= 1; never changed.
 
         Raises:
-            RowsError: the model refuses the rows, which are at fault.
+            RowsError: the model refuses the rows.
             StageError: the model raised anything else, or broke the contract.
         """
         if not self._copies_rows and rows.flags.writeable:
             rows = rows.view()
             rows.setflags(write=False)
         try:
-            said = self.backend.predict(rows)
+            returned = self.backend.predict(rows)
         except RowsError:
             raise
-        except StageError as error:  # of a model in the model
+        except StageError as error:  # from a nested stage, as in an ensemble
             raise StageError(self.stage, f"{error.stage}: {error.problem}") from error.__cause__
         except CascadeError as error:
             raise StageError(self.stage, str(error)) from error
         except (Exception, SystemExit) as error:  # a model may raise anything, and must not end the process
             what = f"rows of shape {rows.shape} and type {rows.dtype}: {type(error).__name__}: {error}"
             raise StageError(self.stage, f"its model failed on {what}") from error
-        if self._is_plain and type(said) is Prediction and self._is_sound(said, len(rows)):
-            return said
-        return self._examined(said, len(rows))
+        if self._is_plain and type(returned) is Prediction and self._is_sound(returned, len(rows)):
+            return returned
+        return self._checked(returned, len(rows))
 
-    def _is_sound(self, said: Prediction, rows: int) -> bool:
-        """The usual case, quickly: probabilities like those before, and nothing else. False calls for a closer look."""
-        answer, probabilities, columns = said.answer, said.probabilities, self._columns
+    def _is_sound(self, returned: Prediction, rows: int) -> bool:
+        """A quick check for the usual case, probabilities only; ``False`` leads to the full check."""
+        answer, probabilities, columns = returned.answer, returned.probabilities, self._columns
         if type(answer) is not np.ndarray or type(probabilities) is not np.ndarray or columns is None:
             return False
-        if said.confidence is not None or said.cost is not None or said.mflop is not None:
+        if returned.confidence is not None or returned.cost is not None or returned.mflop is not None:
             return False
         if answer.dtype is not INT64 or probabilities.dtype is not self._dtype:
             return False
@@ -88,7 +88,7 @@ class StageContract:
             return False
         if rows == 1 and columns <= FEW_COLUMNS:
             (row,) = probabilities.tolist()
-            # A NaN may hide from min, but not from sum.
+            # min may miss a NaN, sum does not.
             return bool(min(row) >= 0 and LEAST_SUM <= sum(row) <= MOST_SUM and 0 <= answer.item() < columns)
         sums = probabilities.dot(self._ones)
         return bool(
@@ -98,10 +98,10 @@ class StageContract:
             and np.maximum.reduce(answer.view(np.uint64)) < columns  # negative ones are large then
         )
 
-    def _examined(self, said: object, rows: int) -> Prediction:
-        if not isinstance(said, Prediction):
-            raise self._broken(f"its model returned {type(said).__name__}; a backend must return a Prediction")
-        found = {name: self._array(name, getattr(said, name), axes, rows) for name, axes in AXES.items()}
+    def _checked(self, returned: object, rows: int) -> Prediction:
+        if not isinstance(returned, Prediction):
+            raise self._broken(f"its model returned {type(returned).__name__}; a backend must return a Prediction")
+        found = {name: self._array(name, getattr(returned, name), axes, rows) for name, axes in AXES.items()}
         answer, probabilities, confidence = found["answer"], found["probabilities"], found["confidence"]
         if answer is None:
             raise self._broken("its model returned no answer")
@@ -140,8 +140,8 @@ class StageContract:
         if array.ndim != axes or len(array) != rows:
             wanted = f"({rows},)" if axes == 1 else f"({rows}, C)"
             raise self._broken(
-                f"its model was given {rows} rows and returned {name} of shape {array.shape}; it must be {wanted}, a "
-                "line for every row, in their order"
+                f"its model was given {rows} rows and returned {name} of shape {array.shape}; it must be {wanted}, one "
+                "entry for every row, in their order"
             )
         kinds = {"answer": "iu", "probabilities": "fiub"}.get(name, "fiu")
         if array.dtype.kind not in kinds:
@@ -161,7 +161,7 @@ class StageContract:
             source = "before it were" if self.classes is None else "the config's 'classes' are"
             raise self._broken(
                 f"its model returned probabilities of {columns} columns; {source} {self._columns}. Return a column for "
-                "every class, in the order of 'classes', of 0 for a class that the model lacks"
+                "every class, in the order of 'classes', with 0 for a class that the model lacks"
             )
         return columns
 

@@ -1,4 +1,4 @@
-"""Colours, safe for colour-blind readers: one blue ramp that also differs in lightness, and one orange."""
+"""Colours that colour-blind readers can tell apart: a blue ramp of rising darkness, and one orange."""
 
 import re
 from typing import NamedTuple
@@ -21,9 +21,9 @@ __all__ = [
 
 
 class Colour(NamedTuple):
-    """A colour on light and on dark ground.
+    """A colour on a light and on a dark background.
 
-    Pictures are drawn in the light one; on a page each is replaced by a variable of the page's style.
+    Pictures are drawn in the light colour; on a page each colour is replaced by a CSS variable.
     """
 
     name: str
@@ -39,7 +39,7 @@ PAPER = Colour("paper", "#ffffff", "#171b21")
 GROUND = Colour("ground", "#f5f7f9", "#0e1115")
 ACCENT = Colour("accent", "#c4450c", "#ff9a57")
 
-# From cheap to dear: away from the ground in both.
+# From the cheapest to the most expensive stage: away from the background in both.
 LIGHT_RAMP = ("#85c3e6", "#66add9", "#4996cb", "#337fb9", "#2569a3", "#1c558b", "#164272", "#113158")
 DARK_RAMP = ("#2d6ba1", "#3e7fb6", "#5293c8", "#6aa6d7", "#85b9e3", "#a0caec", "#bcdaf3", "#d8ebfa")
 STAGES = tuple(
@@ -50,19 +50,19 @@ COLOURS = (INK, MUTED, GRID, TRUNK, PAPER, GROUND, ACCENT, *STAGES)
 
 
 def stage_colours(stages: int) -> list[str]:
-    """Light colours of K stages, spread over the ramp; a lone stage has the middle."""
+    """Light colours of K stages, spread over the ramp; a single stage gets the middle one."""
     places = np.linspace(1, len(STAGES) - 1, stages).round().astype(int) if stages > 1 else [4]
     return [STAGES[place].light for place in places]
 
 
 def themed(svg: str) -> str:
-    """An SVG picture whose colours are variables of the page's style."""
+    """An SVG picture with its colours replaced by CSS variables."""
     variable = {colour.light: f"var(--{colour.name})" for colour in COLOURS}
     return re.sub(r"((?:fill|stroke): )(#[0-9a-f]{6})", lambda found: found[1] + variable.get(found[2], found[2]), svg)
 
 
 def style_sheet() -> str:
-    """The variables, for light and for dark."""
+    """The CSS variables, for light and for dark pages."""
     light, dark = (
         "; ".join(f"--{colour.name}: {value}" for colour, value in zip(COLOURS, values, strict=True))
         for values in zip(*((colour.light, colour.dark) for colour in COLOURS), strict=True)

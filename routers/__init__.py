@@ -1,6 +1,6 @@
 """IDK rules: the confidence of each answer, and its comparison with a threshold."""
 
-from cascade.routers.evidence import EVIDENCE_COLUMNS, new_evidence
+from cascade.routers.evidence import EVIDENCE_COLUMNS, Evidence, EvidenceColumn, new_evidence
 from cascade.routers.heads import Agreement, Head, Layer, LearnedHead
 from cascade.routers.kernel import (
     ALWAYS,
@@ -22,6 +22,8 @@ __all__ = [
     "SCORES",
     "Agreement",
     "Calibrator",
+    "Evidence",
+    "EvidenceColumn",
     "Head",
     "Layer",
     "LearnedHead",

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from cascade.routers.evidence import EVIDENCE_COLUMNS
+from cascade.routers.evidence import SCORE_COLUMNS, EvidenceColumn
 from cascade.routers.logit import logit
 
 __all__ = ["Agreement", "Head", "Inputs", "Layer", "LearnedHead", "head_features", "head_to_dict"]
@@ -18,7 +18,7 @@ __all__ = ["Agreement", "Head", "Inputs", "Layer", "LearnedHead", "head_features
 Inputs = Literal["confidence", "probabilities"]
 """Inputs of a learned head: a stage's own confidence, or the three scores of its class probabilities."""
 
-INPUT_COLUMNS: dict[str, list[int]] = {"confidence": [1], "probabilities": [2, 3, 4]}
+INPUT_COLUMNS: dict[str, list[int]] = {"confidence": [EvidenceColumn.CONFIDENCE], "probabilities": [*SCORE_COLUMNS]}
 SMALLEST_SCORE = 1e-6  # float32 probabilities have no finer steps, and the logit of 1 must not outweigh all other rows
 LARGEST_LOGIT = 500.0  # beyond it an exponential overflows; the confidence is 0 or 1 long before
 
@@ -53,7 +53,7 @@ class Agreement:
 
     def confidence(self, evidence: np.ndarray) -> np.ndarray:
         """(n, 5 (k + 1)) -> (n,) in (0, 1]."""
-        answers = evidence[:, :: len(EVIDENCE_COLUMNS)]
+        answers = evidence[:, EvidenceColumn.ANSWER :: len(EvidenceColumn)]
         return np.asarray((answers == answers[:, -1:]).sum(axis=1) / answers.shape[1])
 
 
@@ -146,13 +146,14 @@ def head_features(evidence: np.ndarray, inputs: Inputs, history: bool) -> np.nda
         (F, n) float64, contiguous: logits of the scores, stage after stage, then 1 for each earlier stage that gave
         the same answer as k, else 0.
     """
-    stages = evidence.reshape(len(evidence), -1, len(EVIDENCE_COLUMNS))
+    stages = evidence.reshape(len(evidence), -1, len(EvidenceColumn))
     scores = (stages if history else stages[:, -1:])[:, :, INPUT_COLUMNS[inputs]]
     # Contiguous before the logarithm: NumPy may use another routine for strided arrays, with other last bits.
     logits = logit(np.ascontiguousarray(scores.transpose(1, 2, 0)).reshape(-1, len(evidence)), SMALLEST_SCORE)
     if not history:
         return logits
-    return np.concatenate([logits, (stages[:, :-1, 0] == stages[:, -1:, 0]).T])
+    answers = stages[:, :, EvidenceColumn.ANSWER]
+    return np.concatenate([logits, (answers[:, :-1] == answers[:, -1:]).T])
 
 
 def head_to_dict(head: Any) -> dict[str, Any]:

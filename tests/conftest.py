@@ -18,7 +18,7 @@ settings.load_profile("project")
 
 
 def build_table(n, stages, seed=0, levels=None, classes=None, labels=True, row_cost=False, dtype=np.float64):
-    """A synthetic score table: later stages are better and dearer, and confidence tells something about rightness.
+    """A synthetic score table: later stages are better and more expensive, and confidence is informative.
 
     Args:
         n: rows.

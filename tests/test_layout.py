@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import graphlib
 import importlib
 import importlib.util
 import os
@@ -36,10 +37,13 @@ def sources():
 SOURCES = dict(sources())
 
 
+TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in SOURCES.items()}
+
+
 def imports(name, file):
     """Full names of all modules that a file imports, wherever in it; names imported from a module are appended."""
     is_package = file.name == "__init__.py"
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -121,6 +125,7 @@ BASE = {
     "cascade.files.problems",
     "cascade.files.text_files",
     "cascade.files.zip_files",
+    "cascade.html_table",
     "cascade.prediction",
 }
 ALLOWED = {
@@ -244,3 +249,76 @@ def test_an_import_loads_nothing_heavy(statement, heavy):
     loaded = loaded_after(statement)
     assert "numpy" in loaded or "cli" in statement
     assert loaded & (heavy | set(LINKED)) == set()
+
+
+MOST_FILES = 15
+LARGER_FOLDERS = {"cascade/cli"}
+"""Of the command line: one file for each verb."""
+MOST_LINES = 60
+LONGER_FUNCTIONS = {
+    ("cascade.calibration.choice.choose_cascade", "choose_cascade"),
+    ("cascade.calibration.policies.policy", "from_dict"),
+}
+"""To be split."""
+LEAST_LINES = 30
+SMALL_FILES = {
+    "cascade.backends.networks.folding": "used by training, inference and packing",
+    "cascade.backends.training.objectives.cross_entropy": "one objective per file",
+    "cascade.calibration.exact_binomial": "used by evaluation, certificates and collection",
+    "cascade.config.fields": "used by all parts of the configuration",
+    "cascade.config.traces_config": "one part of the configuration per file",
+    "cascade.reports.tables.report_table": "public, and used by all tables",
+    "cascade.routers.logit": "used by scores, heads and calibrators",
+    "cascade.serving.application": "the import path that users give to Ray Serve",
+    "cascade.serving.request": "used by both listeners",
+    "cascade.serving.request_id": "used by both listeners and the logs",
+}
+
+
+def test_no_folder_has_too_many_files():
+    sizes = {}
+    for file in [*SOURCES.values(), *(ROOT / "tests").rglob("*.py")]:
+        folder = file.parent.relative_to(ROOT).as_posix()
+        sizes[folder] = sizes.get(folder, 0) + 1
+    assert {folder: size for folder, size in sizes.items() if size > MOST_FILES and folder not in LARGER_FOLDERS} == {}
+
+
+def body_lines(function):
+    """Lines of a function, without signature and docstring."""
+    first = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return function.end_lineno - first[0].lineno + 1 if first else 0
+
+
+def test_no_function_is_too_long():
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    functions = [(name, node) for name, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, kinds)]
+    assert {(name, node.name) for name, node in functions if body_lines(node) > MOST_LINES} <= LONGER_FUNCTIONS
+
+
+def test_small_files_have_a_reason():
+    lines = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in SOURCES.items()}
+    small = {n for n, count in lines.items() if count < LEAST_LINES and SOURCES[n].stem not in ("__init__", "__main__")}
+    assert small == SMALL_FILES.keys()
+
+
+def imported_first(body):
+    """Names that a module imports while it is itself imported."""
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Try):
+            yield from imported_first(node.body)
+
+
+def module_of(name):
+    """The module that a dotted name is in; empty outside the package."""
+    while name and name not in SOURCES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    graph = {name: {module_of(found) for found in imported_first(tree.body)} - {name} for name, tree in TREES.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, with the circle

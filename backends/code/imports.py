@@ -12,15 +12,15 @@ __all__ = ["import_object"]
 
 
 def import_object(path: str, folder: Path | None = None) -> Any:
-    """Imports what "module:name" names; dots after the colon reach into classes.
+    """Imports the object "module:name"; dots after the colon are attributes.
 
     Args:
         path: "module:name".
-        folder: of the configuration, whose modules go before others; ``None`` where there is none.
+        folder: of the configuration, whose modules take precedence; ``None`` if there is none.
 
     Raises:
-        ConfigError: the text has another form, the module cannot be imported, lacks the name, or is another one of the
-            same name, which this process has imported before.
+        ConfigError: the text has another form, or the module cannot be imported or lacks the name; or this process has
+            already imported another module of this name.
     """
     module_name, colon, name = path.partition(":")
     if not (module_name and colon and name):
@@ -44,6 +44,6 @@ def _check_source(module: ModuleType, source: Path | None) -> None:
         return
     if not Path(loaded).is_file() or Path(loaded).read_bytes() != source.read_bytes():
         raise ConfigError(
-            f"the module {module.__name__!r} of this configuration is {source}, and this process has imported {loaded} "
-            "by this name; rename one of them, or load each in a process of its own"
+            f"the module {module.__name__!r} of this configuration is {source}, but this process has already imported "
+            f"{loaded} by this name; rename one of them, or load each in its own process"
         )

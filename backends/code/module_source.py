@@ -1,4 +1,4 @@
-"""Where the source of a user's module is, found without running any of it."""
+"""The source file of a user's module, found without running it."""
 
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
@@ -12,14 +12,15 @@ OWN = "cascade"
 def module_source(path: str, folder: Path) -> Path | None:
     """The file of the module in "module:name".
 
-    It is looked for where an import finds it: in the folder of the configuration, then on the Python path.
+    The search is that of an import: the folder of the configuration, then the Python path.
 
     Args:
         path: "module:name".
         folder: of the configuration.
 
     Returns:
-        ``None`` for modules of this package, whose releases must not invalidate policies, and if there is no file.
+        The file; ``None`` if there is none, and for modules of this package, whose releases must not invalidate
+        policies.
     """
     module = path.partition(":")[0]
     parts = module.split(".")

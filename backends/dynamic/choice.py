@@ -13,18 +13,18 @@ from cascade.backends.networks.packing import PackedBlock
 __all__ = ["Choice", "SkipChoice"]
 
 DENSE_SHARE = 0.93
-"""Share of the rows from which on a block is computed for all of them: docs/decisions/0012-paths.md."""
+"""Share of the rows above which a block is computed for all of them: docs/decisions/0012-paths.md."""
 
 
 class Choice(ABC):
     """One of the layers of a :class:`~cascade.backends.dynamic.choice_network.ChoiceNetwork`.
 
-    Alternatives are numbered by rising work; the last one is the whole layer. All of them map an input of one shape
-    to an output of one shape.
+    Alternatives are numbered by rising work; the last one is the whole layer. All of them have the same input shape and
+    the same output shape.
 
     Attributes:
         alternatives: their number A, at least 2.
-        channels: of the features that come to it.
+        channels: of the input features.
     """
 
     alternatives: int
@@ -36,17 +36,17 @@ class Choice(ABC):
 
     @abstractmethod
     def is_identity(self, alternative: int) -> bool:
-        """Whether an alternative returns its input, so that there is nothing to compute."""
+        """Whether an alternative returns its input, without any computation."""
 
     def run_all(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
-        """``run``, but ``x``, dense in memory, may be overwritten, and be part of the result."""
+        """Like ``run``, for an ``x`` dense in memory that may be overwritten and share memory with the result."""
         return x if self.is_identity(alternative) else self.run(alternative, x)
 
     def route(self, x: torch.Tensor, rows: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Computes each row's own alternative, and nothing else.
+        """Computes only each row's own alternative.
 
         Args:
-            x: (n, c, h, w), dense in memory; may be overwritten, and be part of the result.
+            x: (n, c, h, w), dense in memory; may be overwritten and share memory with the result.
             rows: A int64 tensors on the device of ``x``: the rows of each alternative, every row in one of them.
 
         Returns:
@@ -63,11 +63,11 @@ class Choice(ABC):
         return x if result is None else result
 
     def blend(self, x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Computes all alternatives of all rows and adds them up, for training and as a reference.
+        """Computes the weighted sum of all alternatives of all rows, for training and as a reference.
 
         Args:
             x: (n, c, h, w).
-            weights: (n, A); one-hot rows choose, and a gradient flows back to them.
+            weights: (n, A), such as one-hot rows; differentiable.
         """
         scales: Sequence[torch.Tensor] = weights.to(x.dtype)[..., None, None, None].unbind(dim=1)
         total = scales[0] * self.run(0, x)
@@ -76,10 +76,10 @@ class Choice(ABC):
         return total
 
     def follow(self, x: torch.Tensor, path: torch.Tensor) -> torch.Tensor:
-        """``route`` for training: gradients flow back, and nothing is overwritten.
+        """``route`` for training: differentiable, and nothing is overwritten.
 
-        Where no row depends on another (batch norms with frozen statistics) this is ``blend`` with one-hot weights,
-        for less work.
+        If rows do not depend on each other (batch norms with frozen statistics), this equals ``blend`` with one-hot
+        weights, with less work.
 
         Args:
             x: (n, c, h, w), n >= 1.
@@ -94,13 +94,13 @@ class Choice(ABC):
 
 
 class SkipChoice(Choice):
-    """A residual block that may be skipped: a skipped row takes the shortcut only.
+    """A residual block that may be skipped: a skipped row passes through the shortcut only.
 
     Alternative 0 skips, alternative 1 runs the block.
 
     Args:
-        block: with a ``residual`` that begins with a convolution, and a ``shortcut``, which is ``nn.Identity`` where
-            the shape stays; it computes the ReLU of their sum, and no feature that comes to it is negative.
+        block: computes the ReLU of the sum of its ``residual``, which starts with a convolution, and its ``shortcut``,
+            which is ``nn.Identity`` if the shape stays the same; its input is never negative.
     """
 
     alternatives = 2
@@ -123,15 +123,15 @@ class SkipChoice(Choice):
         return alternative == 0 and self._keeps_shape
 
     def run_all(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
-        """``run``, which may overwrite ``x``; packed, a residual is added in place."""
+        """Like ``run``, but may overwrite ``x``; a packed residual is added in place."""
         if alternative and self._packed:
             return self._packed.run_some(x, range(len(x)))
         return super().run_all(alternative, x)
 
     def route(self, x: torch.Tensor, rows: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Adds the residuals of the rows that run to the shortcuts of all: no row has to be put back.
+        """Adds the residuals of the rows that run to the shortcuts of all rows, without a scatter.
 
-        Packed convolutions run the rows where they are, one by one. Others gather them, or run all if nearly all do.
+        Packed convolutions run row by row, in place. Others gather the rows, or run all rows if nearly all run.
         """
         skipped, kept = rows
         if self._packed:

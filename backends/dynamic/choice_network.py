@@ -1,4 +1,4 @@
-"""A network seen as a sequence of choices."""
+"""A network as a sequence of choices."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ Layer = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class ChoiceNetwork:
-    """A stem, D choices and a head: a view of a network, which keeps the weights.
+    """A stem, D choices and a head: a view of a network, which owns the weights.
 
     A row's *path* is the alternative that it takes at each choice.
 
     Attributes:
         stem: (n, 3, h, w) -> (n, c, h', w').
-        choices: D of them, all with as many alternatives.
+        choices: D choices, all with the same number of alternatives.
         head: (n, c'', h'', w'') -> (n, C) logits.
     """
 
@@ -31,11 +31,11 @@ class ChoiceNetwork:
     head: Layer
 
     def blend(self, images: torch.Tensor, decide: Callable[[int, torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        """Runs all alternatives, each row's weighted: for training, and as the reference for what an executor skips.
+        """Runs all alternatives and adds them with weights per row: for training, and as the reference for executors.
 
         Args:
             images: (n, 3, h, w).
-            decide: from the index d of a choice and the features that come to it, to (n, A) weights.
+            decide: from the index d of a choice and its input features to (n, A) weights.
 
         Returns:
             (n, C) logits.
@@ -46,11 +46,11 @@ class ChoiceNetwork:
         return self.head(x)
 
     def follow(self, images: torch.Tensor, decide: Callable[[int, torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        """Runs of each row only the alternatives on its path; gradients can follow.
+        """Runs only the alternatives on each row's path; differentiable.
 
         Args:
             images: (n, 3, h, w), n >= 1.
-            decide: from the index d of a choice and the features that come to it, to (n,) int64 alternatives.
+            decide: from the index d of a choice and its input features to (n,) int64 alternatives.
 
         Returns:
             (n, C) logits.
@@ -80,8 +80,8 @@ def skippable(network: ResidualNetwork, keep_first: bool = False) -> ChoiceNetwo
     """A residual network whose blocks may be skipped.
 
     Args:
-        network: keeps the weights.
-        keep_first: the first block always runs, as in SkipNet; there is one choice less then.
+        network: owns the weights.
+        keep_first: whether the first block always runs, as in SkipNet, which leaves one choice less.
     """
     blocks = list(network.blocks)
     stem: Layer = nn.Sequential(network.stem, blocks.pop(0)) if keep_first else network.stem

@@ -1,4 +1,4 @@
-"""Networks whose rows take paths of their own, with what decides on the paths."""
+"""Networks in which every row takes its own path, with the policies that choose the paths."""
 
 from typing import Literal
 
@@ -12,16 +12,16 @@ from cascade.backends.networks.resnet import CifarResNet
 
 __all__ = ["BlockDrop", "DynamicNetwork", "SkipNet"]
 
-INITIAL_BIAS = 2.0  # of the logits of running: a training begins with nearly the whole network
+INITIAL_BIAS = 2.0  # of the logits of running: a training starts with nearly the whole network
 
 
 class DynamicNetwork(nn.Module):
     """A network of choices, and the policy that makes them.
 
     Args:
-        base: the network itself; by its own ``forward`` every row takes the whole of it.
-        policy: decides for each row.
-        keep_first: the first block always runs.
+        base: the network itself; its own ``forward`` runs all of it for every row.
+        policy: chooses the path of each row.
+        keep_first: whether the first block always runs.
 
     Attributes:
         price: see :class:`~cascade.backends.dynamic.executor.Executor`.
@@ -36,20 +36,20 @@ class DynamicNetwork(nn.Module):
 
     @property
     def choices(self) -> ChoiceNetwork:
-        """The base as it is now, as a sequence of choices."""
+        """The base with its present weights, as a sequence of choices."""
         return skippable(self.base, self.keep_first)  # type: ignore[arg-type]
 
     def run(self, images: torch.Tensor) -> Outcome:
-        """Runs each row along its path: (n, 3, h, w)."""
+        """Runs each row of (n, 3, h, w) images along its path."""
         return Executor(self.choices, self.policy, self.price).run(images)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, 3, h, w) -> (n, C) logits, each row along its path; no gradient flows."""
+        """(n, 3, h, w) -> (n, C) logits, each row along its path; not differentiable."""
         return self.run(images).logits
 
 
 class BlockDrop(DynamicNetwork):
-    """A residual network, and a small one that looks at the image once and says which blocks to keep.
+    """A residual network, and a small policy network that chooses the blocks of each image.
 
     Wu, Nagarajan, Kumar, Rennie, Davis, Grauman, Feris, "BlockDrop: Dynamic Inference Paths in Residual Networks",
     CVPR 2018, https://arxiv.org/abs/1711.08393
@@ -80,7 +80,7 @@ class SkipNet(DynamicNetwork):
     Args:
         depth: of the residual network, 6n + 2; it has 3n blocks.
         width: of the residual network.
-        gate: "recurrent" (one for all blocks), or a convolutional one a block, of kind "I" or "II".
+        gate: "recurrent" (one gate for all blocks), or one convolutional gate per block, of kind "I" or "II".
         classes: number of classes C.
     """
 

@@ -1,4 +1,4 @@
-"""Runs a batch in which every row has its own path, and computes nothing else."""
+"""Runs a batch in which every row has its own path, and computes only what is on the paths."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ __all__ = ["Executor", "Outcome", "chosen"]
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a batch came to.
+    """The result of a batch.
 
     Attributes:
         logits: (n, C).
-        paths: (n, D) int64, the alternative that each row took at each choice; in the memory of the processor.
+        paths: (n, D) int64, the alternative that each row took at each choice; in the processor's memory.
     """
 
     logits: torch.Tensor
@@ -28,19 +28,19 @@ class Outcome:
 class Executor:
     """Runs a network along the paths that a policy chooses.
 
-    At each choice the rows of each alternative are gathered, run together, and put back, or, packed, run where they are
-    (:meth:`~cascade.backends.dynamic.choice.Choice.route`). An alternative that returns its input costs nothing; one
-    that all rows take is run without gathering.
+    At each choice the rows of each alternative are gathered, run together, and scattered back; packed convolutions run
+    them in place (:meth:`~cascade.backends.dynamic.choice.Choice.route`). An alternative that returns its input costs
+    nothing; one that all rows take runs without gathering.
 
-    Tensors are sized by the processor, so it has to know the paths. Those of a policy that decides everything at once
-    come from the device once, and the indices of all choices go there once; for gates inside the network the processor
-    waits at every choice.
+    The processor needs the paths, since it sets the sizes of all tensors. If the policy decides everything at once, the
+    paths are copied from the device once per batch, and the indices of all choices are copied to it once. With gates
+    inside the network, the processor waits for the device at every choice.
 
     Args:
         network: in evaluation mode.
-        policy: in evaluation mode; its weights do not change any more.
-        price: what a choice's dearer alternatives must be worth, in units of the policy's logits: it is taken off
-            the logit of every alternative but the first. 0 is the policy as it was trained, above 0 is cheaper.
+        policy: in evaluation mode; its weights must not change afterwards.
+        price: subtracted from the logit of every alternative but the first, in units of the policy's logits. 0 is the
+            policy as trained, above 0 is cheaper.
     """
 
     def __init__(self, network: ChoiceNetwork, policy: PathPolicy, price: float = 0.0) -> None:
@@ -62,7 +62,7 @@ class Executor:
             return Outcome(self.network.head(x), torch.from_numpy(paths))
 
     def _follow(self, x: torch.Tensor, paths: np.ndarray) -> torch.Tensor:
-        """Runs paths that are known: (n, c, h, w), (n, D)."""
+        """Runs known paths: (n, c, h, w) features, (n, D) paths."""
         choices = self.network.choices
         if len(paths) == 1:
             path = paths[0]
@@ -74,7 +74,7 @@ class Executor:
         return x
 
     def _find(self, images: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
-        """Asks for the next step of the paths at every choice, and takes it; returns features and paths."""
+        """Lets the policy decide at every choice, and runs its decision; returns features and paths."""
         state = self._scorer.begin(images)
         paths = np.empty((len(x), len(self.network.choices)), dtype=np.int64)
         changed = True
@@ -91,11 +91,11 @@ class Executor:
 
 
 def chosen(logits: np.ndarray, price: float) -> np.ndarray:
-    """(..., A) -> (...) int64, the best alternative; of equal ones the dearest, and that where a logit is NaN.
+    """(..., A) -> (...) int64, the best alternative; the most expensive one of equals, and for a NaN.
 
     Args:
         logits: of the alternatives.
-        price: taken off all but the first.
+        price: subtracted from all but the first.
     """
     last = logits.shape[-1] - 1
     if price:
@@ -107,12 +107,12 @@ def chosen(logits: np.ndarray, price: float) -> np.ndarray:
 def _routes(
     paths: np.ndarray, alternatives: int, device: torch.device
 ) -> Iterator[tuple[int | None, Sequence[torch.Tensor]]]:
-    """Of each step: the alternative that all rows take, or ``None`` and the rows of each alternative.
+    """For each step: the alternative that all rows take; or ``None`` and the rows of each alternative.
 
     Args:
         paths: (n, number of steps) int64.
-        alternatives: number of them.
-        device: of the indices; they go there at once.
+        alternatives: their number.
+        device: of the indices, which are copied there once.
     """
     counts = np.stack([(paths == alternative).sum(axis=0) for alternative in range(alternatives)], axis=1).tolist()
     order = torch.from_numpy(np.argsort(paths.T, axis=1, kind="stable")).to(device)

@@ -1,8 +1,7 @@
-"""Some of the rows of a batch of features: taken out, put back, added to.
+"""Gathering, scattering and adding of some rows of a batch of features.
 
-All of it works on (n, c h w) views in the order of memory. On channels-last features themselves PyTorch's indexing
-either returns another memory format or copies value by value, and takes up to six times as long:
-docs/decisions/0012-paths.md.
+The functions work on (n, c h w) views in memory order. PyTorch's indexing of channels-last features either returns
+another memory format or copies value by value, and takes up to six times as long: docs/decisions/0012-paths.md.
 """
 
 import torch
@@ -11,7 +10,7 @@ __all__ = ["add_rows", "put_rows", "some_rows"]
 
 
 def some_rows(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """A copy of some rows, in the memory format of the whole.
+    """A copy of some rows, in the same memory format.
 
     Args:
         x: (n, c, h, w), dense.

@@ -14,15 +14,15 @@ from cascade.backends.dynamic.gates import PathPolicy
 
 __all__ = ["GraphExecutor", "bucket", "replayable"]
 
-WARM_UP_CALLS = 3  # before a capture: libraries choose their kernels and take their memory
+WARM_UP_CALLS = 3  # before a capture, in which libraries choose kernels and allocate memory
 
 
 class GraphExecutor:
-    """Runs a network along the paths that a policy chooses from the images, without waiting for the device on the way.
+    """Runs a network along the paths that a policy chooses from the images, with CUDA graphs.
 
-    An alternative of a choice is one CUDA graph for each size of its group of rows, rounded up to a bucket: it gathers
-    the rows, runs them, and puts them back. What fills a bucket up is a row that nobody reads. The device is waited for
-    twice a batch: for the paths, and for the answers.
+    Each alternative of a choice has one CUDA graph per size of its group of rows, rounded up to a bucket: it gathers
+    the rows, runs them, and scatters them back. Buckets are padded with an unused row. The processor waits for the
+    device twice per batch: for the paths, and for the answers.
 
     Graphs are captured at their first use. On a processor the same steps run without graphs.
 
@@ -32,12 +32,12 @@ class GraphExecutor:
         price: see :class:`~cascade.backends.dynamic.executor.Executor`.
 
     Raises:
-        ValueError: the policy looks at features, so that paths are not known beforehand.
+        ValueError: the policy needs features, so that paths are not known in advance.
     """
 
     def __init__(self, network: ChoiceNetwork, policy: PathPolicy, price: float = 0.0) -> None:
         if policy.looks_at_features:
-            raise ValueError("gates inside a network decide on the way; graphs need a policy that sees the image only")
+            raise ValueError("graphs need a policy that decides from the image alone; this one needs features")
         self.network = network
         self.policy = policy
         self.price = price
@@ -55,13 +55,13 @@ class GraphExecutor:
 
 
 class _GraphedBatch:
-    """Memory and graphs for batches of up to some number of images of one size.
+    """Memory and graphs for batches of images of one size.
 
     Args:
         network: of choices.
         policy: decides everything at once.
-        images: like those that will come: (n, 3, h, w).
-        size: their largest number. All features have one row more, into which the fill of a bucket goes.
+        images: (n, 3, h, w), as an example.
+        size: maximum number of images. All features have one more row, which pads the buckets.
     """
 
     def __init__(self, network: ChoiceNetwork, policy: PathPolicy, images: torch.Tensor, size: int) -> None:
@@ -76,7 +76,7 @@ class _GraphedBatch:
         self._rows = rows.pin_memory() if images.is_cuda else rows
         self._device_rows = self._rows.to(self._device, copy=True)
         self._pool = torch.cuda.graph_pool_handle() if images.is_cuda else None
-        self._begin, self._end = self._replayable(self._look), self._replayable(self._answer)
+        self._begin, self._end = self._replayable(self._start), self._replayable(self._answer)
         self._graphs: dict[tuple[int, int, int], Callable[[], None]] = {}
 
     def run(self, images: torch.Tensor, price: float) -> Outcome:
@@ -93,24 +93,24 @@ class _GraphedBatch:
         return Outcome(self._logits[:n].clone(), torch.from_numpy(paths))
 
     def _steps(self, paths: np.ndarray) -> Iterator[Callable[[], None]]:
-        """The graphs of a batch, in order; notes the indices of their rows."""
-        noted = self._rows.numpy()
-        noted.fill(self.size)
+        """The graphs of a batch, in order; writes the indices of their rows."""
+        indices = self._rows.numpy()
+        indices.fill(self.size)
         for d, choice in enumerate(self.network.choices):
             for alternative in range(choice.alternatives):
                 mine = np.flatnonzero(paths[:, d] == alternative)
                 if len(mine) and not choice.is_identity(alternative):
-                    noted[d, alternative, : len(mine)] = mine
+                    indices[d, alternative, : len(mine)] = mine
                     yield self._graph(d, alternative, bucket(len(mine)))
 
     def _graph(self, d: int, alternative: int, rows: int) -> Callable[[], None]:
         key = (d, alternative, rows)
         if key not in self._graphs:
-            self._device_rows.fill_(self.size)  # a capture runs the function: on nobody's row
+            self._device_rows.fill_(self.size)  # a capture runs the function, here on the unused row
             self._graphs[key] = self._replayable(lambda: self._run_rows(*key))
         return self._graphs[key]
 
-    def _look(self) -> None:
+    def _start(self) -> None:
         self._scores.copy_(self.policy.whole(self._images[: self.size]))
         self._features[0].copy_(self.network.stem(self._images))
 
@@ -127,18 +127,18 @@ class _GraphedBatch:
 
 
 def bucket(rows: int) -> int:
-    """The next of 1, 2, 3, 4, 6, 8, 12, 16, 24, ...: at most half more than it takes."""
+    """The number of rows, rounded up to the next of 1, 2, 3, 4, 6, 8, 12, 16, 24, ..."""
     power = 1 << (rows - 1).bit_length()
     return power * 3 // 4 if power >= 4 and rows <= power * 3 // 4 else power
 
 
 def replayable(function: Callable[[], None], device: torch.device, pool: Any = None) -> Callable[[], None]:
-    """A function as a CUDA graph; on a processor, the function.
+    """A function as a CUDA graph; on a processor, the function itself.
 
     Args:
-        function: works on tensors that stay where they are, and is called a few times here.
+        function: works on tensors with fixed addresses; it is called a few times here.
         device: of the tensors.
-        pool: memory that graphs share, of which no two run at once.
+        pool: memory pool shared by graphs that never run at the same time.
     """
     if device.type != "cuda":
         return function
@@ -155,7 +155,7 @@ def replayable(function: Callable[[], None], device: torch.device, pool: Any = N
 
 
 def _features(network: ChoiceNetwork, images: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Memory of what comes to each choice and of what comes to the head; the same where a choice keeps the shape."""
+    """Memory of the input of each choice and of the head; shared if a choice keeps the shape."""
     x = network.stem(images).contiguous(memory_format=torch.channels_last).clone()
     yield x
     for choice in network.choices:

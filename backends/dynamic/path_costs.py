@@ -1,4 +1,4 @@
-"""What a path costs, in floating-point operations."""
+"""The cost of a path, in floating-point operations."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class PathCosts:
     """Floating-point operations of a network and its path policy (a multiplication and an addition count as two).
 
     Attributes:
-        fixed: of what every row runs: stem, head and the whole policy.
-        policy: the policy's part of it.
-        alternatives: (D, A) of each alternative.
+        fixed: operations of every row: stem, head and the whole policy.
+        policy: the policy's share of ``fixed``.
+        alternatives: (D, A), operations of each alternative.
     """
 
     fixed: float
@@ -31,12 +31,12 @@ class PathCosts:
 
     @classmethod
     def count(cls, network: ChoiceNetwork, policy: PathPolicy, image: torch.Tensor) -> "PathCosts":
-        """Counts them.
+        """Counts the operations.
 
         Args:
             network: in evaluation mode, not packed.
             policy: of the network, not packed.
-            image: (1, 3, h, w), of the size that will be run; may be on the device "meta", as the two others then.
+            image: (1, 3, h, w); on the same device as network and policy, which may be "meta".
         """
         with torch.inference_mode():
             stem, x = _counted(network.stem, image)
@@ -52,12 +52,12 @@ class PathCosts:
 
     @property
     def dense(self) -> float:
-        """Of the whole network without a policy."""
+        """Operations of the whole network without a policy."""
         return self.fixed - self.policy + float(self.alternatives[:, -1].sum())
 
     @property
     def highest(self) -> float:
-        """Of the path that takes the most expensive alternative of every choice."""
+        """Operations of the path with the most expensive alternative of every choice."""
         return self.fixed + float(self.alternatives.max(dim=1).values.sum())
 
     def of(self, paths: torch.Tensor) -> torch.Tensor:

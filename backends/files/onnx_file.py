@@ -1,7 +1,7 @@
-"""What can be read from an ONNX file without ONNX: its data files, and which operation makes an output.
+"""Facts read from an ONNX file without ONNX: its data files, and the operation that computes an output.
 
-The format is a protocol buffer, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3; only the fields on the way to
-what is asked are followed, and no weights are copied.
+The format is a protocol buffer, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3; only the fields that lead to
+these facts are read, and no weights are copied.
 """
 
 from collections.abc import Iterator
@@ -36,14 +36,14 @@ _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 
 
 class _Malformed(ValueError):
-    """No protocol buffer."""
+    """Not a protocol buffer."""
 
 
 def data_files(path: Path) -> list[Path]:
     """The files beside an ONNX file that hold its external data, each once, in the order of their names.
 
     Args:
-        path: of any file; one that is no protocol buffer has no data files.
+        path: of any file; one that is not a protocol buffer has no data files.
     """
     try:
         places = set(_locations("model", memoryview(path.read_bytes())))
@@ -53,7 +53,7 @@ def data_files(path: Path) -> list[Path]:
 
 
 def last_operation(path: Path, output: str) -> str | None:
-    """Name of the operation that makes an output, such as "Softmax"; ``None`` if it cannot be told."""
+    """Name of the operation that computes an output, such as "Softmax"; ``None`` if unknown."""
     try:
         for graph in _held(memoryview(path.read_bytes()), _GRAPH):
             for node in _held(graph, _NODE):
@@ -79,7 +79,7 @@ def _held(data: memoryview, number: int) -> Iterator[memoryview]:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """(number, content) of the fields that have a length."""
+    """(number, content) of the length-delimited fields."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)

@@ -1,4 +1,4 @@
-"""Pretrained weights to start a training from, fetched once into the cache."""
+"""Published weights for the start of a training, fetched once into the cache."""
 
 import subprocess
 import sys
@@ -21,9 +21,9 @@ def load_pretrained(name: str, network: nn.Module, cache: Path) -> None:
     """Loads published weights into a network, all but its last layer.
 
     Args:
-        name: which weights; "efficientnet-lite0" (ImageNet, Apache-2.0).
+        name: of the weights: "efficientnet-lite0" (ImageNet, Apache-2.0).
         network: an ``EfficientNetLite``; changed in place.
-        cache: folder for what is fetched.
+        cache: folder for fetched files.
 
     Raises:
         WeightsError: the name is unknown, the weights cannot be fetched, or they do not fit the network.

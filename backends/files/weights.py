@@ -1,4 +1,4 @@
-"""Weights files: safetensors with a few facts in the header; nothing in them is ever executed."""
+"""Weights files: safetensors with a few facts in the header; loading them runs no code."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -17,8 +17,8 @@ def save_weights(path: Path, network: nn.Module, facts: dict[str, str], dtype: t
     """Writes the weights and buffers of a network.
 
     Args:
-        path: the file; it appears when it is complete.
-        network: whose state is written.
+        path: the file; written atomically.
+        network: the network.
         facts: header entries, such as "folded" ("true" if the batch norms are folded in).
         dtype: of the floating-point tensors on disk.
     """
@@ -53,8 +53,8 @@ def load_weights(path: Path, network: nn.Module, without: Collection[str] = (), 
     Args:
         path: the file.
         network: changed in place.
-        without: layers, by their dotted names, that stay as they are and may have another shape in the file.
-        part: which part of the network in the file to load, by its dotted name; empty for all of it.
+        without: dotted names of layers to leave unchanged; they may have another shape in the file.
+        part: dotted name of the part of the file's network to load; empty for all of it.
 
     Raises:
         WeightsError: the file is missing or damaged, or its tensors do not fit the network.

@@ -36,7 +36,7 @@ def _convolution(
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion, depthwise convolution, 1x1 projection; a shortcut where the shape stays.
+    """1x1 expansion, depthwise convolution, 1x1 projection; a shortcut if the shape stays the same.
 
     Args:
         in_channels: channels of the input.
@@ -70,7 +70,7 @@ class EfficientNetLite(nn.Module):
         resolution: side in pixels to which the images are scaled (bilinear) before the first layer.
         classes: number of classes C.
         dropout: share of the features dropped before the last layer while training.
-        flip: after training, logits are the mean of those of the image and of its mirror image; twice the work.
+        flip: whether to average the logits of the image and of its mirror image at inference, which doubles the work.
 
     Shape:
         (n, 3, h, w) float -> (n, C) logits.

@@ -7,9 +7,9 @@ __all__ = ["fold_norms"]
 
 
 def fold_norms(network: nn.Module) -> nn.Module:
-    """Replaces every convolution and batch norm that follow each other in an ``nn.Sequential``.
+    """Merges every batch norm into the convolution before it in an ``nn.Sequential``.
 
-    The result computes the same in evaluation mode, with one pass over memory less for each norm.
+    The result computes the same function in evaluation mode, with one pass over memory less per norm.
 
     Args:
         network: changed in place.

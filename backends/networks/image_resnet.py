@@ -21,7 +21,7 @@ BOTTLENECK = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 class BottleneckBlock(nn.Module):
-    """1x1, 3x3 and 1x1 convolution and a shortcut; the shortcut is a 1x1 convolution where the shape changes.
+    """1x1, 3x3 and 1x1 convolution and a shortcut; the shortcut is a 1x1 convolution if the shape changes.
 
     The stride is that of the 3x3 convolution, as in Goyal et al., https://arxiv.org/abs/1706.02677, section 5.1.
 
@@ -57,13 +57,13 @@ class ImageResNet(nn.Module):
     Args:
         depth: number of layers: 10, 18, 34 (basic blocks), 50, 101, 152 (bottleneck blocks).
         classes: number of classes C.
-        shrink: factor by which images are averaged down before the first layer, such as 2 in BlockDrop's policy.
+        shrink: factor of the average pooling before the first layer, such as 2 in BlockDrop's policy.
 
     Shape:
         (n, 3, h, w) float -> (n, C) logits.
 
     Raises:
-        ValueError: there is no such depth.
+        ValueError: the depth is none of these.
     """
 
     def __init__(self, depth: int = 50, classes: int = 1000, shrink: int = 1) -> None:

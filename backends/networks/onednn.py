@@ -1,9 +1,9 @@
-"""Convolutions of oneDNN on one image, called without PyTorch.
+"""oneDNN convolutions of one image, called without PyTorch.
 
-PyTorch runs its convolutions by oneDNN too, but prepares each call anew, which takes 20 to 40 us: longer than a small
-convolution itself. Here a convolution is prepared once and then called with two addresses, in 2 us. oneDNN's C API
-(https://uxlfoundation.github.io/oneDNN/) is stable within version 3; any such library will do, such as that of the
-extra ``onednn``.
+PyTorch uses oneDNN as well, but prepares every call, which takes 20 to 40 us: longer than a small convolution itself.
+Here a convolution is prepared once and then called with two addresses, in 2 us. oneDNN's C API
+(https://uxlfoundation.github.io/oneDNN/) is stable within version 3; any such library works, such as that of the extra
+``onednn``.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ import torch
 __all__ = ["After", "Convolution", "can_call"]
 
 After = Literal["none", "relu", "add, relu"]
-"""What follows a convolution: nothing, a ReLU, or the sum with what is at the target already and then a ReLU."""
+"""Operations after a convolution: none, a ReLU, or an addition to the values at the target and then a ReLU."""
 
 LIBRARY = "libdnnl.so.3"
 ALIGNMENT = 64  # bytes, of packed weights: a cache line
@@ -44,7 +44,7 @@ class Argument(ctypes.Structure):
 
 @functools.cache
 def can_call() -> bool:
-    """Whether there is a oneDNN library that can be called."""
+    """Whether a oneDNN library is installed."""
     try:
         _Library.get()
     except OSError:
@@ -53,9 +53,9 @@ def can_call() -> bool:
 
 
 class Convolution:
-    """A convolution of one float32 image whose channels are next to each other in memory.
+    """A convolution of one channels-last float32 image.
 
-    It runs on as many threads as PyTorch has when it is made.
+    It uses as many threads as PyTorch at construction.
 
     Args:
         weight: (o, c, k, l) float32, contiguous.
@@ -64,13 +64,13 @@ class Convolution:
         padding: zeros on each side, of rows and columns.
         dilation: of rows and columns, 1 for none.
         size: (h, w) of the image.
-        after: what follows.
+        after: operations after the convolution.
 
     Attributes:
         shape: (o, h', w') of the result.
 
     Raises:
-        OSError: there is no library, or it cannot do this.
+        OSError: the library is missing, or does not support the convolution.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Convolution:
             *(Axes(*stride), Axes(*(each - 1 for each in dilation)), Axes(*padding), Axes(*padding), attributes),
         )
         packed = c_void_p(library.call.dnnl_primitive_desc_query_md(descriptor, WEIGHTS_DESCRIPTOR, 0))
-        # The tensors keep the memory alive that the library reads.
+        # Keeps the memory alive that the library reads.
         self._tensors = bias, _aligned(library.call.dnnl_memory_desc_get_size(packed))
         weights = library.memory(packed, _aligned_address(self._tensors[1]))
         library.reorder(library.dense(weight.shape), weight.data_ptr(), packed, weights)
@@ -116,30 +116,30 @@ class Convolution:
         self._primitive = library.new("dnnl_primitive_create", descriptor)
 
     def read_from(self, address: int) -> None:
-        """Sets where the (h, w, c) float32 image is."""
+        """Sets the address of the (h, w, c) float32 image."""
         self._place(self._source, address)
 
     def write_to(self, address: int) -> None:
-        """Sets where the (h', w', o) float32 result goes."""
+        """Sets the address of the (h', w', o) float32 result."""
         self._place(self._target, address)
 
     def __call__(self) -> None:
-        """Computes it, in the calling thread; no two threads at once."""
+        """Runs the convolution in the calling thread; not thread-safe."""
         status = self._execute(self._primitive, self._stream, 4, self._address)
         if status:
             raise RuntimeError(f"oneDNN could not run a convolution: status {status}")
 
 
 class _Library:
-    """The functions of oneDNN that are called, its engine and its stream.
+    """The oneDNN functions in use, an engine and a stream.
 
-    What it makes, it keeps: the convolutions of a network live as long as the process that serves it.
+    Its objects are never freed: the convolutions of a network live as long as the process that serves it.
     """
 
     @classmethod
     @functools.cache
     def get(cls) -> "_Library":
-        """The library of this process; OSError without one."""
+        """The library of this process; OSError if there is none."""
         return cls()
 
     def __init__(self) -> None:
@@ -156,7 +156,7 @@ class _Library:
         self.stream = self.new("dnnl_stream_create", self.engine, IN_ORDER)
 
     def use_threads(self, threads: int) -> None:
-        """Number of threads of what this thread makes from now on; a library without OpenMP ignores it."""
+        """Sets the number of threads for objects that this thread creates; without OpenMP it has no effect."""
         with contextlib.suppress(AttributeError):
             self.call.omp_set_num_threads(threads)
 
@@ -169,7 +169,7 @@ class _Library:
         return handle
 
     def image(self, channels: int, height: int, width: int) -> c_void_p:
-        """Descriptor of an image whose channels are next to each other."""
+        """Descriptor of a channels-last image."""
         strides = Axes(height * width * channels, 1, width * channels, channels)
         shape = Axes(1, channels, height, width)
         return self.new("dnnl_memory_desc_create_with_strides", 4, shape, FLOAT32, strides)
@@ -182,7 +182,7 @@ class _Library:
         return self.new("dnnl_memory_desc_create_with_strides", len(shape), Axes(*shape), FLOAT32, Axes(*strides))
 
     def any_order(self, shape: Sequence[int]) -> c_void_p:
-        """Descriptor of an array in the order that suits the library best."""
+        """Descriptor of an array in the order that the library prefers."""
         return self.new("dnnl_memory_desc_create_with_tag", len(shape), Axes(*shape), FLOAT32, ANY_ORDER)
 
     def memory(self, descriptor: c_void_p, address: int) -> c_void_p:
@@ -190,7 +190,7 @@ class _Library:
         return self.new("dnnl_memory_create", descriptor, self.engine, c_void_p(address))
 
     def attributes(self, after: After) -> c_void_p:
-        """What follows a convolution."""
+        """Attributes for the operations after a convolution."""
         steps, attributes = self.new("dnnl_post_ops_create"), self.new("dnnl_primitive_attr_create")
         if after == "add, relu":
             self.call.dnnl_post_ops_append_sum(steps, 1.0, 0, 0)
@@ -207,11 +207,11 @@ class _Library:
         arguments = (Argument * 2)(Argument(SOURCE, self.memory(descriptor, address)), Argument(TARGET, target))
         status = self.execute(self.new("dnnl_primitive_create", plan), self.stream, 2, ctypes.addressof(arguments))
         if status:
-            raise OSError(f"oneDNN: weights could not be put into order: status {status}")
+            raise OSError(f"oneDNN: weights could not be reordered: status {status}")
 
 
 def _load() -> ctypes.CDLL:
-    """The library of this environment, or else of the system."""
+    """The library of this environment, otherwise that of the system."""
     own = Path(sys.prefix, "lib", LIBRARY)
     return ctypes.CDLL(str(own) if own.exists() else LIBRARY)
 

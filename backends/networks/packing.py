@@ -17,13 +17,13 @@ FLOAT_BYTES = 4
 
 
 class PackedConvolutions(nn.Module):
-    """Convolutions that follow each other, run row by row: what is between them stays in the processor's cache.
+    """Consecutive convolutions, run row by row, so that intermediate results stay in the processor's cache.
 
-    Their weights lie as oneDNN wants them, and a call costs 2 us besides its work, so that a row takes the same time
-    alone and in a batch. See :mod:`cascade.backends.networks.onednn`.
+    Their weights are in oneDNN's order, and a call has an overhead of 2 us, so a row takes the same time alone and in a
+    batch. See :mod:`cascade.backends.networks.onednn`.
 
     Args:
-        layers: on the processor, float32, each with whether a ReLU follows.
+        layers: convolutions in float32 on the processor, each with whether a ReLU follows.
     """
 
     def __init__(self, layers: Iterable[tuple[nn.Conv2d, bool]]) -> None:
@@ -34,7 +34,7 @@ class PackedConvolutions(nn.Module):
         self._lock = threading.Lock()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Computes them: (n, c, h, w) float32 -> (n, c', h', w'), channels-last."""
+        """(n, c, h, w) float32 -> (n, c', h', w'), channels-last."""
         x = _channels_last(x)
         plan = self._plan(x, adds=False)
         result = torch.empty((len(x), *plan.shape), memory_format=torch.channels_last)
@@ -43,7 +43,7 @@ class PackedConvolutions(nn.Module):
         return result
 
     def add_to(self, target: torch.Tensor, x: torch.Tensor, rows: Sequence[int]) -> None:
-        """Adds the results of some rows to a target in place, with a ReLU of the sum; leaves other rows alone.
+        """Adds the results of some rows to a target in place, with a ReLU of the sum; other rows stay unchanged.
 
         Args:
             target: (n, c', h', w') float32, channels-last; may be ``x``.
@@ -76,7 +76,7 @@ class _Plan:
     Args:
         layers: each with whether a ReLU follows.
         size: (c, h, w) of an image.
-        adds: the last one adds its result to what is there, with a ReLU of the sum.
+        adds: whether the last one adds its result to the target, with a ReLU of the sum.
 
     Attributes:
         shape: (c', h', w') of a result.
@@ -100,7 +100,7 @@ class _Plan:
             after_it.read_from(memory.data_ptr())
 
     def run(self, source: int, target: int, rows: Iterable[int]) -> None:
-        """Computes some rows, from and to images at these addresses; one thread at a time."""
+        """Computes some rows, from and to images at these addresses; not thread-safe."""
         steps, row_bytes, result_bytes = self._steps, self._row_bytes, self._result_bytes
         read_from, write_to = steps[0].read_from, steps[-1].write_to
         for row in rows:
@@ -111,11 +111,11 @@ class _Plan:
 
 
 class PackedBlock(nn.Module):
-    """A residual block whose residual is packed: it is added in place, to what the shortcut makes of the input.
+    """A residual block with a packed residual, which is added in place to the output of the shortcut.
 
     Args:
         residual: of the block.
-        shortcut: of the block, ``nn.Identity`` where the shape stays.
+        shortcut: of the block; ``nn.Identity`` if the shape stays the same.
     """
 
     def __init__(self, residual: PackedConvolutions, shortcut: nn.Module) -> None:
@@ -125,15 +125,15 @@ class PackedBlock(nn.Module):
         self._keeps_shape = isinstance(shortcut, nn.Identity)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Computes the ReLU of the sum; leaves ``x`` alone, which a network may use elsewhere."""
+        """The ReLU of the sum; ``x`` stays unchanged, since a network may use it elsewhere."""
         return self.run_some(x.clone() if self._keeps_shape else x, range(len(x)))
 
     def run_some(self, x: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
-        """Runs some rows; the others take the shortcut, and the ReLU where the shape changes.
+        """Runs the block for some rows; for the others only the shortcut, with a ReLU if the shape changes.
 
         Args:
-            x: (n, c, h, w) float32, channels-last, not negative; overwritten where the shape stays.
-            rows: their indices, each once.
+            x: (n, c, h, w) float32, channels-last, >= 0; overwritten if the shape stays the same.
+            rows: indices of the rows, each once.
         """
         result: torch.Tensor = x if self._keeps_shape else self.shortcut(x)
         self.residual.add_to(result, x, rows)
@@ -141,19 +141,18 @@ class PackedBlock(nn.Module):
 
 
 def can_pack() -> bool:
-    """Whether there is a library that runs packed convolutions."""
+    """Whether packed convolutions can run here."""
     return can_call()
 
 
 def pack_convolutions(network: nn.Module) -> nn.Module:
-    """Packs the convolutions in every ``nn.Sequential``, with the ReLUs that follow; drops identities.
+    """Packs the convolutions in every ``nn.Sequential``, with the ReLUs after them; drops identities.
 
-    A sequence of nothing else is replaced by one :class:`PackedConvolutions`, and a residual block whose residual is
-    such a sequence by a :class:`PackedBlock`.
+    A sequence of nothing else is replaced by one :class:`PackedConvolutions`, and a residual block with such a residual
+    by a :class:`PackedBlock`.
 
     Args:
-        network: in float32 on the processor, in evaluation mode, norms folded; changed in place, and only good for
-            inference then.
+        network: in float32 on the processor, in evaluation mode, norms folded; changed in place, for inference only.
 
     Returns:
         The same network.

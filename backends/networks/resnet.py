@@ -12,7 +12,7 @@ __all__ = ["BasicBlock", "CifarResNet", "new_shortcut"]
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut; the shortcut is a 1x1 convolution where the shape changes.
+    """Two 3x3 convolutions and a shortcut; the shortcut is a 1x1 convolution if the shape changes.
 
     Args:
         in_channels: channels of the input.
@@ -37,7 +37,7 @@ class BasicBlock(nn.Module):
 
 
 def new_shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """What a block adds its residual to: its input, through a 1x1 convolution where the shape changes."""
+    """The shortcut of a block: the identity, or a 1x1 convolution if the shape changes."""
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
@@ -49,7 +49,7 @@ class CifarResNet(nn.Module):
     Args:
         depth: number of layers, 6n + 2 (8, 14, 20, 32, 110, ...).
         width: channels of the first group; the other two have twice and four times as many.
-        stem_stride: stride of the first convolution; 2 quarters the work of the whole network.
+        stem_stride: stride of the first convolution; 2 divides the operations of the network by four.
         classes: number of classes C.
 
     Shape:

@@ -1,1 +1,1 @@
-"""What the outputs of a model mean: which column is which class, probabilities or logits."""
+"""The meaning of a model's outputs: which column is which class, probabilities or logits."""

@@ -1,4 +1,4 @@
-"""Where a model's own classes stand among those of the cascade."""
+"""From a model's own classes to those of the cascade."""
 
 from collections.abc import Sequence
 
@@ -10,23 +10,23 @@ from cascade.rows.labels import integers_are_names
 __all__ = ["ClassColumns"]
 
 MOST_SPARSE_COLUMNS = 1000
-"""Ids that reach further, with most of them unused, are names rather than ids."""
+"""Larger ids with most numbers unused are names rather than ids."""
 
 
 class ClassColumns:
-    """Maps a model's classes to ids: by name, or as the ids they are.
+    """Maps a model's classes to ids: by name, or directly if they are ids.
 
-    Whole numbers are names where the configuration names classes by whole numbers (``integers_are_names``), whatever
-    classes this model has; else they are ids.
+    Whole numbers are names if the configuration's classes include whole numbers (``integers_are_names``), regardless of
+    this model's classes; otherwise they are ids.
 
     Args:
         own: (M,) the model's classes, in the order of its columns.
-        names: of the classes 0 to C - 1 of the cascade; ``None`` where the configuration has none.
-        source: of the model, for messages.
+        names: of the cascade's classes 0 to C - 1; ``None`` if the configuration has none.
+        source: name of the model in messages.
 
     Attributes:
         ids: (M,) int64, the id of each of the model's classes.
-        columns: C; without names, the largest id and one.
+        columns: C; without names, the largest id plus one.
 
     Raises:
         ConfigError: a class has no id.
@@ -58,7 +58,7 @@ class ClassColumns:
         """(n,) of the model's classes -> (n,) int, their columns in the model's order.
 
         Raises:
-            ConfigError: an answer is none of its classes.
+            ConfigError: an answer is not one of its classes.
         """
         found = np.searchsorted(self._own, answers, sorter=self._order).clip(max=len(self._own) - 1)
         places = self._order[found]
@@ -80,17 +80,17 @@ def _ids(own: np.ndarray, names: Sequence[str] | None, source: str) -> np.ndarra
         return own.astype(np.int64)
     if names is None:
         raise ConfigError(
-            f"{source} has the classes {texts}, which are no ids (whole numbers from 0 on); name all classes of the "
+            f"{source} has the classes {texts}, which are not ids (whole numbers from 0 on); name all classes of the "
             f"cascade in the config, in the order of their ids: {_line(own)}"
         )
     unknown = [text for text in texts if text not in names]
     raise ConfigError(
-        f"{source} has classes that the config's 'classes' do not name: {unknown}; the config has {list(names)}. Write "
-        "the names as the model has them"
+        f"{source} has classes that are not in the config's 'classes': {unknown}; the config has {list(names)}. Use "
+        "the model's names"
     )
 
 
 def _line(own: np.ndarray) -> str:
-    """To be pasted into a configuration."""
+    """The line for the configuration."""
     names = [str(each) for each in own.tolist()]
     return f"classes: [{', '.join(name if name.isidentifier() else repr(name) for name in names)}]"

@@ -1,4 +1,4 @@
-"""Finds out whether the last operation of a torch network makes probabilities."""
+"""Detects whether the last operation of a torch network computes probabilities."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,14 +14,14 @@ KEEP_VALUES = ("_to_copy", "contiguous", "flatten", "reshape", "select", "slice"
 
 
 class OutputWatch(TorchDispatchMode):
-    """Watches one forward pass, of a call as a function or as a module alike."""
+    """Records the operations of one forward pass that compute probabilities, of functions and modules alike."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._made: list[tuple[torch.Tensor, str]] = []
 
     def operation(self, output: object) -> str | None:
-        """What made the output, "sigmoid" or "softmax"; ``None`` if it was neither."""
+        """The operation that computed the output, "sigmoid" or "softmax"; ``None`` if it was another one."""
         names = [name for tensor, name in self._made if tensor is output]
         return names[-1].strip("_") if names else None
 

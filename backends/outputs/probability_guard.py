@@ -1,4 +1,4 @@
-"""Refuses networks whose last layer is a softmax already: a second one would flatten all confidences."""
+"""Refuses networks that already end in a softmax: a second one would flatten all confidences."""
 
 import numpy as np
 
@@ -10,24 +10,24 @@ EPSILONS = 8.0
 
 
 class ProbabilityGuard:
-    """Looks at what is taken for logits, until a row is no distribution.
+    """Checks outputs that are used as logits, until a row is found that is not a distribution.
 
     Args:
-        source: of the network, for messages.
+        source: name of the network in messages.
     """
 
     def __init__(self, source: str) -> None:
         self._source = source
         self._is_settled = False
 
-    def look(self, logits: np.ndarray) -> None:
-        """Looks at a batch.
+    def check(self, logits: np.ndarray) -> None:
+        """Checks a batch.
 
         Args:
             logits: (n, C) float.
 
         Raises:
-            ConfigError: every row sums to 1, of numbers in [0, 1] that are not all 0 or 1.
+            ConfigError: all numbers are in [0, 1], not all of them 0 or 1, and every row sums to 1.
         """
         if self._is_settled or logits.shape[1] < 2:
             return

@@ -1,4 +1,4 @@
-"""Random crops and flips, a batch at a time."""
+"""Random crops and flips of a batch."""
 
 import torch
 from torch.nn import functional
@@ -7,11 +7,11 @@ __all__ = ["crop_and_flip"]
 
 
 def crop_and_flip(images: torch.Tensor, padding: int, generator: torch.Generator) -> torch.Tensor:
-    """Crops every image at random from its reflected border and flips half of them.
+    """Crops every image at random after padding it by reflection, and flips half of them.
 
     Args:
         images: (n, c, h, w) float.
-        padding: pixels of border on each side; 0 for no crop.
+        padding: pixels of the border on each side; 0 for no crop.
         generator: source of the randomness.
 
     Returns:

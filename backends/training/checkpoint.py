@@ -1,4 +1,4 @@
-"""A training in the middle, in one safetensors file: weights, optimizer, history."""
+"""Checkpoints of a training, in one safetensors file: weights, optimizer, history."""
 
 import json
 from pathlib import Path
@@ -13,12 +13,12 @@ __all__ = ["load_checkpoint", "save_checkpoint"]
 
 
 def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, metadata: dict[str, Any]) -> None:
-    """Writes a checkpoint; a reader never sees half of it.
+    """Writes a checkpoint atomically.
 
     Args:
-        path: the file, replaced at once when the new one is complete.
-        network: its weights and buffers are kept.
-        optimizer: the tensors of its state are kept; its options are the recipe's.
+        path: of the file.
+        network: its weights and buffers are saved.
+        optimizer: the tensors of its state are saved; its options are in the recipe.
         metadata: plain values (JSON).
     """
     tensors = {f"network.{key}": value.contiguous() for key, value in network.state_dict().items()}
@@ -34,17 +34,17 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
 def load_checkpoint(
     path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, recipe: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """Continues from a checkpoint, if there is a whole one of the same recipe.
+    """Restores a checkpoint, if there is a valid one of the same recipe.
 
     Args:
-        path: the file.
-        network: gets its weights and buffers.
-        optimizer: gets the tensors of its state.
-        recipe: plain values; must equal "recipe" of the metadata.
+        path: of the file.
+        network: its weights and buffers are restored.
+        optimizer: the tensors of its state are restored.
+        recipe: plain values; must equal "recipe" in the metadata.
 
     Returns:
-        The metadata, or ``None`` if there is no checkpoint, it cannot be read or it is another recipe's: network and
-        optimizer are then as they were, and training starts over.
+        The metadata; ``None`` if there is no checkpoint, or it is damaged or of another recipe. Network and optimizer
+        are unchanged then, and the training starts from the beginning.
     """
     try:
         with safe_open(path, framework="pt") as file:

@@ -1,4 +1,4 @@
-"""A training recipe: everything that decides what ``cascade train`` makes, in one YAML file."""
+"""A training recipe: all settings of ``cascade train``, in one YAML file."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -12,13 +12,14 @@ __all__ = ["Phase", "Recipe", "Start"]
 
 
 class Start(BaseModel):
-    """Weights that a part of a network starts from.
+    """Initial weights of a part of a network.
 
     Attributes:
-        weights: file of an earlier training, from the folder of the recipe; folded if that training's were.
-        part: of the network in the file, as a dotted attribute; empty for all of it.
-        into: the part that starts from it ("base", "policy.network"); empty for the whole network.
-        without: layers of the part that stay as they were drawn ("head").
+        weights: file of an earlier training, relative to the folder of the recipe. If its batch norms were folded,
+            those of the part are folded as well.
+        part: dotted name of the part of the file's network to load; empty for all of it.
+        into: dotted name of the part that gets the weights ("base", "policy.network"); empty for the whole network.
+        without: layers of the part that keep their random initialisation ("head").
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,7 +41,7 @@ class Phase(BaseModel):
     Attributes:
         epochs: passes over the training rows.
         set: attributes of the network to set for the phase, such as ``resolution``.
-        objective: what is made small, see ``cascade.backends.training.objectives``.
+        objective: the loss to minimise, see ``cascade.backends.training.objectives``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,28 +52,28 @@ class Phase(BaseModel):
 
 
 class Recipe(BaseModel):
-    """What to train, on what, and how.
+    """Network, data, phases and optimizer of a training.
 
-    The learning rate rises linearly over ``warmup_share`` of all steps and falls linearly to 0 over the rest.
+    The learning rate rises linearly over ``warmup_share`` of all steps and then falls linearly to 0.
 
     Attributes:
         network: the ``nn.Module``, as "module:Class".
         arguments: keyword arguments of its constructor.
-        input: how rows become tensors.
+        input: conversion of rows to tensors.
         dataset: name of the data set (``cascade data``).
-        held_out_rows: the last rows of the training set, kept out of training to watch it.
-        initial_weights: pretrained weights to start from (a name of ``cascade.backends.files.pretrained``).
-        start_from: weights of earlier trainings, in this order; a plain path is for the whole network.
-        start_share: share of the starting weights in the result, in [0, 1): the end of the training is averaged with
-            its start (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
-        fold_norms: fold the batch norms into the convolutions before training (fine-tuning of a
-            pretrained network: nearly twice as fast, and no statistics to go wrong).
+        held_out_rows: number of rows, the last of the training set, that are only used for validation.
+        initial_weights: published weights to start from (a name of ``cascade.backends.files.pretrained``).
+        start_from: weights of earlier trainings, loaded in this order; a plain path is for the whole network.
+        start_share: share of the initial weights in the result, in [0, 1): final and initial weights are averaged
+            (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+        fold_norms: whether to fold the batch norms into the convolutions before training, for the fine-tuning of a
+            pretrained network: nearly twice as fast, and without batch statistics.
         phases: epochs and network settings, in order.
-        final: attributes of the network to set when it is evaluated and shipped.
-        batch_rows: rows a step.
+        final: attributes of the network to set after the training.
+        batch_rows: rows per step.
         optimizer: "sgd" (Nesterov momentum 0.9) or "adamw".
         learning_rate: the peak.
-        learning_rate_factors: of the parameters of a part, by its dotted name ("policy"); 1 elsewhere.
+        learning_rate_factors: factors for the parameters of a part, by its dotted name ("policy"); 1 elsewhere.
         weight_decay: applied to weights of two and more axes only.
         warmup_share: share of the steps, in [0, 1).
         label_smoothing: in [0, 1).
@@ -118,13 +119,13 @@ class Recipe(BaseModel):
         return sum(phase.epochs for phase in self.phases)
 
     def phase_at(self, epoch: int) -> tuple[Phase, int]:
-        """The phase that an epoch (from 0) belongs to, and its number (from 0) in the phase."""
+        """The phase of an epoch (from 0), and the epoch's number (from 0) in the phase."""
         for phase in self.phases:
             if epoch < phase.epochs:
                 return phase, epoch
             epoch -= phase.epochs
-        raise IndexError("epoch is behind the last phase")
+        raise IndexError("epoch is after the last phase")
 
     def weights_path(self, recipe_path: Path) -> Path:
-        """Where the weights of a recipe file go: ``../weights/<name>.safetensors`` from the recipe."""
+        """The file for the weights of a recipe: ``../weights/<name>.safetensors``, relative to the recipe."""
         return recipe_path.resolve().parent.parent / "weights" / f"{recipe_path.stem}.safetensors"

@@ -1,4 +1,4 @@
-"""A number that changes in the course of a phase."""
+"""Schedules: numbers that change during a phase."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,11 +9,11 @@ __all__ = ["Schedule", "Scheduled"]
 
 
 class Schedule(BaseModel):
-    """From one value to another, and then constant.
+    """A value that moves from ``start`` to ``end``, and then stays constant.
 
     Attributes:
-        start: at the beginning of the phase.
-        end: from ``until`` on.
+        start: value at the start of the phase.
+        end: value from ``until`` on.
         until: share of the phase, in (0, 1].
         shape: "linear", or "exponential" (equal ratios in equal times; both values above 0).
     """
@@ -32,7 +32,7 @@ class Schedule(BaseModel):
         return self
 
     def at(self, done: float) -> float:
-        """The value when the share ``done``, in [0, 1], of the phase is over."""
+        """The value after the share ``done`` of the phase, in [0, 1]."""
         share = min(done / self.until, 1.0)
         if self.shape == "exponential":
             return float(self.start * (self.end / self.start) ** share)

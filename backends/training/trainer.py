@@ -1,4 +1,4 @@
-"""Trains the network of a recipe; may be interrupted at any time and continued."""
+"""Training of the network of a recipe; it may be interrupted and resumed at any time."""
 
 import json
 import time
@@ -30,12 +30,12 @@ NORM_ROWS = 2048
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands.
+    """The progress of a training.
 
     Attributes:
-        epoch: the running epoch, from 0.
-        step: steps done in it.
-        steps: steps of an epoch.
+        epoch: the present epoch, from 0.
+        step: number of finished steps in the epoch.
+        steps: number of steps per epoch.
         loss: mean loss of the epoch so far.
     """
 
@@ -50,17 +50,17 @@ class Trainer:
     """One training.
 
     Args:
-        recipe: what to do.
+        recipe: of the training.
         rows: (n, h, w, c) training rows, the held-out ones last.
         labels: (n,) int.
-        checkpoint: file to continue from and to write after every epoch.
-        cache: folder for pretrained weights.
+        checkpoint: file to resume from, written after every epoch.
+        cache: folder for published weights.
         on_progress: called after every step.
         on_epoch: called with every new record of the history.
 
     Attributes:
-        network: the network, trained as far as it got.
-        history: one record an epoch: "epoch", "loss", "seconds", and the figures of the held-out rows, such as
+        network: the network with its present weights.
+        history: one record per epoch: "epoch", "loss", "seconds", and figures on the held-out rows, such as
             "held_out_accuracy".
     """
 
@@ -75,7 +75,7 @@ class Trainer:
     history: list[dict[str, float]] = field(init=False, default_factory=list)
 
     def fit(self) -> "Trainer":
-        """Trains to the end, from the checkpoint if there is one."""
+        """Trains to the end; resumes from the checkpoint if there is one."""
         self._check_rows()
         torch.manual_seed(self.recipe.seed)
         self.network = self._new_network()
@@ -95,16 +95,16 @@ class Trainer:
         return self
 
     def accuracy(self, rows: np.ndarray, labels: np.ndarray) -> float:
-        """Share of rows whose top class is the label, in [0, 1]; nan without rows."""
+        """Share of rows whose most probable class is the label, in [0, 1]; nan without rows."""
         return self.figures(rows, labels)["accuracy"]
 
     def figures(self, rows: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """What the network does on some rows.
+        """Figures of the network on some rows.
 
         Returns:
-            "accuracy", the share of rows whose top class is the label, in [0, 1], nan without rows. Of a dynamic
-            network also "kept", the mean number of choices at which a row did not take the cheapest alternative, and
-            "paths", the number of distinct paths.
+            "accuracy", the share of rows whose most probable class is the label, in [0, 1], nan without rows. For a
+            dynamic network also "kept", the mean number of choices at which a row did not take the cheapest
+            alternative, and "paths", the number of distinct paths.
         """
         self.network.eval()
         hits, paths = 0, []
@@ -156,7 +156,7 @@ class Trainer:
         return network
 
     def _adapt_norms(self, network: nn.Module) -> None:
-        """Lets the batch norms see the new data before they are folded, at the first phase's settings.
+        """Adapts the batch norms to the new data before they are folded, with the first phase's settings.
 
         Li, Wang, Shi, Hou, Liu, "Adaptive Batch Normalization for practical domain adaptation",
         Pattern Recognition 80, 2018, https://arxiv.org/abs/1603.04779
@@ -190,7 +190,7 @@ class Trainer:
         _set_attributes(self.network, phase.set)
         phase.objective.prepare(self.network)
         generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
-        # Dropout draws from the global generator; seeded here, a continued training draws the same.
+        # Dropout uses the global generator; it is seeded per epoch, so that a resumed training draws the same.
         torch.manual_seed(recipe.seed * 1000 + 500 + epoch)
         batches = list(self._batches(generator))
         total = 0.0
@@ -207,7 +207,7 @@ class Trainer:
         return {key: round(value, 5) for key, value in record.items()}
 
     def _batches(self, generator: torch.Generator) -> Iterator[np.ndarray]:
-        """Indices of the training rows in random order, without a last, smaller batch."""
+        """Indices of the training rows in random order, without the last, smaller batch."""
         size = self.recipe.batch_rows
         order = torch.randperm(len(self.rows) - self.recipe.held_out_rows, generator=generator).numpy()
         for start in range(0, len(order) - size + 1, size):
@@ -218,7 +218,7 @@ class Trainer:
         return Batch(images, torch.from_numpy(self.labels[index]), self.recipe.label_smoothing)
 
     def _step(self, objective: Objective, batch: Batch, done: float, optimizer: torch.optim.Optimizer) -> float:
-        # Without the cache: a weight that is first cast where no gradient is wanted would have none afterwards either.
+        # Without the cache: a weight first cast under no_grad would get no gradient later in the step.
         with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bfloat16", cache_enabled=False):
             loss = objective.loss(self.network, batch, done)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -245,7 +245,7 @@ def _set_attributes(network: nn.Module, values: dict[str, Any]) -> None:
 
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, done: float) -> None:
-    """Linear warm-up, then linear decay to 0; ``done`` in [0, 1) is the share of all steps done."""
+    """Linear warm-up, then linear decay to 0; ``done`` is the share of finished steps, in [0, 1)."""
     rise = done / recipe.warmup_share if recipe.warmup_share else 1.0
     fall = (1.0 - done) / (1.0 - recipe.warmup_share)
     for group in optimizer.param_groups:

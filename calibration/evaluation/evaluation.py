@@ -11,6 +11,7 @@ from cascade.calibration.policies.policy import Policy
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import PolicyError
+from cascade.html_table import html_table
 from cascade.routers import abstained, reached_stages
 
 __all__ = ["Evaluation", "evaluate", "proportion_interval"]
@@ -64,6 +65,36 @@ class Evaluation:
     reached_share: np.ndarray
     arrivals: Arrivals | None
     level: float
+
+    def __repr__(self) -> str:
+        accuracy = "" if self.accuracy is None else f"accuracy {self.accuracy:.4f}, "
+        abstained = f", {self.abstained:.1%} abstained" if self.abstained else ""
+        return (
+            f"Evaluation({self.rows} rows: {accuracy}agreement {self.agreement:.4f}, "
+            f"mean cost {self.mean_cost:.4g} {self.cost_unit}{abstained})"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (name, f"{reached:.1%}", f"{share:.1%}", f"{low:.1%} to {high:.1%}")
+            for name, reached, share, (low, high) in zip(
+                self.stage, self.reached_share, self.stage_share, self.stage_share_interval, strict=True
+            )
+        ]
+        level = f"{100 * self.level:g} % interval"
+        measures = {
+            "accuracy": (self.accuracy, self.accuracy_interval),
+            "agreement with the last stage": (self.agreement, self.agreement_interval),
+            f"mean cost in {self.cost_unit}": (self.mean_cost, self.mean_cost_interval),
+            "abstained": (self.abstained or None, self.abstained_interval),
+        }
+        notes = [
+            f"{name}: {value:.4g} ({level}: {interval[0]:.4g} to {interval[1]:.4g})"
+            for name, (value, interval) in measures.items()
+            if value is not None and interval is not None
+        ]
+        header = ("stage", "reached by", "answers", level)
+        return html_table(f"Evaluation on {self.rows:,} rows", header, rows, [*notes, self.warning or ""])
 
     @property
     def warning(self) -> str | None:

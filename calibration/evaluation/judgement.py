@@ -102,6 +102,10 @@ class Judgement:
     not_judged: tuple[str, ...]
     rows: int
 
+    def __repr__(self) -> str:
+        found = "; ".join(f"{each.claim}: {each.words}" for each in self.targets) or "no targets"
+        return f"Judgement({self.rows} rows, {'certified' if self.certified else 'not certified'}; {found})"
+
     @property
     def violated(self) -> tuple[TargetJudgement, ...]:
         """The guaranteed targets that the rows refute."""

@@ -19,6 +19,7 @@ from cascade.calibration.policies.policy_file import digest, json_text, load_pol
 from cascade.calibration.policies.reference import Reference
 from cascade.errors import PolicyError
 from cascade.files.problems import describe_problems, validated
+from cascade.html_table import html_table
 from cascade.prediction import Prediction
 from cascade.routers import Router, running_stages
 from cascade.routers.heads import head_to_dict
@@ -93,6 +94,33 @@ class Policy:
         )
         last = f"{self.stages[-1]} (abstain < {self.abstain_below:.4g})" if self.abstains else self.stages[-1]
         return f"Policy({self.version}: {', '.join(filter(None, [pairs, last]))})"
+
+    def _repr_html_(self) -> str:
+        thresholds = [*self.thresholds.tolist(), self.abstain_below if self.abstains else None]
+        lows = [*self.defer_below.tolist(), None]
+        rows = [
+            (
+                name,
+                type(router.head).__name__ if router.head is not None else router.score,
+                type(router.calibrator).__name__,
+                "never" if threshold is not None and threshold > 1 else threshold,
+                low or None,
+                cost,
+            )
+            for name, router, threshold, low, cost in zip(
+                self.stages,
+                self.routers,
+                thresholds,
+                lows,
+                self.cost.tolist(),
+                strict=True,
+            )
+        ]
+        targets = ", ".join(f"{name} {value:g}" for name, value in self.guarantees.items())
+        delta = self.certificate.get("delta")
+        note = f"Certified: {targets}; delta {delta}" if targets else "Without a guarantee"
+        header = ("stage", "score", "calibrator", "threshold", "early deferral below", f"mean cost in {self.cost_unit}")
+        return html_table(f"Policy {self.version}", header, rows, [note])
 
     @classmethod
     def from_thresholds(cls, stages: tuple[str, ...], thresholds: np.ndarray) -> "Policy":

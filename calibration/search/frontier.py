@@ -36,6 +36,10 @@ class OperatingPoint:
     gain: float
     cost: float
 
+    def __repr__(self) -> str:
+        thresholds = ", ".join("never" if each > 1 else f"{each:.4g}" for each in self.thresholds.tolist())
+        return f"OperatingPoint(gain {self.gain:.4g}, cost {self.cost:.4g}, thresholds [{thresholds}])"
+
 
 def frontier(
     table: ScoreTable | RoutingProblem, most_points: int = 200, largest: int = LARGEST_GRID

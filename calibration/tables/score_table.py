@@ -14,6 +14,7 @@ from cascade.calibration.costs.cost_curve import CostCurve, curve_arrays
 from cascade.calibration.costs.stage_prices import StagePrices
 from cascade.errors import ScoreTableError
 from cascade.files.npz import load_arrays
+from cascade.html_table import html_table
 
 __all__ = ["ScoreTable"]
 
@@ -100,6 +101,13 @@ class ScoreTable:
 
     def __repr__(self) -> str:
         return f"ScoreTable({len(self)} rows, stages {', '.join(self.stage)}, cost in {self.cost_unit})"
+
+    def _repr_html_(self) -> str:
+        gain_name, gain = ("accuracy", self.correct) if self.label is not None else ("agreement", self.agrees)
+        cost = np.broadcast_to(self.cost, self.prediction.shape).mean(axis=0)
+        header = ("stage", gain_name, "mean confidence", f"mean cost in {self.cost_unit}")
+        rows = list(zip(self.stage, gain.mean(axis=0), self.confidence.mean(axis=0), cost, strict=True))
+        return html_table(f"Score table of {len(self):,} rows", header, rows)
 
     @property
     def stages(self) -> int:
@@ -312,7 +320,7 @@ def _problems(table: ScoreTable) -> list[str]:
         problems += _number_problems("cost_per_mflop", table.cost_per_mflop, np.inf)
     problems += [] if problems or table.highest_cost is None else _bound_problems(table)
     if table.label is not None and (table.label.shape != (n,) or not np.issubdtype(table.label.dtype, np.integer)):
-        hint = " (cascade.rows.labels.label_ids makes ids of names)" if table.label.dtype.kind == "U" else ""
+        hint = " (cascade.label_ids maps names to ids)" if table.label.dtype.kind == "U" else ""
         problems.append(f"label must be {n} integers; got {table.label.dtype} of shape {table.label.shape}{hint}")
     if table.scores is not None:
         if table.scores.ndim != 3 or table.scores.shape[:2] != (n, stages):

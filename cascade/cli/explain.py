@@ -101,7 +101,7 @@ def _print_way(way: "Explanation", names: tuple[str, ...] | None, label: int | N
     titles = ("stage", "says", "raw", "calibrated", "threshold", "defer below", "cost", "so far", "")
     for title in titles:
         table.add_column(title, overflow="fold")
-    for word in way.words:
+    for word in way.stages:
         verdict = "forwards" if word.asked else "not asked"
         if word.answers:
             verdict = "leaves it to a person" if way.abstained else "answers"
@@ -118,7 +118,7 @@ def _print_way(way: "Explanation", names: tuple[str, ...] | None, label: int | N
         )
     output = Console()
     output.print(table)
-    word = way.last_word
+    word = way.answering
     truth = "" if label is None else f"; the label is {_class(label, names)}"
     output.print(
         f"{_ending(way, names)}, at a cost of {word.running_cost:.4g} "
@@ -128,14 +128,14 @@ def _print_way(way: "Explanation", names: tuple[str, ...] | None, label: int | N
 
 
 def _ending(way: "Explanation", names: tuple[str, ...] | None) -> str:
-    word = way.last_word
+    word = way.answering
     stage, answer = escape(word.stage), _class(word.answer, names)
     return f"{stage} guesses {answer} and leaves it to a person" if way.abstained else f"{stage} answers {answer}"
 
 
 def _print_others(ways: "list[Explanation]", names: tuple[str, ...] | None) -> None:
     for way in ways:
-        word = way.last_word
+        word = way.answering
         Console().print(
             f"- under policy {way.policy_version}: {_ending(way, names)} ({word.confidence:.4f}), "
             f"at {word.running_cost:.4g} {escape(way.cost_unit)}",

@@ -34,7 +34,7 @@ def plan(
     from cascade.calibration.costs.arrivals import RowsTogether
     from cascade.cascade import check_policy, check_table
     from cascade.config import CascadeConfig
-    from cascade.segment_plan import StageLoad, plan_segments
+    from cascade.segment_plan import StageLoad, Transport, plan_segments
 
     if rate is not None and replicas is not None:
         raise typer.BadParameter("give either --rate or --replicas")
@@ -44,9 +44,7 @@ def plan(
     policy = check_policy(PolicySet.load(policy_path or config.policy).best, [stage.name for stage in config.stages])
     found = plan_segments(
         StageLoad.measure(table, policy, RowsTogether((config.serving.max_batch_rows,))),
-        hop_ms,
-        config.serving.max_batch_rows,
-        request_ms,
+        Transport(hop_ms, config.serving.max_batch_rows, request_ms),
         # Resources are given to a process, so a stage that asks for some of its own begins one.
         [bool(stage.deployment.get("ray_actor_options")) for stage in config.stages],
         rate,

@@ -1,4 +1,4 @@
-"""Collecting a score table: every stage answers every row, once, and is timed."""
+"""Collection of a score table: every stage predicts every row once, and is timed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -28,10 +28,14 @@ CHANCE_TAIL = 1e-3
 
 @dataclass(frozen=True)
 class _StageScores:
-    """What one stage predicted for all rows, and what a row cost: one number, or (n,) where rows differ.
+    """Predictions and costs of one stage on all rows.
 
-    ``rate`` is the cost of a million operations, where the model counts those of every row; else 0. ``highest`` is the
-    most that any row may cost, inf where the model declares no bound.
+    Attributes:
+        prediction: of n rows.
+        confidence: (n,), before calibration.
+        cost: of a row: (), or (n,) if rows differ.
+        rate: cost per million operations, if the model counts those of every row; else 0.
+        highest: maximum cost of any row; inf if the model declares no bound.
     """
 
     prediction: Prediction
@@ -59,37 +63,37 @@ def collect(
 ) -> ScoreTable:
     """Runs every stage on every row.
 
-    With ``partial``, predictions are kept on disk as they come, and the next run with the same rows, models and batches
-    goes on from them. Some of the batches that are kept are predicted again, for their cost, and to make sure that
-    the model still answers like that: the code of a model of your own is not in its digest.
+    With ``partial``, predictions are saved while the collection runs, and the next run with the same rows, models and
+    batch size resumes from them. Some of the saved batches are predicted again, for their cost and to check that the
+    model still makes the same predictions: code that a user's model imports is not part of its digest.
 
     Args:
         stages: K stages, cheapest first.
         rows: (n, ...), n >= 1.
-        label: (n,) int >= 0, ids of the right answers (``cascade.rows.labels.label_ids`` makes them of names);
-            ``None`` if there are none.
-        classes: (C,) names of the answers 0 to C - 1, if they have some.
-        batch_rows: rows a batch; the measured time is that of such batches.
-        cost: "time" for the median over the batches of the time a row, in ms; "flops" for counted operations;
-            "money" for the price of that time; "energy" for the median energy a row, in mJ, where the machine
-            measures it. Of a model that counts every row's operations, a row costs in proportion to them; one that
-            gives a cost of its own keeps it.
-        price_per_hour: of the machine, >= 0; needed for "money".
-        keep_scores: keep all class probabilities, where every stage gives the same number of them.
-        partial: folder for predictions, until the table is saved (``cascade.partial_collection``); remove it then.
-        curve_seconds: most time for the cost curve of each stage (``cascade.measure``), after all predictions; the cost
-            of a row is then that of a call of ``batch_rows``. 0 for no curves: costs are constants per row.
-        on_rows: called with (stage, rows done) after every batch.
-        on_timed: called with (stage, share of its time for the cost curve that is spent, in [0, 1]) after every call.
-        on_note: called with a line about what is taken from ``partial``, and what is left there.
+        label: (n,) int >= 0, class ids of the right answers (:func:`cascade.label_ids` maps names to ids); ``None`` if
+            unknown.
+        classes: (C,) names of the classes 0 to C - 1; ``None`` if they have none.
+        batch_rows: rows per batch; times are measured for batches of this size.
+        cost: "time" is the median time per row over the batches, in ms; "flops" counts operations, in MFLOP; "money" is
+            the price of the time; "energy" is the median energy per row, in mJ, if the machine measures it. If a model
+            counts the operations of every row, the cost of a row is proportional to them; if it returns costs itself,
+            they are used as is.
+        price_per_hour: of the machine, >= 0; required for "money".
+        keep_scores: whether to keep class probabilities, if every stage returns the same number of them.
+        partial: folder for predictions (``cascade.collection.partial_collection``); remove it after saving the table.
+        curve_seconds: maximum time for the cost curve of each stage, measured after all predictions; the cost of a row
+            is then that in a call of ``batch_rows``. 0 measures no curves: costs are constants per row.
+        on_rows: called with (stage, number of rows predicted) after every batch.
+        on_timed: called with (stage, share of ``curve_seconds`` used, in [0, 1]) after every timed call.
+        on_note: called with a line of text about resumed and saved predictions, and with warnings.
 
     Raises:
-        StageError: a stage fails, or breaks the stage contract; the text names it.
-        InputError: a label is no id of a class; operations are asked for and a backend does not count them,
-            money without a price, or energy where the machine does not measure it.
+        StageError: a stage fails, or breaks the stage contract; the message names it.
+        InputError: a label is not a class id; or operations that a backend does not count, money without a price, or
+            energy that the machine does not measure are requested.
     """
     if cost == "money" and price_per_hour is None:
-        raise InputError("the cost 'money' needs the price of an hour of this machine (--price-per-hour)")
+        raise InputError("the cost 'money' needs the price per hour of this machine (--price-per-hour)")
     ids = None if label is None else checked_ids(label, classes)
     if ids is not None and len(ids) != len(rows):
         raise InputError(f"label must be (n,) with n = {len(rows)} like rows; got {len(ids)}")
@@ -101,19 +105,19 @@ def collect(
     for run, part in zip(runs, collected, strict=True):
         try:
             run.complete(part, on_rows, on_note)
-        except BaseException:  # Ctrl-C too
+        except BaseException:  # including Ctrl-C
             if partial is not None and any(each.rows for each in collected):
                 on_note(
-                    f"stage {run.stage.name!r} stopped after {part.rows} of {len(rows)} rows; {partial} keeps them and "
-                    "those of the stages before it, and the same command goes on from there"
+                    f"stage {run.stage.name!r} stopped after {part.rows} of {len(rows)} rows; {partial} holds their "
+                    "predictions and those of the earlier stages, and the same command resumes from there"
                 )
             raise
     found = [_stage_scores(run, part.prediction(), cost) for run, part in zip(runs, collected, strict=True)]
     table = _table(stages, found, ids, classes, COST_UNIT[cost], keep_scores)
     if _is_below_chance(table):
         on_note(
-            "warning: every stage is right less often than a guess among the classes; are the labels ids in the order "
-            "of the configuration's 'classes', and the rows in the order of the labels?"
+            "warning: every stage is less accurate than guessing; are the labels ids in the order of the "
+            "configuration's 'classes', and the rows in the order of the labels?"
         )
     if not curve_seconds:
         return table
@@ -126,7 +130,7 @@ def collect(
 
 
 def _is_below_chance(table: ScoreTable) -> bool:
-    """Whether all stages are clearly worse than guessing, which labels in another order make of good models."""
+    """Whether all stages are significantly worse than guessing, a symptom of labels in another order."""
     if table.label is None:
         return False
     count = int(max(table.label.max(), table.prediction.max())) + 1 if table.classes is None else len(table.classes)
@@ -142,15 +146,15 @@ def _with_curves(
     price_per_hour: float,
     own: np.ndarray,
 ) -> ScoreTable:
-    """The table with cost curves; where costs are times, a row costs what it does in a call of ``batch_rows``.
+    """The table with cost curves; if costs are times, the cost of a row is that in a call of ``batch_rows``.
 
     Args:
         table: of K stages.
         measured: their curves.
         kind: of the costs.
-        batch_rows: of the calls.
+        batch_rows: rows per call.
         price_per_hour: for "money".
-        own: (K,) bool, the stages whose models give a cost of their own, which is kept.
+        own: (K,) bool, stages whose models return costs themselves; those are kept.
     """
     row_ms = np.array([float(curve.split_ms(batch_rows)) / batch_rows for curve in measured.curves])
     mean = np.broadcast_to(table.cost, table.prediction.shape).mean(axis=0)
@@ -170,7 +174,7 @@ def _with_curves(
 def _collected(
     stages: Sequence[Stage], rows: np.ndarray, batch_rows: int, partial: Path | None, on_note: Callable[[str], None]
 ) -> list[CollectedStage]:
-    """What is there of each stage already."""
+    """The saved predictions of each stage."""
     if partial is None:
         return [CollectedStage(stage.name) for stage in stages]
     kept = PartialCollection(partial)
@@ -178,8 +182,8 @@ def _collected(
     others = len(kept) - sum(part.parts_read for part in parts)
     if others:
         on_note(
-            f"{partial}: {others} files are of other rows, models or batches, or damaged; they are not used, and are "
-            "removed once the score table is written"
+            f"{partial}: {others} files belong to other rows, models or batch sizes, or are damaged; they are not "
+            "used, and are removed when the score table has been written"
         )
     return parts
 
@@ -212,7 +216,7 @@ def _table(
 
 
 def _check(run: StageRun, kind: CostKind) -> None:
-    """Asks a stage about the first batch, so that one that cannot answer or count stops no long run."""
+    """Runs the first batch, so that a stage that fails or cannot count does so before a long run."""
     prediction = run.first_batch()
     if kind == "flops" and prediction.cost is None and prediction.mflop is None:
         _flops(run.stage, run.rows[:1])
@@ -231,10 +235,10 @@ def _stage_scores(run: StageRun, prediction: Prediction, kind: CostKind) -> _Sta
 
 
 def _highest(run: StageRun, own: np.ndarray) -> float:
-    """The model's bound of what it gives for each row.
+    """The model's declared bound of a row's own cost.
 
     Raises:
-        StageError: a row is above it.
+        StageError: a row exceeds it.
     """
     backend = run.stage.backend
     most = backend.highest_row_cost(run.rows[:1]) if isinstance(backend, BoundsCost) else np.inf
@@ -242,8 +246,8 @@ def _highest(run: StageRun, own: np.ndarray) -> float:
     if len(above):
         raise StageError(
             run.stage.name,
-            f"declares that a row costs at most {most:g}; row {above[0]} cost {own[above[0]]:g}, and {len(above)} of "
-            f"{len(own)} rows are above",
+            f"its model declares a maximum cost per row of {most:g}; row {above[0]} cost {own[above[0]]:g}, and "
+            f"{len(above)} of {len(own)} rows exceed it",
         )
     return most
 
@@ -255,7 +259,7 @@ def _flops(stage: Stage, rows: np.ndarray) -> float:
 
 
 def _costs(found: Sequence[_StageScores]) -> np.ndarray:
-    """(K,), or (n, K) where a stage's cost differs from row to row."""
+    """(K,), or (n, K) if the cost of any stage differs from row to row."""
     if all(each.cost.ndim == 0 for each in found):
         return np.array([each.cost for each in found])
     n = len(found[0].prediction)

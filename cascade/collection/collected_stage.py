@@ -1,4 +1,4 @@
-"""What one stage has predicted so far, on disk part by part."""
+"""The predictions of one stage so far, saved in parts."""
 
 import os
 import time
@@ -24,12 +24,12 @@ class CollectedStage:
 
     Args:
         name: of the stage.
-        folder: of the parts, files with a few batches each; ``None`` to keep nothing on disk.
-        key: digest of all that the predictions depend on, in hexadecimal.
+        folder: of the parts, files with a few batches each; ``None`` saves nothing.
+        key: hexadecimal digest of everything that the predictions depend on.
 
     Attributes:
-        rows: how many have a prediction.
-        parts_read: files that they were read from.
+        rows: number of rows with a prediction.
+        parts_read: number of files that predictions were read from.
     """
 
     def __init__(self, name: str, folder: Path | None = None, key: str = "") -> None:
@@ -43,19 +43,19 @@ class CollectedStage:
         self._saved_at = time.monotonic()
 
     def resume(self) -> None:
-        """Reads the parts that are on disk, from the first row to the first part that is missing or damaged."""
+        """Reads the saved parts, from the first row to the first part that is missing or damaged."""
         while (part := self._read()) is not None:
             self._parts.append(part)
             self.rows += len(part)
             self.parts_read += 1
 
     def add(self, prediction: Prediction) -> None:
-        """Takes the prediction of the next rows, and saves what is not saved from time to time.
+        """Appends the prediction of the next rows; saves at intervals.
 
         Raises:
-            InputError: it holds something else than numbers, or has other arrays than the predictions before it.
+            InputError: it holds anything but numbers, or has other arrays than the predictions before it.
         """
-        part = _map(np.array, prediction)  # a copy, since a model may use its arrays again
+        part = _map(np.array, prediction)  # a copy: a model may reuse its arrays
         for name, array in _arrays(part).items():
             if array.dtype.kind not in "biuf":
                 raise InputError(f"stage {self.name!r} must predict numbers; it returned {name} of {array.dtype}")
@@ -72,7 +72,7 @@ class CollectedStage:
             self.save()
 
     def save(self) -> None:
-        """Writes what is not on disk yet, as one part; a part is there whole or not at all."""
+        """Writes the unsaved predictions as one part, atomically."""
         self._saved_at = time.monotonic()
         if self._folder is None or not self._unsaved:
             return
@@ -86,19 +86,19 @@ class CollectedStage:
         self._unsaved = []
 
     def clear(self) -> None:
-        """Forgets all predictions, those on disk too."""
+        """Discards all predictions, including the saved ones."""
         for path in self._folder.glob(f"{self._key[:16]}-*.npz") if self._folder else ():
             path.unlink()
         self._parts, self._unsaved, self.rows = [], [], 0
 
     def prediction(self, start: int = 0, stop: int | None = None) -> Prediction:
-        """The predictions of the rows ``start`` to ``stop``, by default of all."""
+        """The predictions of rows ``start`` to ``stop``; by default of all rows."""
         if len(self._parts) > 1:
             self._parts = [_joined(self._parts)]
         return _map(lambda array: array[start:stop], self._parts[0])
 
     def _read(self) -> Prediction | None:
-        """The part that begins with the next row, if it is there, whole, and of this key."""
+        """The part that starts with the next row, if it exists, is undamaged and has this key."""
         if self._folder is None:
             return None
         try:
@@ -114,7 +114,7 @@ class CollectedStage:
 
 
 def _arrays(prediction: Prediction) -> dict[str, Any]:
-    """By name, those that the model gives."""
+    """The arrays that the model returned, by name."""
     return {name: value for name in NAMES if (value := getattr(prediction, name)) is not None}
 
 
@@ -129,5 +129,5 @@ def _joined(parts: Sequence[Prediction]) -> Prediction:
 
 
 def _form(prediction: Prediction) -> str:
-    """The arrays and what a row is in each, such as "answer (), probabilities (10,)"."""
+    """The arrays with their shapes per row, such as "answer (), probabilities (10,)"."""
     return ", ".join(f"{name} {array.shape[1:]}" for name, array in _arrays(prediction).items())

@@ -1,4 +1,4 @@
-"""Measuring cost curves: the time of a call of each stage against the rows in it, as a cascade runs it."""
+"""Measurement of cost curves: the time of a stage's calls against the rows in them."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ LARGEST_CALL = 1024
 SECONDS_A_STAGE = 3.0
 LEAST_REPEATS = 3
 MOST_REPEATS = 25
-MOST_SPREAD = 0.25  # of repeated times, in the median over all sizes
+MOST_SPREAD = 0.25  # of repeated times, median over all sizes
 MOST_OTHERS = 0.1  # of the processors
 
 
@@ -31,10 +31,10 @@ class MeasuredCurves:
 
     Attributes:
         curves: K.
-        machine: what they were measured on: processor, cores, threads.
-        load: the system's load average of the last minute before; ``None`` where the system has none.
-        others: share of the processors that other processes took meanwhile, in [0, 1]; ``None`` if it is not known.
-        spread: interquartile range of repeated times over their median, in the median over all stages and sizes.
+        machine: processor, cores and threads.
+        load: one-minute load average at the start; ``None`` if the system has none.
+        others: share of the processors that other processes used meanwhile, in [0, 1]; ``None`` if unknown.
+        spread: interquartile range of repeated times over their median; median over all stages and sizes.
     """
 
     curves: tuple[CostCurve, ...]
@@ -58,7 +58,7 @@ class MeasuredCurves:
         if self.spread > MOST_SPREAD:
             reasons.append(f"repeated times differ by {self.spread:.0%} (at most {MOST_SPREAD:.0%} is usual)")
         if self.others is not None and self.others > MOST_OTHERS:
-            reasons.append(f"other processes took {self.others:.0%} of the processors")
+            reasons.append(f"other processes used {self.others:.0%} of the processors")
         if not reasons:
             return None
         return f"the times were measured on a busy machine: {' and '.join(reasons)}; measure again when it is quiet"
@@ -66,11 +66,11 @@ class MeasuredCurves:
 
 @dataclass(eq=False)
 class _Timed:
-    """One stage, and how long its calls took.
+    """One stage and the times of its calls.
 
     Attributes:
-        seconds: of the calls at each size.
-        spent: seconds of all of them; calls that warm up do not count, since the first one may load and compile.
+        seconds: times of the calls, by number of rows.
+        spent: their sum. Warm-up calls do not count, since the first one may load and compile.
     """
 
     stage: Stage
@@ -90,7 +90,7 @@ class _Timed:
             self.seconds.setdefault(len(rows), []).append(seconds)
 
     def expected(self, size: int) -> float:
-        """Seconds of a call, by the nearest smaller size."""
+        """Expected seconds of a call, from the nearest smaller size."""
         known = max((other for other in self.seconds if other <= size), default=0)
         return float(np.median(self.seconds[known])) * size / known if known else 0.0
 
@@ -111,18 +111,19 @@ def measure_curves(
     seed: int = 0,
     on_call: Callable[[str, float], None] = lambda stage, share: None,
 ) -> MeasuredCurves:
-    """Times calls of 1, 2, 4, ... rows through the engine, the stages by turns, on rows drawn anew for each call.
+    """Times calls of 1, 2, 4, ... rows through the engine, alternating between stages, on rows drawn for each call.
 
-    A stage that is called again and again on the same rows finds them, and itself, in the processor's caches, and looks
-    up to twice as fast as it is in a cascade.
+    Repeated calls of one stage on the same rows hit the processor's caches, and look up to twice as fast as calls in a
+    cascade.
 
     Args:
-        stages: K stages, in the threads that will serve them.
+        stages: K stages, with the number of threads that will serve them.
         rows: (n, ...), n >= 1.
-        largest: most rows of a call, >= 1; a stage gets fewer where a few such calls would take too long.
-        seconds: for each stage, beside one warm-up call of each size; a stage is called at least once with one row.
+        largest: maximum rows per call, >= 1; fewer if a few such calls of a stage would take too long.
+        seconds: time for each stage, besides one warm-up call of each size; every stage is called at least once with
+            one row.
         seed: of the draws.
-        on_call: called with a stage's name and the share of its time that is spent, after each call.
+        on_call: called with the stage's name and the share of its time used, in [0, 1], after each call.
     """
     random = np.random.default_rng(seed)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -130,7 +131,7 @@ def measure_curves(
     sizes = np.unique(np.minimum(2 ** np.arange(int(np.ceil(np.log2(largest))) + 1), largest)).tolist()
     with others_share() as others:
         for turn in range(MOST_REPEATS + 1):
-            # The first turn warms up, and finds how many rows are too many; later ones mix sizes.
+            # The first turn warms up and finds the largest size that fits; later turns shuffle the sizes.
             order = sizes if turn == 0 else random.permutation(sizes).tolist()
             for size in order:
                 for each in timed:
@@ -145,7 +146,7 @@ def measure_curves(
 
 
 def use_threads(threads: int) -> None:
-    """Lets all numerical libraries of this process use so many threads, as the process that will serve does."""
+    """Sets the number of threads of all numerical libraries in this process, as in the process that will serve."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(threads)
@@ -154,7 +155,7 @@ def use_threads(threads: int) -> None:
 
 
 def _fits(timed: _Timed, size: int, seconds: float) -> bool:
-    """Whether a size may be begun: it, and all smaller ones, can be repeated a few times."""
+    """Whether there is time for a few calls of this size."""
     return size == 1 or timed.spent + 2 * LEAST_REPEATS * timed.expected(size) <= seconds
 
 

@@ -1,4 +1,4 @@
-"""What a batch costs, in the unit of a kind of cost."""
+"""The cost of a batch: time, money or energy."""
 
 import time
 from typing import Literal
@@ -13,14 +13,14 @@ SECONDS_PER_HOUR = 3600
 
 
 class Meter:
-    """Measures batches.
+    """Measures the cost per row of batches.
 
     Args:
-        kind: of the cost; operations ("flops") are not measured, so time is instead.
+        kind: of the cost; for "flops", which is counted elsewhere, time is measured.
         price_per_hour: of the machine, >= 0, for "money".
 
     Raises:
-        InputError: energy is asked for, and the machine does not measure it.
+        InputError: the kind is "energy", and the machine does not measure it.
     """
 
     def __init__(self, kind: CostKind, price_per_hour: float = 0.0) -> None:
@@ -30,13 +30,13 @@ class Meter:
         self._begin = 0.0
 
     def start(self) -> None:
-        """Begins a batch."""
+        """Starts a batch."""
         if self._energy is not None:
             self._energy.joules()
         self._begin = time.perf_counter()
 
     def stop(self, rows: int) -> float:
-        """Cost a row of the batch that ends."""
+        """Ends a batch of ``rows`` rows, and returns its cost per row."""
         seconds = time.perf_counter() - self._begin
         if self._energy is not None:
             return self._energy.joules() / rows * 1e3

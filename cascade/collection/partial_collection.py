@@ -1,4 +1,4 @@
-"""The folder in which a collect keeps what it has, until its score table is written."""
+"""The folder of a collection's predictions, until its score table is written."""
 
 import hashlib
 import json
@@ -17,25 +17,25 @@ FORMAT = 1
 
 
 class PartialCollection:
-    """Predictions of all stages of a collect, on disk.
+    """Saved predictions of all stages of a collection.
 
-    A part of them belongs to the rows, a stage's name, the digest of its model, and the rows a batch. Labels, costs and
-    scores are not in it, so another run may have others.
+    Each part belongs to a set of rows, a stage's name, the digest of its model, and a batch size. Labels, costs and
+    scores are not saved, so a resumed run may use others.
 
     Args:
-        folder: made when the first part is saved; its parent must exist.
+        folder: created when the first part is saved; its parent must exist.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def stages(self, stages: Sequence[Stage], rows: np.ndarray, batch_rows: int) -> list[CollectedStage]:
-        """What is there of each stage already.
+        """The saved predictions of each stage.
 
         Args:
             stages: K stages.
             rows: (n, ...) numbers or texts.
-            batch_rows: rows a batch.
+            batch_rows: rows per batch.
 
         Raises:
             InputError: rows are neither numbers nor texts.
@@ -49,11 +49,11 @@ class PartialCollection:
         return found
 
     def __len__(self) -> int:
-        """Number of parts, whatever they belong to."""
+        """Number of parts, of any rows and stages."""
         return len(list(self.folder.glob("*.npz")))
 
     def remove(self) -> None:
-        """Removes all parts, and the folder if nothing else is in it."""
+        """Removes all parts, and the folder if it is empty then."""
         for pattern in ("*.npz", "*.tmp"):
             for path in self.folder.glob(pattern):
                 path.unlink(missing_ok=True)

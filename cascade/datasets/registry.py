@@ -1,6 +1,7 @@
 """The known data sets: fetching, verifying, loading."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from cascade.datasets.cache import cache_folder
 from cascade.datasets.cifar10 import Arrays, fetch_cifar10
 from cascade.errors import DataError
 
-__all__ = ["DATASETS", "Dataset", "Split", "fetch", "load"]
+__all__ = ["DATASETS", "Dataset", "Split", "cache_folder", "fetch", "load"]
 
 
 class Split(NamedTuple):
@@ -29,7 +29,7 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """How a data set is fetched, and how the result is recognised.
+    """How a data set is fetched and verified.
 
     Attributes:
         name: folder in the cache.
@@ -56,6 +56,11 @@ DATASETS = {
 }
 
 
+def cache_folder() -> Path:
+    """The folder of fetched files: ``IDK_CASCADE_CACHE``, or ``~/.cache/idk-cascade``; not created here."""
+    return Path(os.environ.get("IDK_CASCADE_CACHE") or Path.home() / ".cache" / "idk-cascade")
+
+
 def fetch(
     name: str,
     on_bytes: Callable[[int, int], None] = lambda done, total: None,
@@ -65,14 +70,14 @@ def fetch(
 
     Args:
         name: one of ``DATASETS``.
-        on_bytes: progress of the download, (bytes so far, bytes in all).
-        on_note: told in a sentence what is going on.
+        on_bytes: called with (bytes so far, bytes in total) of the download.
+        on_note: called with a sentence about progress.
 
     Returns:
         The folder of its arrays.
 
     Raises:
-        DataError: the name is unknown, no source delivers, or what came is not the data set.
+        DataError: the name is unknown, no source can be reached, or the arrays have another digest.
     """
     dataset = _dataset(name)
     folder = cache_folder() / dataset.name
@@ -99,7 +104,7 @@ def load(name: str, split: Literal["train", "test"]) -> Split:
         split: "train" or "test".
 
     Raises:
-        DataError: it is not in the cache, or damaged there.
+        DataError: it is not in the cache, or is damaged there.
     """
     folder = cache_folder() / _dataset(name).name
     try:

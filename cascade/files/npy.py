@@ -1,4 +1,4 @@
-"""The ``.npy`` format, read without trust: a header is checked before any memory is taken.
+"""The ``.npy`` format, for untrusted files: the header is checked before memory is allocated.
 
 Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
 """
@@ -17,7 +17,7 @@ MAX_HEADER_BYTES = 4096
 MOST_AXES = 32
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 KINDS = "biufcUSmM"
-"""Plain values: no objects, no tables."""
+"""Kinds of plain values: no objects, no structured types."""
 
 
 def read_npy(content: bytes, source: str, error_type: type[InputError]) -> np.ndarray:
@@ -25,14 +25,14 @@ def read_npy(content: bytes, source: str, error_type: type[InputError]) -> np.nd
 
     Args:
         content: a whole file.
-        source: what messages call it.
-        error_type: raised when the array cannot be used.
+        source: its name in messages.
+        error_type: raised if the array cannot be used.
 
     Returns:
-        The array; it may share the memory of ``content``, and then cannot be written to.
+        The array; it may share the memory of ``content``, and is read-only then.
 
     Raises:
-        InputError: of ``error_type``: the header is broken, it announces more or fewer bytes than follow it, or the
+        InputError: of ``error_type``: the header is broken or does not match the number of bytes after it, or the
             values are not plain.
     """
     file = io.BytesIO(content)
@@ -44,16 +44,16 @@ def read_npy(content: bytes, source: str, error_type: type[InputError]) -> np.nd
 def check_npy(
     file: IO[bytes], size: int, source: str, error_type: type[InputError]
 ) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Reads and checks a header; the file then stands at the values.
+    """Reads and checks a header; the file is then positioned at the values.
 
     Args:
-        file: stands at its beginning.
+        file: at its start.
         size: bytes of the whole file.
-        source: what messages call it.
-        error_type: raised when the array cannot be used.
+        source: its name in messages.
+        error_type: raised if the array cannot be used.
 
     Returns:
-        Shape, whether it is in Fortran's order, dtype.
+        Shape, whether the order is Fortran's, dtype.
 
     Raises:
         InputError: as for :func:`read_npy`.
@@ -62,19 +62,19 @@ def check_npy(
         version = np.lib.format.read_magic(file)
         shape, fortran_order, dtype = HEADERS[version](file, max_header_size=MAX_HEADER_BYTES)
         sizes = tuple(map(int, shape))
-    except Exception as error:  # the header is Python's own syntax, and fails in as many ways as that
+    except Exception as error:  # the header is a Python literal, and parsing it can raise almost anything
         raise error_type(f"{source} is not an .npy array of plain values: its header cannot be read") from error
     if dtype.kind not in KINDS or not dtype.itemsize or dtype.hasobject or dtype.subdtype is not None:
         raise error_type(f"{source} is not an .npy array of plain values: its dtype is {str(dtype)[:60]!r}")
-    announced, came = math.prod(sizes) * dtype.itemsize, size - file.tell()
-    if len(sizes) > MOST_AXES or min(sizes, default=0) < 0 or announced != came:
+    expected, given = math.prod(sizes) * dtype.itemsize, size - file.tell()
+    if len(sizes) > MOST_AXES or min(sizes, default=0) < 0 or expected != given:
         raise error_type(
-            f"{source} is not a whole .npy array: its header announces {_shown(sizes)} values of {dtype}, and {came} "
+            f"{source} is not a whole .npy array: its header declares {_product(sizes)} values of {dtype}, and {given} "
             "bytes follow it"
         )
     return sizes, bool(fortran_order), dtype
 
 
-def _shown(sizes: tuple[int, ...]) -> str:
+def _product(sizes: tuple[int, ...]) -> str:
     text = " x ".join(map(str, sizes[:8]))
     return text[:60] or "1"

@@ -1,4 +1,4 @@
-"""Reading of ``.npz`` files that anyone may have written."""
+"""``.npz`` files from any source."""
 
 import difflib
 import zipfile
@@ -19,29 +19,29 @@ KINDS = (
     ("rows", {"rows"}, "they are the file that --rows of 'cascade collect' takes"),
     ("rows", {"rows_utf8", "rows_offsets"}, "they are the file that --rows of 'cascade collect' takes"),
 )
-"""Name, arrays and origin of each kind of file, so that one in place of another is called by its name."""
+"""Name, arrays and origin of each kind of file, for messages about a file of another kind."""
 WEIGHTS = {"sample_weight", "sample_weights", "weight", "weights"}
 
 
 def load_arrays(path: Path | str, names: Sequence[str] | None, error_type: type[InputError]) -> dict[str, np.ndarray]:
-    """Reads plain arrays; nothing in the file is ever executed.
+    """Reads plain arrays, without running any code from the file.
 
     Args:
         path: an ``.npz`` file.
-        names: of all arrays that may be in it; ``None`` for any.
-        error_type: raised when the file cannot be used.
+        names: allowed names of arrays; ``None`` for any.
+        error_type: raised if the file cannot be used.
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: of ``error_type``: it is no ``.npz`` file, is damaged, holds an array of another name, or one of the
-            arrays is a pickled object.
+        InputError: of ``error_type``: it is not an ``.npz`` file, is damaged, or holds an array with another name or a
+            pickled object.
     """
     try:
         if not zipfile.is_zipfile(path):
             with Path(path).open("rb") as source:
                 is_archive = source.read(len(NPY_MAGIC)) != NPY_MAGIC
             if is_archive:
-                raise zipfile.BadZipFile("it is no zip archive")
+                raise zipfile.BadZipFile("it is not a zip archive")
             raise error_type(f"{path} is a single array, not an .npz file of several")
         check_zip(path, error_type)
         with zipfile.ZipFile(path) as archive:
@@ -51,22 +51,22 @@ def load_arrays(path: Path | str, names: Sequence[str] | None, error_type: type[
                 raise error_type(_other_kind(path, members, names or ()) or _refusal(path, unknown, names or ()))
             repeated = len(archive.infolist()) - len(members)
             if repeated:
-                raise error_type(f"{path} holds {repeated} arrays whose names others have, too; each needs its own")
+                raise error_type(f"{path} holds {repeated} arrays with duplicate names; each needs its own")
             return {name: _array(archive, member, path, error_type) for name, member in members.items()}
     except (FileNotFoundError, InputError):
         raise
-    except Exception as error:  # a damaged archive fails in many ways: zipfile, zlib, struct, memory, ...
+    except Exception as error:  # a damaged archive can raise anything: zipfile, zlib, struct, memory, ...
         raise error_type(f"{path} is not a readable .npz file of plain arrays: {error}") from error
 
 
 def _array(
     archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path | str, error_type: type[InputError]
 ) -> np.ndarray:
-    """One array, after a look at its header: it must announce as many bytes as the archive does."""
+    """One array; its header is checked first, and must declare as many bytes as the archive."""
     source = f"{member.filename!r} of {path}"
     with archive.open(member) as file:
         if not member.filename.endswith(".npy"):
-            raise error_type(f"{path} holds {member.filename!r}, which is no array")
+            raise error_type(f"{path} holds {member.filename!r}, which is not an array")
         check_npy(file, member.file_size, source, error_type)
     with archive.open(member) as file:
         array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
@@ -74,21 +74,21 @@ def _array(
 
 
 def _other_kind(path: Path | str, members: Collection[str], names: Sequence[str]) -> str | None:
-    """The refusal of a file that is wholly of another kind; ``None`` of any other file."""
-    came = next((kind for kind, arrays, _ in KINDS if arrays <= set(members)), None)
+    """The message for a file of another kind; ``None`` for any other file."""
+    found = next((kind for kind, arrays, _ in KINDS if arrays <= set(members)), None)
     wanted = next(((kind, origin) for kind, arrays, origin in KINDS if arrays <= set(names)), None)
-    if came is None or wanted is None or came == wanted[0]:
+    if found is None or wanted is None or found == wanted[0]:
         return None
-    return f"{path} holds {came}, where {wanted[0]} must be; {wanted[1]}"
+    return f"{path} holds {found}, where {wanted[0]} must be; {wanted[1]}"
 
 
 def _refusal(path: Path | str, unknown: Sequence[str], names: Sequence[str]) -> str:
     for name in unknown:
         if name in WEIGHTS:
             return (
-                f"{path} holds {name!r}, but weights of rows are not supported: every test here is for rows that count "
-                "alike. Keep each row with a probability in proportion to its weight, and leave the array out "
-                "(docs/tune.md, 'Weighted rows', has the lines)"
+                f"{path} holds {name!r}, but weights of rows are not supported: the tests need rows of equal weight. "
+                "Keep each row with a probability proportional to its weight, and leave the array out "
+                "(docs/tune.md, 'Weighted rows', has the code)"
             )
     near = {name: difflib.get_close_matches(name, names, 1) for name in unknown}
     listed = ", ".join(f"{name!r}" + (f" (did you mean {near[name][0]!r}?)" if near[name] else "") for name in unknown)

@@ -1,4 +1,4 @@
-"""Reading of text files that anyone may have written."""
+"""Text files from any source."""
 
 import zipfile
 from pathlib import Path
@@ -13,12 +13,12 @@ def read_text(path: Path | str, what: str, error_type: type[InputError]) -> str:
 
     Args:
         path: of the file.
-        what: it should be, with its article: "a policy (JSON)".
-        error_type: raised when the file cannot be read.
+        what: the expected content, with its article: "a policy (JSON)".
+        error_type: raised if the file cannot be read.
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: of ``error_type``: it is a folder, may not be read, or is no text.
+        InputError: of ``error_type``: it is a folder, is not readable, or is not text.
     """
     try:
         return Path(path).read_text(encoding="utf-8")
@@ -27,5 +27,5 @@ def read_text(path: Path | str, what: str, error_type: type[InputError]) -> str:
     except OSError as error:
         raise error_type(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        came = "an archive, such as .npz" if zipfile.is_zipfile(path) else "no text in UTF-8"
-        raise error_type(f"{path} is {came}, where {what} is expected; give the path of that file") from error
+        found = "an archive, such as .npz" if zipfile.is_zipfile(path) else "not UTF-8 text"
+        raise error_type(f"{path} is {found}, where {what} is expected; give the path of that file") from error

@@ -1,22 +1,23 @@
-"""YAML files read into pydantic models, with every problem reported at once."""
+"""YAML files, read into pydantic models; all problems are reported together."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from cascade.errors import InputError
 from cascade.files.problems import validated
 from cascade.files.text_files import read_text
 
-__all__ = ["load_yaml_model"]
+__all__ = ["load_yaml_model", "text_of_form"]
 
 TEXT_HINT = " (YAML reads no, null, 1 and 2001-01-01 as other values)"
 FREE_CHARACTERS = 100_000
 MOST_TIMES = 20
-"""A file's aliases may stand for as many times its own text."""
+"""Maximum size of a file with all aliases expanded, as a multiple of its text."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -26,11 +27,11 @@ def load_yaml_model(path: Path, model: type[Model], error_type: type[InputError]
 
     Args:
         path: the file.
-        model: what it must hold.
-        error_type: raised when it does not.
+        model: the model of its content.
+        error_type: raised if the content is invalid.
 
     Raises:
-        InputError: of ``error_type``; its text lists every problem with its place.
+        InputError: of ``error_type``; the message lists every problem with its place.
     """
     try:
         text = read_text(path, "a YAML file", error_type)
@@ -45,11 +46,27 @@ def load_yaml_model(path: Path, model: type[Model], error_type: type[InputError]
     return validated(data, model, str(path), error_type, {"folder": path.resolve().parent}, TEXT_HINT)
 
 
+def text_of_form(pattern: str, words: str) -> AfterValidator:
+    """Checks a text field against a regular expression; the message describes the form in words.
+
+    Args:
+        pattern: of the whole text.
+        words: what the text must be, after "must be".
+    """
+
+    def checked(value: str) -> str:
+        if re.fullmatch(pattern, value) is None:
+            raise ValueError(f"must be {words}")
+        return value
+
+    return AfterValidator(checked)
+
+
 def _loaded(text: str) -> Any:
     """The values of a document.
 
     Raises:
-        yaml.YAMLError: it is not YAML, repeats keys, or its aliases stand for far more than it has.
+        yaml.YAMLError: it is not YAML, repeats keys, or its aliases expand to far more than its text.
     """
     loader = yaml.SafeLoader(text)
     try:
@@ -65,17 +82,17 @@ def _loaded(text: str) -> Any:
 
 
 def _problems(document: yaml.Node, length: int) -> list[str]:
-    """What is wrong with a document beside its syntax.
+    """Problems of a document besides its syntax.
 
     Args:
-        document: composed; an alias is the very node that it stands for.
+        document: composed; an alias is the node that it refers to.
         length: characters of the text.
     """
     sizes: dict[int, float] = {}
     problems: list[str] = []
 
     def visit(node: yaml.Node) -> float:
-        """Characters of a node with every alias written out; infinite for one that holds itself."""
+        """Characters of a node with all aliases expanded; infinite for a node that contains itself."""
         if id(node) in sizes:
             return sizes[id(node)]
         sizes[id(node)] = math.inf
@@ -89,7 +106,7 @@ def _problems(document: yaml.Node, length: int) -> list[str]:
         return sizes[id(node)]
 
     if visit(document) > FREE_CHARACTERS + MOST_TIMES * length:
-        problems.append(f"its aliases stand for more than {MOST_TIMES} times its own text; write the values out")
+        problems.append(f"its aliases expand to more than {MOST_TIMES} times its own text; write the values out")
     return problems
 
 
@@ -99,7 +116,7 @@ def _repeated_keys(node: yaml.MappingNode) -> list[str]:
         if isinstance(key, yaml.ScalarNode):
             lines.setdefault((key.tag, key.value), []).append(key.start_mark.line + 1)
     return [
-        f"the key {name!r} stands in lines {', '.join(map(str, found))} of one mapping; keep one"
+        f"the key {name!r} is in lines {', '.join(map(str, found))} of one mapping; keep one"
         for (_, name), found in lines.items()
         if len(found) > 1
     ]

@@ -1,4 +1,4 @@
-"""Zip archives that anyone may have written: what they unpack to is bounded before they are read."""
+"""Zip archives from any source: their unpacked size is checked before they are read."""
 
 import os
 import zipfile
@@ -10,26 +10,26 @@ from cascade.errors import InputError
 __all__ = ["check_zip"]
 
 FREE_BYTES = 4 << 30
-"""What any archive may unpack to."""
+"""Unpacked size that is always allowed."""
 MOST_TIMES = 4
-"""A larger one may unpack to as many times its own size: arrays that are stored, not compressed, take one."""
+"""Maximum unpacked size of larger archives, as a multiple of their own size; it is 1 for uncompressed arrays."""
 MOST_MEMBERS = 1_000_000
-"""skops stores every number of a vocabulary in a member of its own: a text model has hundreds of thousands."""
+"""skops stores every number of a vocabulary as a member: text models have hundreds of thousands."""
 
 
 def check_zip(path: Path | str | IO[bytes], error_type: type[InputError]) -> None:
-    """Refuses an archive that unpacks to far more than it has.
+    """Refuses an archive whose unpacked size is far larger than the file.
 
-    Python's ``zipfile`` never hands out more bytes of a member than the directory announces, so bounding what the
-    directory says bounds what is read, also where it lies.
+    Python's ``zipfile`` never returns more bytes of a member than the directory lists, so the check of the directory
+    bounds what is read, even if the directory is wrong.
 
     Args:
         path: of the archive, or the open file.
-        error_type: raised when it is refused.
+        error_type: raised if it is refused.
 
     Raises:
         InputError: of ``error_type``.
-        OSError, zipfile.BadZipFile: it cannot be read, or is no archive.
+        OSError, zipfile.BadZipFile: it cannot be read, or is not an archive.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -40,6 +40,6 @@ def check_zip(path: Path | str | IO[bytes], error_type: type[InputError]) -> Non
     if len(members) > MOST_MEMBERS or unpacked > max(FREE_BYTES, MOST_TIMES * size):
         name = getattr(path, "name", path)
         raise error_type(
-            f"{name} has {size} bytes and would unpack to {unpacked} in {len(members)} files, as archives do that are "
-            "made to fill the memory; if it is yours, write it without compression (numpy.savez)"
+            f"{name} has {size} bytes and would unpack to {unpacked} bytes in {len(members)} files, like a zip bomb; "
+            "if it is yours, write it without compression (numpy.savez)"
         )

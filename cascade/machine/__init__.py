@@ -1,1 +1,1 @@
-"""The machine that something was measured on."""
+"""Description and counters of the machine."""

@@ -1,4 +1,4 @@
-"""What a benchmark ran on; nothing that tells whose machine it was."""
+"""Description of the machine of a measurement; without anything that identifies its owner."""
 
 import os
 import platform
@@ -26,7 +26,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def machine_line() -> str:
-    """Processor, cores, threads of torch where it is loaded, and graphics processors, in one line."""
+    """Processor, cores, threads of torch if it is loaded, and graphics processors, in one line."""
     threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
     parts = [_cpu_model(), f"{_usable_cores()} cores", *([f"{threads} torch threads"] if threads else [])]
     return ", ".join([*parts, *_gpus()])
@@ -53,7 +53,7 @@ def _memory_bytes() -> int | None:
 
 
 def _gpus() -> list[str]:
-    """Asks torch only where it is loaded anyway: importing it takes seconds."""
+    """Uses torch only if it is already loaded: importing it takes seconds."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return []

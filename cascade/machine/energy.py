@@ -1,4 +1,4 @@
-"""The energy that the processor has taken, where the machine tells it."""
+"""Energy counters of the processor."""
 
 from pathlib import Path
 
@@ -18,15 +18,15 @@ class EnergyMeter:
         folder: of the counters; by default the system's.
 
     Raises:
-        InputError: the machine has none, or they may not be read.
+        InputError: the machine has no counters, or reading them is not permitted.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         folder = folder or POWERCAP
-        # Packages are named "intel-rapl:0"; their parts, "intel-rapl:0:1", are counted in them.
+        # Packages are named "intel-rapl:0" and include their parts, "intel-rapl:0:1".
         self._zones = sorted(zone for zone in folder.glob("*-rapl:*") if zone.name.count(":") == 1)
         if not self._zones:
-            raise InputError(f"this machine tells no energy (no counters in {folder}); collect another cost")
+            raise InputError(f"this machine does not measure energy (no counters in {folder}); collect another cost")
         try:
             self._ranges = [_number(zone / "max_energy_range_uj") for zone in self._zones]
             self._last = self._read()
@@ -34,7 +34,7 @@ class EnergyMeter:
             raise InputError(f"the energy counters cannot be read: {error}; they may need more rights") from error
 
     def joules(self) -> float:
-        """Energy since the last call (or since the meter was made), in J; counters that have wrapped are mended."""
+        """Energy since the last call (or since construction), in J; corrected for counters that wrapped around."""
         now = self._read()
         taken = [(new - old) % (whole + 1) for new, old, whole in zip(now, self._last, self._ranges, strict=True)]
         self._last = now

@@ -1,4 +1,4 @@
-"""How much of the processors other processes take, where the system counts it."""
+"""Processor time of other processes."""
 
 import os
 import time
@@ -14,10 +14,10 @@ STAT = Path("/proc/stat")
 
 @dataclass
 class OthersShare:
-    """What was counted.
+    """The result of :func:`others_share`.
 
     Attributes:
-        value: share of all processors, in [0, 1], once the context has ended; ``None`` where it is not known.
+        value: share of all processors, in [0, 1], once the context has ended; ``None`` if unknown.
     """
 
     value: float | None = None
@@ -36,7 +36,7 @@ def others_share() -> Iterator[OthersShare]:
 
 
 def _busy_s() -> float | None:
-    """Processor time of everything since the system began, in seconds; ``None`` where it is not counted."""
+    """Processor time of all processes since boot, in seconds; ``None`` if the system does not count it."""
     try:
         fields = STAT.read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
         user, nice, system = (int(value) for value in fields[:3])

@@ -1,6 +1,6 @@
-"""Reports: what a policy does on a score table, as pictures and as one page of HTML.
+"""Reports: a policy on a score table, as pictures and as one HTML page.
 
-The way of the data: a score table and a policy make a :class:`Replay`; every figure and the page are drawn from it.
+A :class:`Replay` is computed from a score table and a policy; all figures and the page are made from it.
 """
 
 from cascade.reports.figures.flow_figure import flow_figure

@@ -1,4 +1,4 @@
-"""What a reader can choose from: the points behind the frontier's picture, as tables that the page's script reads."""
+"""The points of the frontier's picture, as tables for the page's script."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ GOALS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A point as a reader sees it.
+    """A point as it is shown.
 
     Attributes:
         cells: texts, one for each column of its table.
         place: x and y in the picture's ``viewBox``.
-        value: what a target is compared with, in the unit of the target.
+        value: compared with a target, in the unit of the target.
         gain: in [0, 1].
-        cost: mean cost of a row.
+        cost: mean cost per row.
         share: K shares in [0, 1].
     """
 
@@ -49,7 +49,7 @@ class Choices:
 
     Attributes:
         title: of the kind.
-        goal: what a target says, such as "accuracy at least".
+        goal: the target without its value, such as "accuracy at least".
         unit: of the target, such as "%".
         rises: whether a higher target is harder.
         header: names of the columns.
@@ -65,7 +65,7 @@ class Choices:
 
 
 def start(replay: Replay, figure: Figure) -> tuple[float, float]:
-    """Place of the policy in the picture's ``viewBox``: the points near it are shown first.
+    """Place of the policy in the picture's ``viewBox``; the nearest point is shown first.
 
     Args:
         replay: of the policy.

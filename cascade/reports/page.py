@@ -1,4 +1,4 @@
-"""The report: one HTML page that needs nothing else, no network, and can be read without its script."""
+"""The report: one self-contained HTML page, which needs no network and is readable without its script."""
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -49,18 +49,18 @@ def write_report(
         policy: of the table's stages.
         path: the file to write.
         tables: further sections, such as measured throughput.
-        calibration: rows that certify points of the frontier; without it, the frontier is empirical alone.
-        delta: risk of each certified point; by default the policy's own, else 0.05.
-        slices: (n,) arrays of int, bool or str, to tell where the cascade loses.
-        pictures: a folder for the report's pictures as PNG files; made if it is not there.
+        calibration: table that certifies points of the frontier; without it, no point is certified.
+        delta: risk of each certified point; by default the policy's, otherwise 0.05.
+        slices: (n,) arrays of int, bool or str, on whose values the cascade is compared with its last stage.
+        pictures: folder for the report's pictures as PNG files; created if missing.
 
     Returns:
-        What the report shows, for figures and numbers of one's own.
+        The figures of the report, for further use.
 
     Raises:
-        PolicyError: the policy is of other stages than a table, its certificate cannot be read, or it cannot be
+        PolicyError: the policy is for other stages than a table, its certificate cannot be read, or it cannot be
             certified again.
-        ScoreTableError: the calibration table lacks what the policy's calibrators need.
+        ScoreTableError: the calibration table lacks the inputs of the policy's calibrators.
         ValueError: delta is not in (0, 1).
         InputError: a file cannot be written.
     """
@@ -82,7 +82,7 @@ def report_page(
     certified: CertifiedFrontier | None = None,
     slices: Mapping[str, np.ndarray] | None = None,
 ) -> str:
-    """The text of the page; the same arguments give the same text.
+    """The HTML of the page; deterministic.
 
     Args:
         replay: of a policy on n rows.
@@ -97,7 +97,7 @@ def report_page(
         replay=replay,
         version=cascade.__version__,
         colours=Markup(style_sheet()),  # noqa: S704 - of this package's constants alone
-        script=Markup(_resource("explorer.js")),  # noqa: S704 - nothing is put into it
+        script=Markup(_resource("explorer.js")),  # noqa: S704 - a constant
         tiles=headline.tiles(replay),
         comparison=headline.comparison(replay),
         stage_table=headline.stage_table(replay),
@@ -130,7 +130,7 @@ def _flow(replay: Replay) -> Markup:
 
 
 def _frontier(replay: Replay, picture: Figure) -> Markup:
-    description = f"{replay.gain_name} over mean cost of a row: the frontier, each stage alone and this policy"
+    description = f"{replay.gain_name} over mean cost per row: the frontier, each stage alone and this policy"
     return _inline(picture, "frontier", description)
 
 

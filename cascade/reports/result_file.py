@@ -1,4 +1,4 @@
-"""What a report shows of the result file of a benchmark."""
+"""The predicted and realised time in the result file of a benchmark."""
 
 import json
 from pathlib import Path
@@ -18,13 +18,13 @@ def load_prediction(path: Path) -> dict[str, Any]:
         "predicted_ms", "realised_ms", "ratio", "arrivals", "warning" and "policy_version".
 
     Raises:
-        InputError: the file is missing, or no such result.
+        InputError: the file is missing, or is not such a result.
     """
     try:
         measured = json.loads(path.read_text(encoding="utf-8"))["measured"]
         prediction, version = measured["prediction"], measured["policy_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no result of 'cascade bench --out': {error!r}") from error
+        raise InputError(f"{path} is not a result of 'cascade bench --out': {error!r}") from error
     if not isinstance(prediction, dict) or prediction.keys() != KEYS:
         raise InputError(f"{path} has no predicted time; bench --target in-process, with a policy that has cost curves")
     return {**prediction, "policy_version": version}

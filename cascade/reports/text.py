@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers as texts."""
 
 import math
 
@@ -8,7 +8,7 @@ MISSING = "\N{EN DASH}"
 
 
 def percent(share: float | None) -> str:
-    """A share in [0, 1] with one decimal; what is neither 0 nor 1 never looks like it."""
+    """A share in [0, 1] with one decimal; only 0 and 1 are shown as 0 % and 100 %."""
     if share is None or math.isnan(share):
         return MISSING
     if 0 < share < 0.0005:
@@ -45,7 +45,7 @@ def number(value: float) -> str:
 
 
 def times_less(ratio: float | None) -> str:
-    """How much less than 1 / ``ratio`` is than 1, in words."""
+    """A cost that is 1 / ``ratio`` of another one, in words."""
     if ratio is None:
         return MISSING
     if 0.995 <= ratio < 1.005:
@@ -54,7 +54,7 @@ def times_less(ratio: float | None) -> str:
 
 
 def cell(value: object) -> str:
-    """Whatever stands in a table."""
+    """A cell of a table, of any type."""
     if value is None:
         return MISSING
     if isinstance(value, bool):
@@ -65,5 +65,5 @@ def cell(value: object) -> str:
 
 
 def shortened(name: str, most: int) -> str:
-    """A name of at most so many characters, for pictures; the tables have it whole."""
+    """A name of at most ``most`` characters, for pictures; tables show it in full."""
     return name if len(name) <= most else name[: most - 1] + "…"

@@ -1,1 +1,1 @@
-"""Rows and labels: checked, and kept in files."""
+"""Rows and labels: checks and files."""

@@ -1,4 +1,4 @@
-"""Checking of rows at the border, before any model sees them."""
+"""Checks of rows where they enter, before any model sees them."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ WORDS = ("a", "good", "bad", "row", "of", "text")
 
 
 def check_rows(rows: Any, expected: RowsConfig) -> np.ndarray:
-    """Turns rows into the array that the models expect, or says why that cannot be.
+    """Converts rows to the array that the models expect.
 
     Args:
         rows: an array, or nested lists.
@@ -45,7 +45,7 @@ def check_rows(rows: Any, expected: RowsConfig) -> np.ndarray:
 
 
 def example_row(expected: RowsConfig) -> np.ndarray:
-    """(1, *shape), a row of zeros, or an empty text: to see whether a stage answers at all."""
+    """(1, *shape), a row of zeros or an empty text, for trying a stage."""
     row = np.zeros((1, *expected.shape), expected.numpy_dtype)
     if expected.dtype == "text":
         row[:] = ""
@@ -53,14 +53,14 @@ def example_row(expected: RowsConfig) -> np.ndarray:
 
 
 def example_rows(expected: RowsConfig, count: int, seed: int = 0) -> np.ndarray:
-    """(count, *shape), the row of :func:`example_row` and made-up others: numbers in [0, 1], bytes, words."""
+    """(count, *shape), the row of :func:`example_row` and synthetic ones: numbers in [0, 1], bytes, words."""
     random = np.random.default_rng(seed)
     dtype, shape = expected.numpy_dtype, (count, *expected.shape)
     if expected.dtype == "text":
         rows = np.array([" ".join(random.choice(WORDS, size)) for size in range(count)], dtype=object)
     elif dtype.kind == "f":
         rows = random.random(shape).astype(dtype)
-    else:  # of wider integers, most are places in a list that may be short
+    else:  # wider integers are usually indices, possibly into a short list
         rows = random.integers(0, 256 if dtype == np.uint8 else 2, shape).astype(dtype)
     rows[:1] = example_row(expected)
     return rows
@@ -86,18 +86,18 @@ def _kind(given: np.ndarray) -> str:
 
 
 def refuse_masked(rows: Any, error_type: type[InputError]) -> None:
-    """Refuses rows with masked values, which ``np.asarray`` would turn into whatever lies under the mask.
+    """Refuses rows with masked values, which ``np.asarray`` would replace by the data under the mask.
 
     Raises:
         InputError: of ``error_type``.
     """
     if np.ma.isMaskedArray(rows) and np.ma.getmaskarray(rows).any():
         row = int(np.flatnonzero(np.ma.getmaskarray(rows).reshape(len(rows), -1).any(axis=1))[0])
-        raise error_type(f"rows must hold every value; row {row} has a masked one (fill it, or leave the row out)")
+        raise error_type(f"rows must not have masked values; row {row} has one (fill it, or leave the row out)")
 
 
 def _fits(given: np.ndarray, dtype: np.dtype[Any]) -> bool:
-    """Whether values can become the dtype without loss of meaning: floats round, integers must be in range."""
+    """Whether values can be converted to the dtype: floats may be rounded, integers must be in range."""
     if not given.size or dtype.kind == "f":
         return True
     if given.dtype.kind == "f":

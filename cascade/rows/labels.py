@@ -1,4 +1,4 @@
-"""Labels: texts or integers in, ids of classes out."""
+"""Labels: from texts or integers to class ids."""
 
 import json
 import re
@@ -20,19 +20,19 @@ WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]*")
 def label_ids(label: Any, classes: Sequence[str] | None = None) -> np.ndarray:
     """The id of every label.
 
-    With ``classes``, texts are looked up by name, and so are integers where :func:`integers_are_names`; else integers
-    are ids. Without ``classes``, integers that are not negative are ids, and nothing else has one.
+    With ``classes``, texts are class names, and so are integers if :func:`integers_are_names`; otherwise integers are
+    ids. Without ``classes``, labels must be integers >= 0, and are ids.
 
     Args:
-        label: (n,) texts, UTF-8 bytes, integers or truth values.
-        classes: (C,) different names of the ids 0 to C - 1; ``None`` where there are none.
+        label: (n,) texts, UTF-8 bytes, integers or booleans.
+        classes: (C,) different names of the ids 0 to C - 1; ``None`` if there are none.
 
     Returns:
-        (n,) int64 >= 0, below C where classes are given.
+        (n,) int64 >= 0, below C if classes are given.
 
     Raises:
-        DataError: a label is none of the classes, is missing, or is no text and no integer; or two classes have one
-            name.
+        DataError: a label is not one of the classes, is missing, or is neither a text nor an integer; or two classes
+            have the same name.
     """
     values = label_values(label)
     if classes is not None:
@@ -43,9 +43,10 @@ def label_ids(label: Any, classes: Sequence[str] | None = None) -> np.ndarray:
 
 
 def integers_are_names(classes: Collection[str]) -> bool:
-    """Whether integers name classes, as where these are called "-1" and "1"; else they are ids.
+    """Whether integers are class names, as for classes called "-1" and "1"; otherwise they are ids.
 
-    The classes alone decide, never the values: else 1 could be a name in one file, or model, and an id in another.
+    This depends on the classes alone, never on the values; otherwise 1 could be a name in one file or model, and an id
+    in another.
 
     Args:
         classes: (C,) names.
@@ -54,21 +55,21 @@ def integers_are_names(classes: Collection[str]) -> bool:
 
 
 def checked_ids(label: Any, classes: Sequence[str] | None = None) -> np.ndarray:
-    """Labels that are ids already, never names.
+    """Checks labels that are class ids already, not names.
 
     Args:
-        label: (n,) integers or truth values.
-        classes: (C,) names of the ids 0 to C - 1; ``None`` where there are none.
+        label: (n,) integers or booleans.
+        classes: (C,) names of the ids 0 to C - 1; ``None`` if there are none.
 
     Returns:
-        (n,) int64 >= 0, below C where classes are given.
+        (n,) int64 >= 0, below C if classes are given.
 
     Raises:
-        DataError: a label is no id.
+        DataError: a label is not an id.
     """
     values = label_values(label)
     if values.dtype.kind == "U":
-        raise DataError("label must be ids of classes; got texts (cascade.rows.labels.label_ids makes ids of names)")
+        raise DataError("label must be ids of classes; got texts (cascade.label_ids maps names to ids)")
     end = np.inf if classes is None else len(classes)
     row = _first((values < 0) | (values >= end))
     if row is not None:
@@ -78,23 +79,23 @@ def checked_ids(label: Any, classes: Sequence[str] | None = None) -> np.ndarray:
 
 
 def label_values(label: Any) -> np.ndarray:
-    """Labels as they are, as a plain array.
+    """Labels as a plain array.
 
     Args:
-        label: (n,) texts, UTF-8 bytes, integers or truth values.
+        label: (n,) texts, UTF-8 bytes, integers or booleans.
 
     Returns:
         (n,) str, int or bool; bytes become str.
 
     Raises:
-        DataError: a label is missing, or is no text and no integer.
+        DataError: a label is missing, or is neither a text nor an integer.
     """
     if np.ma.isMaskedArray(label) and (row := _first(np.ma.getmaskarray(label).ravel())) is not None:
-        raise DataError(f"label must be there for every row; row {row} is masked (leave such rows out)")
-    # NumPy turns a list of texts and numbers into texts, and a missing value in it into 'nan'.
+        raise DataError(f"every row must have a label; row {row} is masked (leave such rows out)")
+    # NumPy would convert numbers and missing values among texts to texts, such as 'nan'.
     array = np.array(label, dtype=object) if isinstance(label, list | tuple) else np.asarray(label)
     if array.ndim != 1:
-        raise DataError(f"label must be (n,), a label a row; got shape {array.shape}")
+        raise DataError(f"label must be (n,), one label per row; got shape {array.shape}")
     if array.dtype.kind in "OS":
         return _from_objects(array.tolist())
     if array.dtype.kind not in "biuU":
@@ -131,7 +132,7 @@ def _wrong_type(array: np.ndarray) -> str:
     row = _first(~np.isfinite(array))
     if row is not None:
         return f"{wrong}, with {array[row]} at row {row} (leave rows without a label out)"
-    return f"{wrong} (where they are ids, store label.astype(int))"
+    return f"{wrong} (if they are ids, store label.astype(int))"
 
 
 def _ids_in(values: np.ndarray, classes: Sequence[str]) -> np.ndarray:
@@ -156,11 +157,13 @@ def _ids_in(values: np.ndarray, classes: Sequence[str]) -> np.ndarray:
 
 
 def _nearly(got: Any, classes: Sequence[str]) -> str:
-    """A hint where a class has nearly this name; the two may look alike on a screen."""
+    """A hint if a class has nearly the same name; the two may look alike on a screen."""
     near = next((name for name in classes if _plain(name) == _plain(str(got))), None)
     if near is None:
         return ""
-    return f"; the class {near!a} is written otherwise: {str(got)!a} (spaces, case, or the form of an accented letter)"
+    return (
+        f"; the class {near!a} is spelled differently: {str(got)!a} (spaces, case, or the form of an accented letter)"
+    )
 
 
 def _plain(name: str) -> str:
@@ -176,19 +179,19 @@ def _as_ids(values: np.ndarray) -> np.ndarray:
 def _needs_classes(values: np.ndarray) -> str:
     found = np.unique(values).tolist()
     kind = "texts" if values.dtype.kind == "U" else "negative integers"
-    wrong = f"label holds {kind}, and there are no classes that name them; add to the configuration"
+    wrong = f"label holds {kind}, and there are no classes with these names; add to the configuration"
     if len(found) > MOST_LISTED:
         return f"{wrong} a line 'classes: [...]' with all {len(found)} of them"
     names = ", ".join(json.dumps(name, ensure_ascii=not name.isprintable()) for name in map(str, found))
-    missing = "" if kind == "texts" else "\n(or leave the rows out, where a negative label stands for none)"
+    missing = "" if kind == "texts" else "\n(or leave the rows out, if a negative label means that there is none)"
     return f"{wrong}\nclasses: [{names}]{missing}"
 
 
 def _listed(classes: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, classes[:20]))
-    return f"[{shown}, ... {len(classes)} in all]" if len(classes) > 20 else f"[{shown}]"
+    names = ", ".join(map(repr, classes[:20]))
+    return f"[{names}, ... {len(classes)} in total]" if len(classes) > 20 else f"[{names}]"
 
 
 def _first(wrong: np.ndarray) -> int | None:
-    """Index of the first True; ``None`` without one."""
+    """Index of the first True; ``None`` if there is none."""
     return int(wrong.argmax()) if wrong.any() else None

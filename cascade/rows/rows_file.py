@@ -1,4 +1,4 @@
-"""The file of labelled rows: an ``.npz`` with numbers as an array, and texts as one UTF-8 array with offsets."""
+"""Files of labelled rows: an ``.npz`` with numbers as an array, or texts as one UTF-8 array with offsets."""
 
 import itertools
 from collections.abc import Sequence
@@ -18,20 +18,20 @@ ARRAYS = ("rows", "rows_utf8", "rows_offsets", "label")
 
 
 def save_rows(path: Path | str, rows: Any, label: Any = None) -> None:
-    """Writes rows and their labels, without any pickle.
+    """Writes rows and their labels, without pickle.
 
-    Texts take as many bytes as they have in UTF-8: row i is ``rows_utf8[rows_offsets[i]:rows_offsets[i + 1]]``, as in
-    Arrow (https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-layout). In an array of texts of a
-    fixed width every row takes four bytes for each character of the longest one.
+    Texts are stored as UTF-8: row i is ``rows_utf8[rows_offsets[i]:rows_offsets[i + 1]]``, as in Arrow
+    (https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-layout). An array of fixed-width texts
+    would take four bytes per row for each character of the longest text.
 
     Args:
         path: of the file, ``.npz``.
         rows: (n, ...) numbers, or n texts (str, or UTF-8 bytes).
-        label: (n,) class names or integers; ``None`` if they are not known.
+        label: (n,) class names or integers; ``None`` if unknown.
 
     Raises:
-        DataError: rows are neither numbers nor texts, or there are not as many labels; or the file
-            cannot be written.
+        DataError: rows are neither numbers nor texts, or labels differ from them in number; or the file cannot be
+            written.
     """
     given = _given(rows)
     arrays: dict[str, Any]
@@ -54,14 +54,14 @@ def save_rows(path: Path | str, rows: Any, label: Any = None) -> None:
 
 
 def load_rows(path: Path | str, classes: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads rows and labels; anyone may have written the file.
+    """Reads rows and labels from a file of any source.
 
     Args:
         path: of the file.
-        classes: (C,) names of the ids 0 to C - 1, which labels may be.
+        classes: (C,) names of the ids 0 to C - 1; ``None`` if there are none.
 
     Returns:
-        (n, ...) rows, texts as an object array of str; (n,) int64 labels >= 0, ``None`` where the file has none.
+        (n, ...) rows, texts as an object array of str; (n,) int64 labels >= 0, ``None`` if the file has none.
 
     Raises:
         DataError: the file is missing or damaged, holds other arrays, or the arrays contradict each other; or a label
@@ -77,14 +77,14 @@ def load_rows(path: Path | str, classes: Sequence[str] | None = None) -> tuple[n
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     if label is not None and len(label) != len(rows):
-        raise DataError(f"{path}: label must be {len(rows)} integers or texts, one a row; got {len(label)}")
+        raise DataError(f"{path}: label must be {len(rows)} integers or texts, one per row; got {len(label)}")
     return rows, label
 
 
 def _rows(arrays: dict[str, np.ndarray]) -> np.ndarray:
     has_texts = [name in arrays for name in ("rows_utf8", "rows_offsets")]
     if any(has_texts) and (not all(has_texts) or "rows" in arrays):
-        raise DataError("rows_utf8 and rows_offsets go together, in place of rows")
+        raise DataError("rows_utf8 and rows_offsets belong together, and replace rows")
     if all(has_texts):
         return _decoded(arrays["rows_utf8"], arrays["rows_offsets"])
     if "rows" not in arrays or not arrays["rows"].ndim:
@@ -97,7 +97,7 @@ def _rows(arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 def _given(rows: Any) -> np.ndarray:
     refuse_masked(rows, DataError)
-    # NumPy makes texts of the numbers among texts.
+    # NumPy would convert numbers among texts to texts.
     has_texts = isinstance(rows, list | tuple) and (not rows or any(isinstance(row, str | bytes) for row in rows))
     try:
         return np.array(rows, dtype=object) if has_texts else np.asarray(rows)
@@ -106,7 +106,7 @@ def _given(rows: Any) -> np.ndarray:
 
 
 def _encoded(texts: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """All texts as UTF-8 (uint8), and where each begins (n + 1, int64)."""
+    """All texts as UTF-8 (uint8), and their offsets (n + 1, int64)."""
     encoded = [_encode(text, row) for row, text in enumerate(texts)]
     offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
     np.cumsum([len(text) for text in encoded], out=offsets[1:])
@@ -136,11 +136,11 @@ def _decoded(utf8: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     if len(falls):
         row = int(falls[0])
         raise DataError(
-            f"rows_offsets must not fall; row {row} begins at {offsets[row]} and ends at {offsets[row + 1]}"
+            f"rows_offsets must not decrease; row {row} starts at {offsets[row]} and ends at {offsets[row + 1]}"
         )
     if places[0] != 0 or places[-1] != len(utf8):
         raise DataError(
-            f"rows_offsets must begin with 0 and end with the length of rows_utf8, {len(utf8)}; they go from "
+            f"rows_offsets must start with 0 and end with the length of rows_utf8, {len(utf8)}; they go from "
             f"{offsets[0]} to {offsets[-1]} (row {0 if places[0] else len(places) - 2})"
         )
     content, bounds = utf8.tobytes(), places.tolist()

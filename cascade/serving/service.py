@@ -6,6 +6,7 @@ import numpy as np
 
 from cascade.config import CascadeConfig
 from cascade.serving.policy.keeper import PolicyKeeper
+from cascade.serving.policy.request_overrides import RequestOverrides
 
 __all__ = ["Service"]
 
@@ -25,15 +26,12 @@ class Service(Protocol):
     def is_ready(self) -> bool:
         """Whether every stage has loaded and can be reached; cheap, and a few seconds old at most."""
 
-    async def answer_rows(
-        self, rows: np.ndarray, timeout_s: float | None = None, max_stage: str | None = None
-    ) -> dict[str, Any]:
+    async def answer_rows(self, rows: np.ndarray, overrides: RequestOverrides) -> dict[str, Any]:
         """Answers checked rows, as columns.
 
         Args:
             rows: (n, ...) as the configuration says.
-            timeout_s: seconds that the caller waits; never more than ``serving.request_timeout_s``.
-            max_stage: name of the last stage that may look at the rows.
+            overrides: of the configuration, by this request.
 
         Raises:
             DeadlineExceeded: no answer in time.

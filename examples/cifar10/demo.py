@@ -1,7 +1,7 @@
 """The main job on real data: calibrate the CIFAR-10 ladder, serve it, measure it over HTTP, report.
 
-Thresholds are calibrated on one half of the test images and judged on the other: the networks were trained on the
-training images. Everything that is written goes into the folder ``demo``.
+Thresholds are calibrated on one half of the test images and judged on the other, since the networks were trained on the
+training images. All output is written to the folder ``demo``.
 """
 
 import asyncio
@@ -100,7 +100,7 @@ def main() -> None:
     (OUT / "measured.json").write_text(json.dumps(measured, indent=1) + "\n")
     served_table = ReportTable("Served over HTTP", header, rows, _note())
     write_report(table.take(held_out), policy, OUT / "report.html", [served_table], calibration=half, pictures=OUT)
-    console.print(f"The report is {OUT / 'report.html'}; scores, policy and pictures lie beside it.")
+    console.print(f"The report is {OUT / 'report.html'}; scores, policy and pictures are in the same folder.")
 
 
 def _collect(stages: Sequence[Stage], config: CascadeConfig, test: datasets.Split) -> ScoreTable:
@@ -118,7 +118,7 @@ def _collect(stages: Sequence[Stage], config: CascadeConfig, test: datasets.Spli
 
 
 def _predicted_and_realised(cascade: Cascade, rows: np.ndarray) -> TimePrediction:
-    """The time per row by the cost curves, and that of the engine in this process."""
+    """The time per row predicted by the cost curves, and that measured in this process."""
     arrivals = RowsTogether((ROWS_PER_REQUEST,))
     batches = np.split(rows, range(ROWS_PER_REQUEST, len(rows), ROWS_PER_REQUEST))
     cascade.predict(batches[0])
@@ -130,7 +130,7 @@ def _predicted_and_realised(cascade: Cascade, rows: np.ndarray) -> TimePredictio
 
 
 def _last_stage_alone(config: CascadeConfig, policy: Policy) -> tuple[CascadeConfig, Policy]:
-    """A cascade of the biggest model only, in as many gateways."""
+    """A cascade of the biggest model only, with the same number of gateways."""
     stage = config.stages[-1]
     serving = config.serving.model_copy(update={"segments": None})
     alone = config.model_copy(update={"stages": (stage,), "serving": serving, "name": f"{config.name}-biggest"})
@@ -138,7 +138,7 @@ def _last_stage_alone(config: CascadeConfig, policy: Policy) -> tuple[CascadeCon
 
 
 def _measure_in_own_process(config: CascadeConfig, policy: Policy, workload: Workload) -> Measurement:
-    """Ray is not made to be started twice in one process."""
+    """Serves in a new process, since Ray cannot be started reliably twice in one process."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(_serve_and_measure, config, policy, workload).result()
 
@@ -171,7 +171,7 @@ def _comparison(config: CascadeConfig, cascade: Measurement, biggest: Measuremen
 
     rows = [
         row("accuracy", lambda seen: f"{seen.accuracy:.2%}", f"{points:+.2f} points"),
-        row("ms a row", lambda seen: f"{1e3 / seen.rows_per_s:.2f}", f"{faster:.2f}x less"),
+        row("ms per row", lambda seen: f"{1e3 / seen.rows_per_s:.2f}", f"{faster:.2f}x less"),
         row("rows/s", lambda seen: f"{seen.rows_per_s:,.0f}", f"{faster:.2f}x"),
         *(row(f"rows answered by {name}", partial(_share, name)) for name in names),
     ]
@@ -193,9 +193,9 @@ def _print_table(header: list[str], rows: list[list[str]]) -> None:
 
 def _note() -> str:
     return (
-        f"{SERVED_ROWS:,} held-out images, {ROWS_PER_REQUEST} a request, {CONNECTIONS} connections, one pass; client "
-        f"and gateways share the {os.cpu_count()} processors of one machine. Milliseconds a row are the wall clock "
-        "divided by the rows."
+        f"{SERVED_ROWS:,} held-out images, {ROWS_PER_REQUEST} per request, {CONNECTIONS} connections, one pass; client "
+        f"and gateways share the {os.cpu_count()} processors of one machine. Milliseconds per row are the wall-clock "
+        "time divided by the rows."
     )
 
 

@@ -137,7 +137,7 @@ def test_what_is_neither_probabilities_nor_a_prediction_is_refused_with_the_name
         (".users_own:Returns", "cannot be"),
     ],
 )
-def test_what_cannot_be_had_is_a_config_error(module, path, message):
+def test_an_unusable_class_is_a_config_error(module, path, message):
     with pytest.raises(ConfigError, match=message):
         build(path)
 

@@ -77,7 +77,7 @@ def build(saved, **changes):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_row_is_answered_along_its_path_and_tells_its_operations(saved, rows, precision):
+def test_a_row_is_answered_along_its_path_at_the_cost_of_the_path(saved, rows, precision):
     _, network, _ = saved
     said = build(saved, precision=precision).predict(rows)
     outcome = network.run(INPUT.tensor(rows))
@@ -164,7 +164,7 @@ def test_other_networks_are_of_type_torch(tmp_path, tiny_network):
     save_weights(tmp_path / "w.safetensors", tiny_network, {})
     network = "cascade.backends.networks.resnet:CifarResNet"
     values = {"network": network, "arguments": {"depth": 8, "width": 4, "classes": 3}}
-    with pytest.raises(ConfigError, match="CifarResNet, for which the type is 'torch'"):
+    with pytest.raises(ConfigError, match="CifarResNet, whose backend type is 'torch'"):
         build(("BlockDrop", None, tmp_path / "w.safetensors"), **values)
 
 
@@ -196,7 +196,7 @@ STAGE = """
 
 @pytest.fixture
 def folder(saved, tmp_path, rows):
-    """A cascade of two operating points of one network, and rows labelled by the dearer one."""
+    """A cascade of two operating points of one network, and rows labelled by the more expensive one."""
     name, _, weights = saved
     values = {"network": name, "arguments": json.dumps(ARGUMENTS[name]), "weights": weights}
     stages = [STAGE.format(name=stage, price=price, **values) for stage, price in (("cheap", 0.0), ("whole", -1e6))]

@@ -154,20 +154,20 @@ def test_a_large_logit_of_one_column_does_not_overflow(tmp_path):
 
 
 @pytest.mark.parametrize(("operation", "columns"), [("Sigmoid", 1), ("Softmax", 3)])
-def test_probabilities_taken_for_logits_are_refused(tmp_path, operation, columns):
+def test_probabilities_used_as_logits_are_refused(tmp_path, operation, columns):
     load, _ = network_of(tmp_path / "m.onnx", operation, columns)
     with pytest.raises(ConfigError, match=f"comes from a {operation}; write output_kind: probabilities"):
         load()
 
 
-def test_probabilities_that_an_identity_hides_are_refused_when_they_come(tmp_path):
+def test_probabilities_behind_an_identity_are_refused_at_the_first_call(tmp_path):
     nodes = [helper.make_node("Softmax", ["x"], ["z"]), helper.make_node("Identity", ["z"], ["y"])]
     (tmp_path / "m.onnx").write_bytes(model_of(nodes, [("x", ["n", 4])], [("y", ["n", 4])]))
     with pytest.raises(ConfigError, match="rows that sum to 1"):
         build(tmp_path / "m.onnx", input=None).predict(FLAT)
 
 
-def test_logits_taken_for_probabilities_are_refused(tmp_path):
+def test_logits_used_as_probabilities_are_refused(tmp_path):
     load, _ = network_of(tmp_path / "m.onnx", None, 3, kind="probabilities")
     with pytest.raises(StageError, match="look like logits"):
         Stage("a", load()).predict(FLAT)
@@ -192,7 +192,7 @@ def test_an_output_of_labels_is_refused_and_the_others_are_named(tmp_path):
     assert build(tmp_path / "m.onnx", input=None, output="y").predict(FLAT).probabilities.shape == (7, 4)
 
 
-def test_read_only_rows_are_taken_and_stay_as_they_are(path, pixels):
+def test_read_only_rows_are_accepted_and_unchanged(path, pixels):
     before = pixels.copy()
     pixels.setflags(write=False)
     build(path).predict(pixels)

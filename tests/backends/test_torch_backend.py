@@ -73,7 +73,7 @@ def test_packed_convolutions_refuse_what_is_no_number(weights, pixels):
         build(weights, input=None, packed=True).predict(planes)
 
 
-def test_what_cannot_be_packed_is_refused(weights, monkeypatch):
+def test_packing_is_refused_where_it_is_not_possible(weights, monkeypatch):
     with pytest.raises(ConfigError, match=r"packed: true needs .* precision bfloat16"):
         build(weights, packed=True, precision="bfloat16")
     monkeypatch.setattr("cascade.backends.torch_backend.can_pack", lambda: False)
@@ -166,7 +166,7 @@ def test_a_strange_fact_in_the_header_is_survived(tmp_path, tiny_network, pixels
         ({"device": "meta:x"}, "device 'meta:x' cannot be used here"),
     ],
 )
-def test_what_cannot_be_built_is_a_config_error(weights, changes, message):
+def test_a_network_that_cannot_be_built_is_a_config_error(weights, changes, message):
     with pytest.raises(ConfigError, match=message):
         build(weights, **changes)
 
@@ -212,7 +212,7 @@ def test_one_column_is_the_sigmoid_of_class_1(tmp_path, end, kind):
     ("end", "columns"),
     [("sigmoid", 1), ("sigmoid in place", 1), ("squeezed sigmoid", 1), ("softmax", 3), ("half of a softmax", 3)],
 )
-def test_probabilities_taken_for_logits_are_refused(tmp_path, end, columns):
+def test_probabilities_used_as_logits_are_refused(tmp_path, end, columns):
     backend, _ = small(tmp_path, end=end, columns=columns)
     for _ in range(2):
         with pytest.raises(ConfigError, match="write output_kind: probabilities"):
@@ -227,7 +227,7 @@ def test_a_softmax_elsewhere_in_a_network_changes_nothing(tmp_path, end):
     assert backend.predict(FLAT).probabilities.shape == (9, 3)
 
 
-def test_logits_taken_for_probabilities_are_refused(tmp_path):
+def test_logits_used_as_probabilities_are_refused(tmp_path):
     backend, _ = small(tmp_path, "probabilities", columns=3)
     with pytest.raises(StageError, match="look like logits"):
         Stage("a", backend).predict(FLAT)

@@ -1,4 +1,4 @@
-"""``cascade collect``: it checks first, keeps what it has, and goes on from there."""
+"""``cascade collect``: checks come first, and an interrupted run is resumed."""
 
 import os
 import signal
@@ -116,8 +116,8 @@ def test_a_stage_that_fails_loses_nothing_and_the_next_run_goes_on(run, folder):
     (folder / "signs" / "fail").unlink()
     done = run(*arguments(folder))
     assert done.code == 0
-    assert "stage 'quick': 100 of 100 rows are there already" in words(done.err)
-    assert "stage 'slow': 40 of 100 rows are there already" in words(done.err)
+    assert "stage 'quick': resumed after 100 of 100 rows" in words(done.err)
+    assert "stage 'slow': resumed after 40 of 100 rows" in words(done.err)
     assert sorted(path.name for path in folder.glob("scores*")) == ["scores.npz"]
     assert ScoreTable.load(folder / "scores.npz").correct.all()
 
@@ -127,7 +127,7 @@ def test_no_resume_begins_anew(run, folder):
     assert run(*arguments(folder)).code == 7
     (folder / "signs" / "fail").unlink()
     done = run(*arguments(folder, "--no-resume"))
-    assert (done.code, "already" in done.err) == (0, False)
+    assert (done.code, "resumed" in done.err) == (0, False)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -144,7 +144,7 @@ def test_a_signal_loses_nothing(run, folder, number, code):
     assert (process.returncode, "stage 'slow' stopped after 40 of 100 rows" in words(err)) == (code, True), err
     (folder / "signs" / "wait").unlink()
     done = run(*arguments(folder, "--json"))
-    assert (done.code, "stage 'slow': 40 of 100 rows" in words(done.err)) == (0, True)
+    assert (done.code, "stage 'slow': resumed after 40 of 100 rows" in words(done.err)) == (0, True)
 
 
 REFUSED = {

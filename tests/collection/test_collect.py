@@ -35,7 +35,7 @@ ROWS = np.arange(40)[:, None]
 
 
 @pytest.mark.parametrize("batch_rows", [1, 7, 40, 100])
-def test_the_table_holds_what_the_stages_say_whatever_the_batches(batch_rows):
+def test_the_table_holds_the_stages_predictions_for_any_batch_size(batch_rows):
     stages = [Stage("a", FakeBackend(TABLE)), Stage("b", FakeBackend(TABLE[::-1]), "margin")]
     label = np.arange(40) % 3
     table = collect(stages, ROWS, label, batch_rows=batch_rows)
@@ -61,7 +61,7 @@ def test_scores_keep_their_type(dtype):
     assert collect([Stage("a", Model())], ROWS).scores.dtype == dtype
 
 
-def test_time_is_in_milliseconds_a_row():
+def test_time_is_in_milliseconds_per_row():
     stages = [Stage("slow", FakeBackend(TABLE, seconds_per_row=2e-3)), Stage("fast", FakeBackend(TABLE))]
     begin = time.perf_counter()
     table = collect(stages, ROWS, batch_rows=10)
@@ -83,7 +83,7 @@ def test_the_small_last_batch_does_not_count():
     assert 0.5 <= table.cost[0] < 5
 
 
-def test_flops_are_asked_of_the_backend():
+def test_flops_are_counted_by_the_backend():
     table = collect([Stage("a", Counting(TABLE))], ROWS, cost="flops")
     assert (table.cost.tolist(), table.cost_unit) == ([5.0], "MFLOP")
     with pytest.raises(InputError, match=r"'b' cannot count"):
@@ -98,7 +98,7 @@ def test_costs_of_rows_make_a_column_for_every_row():
 
 
 class Bounded(Costly):
-    """One that knows the most a row may cost."""
+    """A backend with a bound of the cost per row."""
 
     most = 100.0
 
@@ -113,11 +113,13 @@ def test_the_bound_of_a_rows_cost_is_the_models_own():
     assert collect(stages[:1], ROWS).highest_cost is None, "all rows cost the same"
 
 
-def test_a_row_above_the_bound_that_its_model_declares_is_the_models_fault():
+def test_a_row_above_its_models_declared_bound_is_an_error_of_the_model():
     class Wrong(Bounded):
         most = 70.0
 
-    with pytest.raises(StageError, match=r"stage 'b'.*at most 70; row 36 cost 72, and 4 of 40 rows are above"):
+    with pytest.raises(
+        StageError, match=r"stage 'b'.*maximum cost per row of 70; row 36 cost 72, and 4 of 40 rows exceed it"
+    ):
         collect([Stage("a", FakeBackend(TABLE)), Stage("b", Wrong())], ROWS)
 
 
@@ -132,19 +134,19 @@ def test_a_bound_in_operations_gets_the_price_of_operations():
 
 
 @pytest.mark.parametrize("rolled", [0, 1])
-def test_labels_in_another_order_than_the_classes_are_suspected(rolled):
+def test_labels_in_another_order_than_the_classes_cause_a_warning(rolled):
     notes, rows = [], np.tile(ROWS, (5, 1))
     label = np.roll(np.arange(3), rolled)[TABLE.argmax(axis=1)[rows[:, 0]]]
     table = collect([Stage("a", FakeBackend(TABLE))], rows, label, on_note=notes.append)
     assert table.correct.mean() == (rolled == 0)
-    assert any("less often than a guess" in note for note in notes) == (rolled > 0)
+    assert any("less accurate than guessing" in note for note in notes) == (rolled > 0)
 
 
-def test_progress_is_told_after_every_batch():
-    told = []
+def test_progress_is_reported_after_every_batch():
+    calls = []
     stages = [Stage("a", FakeBackend(TABLE)), Stage("b", FakeBackend(TABLE))]
-    collect(stages, ROWS, batch_rows=16, on_rows=lambda name, done: told.append((name, done)))
-    assert told == [(name, done) for name in "ab" for done in (16, 32, 40)]
+    collect(stages, ROWS, batch_rows=16, on_rows=lambda name, done: calls.append((name, done)))
+    assert calls == [(name, done) for name in "ab" for done in (16, 32, 40)]
 
 
 def test_money_is_the_price_of_the_time():
@@ -174,13 +176,13 @@ def test_energy_is_counted_over_all_packages_and_over_the_end_of_a_counter(power
     assert meter.joules() == 0.0
 
 
-def test_energy_of_a_machine_that_does_not_tell_it_is_refused(tmp_path, monkeypatch):
+def test_energy_is_refused_on_a_machine_without_counters(tmp_path, monkeypatch):
     monkeypatch.setattr("cascade.machine.energy.POWERCAP", tmp_path)
-    with pytest.raises(InputError, match="tells no energy"):
+    with pytest.raises(InputError, match="does not measure energy"):
         collect([Stage("a", FakeBackend(TABLE))], ROWS, cost="energy")
 
 
-def test_energy_is_in_millijoules_a_row(powercap):
+def test_energy_is_in_millijoules_per_row(powercap):
     class Hungry(FakeBackend):
         """Takes 400 microjoules a batch."""
 

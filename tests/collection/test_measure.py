@@ -32,13 +32,13 @@ class Slow(FakeBackend):
 
 @pytest.mark.parametrize(("largest", "sizes"), [(1, [1]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
 def test_sizes_double_up_to_the_largest_even_with_few_rows(largest, sizes):
-    told = []
+    calls = []
     measured = measure_curves(
-        [Stage("a", FakeBackend(TABLE))], ROWS[:3], largest=largest, on_call=lambda *each: told.append(each)
+        [Stage("a", FakeBackend(TABLE))], ROWS[:3], largest=largest, on_call=lambda *each: calls.append(each)
     )
     assert measured.curves[0].rows.tolist() == sizes
-    assert {name for name, _ in told} == {"a"}
-    assert all(0 <= share <= 1 for _, share in told)
+    assert {name for name, _ in calls} == {"a"}
+    assert all(0 <= share <= 1 for _, share in calls)
 
 
 def test_stages_take_turns_and_see_other_rows_in_every_call():
@@ -51,7 +51,7 @@ def test_stages_take_turns_and_see_other_rows_in_every_call():
     assert len(set(large)) == len(large)
 
 
-def test_a_fixed_time_is_told_from_a_time_per_row():
+def test_a_fixed_time_is_distinguished_from_a_time_per_row():
     measured = measure_curves([Stage("a", Slow(20e-3, 2e-3))], ROWS, largest=16, seconds=3.0)
     (curve,) = measured.curves
     assert curve.fixed_ms == pytest.approx(20, rel=0.35)
@@ -82,7 +82,7 @@ def test_a_first_call_that_loads_takes_no_time_of_the_curve():
     assert lazy.ms.max() < 100
 
 
-def test_what_it_was_measured_on_is_noted_and_a_busy_machine_is_warned_of():
+def test_the_machine_is_recorded_and_a_busy_one_causes_a_warning():
     measured = measure_curves([Stage("a", FakeBackend(TABLE))], ROWS, largest=2, seconds=0.1)
     assert "cores" in measured.note
     assert "spread" in measured.note
@@ -99,7 +99,7 @@ def test_the_time_of_other_processes_is_a_share():
 
 
 @pytest.mark.parametrize("kind", ["time", "money", "flops"])
-def test_collected_costs_are_those_of_calls_of_so_many_rows(kind):
+def test_collected_costs_are_those_of_calls_of_the_batch_size(kind):
     class Counting(Slow):
         """Counts operations."""
 

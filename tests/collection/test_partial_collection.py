@@ -63,7 +63,7 @@ def whole():
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit, MemoryError])
 @pytest.mark.parametrize("done", [0, 1, 5, 9])
 @pytest.mark.parametrize("stage", [0, 1])
-def test_wherever_it_stops_the_rest_is_all_that_is_left_to_do(folder, whole, stage, done, error):
+def test_after_any_interruption_only_the_rest_is_predicted(folder, whole, stage, done, error):
     backends = [FakeBackend(TABLE), FakeBackend(TABLE[::-1])]
     backends[stage] = Failing(backends[stage].probabilities, FIRST_CALLS + done, error)
     notes, is_error = [], error is not KeyboardInterrupt
@@ -82,7 +82,7 @@ def test_wherever_it_stops_the_rest_is_all_that_is_left_to_do(folder, whole, sta
         assert len(backend.batches) == FIRST_CALLS + min(had, 3) + 10 - had
 
 
-def test_a_stage_that_answers_nothing_stops_the_others_before_they_begin(folder):
+def test_a_stage_that_fails_stops_the_run_before_any_stage_begins(folder):
     first = FakeBackend(TABLE)
     with pytest.raises(StageError, match="stage 'b': on the rows 0 to 9"):
         gather(stages_of(first, Failing(TABLE, 0)), folder)
@@ -107,12 +107,12 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_is_of_other_data_or_models_is_not_used(folder, change):
+def test_predictions_of_other_data_or_models_are_not_used(folder, change):
     gather(stages_of(FakeBackend(TABLE)), folder)
     backend, notes = FakeBackend(TABLE), []
     stage, rows = CHANGES[change](*stages_of(backend))
     table = gather([stage], folder, rows, notes)
-    assert ["1 files are of other rows, models or batches" in note for note in notes] == [True]
+    assert ["1 files belong to other rows, models or batch sizes" in note for note in notes] == [True]
     assert sum(backend.batches[FIRST_CALLS:]) == len(rows)
     np.testing.assert_array_equal(table.prediction[:, 0], TABLE.argmax(axis=1)[rows[:, 0]])
 
@@ -127,23 +127,23 @@ def test_labels_and_kinds_of_cost_may_change_between_runs(folder):
     table = gather(stages_of(backend), folder, notes=notes, label=[0] * 100, classes=names, cost="flops")
     assert (len(backend.batches), table.cost.tolist()) == (FIRST_CALLS + 3, [5.0])
     assert (table.classes.tolist(), table.label.tolist()) == (names, [0] * 100)
-    assert ["100 of 100 rows are there already" in note for note in notes] == [True]
+    assert ["resumed after 100 of 100 rows" in note for note in notes] == [True]
 
 
 @pytest.mark.parametrize("row", [0, 95])
-def test_a_model_that_answers_otherwise_under_the_same_digest_is_asked_anew(folder, row):
+def test_a_model_that_predicts_differently_with_the_same_digest_runs_again(folder, row):
     gather(stages_of(FakeBackend(TABLE)), folder)
     changed = TABLE.copy()
     changed[row] = np.roll(changed[row], 1)
     notes = []
     table = gather(stages_of(FakeBackend(changed)), folder, notes=notes)
-    assert ["answers otherwise now; its 100 rows" in note for note in notes] == [True]
+    assert ["predicts differently now; its 100 rows" in note for note in notes] == [True]
     np.testing.assert_array_equal(table.scores[:, 0], changed)
     assert_same_predictions(gather(stages_of(FakeBackend(changed)), folder), table)
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:100], lambda content: b"", lambda content: content[::-1]])
-def test_a_damaged_part_is_predicted_anew(folder, whole, monkeypatch, damage):
+def test_a_damaged_part_is_predicted_again(folder, whole, monkeypatch, damage):
     monkeypatch.setattr("cascade.collection.collected_stage.SAVE_SECONDS", 0.0)
     stages = stages_of(FakeBackend(TABLE), FakeBackend(TABLE[::-1]))
     gather(stages, folder)
@@ -151,8 +151,8 @@ def test_a_damaged_part_is_predicted_anew(folder, whole, monkeypatch, damage):
     part.write_bytes(damage(part.read_bytes()))
     notes = []
     assert_same_predictions(gather(stages, folder, notes=notes), whole)
-    assert "or damaged" in notes[0]
-    assert any("70 of 100 rows are there already" in note for note in notes)
+    assert "or are damaged" in notes[0]
+    assert any("resumed after 70 of 100 rows" in note for note in notes)
 
 
 def test_parts_are_plain_arrays(folder):
@@ -162,7 +162,7 @@ def test_parts_are_plain_arrays(folder):
         assert {name: file[name].dtype.kind for name in file.files} == {"answer": "i", "probabilities": "f", "key": "U"}
 
 
-def test_everything_that_a_model_predicts_is_kept(folder):
+def test_all_arrays_of_a_prediction_are_saved(folder):
     class Own:
         def predict(self, rows):
             index = rows[:, 0]
@@ -174,7 +174,7 @@ def test_everything_that_a_model_predicts_is_kept(folder):
         np.testing.assert_array_equal(table.confidence[:, 0], np.arange(100) / 100)
 
 
-def test_texts_are_told_apart(folder):
+def test_different_texts_have_different_digests(folder):
     class Length:
         def predict(self, rows):
             return Prediction(np.array([len(text) % 3 for text in rows]), confidence=np.full(len(rows), 0.5))
@@ -190,7 +190,7 @@ def test_texts_are_told_apart(folder):
         gather(stages_of(Length()), folder, texts({}, {}))
 
 
-def test_a_model_may_use_its_arrays_again():
+def test_a_model_may_reuse_its_arrays():
     class Reusing:
         def __init__(self):
             self.answer, self.confidence = np.zeros(BATCH, int), np.zeros(BATCH)
@@ -249,7 +249,7 @@ def test_other_files_in_the_folder_are_left_alone(folder):
     assert not folder.exists()
 
 
-def test_labels_that_are_not_there_for_every_row_are_refused_before_a_stage_is_asked():
+def test_missing_labels_are_refused_before_a_stage_runs():
     backend = FakeBackend(TABLE)
     for label, message in (
         (np.zeros(99, int), "n = 100 like rows; got 99"),

@@ -12,7 +12,8 @@ import yaml
 
 import cascade.serving
 from cascade.calibration import HEADS
-from cascade.config import UNSEEN_BY_PROXY, CascadeConfig, RouterConfig, RowsConfig, ServingConfig
+from cascade.config import CascadeConfig, RouterConfig, RowsConfig, ServingConfig
+from cascade.config.serving_config import OWN_LISTENER
 from cascade.errors import ConfigError
 
 WHOLE = """
@@ -50,7 +51,7 @@ def refusal(folder, text):
     return str(caught.value)
 
 
-def test_paths_start_at_the_folder_of_the_config(folder, monkeypatch, tmp_path_factory):
+def test_paths_are_relative_to_the_folder_of_the_config(folder, monkeypatch, tmp_path_factory):
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     config = load(folder)
     assert config.stages[0].backend.model == folder / "models" / "small.skops"
@@ -60,13 +61,13 @@ def test_paths_start_at_the_folder_of_the_config(folder, monkeypatch, tmp_path_f
     assert load(folder, WHOLE + "policy: /elsewhere/p.json\n").policy == Path("/elsewhere/p.json")
 
 
-def test_keys_and_certificates_start_at_the_folder_too_and_need_not_exist(folder):
+def test_paths_of_keys_and_certificates_are_relative_too_and_need_not_exist(folder):
     serving = load(folder, WHOLE + "serving: {keys_file: k, tls_certificate: c.pem, tls_key: /p/key.pem}\n").serving
     assert (serving.keys_file, serving.tls_certificate) == (folder / "k", folder / "c.pem")
     assert serving.tls_key == Path("/p/key.pem")
 
 
-def test_problems_of_serving_are_told_with_their_place(folder):
+def test_problems_of_serving_are_reported_with_their_place(folder):
     text = refusal(folder, WHOLE + 'serving: {keys_env: "A KEY", max_connections: 0}\n')
     assert "serving.keys_env" in text
     assert "serving.max_connections" in text
@@ -81,7 +82,7 @@ def test_a_relative_path_to_the_config_works_too(folder, monkeypatch):
     assert CascadeConfig.load("../config.yaml").policy == folder / "policy.json"
 
 
-def test_what_is_read_is_what_was_written(folder):
+def test_a_configuration_is_read_back_as_written(folder):
     config = load(folder)
     assert [stage.name for stage in config.stages] == ["small", "middle", "big"]
     assert (config.stages[0].router.score, config.stages[0].router.calibrator) == ("margin", "platt")
@@ -96,7 +97,7 @@ def test_a_config_survives_pickling(folder):
     assert pickle.loads(pickle.dumps(config)) == config
 
 
-def test_all_problems_are_told_at_once_with_their_places(folder):
+def test_all_problems_are_reported_together_with_their_places(folder):
     text = refusal(
         folder,
         """
@@ -152,7 +153,7 @@ serving: {port: 70000, max_queue_rows: 0}
         (("stages:", "serving: {gears: {floor_accuracy: 94}}\nstages:"), "serving.gears.floor_accuracy"),
         (("{num_replicas: 2}", "2"), "stages.2.deployment"),
         (("calibrator: platt}", "head: oracle}"), "stages.0.router.head"),
-        (("calibrator: platt}", "head: deferral, calibrator: temperature}"), "the head 'deferral' gives none"),
+        (("calibrator: platt}", "head: deferral, calibrator: temperature}"), "the head 'deferral' returns none"),
     ],
 )
 def test_a_single_mistake_is_named(folder, change, message):
@@ -170,12 +171,12 @@ def test_a_head_decides_instead_of_the_score(folder):
     assert choices == [("deferral", "identity"), ("deferral", "isotonic")]
 
 
-def test_the_configuration_knows_every_head():
+def test_the_configuration_lists_every_head():
     (allowed, _) = get_args(RouterConfig.model_fields["head"].annotation)
     assert get_args(allowed) == HEADS
 
 
-def test_a_missing_weights_file_is_told_before_any_model_is_loaded(folder):
+def test_a_missing_weights_file_is_reported_before_any_model_is_loaded(folder):
     (folder / "big.safetensors").unlink()
     assert f"{folder / 'big.safetensors'} does not exist" in refusal(folder, WHOLE)
 
@@ -195,7 +196,7 @@ def test_a_missing_weights_file_is_told_before_any_model_is_loaded(folder):
         "!!python/object/apply:os.getcwd []",
     ],
 )
-def test_what_is_no_configuration_is_refused(folder, text):
+def test_other_documents_are_refused_as_a_configuration(folder, text):
     assert str(folder / "config.yaml") in refusal(folder, text)
 
 
@@ -205,7 +206,7 @@ def test_files_that_cannot_be_read_are_refused(folder):
     with pytest.raises(ConfigError, match="cannot be read"):
         CascadeConfig.load(folder)
     (folder / "binary.yaml").write_bytes(b"\xff\xfe\xfa")
-    with pytest.raises(ConfigError, match="no text in UTF-8"):
+    with pytest.raises(ConfigError, match="not UTF-8 text"):
         CascadeConfig.load(folder / "binary.yaml")
 
 
@@ -227,7 +228,7 @@ def test_text_rows_are_objects_without_a_known_size():
 
 
 @pytest.mark.parametrize("dtype", ["", "f4,f4", "object", "U5", "datetime64[s]", "complex64", "S", "(", "void"])
-def test_types_that_are_no_numbers_are_refused(dtype):
+def test_types_other_than_numbers_are_refused(dtype):
     with pytest.raises(ValueError, match="dtype must be"):
         RowsConfig(dtype=dtype)
 
@@ -244,12 +245,12 @@ def unread_by_proxy():
 VALUES = {"tls_certificate": "c.pem", "tls_key": "k.pem", "tls_client_ca": "a.pem", "max_header_bytes": 2048}
 
 
-def test_the_settings_of_the_listener_are_known():
-    assert unread_by_proxy() == sorted(UNSEEN_BY_PROXY)
+def test_the_settings_of_the_listener_exist():
+    assert unread_by_proxy() == sorted(OWN_LISTENER)
 
 
 @pytest.mark.parametrize("name", unread_by_proxy())
-def test_what_ray_serves_proxy_would_ignore_is_refused_with_it(folder, name):
+def test_settings_that_ray_serves_proxy_would_ignore_are_refused_with_it(folder, name):
     setting = f"{name}: {VALUES.get(name, 7)}"
     if name.startswith("tls_"):
         setting = ", ".join(f"{key}: {value}" for key, value in VALUES.items() if key.startswith("tls_"))
@@ -259,12 +260,12 @@ def test_what_ray_serves_proxy_would_ignore_is_refused_with_it(folder, name):
     assert "use listener: own" in message
 
 
-def test_what_ray_serves_proxy_does_not_need_is_taken_with_it(folder):
+def test_other_settings_are_accepted_with_ray_serves_proxy(folder):
     text = "serving: {listener: serve, max_body_bytes: 1000, keys_env: K, tls_key: null}\n"
     assert load(folder, WHOLE + text).serving.max_body_bytes == 1000
 
 
-def test_one_body_must_fit_into_what_all_of_them_may_have(folder):
+def test_one_body_must_fit_into_the_limit_for_all_bodies(folder):
     message = refusal(folder, WHOLE + "serving: {max_body_bytes: 2000, max_pending_body_bytes: 1999}\n")
     assert "max_pending_body_bytes must be at least max_body_bytes, 2000" in message
 
@@ -286,7 +287,7 @@ def test_a_host_with_brackets_is_refused(folder):
 
 @pytest.mark.parametrize("place", ["name", "stages.0.name", "stages.0.backend.object", "serving.keys_env"])
 @pytest.mark.parametrize("value", ["städte", "a b", "", "a\n", "^[A-Z]$"])
-def test_a_text_of_another_form_is_refused_in_words_not_by_an_expression(tmp_path, place, value):
+def test_a_text_of_another_form_is_refused_in_words_without_the_regular_expression(tmp_path, place, value):
     document = {
         "name": "digits",
         "rows": {"shape": [4]},

@@ -286,7 +286,7 @@ def test_evidence_is_handed_from_segment_to_segment(cut):
     whole = Segment(stages).run(rows, policy)
     first = Segment(stages[:cut]).run(rows, policy)
     pending = np.flatnonzero(first.stage == PENDING)
-    assert first.evidence.shape == (len(pending), 5 * cut)
+    assert first.evidence.stages.shape == (len(pending), 5 * cut)
     later = Segment(stages[cut:], first=cut).run(rows[pending], policy, first.evidence)
     first.put(pending, later)
     np.testing.assert_array_equal(first.stage, whole.stage)
@@ -330,7 +330,7 @@ def test_a_cascade_abstains_where_its_replay_does(below):
     assert (answers.abstained is None) == (not abstained.any())
 
 
-def test_the_word_of_an_earlier_stage_is_never_abstained_on():
+def test_a_degraded_answer_of_an_earlier_stage_is_never_abstained_on():
     policy = replace(Policy.from_thresholds(("a", "b"), np.array([0.9])), abstain_below=0.8)
     answers = Answers(np.zeros(4, int), np.array([0, 0, 1, 1]), np.array([0.95, 0.3, 0.3, np.nan]), np.ones(4))
     degraded = replace(answers, degraded=np.array([False, True, False, False]))
@@ -344,17 +344,17 @@ def test_without_heads_and_early_deferral_no_evidence_is_kept():
     assert Segment(stages[:2]).run(rows, policy).evidence is None
 
 
-def test_heads_on_probabilities_refuse_a_stage_that_gives_none():
+def test_heads_on_probabilities_refuse_a_stage_that_returns_none():
     stages, rows, label = labelled(60)
     policy = calibrate(
         collect(stages, rows, label, curve_seconds=0), max_accuracy_drop=0.2, routers=[("deferral", "identity")] * 3
     )
     silent, _, _ = labelled(60, own=True)
-    with pytest.raises(PolicyError, match="'a' gives no class probabilities"):
+    with pytest.raises(PolicyError, match="'a' returns no class probabilities"):
         Cascade(silent, policy).predict(rows)
 
 
-def test_no_rows_are_no_answers():
+def test_no_rows_give_no_answers():
     stages = [Stage("a", FakeBackend([[1.0, 0.0]])), Stage("b", FakeBackend([[1.0, 0.0]]))]
     policy = Policy.from_thresholds(("a", "b"), np.array([0.5]))
     assert len(Segment(stages).run(np.zeros((0, 2)), policy)) == 0
@@ -384,7 +384,7 @@ def test_rows_that_are_not_contiguous_reach_the_first_stage_contiguous():
     assert backend.seen[0].flags.c_contiguous
 
 
-def test_rows_are_checked_at_the_border():
+def test_rows_are_checked_before_the_first_stage():
     stage = Stage("a", FakeBackend([[1.0, 0.0]]))
     cascade = Cascade([stage], Policy.from_thresholds(("a",), np.zeros(0)), RowsConfig(shape=(2,), dtype="int64"))
     with pytest.raises(RowsError, match="shape"):

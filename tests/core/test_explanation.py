@@ -51,13 +51,13 @@ def test_the_way_is_that_of_the_engine_bit_for_bit(row, thresholds, lowest, abst
     policy = dataclasses.replace(policy, abstain_below=abstain_below)
     ((way,), pieces) = explain(STAGES, INDICES[row : row + 1], [policy])
     answers = Cascade(STAGES, policy).predict(INDICES[row : row + 1])
-    word = way.last_word
+    word = way.answering
     assert (word.stage, word.answer) == (NAMES[answers.stage[0]], answers.answer[0])
     assert (word.confidence, word.running_cost) == (answers.confidence[0], answers.cost[0])
-    assert sum(each.cost for each in way.words if each.asked) == answers.cost[0]
-    assert [each.running_cost is None for each in way.words] == [not each.asked for each in way.words]
+    assert sum(each.cost for each in way.stages if each.asked) == answers.cost[0]
+    assert [each.running_cost is None for each in way.stages] == [not each.asked for each in way.stages]
     assert way.abstained == (answers.abstained is not None)
-    assert way.words[-1].threshold == (abstain_below or None)
+    assert way.stages[-1].threshold == (abstain_below or None)
     assert pieces == []
 
 
@@ -68,8 +68,8 @@ def test_heads_and_calibrators_are_the_policys(table, routers):
     answers = Cascade(STAGES, policy).predict(INDICES)
     for row in range(0, ROWS, 7):
         ((way,), _) = explain(STAGES, INDICES[row : row + 1], [policy])
-        assert way.last_word.stage == NAMES[answers.stage[row]]
-        assert way.last_word.confidence == pytest.approx(answers.confidence[row], abs=1e-12)
+        assert way.answering.stage == NAMES[answers.stage[row]]
+        assert way.answering.confidence == pytest.approx(answers.confidence[row], abs=1e-12)
 
 
 def test_the_frontier_is_cut_where_another_stage_answers(table):
@@ -87,7 +87,7 @@ def test_the_frontier_is_cut_where_another_stage_answers(table):
             assert (1.0, 4.0, 20.0)[k] <= cost <= sum((1.0, 4.0, 20.0)[: k + 1])
 
 
-def test_a_row_costs_along_the_frontier_what_it_does_there_whatever_the_policy_leaves_out(table):
+def test_the_cost_of_a_row_along_the_frontier_does_not_depend_on_the_policys_stages(table):
     """Every row that comes costs a lone first stage its mean cost, also under a policy that never runs it."""
     curves = dataclasses.replace(
         table,
@@ -110,7 +110,7 @@ def test_two_policies_are_compared_and_others_are_refused(table):
     sure = Policy.from_thresholds(NAMES, np.array([1.0, 1.0]))
     daring = Policy.from_thresholds(NAMES, np.array([0.0, 0.0]))
     ways, _ = explain(STAGES, INDICES[:1], [sure, daring])
-    assert [way.last_word.stage for way in ways] == ["c", "a"]
+    assert [way.answering.stage for way in ways] == ["c", "a"]
     assert ways[0].to_dict()["stage"] == "c"
     with pytest.raises(PolicyError):
         explain(STAGES, INDICES[:1], [Policy.from_thresholds(("a", "b"), np.array([0.5]))])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cascade.calibration import Policy, ScoreTable, evaluate
 from cascade.errors import ScoreTableError
-from cascade.segment_plan import StageLoad, best_segments, mean_answer_ms, plan_segments, share_replicas
+from cascade.segment_plan import StageLoad, Transport, best_segments, mean_answer_ms, plan_segments, share_replicas
 
 TIMES = st.floats(0, 50, allow_subnormal=False)
 
@@ -33,25 +33,27 @@ def all_segments(k, begins):
 @given(loads(), TIMES, st.integers(1, 128), st.data())
 def test_no_grouping_is_quicker(load, hop_ms, batch_rows, data):
     begins = data.draw(st.lists(st.booleans(), min_size=len(load.stage), max_size=len(load.stage)))
-    found = best_segments(load, hop_ms, batch_rows, begins)
+    transport = Transport(hop_ms, batch_rows)
+    found = best_segments(load, transport, begins)
     choices = list(all_segments(len(load.stage), begins))
     assert found in choices
-    least = min(mean_answer_ms(segments, load, hop_ms, batch_rows) for segments in choices)
-    assert mean_answer_ms(found, load, hop_ms, batch_rows) == pytest.approx(least, rel=1e-9, abs=1e-9)
+    least = min(mean_answer_ms(segments, load, transport) for segments in choices)
+    assert mean_answer_ms(found, load, transport) == pytest.approx(least, rel=1e-9, abs=1e-9)
 
 
 @given(loads(), st.integers(1, 128))
-def test_a_hop_dearer_than_all_stages_leaves_one_process_and_a_free_one_delays_no_sure_row(load, batch_rows):
-    dear = batch_rows * load.cost_ms.sum() + 1
+def test_an_expensive_hop_leaves_one_process_and_a_free_one_delays_no_accepted_row(load, batch_rows):
+    expensive = batch_rows * load.cost_ms.sum() + 1
     if load.reach[-1] > 1e-6:
-        assert best_segments(load, dear, batch_rows) == (tuple(range(len(load.stage))),)
-    free = best_segments(load, 0.0, batch_rows)
+        assert best_segments(load, Transport(expensive, batch_rows)) == (tuple(range(len(load.stage))),)
+    transport = Transport(0.0, batch_rows)
+    free = best_segments(load, transport)
     alone = tuple((k,) for k in range(len(load.stage)))
-    assert mean_answer_ms(free, load, 0.0, batch_rows) == pytest.approx(mean_answer_ms(alone, load, 0.0, batch_rows))
+    assert mean_answer_ms(free, load, transport) == pytest.approx(mean_answer_ms(alone, load, transport))
 
 
 @given(st.lists(st.floats(0, 100, allow_subnormal=False), min_size=1, max_size=4), st.integers(0, 6))
-def test_no_sharing_of_replicas_has_a_less_busy_busiest(load_ms, more):
+def test_no_assignment_of_replicas_has_a_smaller_maximum_load(load_ms, more):
     load = np.array(load_ms)
     total = len(load) + more
     found = share_replicas(load, total)
@@ -62,8 +64,8 @@ def test_no_sharing_of_replicas_has_a_less_busy_busiest(load_ms, more):
 
 
 @given(loads(6), st.floats(0, 1e5), st.floats(0.1, 1))
-def test_a_planned_rate_is_carried_by_no_replica_too_many(load, rate, utilisation):
-    plan = plan_segments(load, 2.0, 64, 0.1, rate=rate, utilisation=utilisation)
+def test_a_planned_rate_needs_every_replica(load, rate, utilisation):
+    plan = plan_segments(load, Transport(2.0, 64, 0.1), rate=rate, utilisation=utilisation)
     assert plan.rows_per_s >= rate * (1 - 1e-6)
     for load_ms, count in zip(plan.load_ms, plan.replicas, strict=True):
         assert count == 1 or (count - 1) * 1000 * utilisation < rate * load_ms
@@ -73,7 +75,7 @@ def test_a_planned_rate_is_carried_by_no_replica_too_many(load, rate, utilisatio
 @given(loads(6), st.integers(1, 8), st.integers(1, 64), st.data())
 def test_no_grouping_of_as_many_processes_answers_more_rows(load, replicas, batch_rows, data):
     begins = data.draw(st.lists(st.booleans(), min_size=len(load.stage), max_size=len(load.stage)))
-    plan = plan_segments(load, 2.0, batch_rows, 0.1, begins, replicas=replicas)
+    plan = plan_segments(load, Transport(2.0, batch_rows, 0.1), begins, replicas=replicas)
     assert sum(plan.replicas) == max(replicas, len(plan.segments))
     for segments in all_segments(len(load.stage), begins):
         if len(segments) <= sum(plan.replicas):
@@ -99,7 +101,7 @@ def test_a_stage_that_no_row_reaches_keeps_its_own_cost(make_table):
     assert load.cost_ms.tolist() == table.cost.tolist()
 
 
-def test_costs_that_are_no_times_and_other_stages_are_refused(make_table):
+def test_costs_other_than_times_and_other_stages_are_refused(make_table):
     table = make_table(50, 2, seed=3)
     other = ScoreTable(table.prediction, table.confidence, table.cost, table.stage, "MFLOP", table.label)
     with pytest.raises(ScoreTableError, match="--cost time"):

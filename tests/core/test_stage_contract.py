@@ -17,7 +17,8 @@ from cascade.collection.collect import collect
 from cascade.engine import Segment
 from cascade.errors import CheckFailed, ConfigError, RowsError, StageError
 from cascade.prediction import Prediction
-from cascade.serving.batching.batcher import Batcher
+from cascade.serving.batching.batcher import Batcher, BatcherOptions
+from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import StageFailed
 from cascade.stage import Stage
 from cascade.stage_check import try_stage
@@ -133,7 +134,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("kind", BROKEN)
 @pytest.mark.parametrize("before", [False, True])
-def test_what_breaks_the_contract_is_refused_with_what_came(kind, before):
+def test_a_violation_of_the_contract_is_refused_with_the_value(kind, before):
     """In the first call, and after a good one."""
     said, message = BROKEN[kind]
     backend = Says(prediction(probabilities=HALF))
@@ -149,7 +150,7 @@ def test_what_breaks_the_contract_is_refused_with_what_came(kind, before):
 
 
 @pytest.mark.parametrize("probabilities", [[[0.5, np.nan]], [[-0.5, 1.5]], [[0.7, 0.7]], [[np.inf, 0.0]]], ids=str)
-def test_a_single_row_is_looked_at_as_closely(probabilities):
+def test_a_single_row_is_checked_as_thoroughly(probabilities):
     backend = Says(Prediction(np.array([0]), HALF[:1]))
     stage = Stage("odd", backend)
     stage.predict(ROWS[:1])
@@ -171,7 +172,7 @@ def test_columns_are_those_of_the_config_and_of_the_call_before():
         stage.predict(ROWS)
 
 
-def test_a_bad_first_call_decides_nothing():
+def test_a_bad_first_call_does_not_fix_the_columns():
     backend = Says(prediction(probabilities=np.full((3, 4), np.nan), cost=np.ones(3)))
     stage = Stage("odd", backend)
     with pytest.raises(StageError):
@@ -191,14 +192,14 @@ class Raises:
 @pytest.mark.parametrize(
     "error", [ValueError("bad luck"), KeyError("k"), MemoryError(), ConfigError("odd"), TypeError(), SystemExit(3)]
 )
-def test_what_a_model_raises_is_a_fault_of_the_stage(error):
+def test_an_exception_of_a_model_is_an_error_of_the_stage(error):
     with pytest.raises(StageError, match="stage 'odd'") as caught:
         Stage("odd", Raises(error)).predict(ROWS)
     assert caught.value.__cause__ is error
     assert str(error) in str(caught.value)
 
 
-def test_rows_that_a_model_refuses_are_the_callers_fault():
+def test_rows_that_a_model_refuses_are_an_error_of_the_caller():
     with pytest.raises(RowsError, match="row 1 holds NaN"):
         Stage("odd", Raises(RowsError("row 1 holds NaN"))).predict(ROWS)
 
@@ -219,7 +220,7 @@ class ScalesAtHome(Scales):
         return super().predict(rows).probabilities
 
 
-def test_rows_stay_as_they_are():
+def test_rows_are_never_changed():
     rows = ROWS.copy()
     with pytest.raises(StageError, match="read-only"):
         Stage("odd", Scales()).predict(rows)
@@ -246,7 +247,7 @@ class Reuses:
         return Prediction(self.answer[:n], self.probabilities[:n])
 
 
-def test_a_table_keeps_what_a_model_writes_over():
+def test_a_table_keeps_predictions_whose_arrays_a_model_reuses():
     rows = np.arange(50)[:, None]
     table = collect([Stage("a", Reuses())], rows, batch_rows=7, curve_seconds=0)
     assert table.prediction[:, 0].tolist() == (np.arange(50) % 2).tolist()
@@ -270,7 +271,7 @@ def any_array(draw):
 
 @settings(max_examples=500)
 @given(any_array(), *[st.none() | any_array() for _ in range(4)])
-def test_what_is_taken_keeps_the_contract_and_is_what_came(answer, probabilities, confidence, cost, mflop):
+def test_an_accepted_prediction_satisfies_the_contract_unchanged(answer, probabilities, confidence, cost, mflop):
     said = Prediction(answer, probabilities, confidence, cost, mflop)
     try:
         found = answered(said, rows=ROWS[:2])
@@ -356,8 +357,8 @@ SOUND_ALONE = {"confidence instead", "a cost too"}
 async def chained(stage, rows, policy):
     """One caller a row, all at once, through two segments; the first is never sure."""
     first = Stage("first", FakeBackend(np.full((SIZE, 3), 1 / 3)))
-    last = Batcher(Segment([stage], 1).run, None, 64, 1000, partial=True)
-    gateway = Batcher(Segment([first]).run, last.answer, 64, 1000)
+    last = Batcher(single_step(Segment([stage], 1).run), None, BatcherOptions(64, 1000, partial=True))
+    gateway = Batcher(single_step(Segment([first]).run), last.answer, BatcherOptions(64, 1000))
     found = await asyncio.gather(*(gateway.answer(row[None], policy) for row in rows), return_exceptions=True)
     gateway.close()
     last.close()

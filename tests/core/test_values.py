@@ -45,7 +45,7 @@ def test_exceptions_survive_pickling(kind):
     assert vars(again) == vars(error)
 
 
-def test_the_exit_codes_are_those_of_the_manual():
+def test_the_exit_codes_are_those_of_the_reference():
     codes = {kind.__name__: kind.exit_code for kind in exception_classes()}
     assert codes["InfeasibleTarget"] == 4
     assert codes["CheckFailed"] == 5

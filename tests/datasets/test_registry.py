@@ -34,11 +34,11 @@ def calls(monkeypatch, tmp_path):
     return calls
 
 
-def test_what_is_fetched_is_loaded_and_not_fetched_again(calls, tmp_path):
-    told = []
-    folder = datasets.fetch("toy", on_bytes=lambda *a: told.append(a), on_note=told.append)
+def test_fetched_data_is_loaded_and_not_fetched_again(calls, tmp_path):
+    progress = []
+    folder = datasets.fetch("toy", on_bytes=lambda *a: progress.append(a), on_note=progress.append)
     assert folder == tmp_path / "cache" / "toy"
-    assert told == [(5, 10), "a note"]
+    assert progress == [(5, 10), "a note"]
     assert datasets.fetch("toy") == folder
     assert calls == [folder]
     for split in ("train", "test"):
@@ -66,14 +66,14 @@ def test_content_with_another_digest_is_refused_and_not_kept(calls, monkeypatch,
         datasets.load("toy", "test")
 
 
-def test_loading_never_fetches_and_says_what_to_do(calls):
+def test_loading_never_fetches_and_names_the_remedy(calls):
     with pytest.raises(DataError, match="run 'cascade data toy' once"):
         datasets.load("toy", "train")
     assert calls == []
 
 
 @pytest.mark.parametrize("content", [b"", b"not an array", b"\x93NUMPY\x01\x00\x10\x00"])
-def test_a_damaged_cache_says_what_to_delete(calls, content):
+def test_the_message_about_a_damaged_cache_names_what_to_delete(calls, content):
     folder = datasets.fetch("toy")
     (folder / "test_rows.npy").write_bytes(content)
     with pytest.raises(DataError, match=f"delete {folder}"):
@@ -93,7 +93,7 @@ def test_an_unknown_name_lists_the_known_ones(call):
         call("mnist")
 
 
-def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
+def test_the_environment_sets_the_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("IDK_CASCADE_CACHE", str(tmp_path))
     assert datasets.cache_folder() == tmp_path
     monkeypatch.delenv("IDK_CASCADE_CACHE")

@@ -50,7 +50,7 @@ def test_there_are_weights():
 
 
 @pytest.mark.parametrize("weights", WEIGHTS, ids=name_of)
-def test_every_file_of_weights_tells_what_it_is(weights):
+def test_every_weights_file_describes_itself(weights):
     facts = json.loads(weights.with_suffix(".json").read_text())
     assert (weights.parent.parent / "recipes" / facts["recipe"]).is_file()
     assert facts["checked_rows"] >= 100

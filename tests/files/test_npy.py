@@ -86,7 +86,7 @@ def test_a_header_that_lies_or_is_not_of_plain_values_is_refused(dtype, shape):
     ],
     ids=range(9),
 )
-def test_what_has_no_header_is_refused(content):
+def test_content_without_a_header_is_refused(content):
     refusal(content)
 
 
@@ -104,7 +104,7 @@ def test_no_mutation_of_a_file_is_another_error(data):
         assert found.nbytes == 48
 
 
-def test_no_memory_is_taken_for_what_is_only_announced():
+def test_no_memory_is_allocated_for_values_that_are_only_declared():
     content = with_header("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000,), }", b"\0" * 16)
     tracemalloc.start()
     refusal(content)

@@ -33,7 +33,7 @@ def files(tmp_path):
 
 
 @pytest.mark.parametrize(("wanted", "came"), [*itertools.product(("policy", "YAML"), ("score table", "rows", "bytes"))])
-def test_what_is_no_text_is_refused_with_the_kind_that_is_expected(files, wanted, came):
+def test_other_content_is_refused_with_the_expected_kind(files, wanted, came):
     with pytest.raises(InputError, match=wanted) as refusal:
         LOADERS[wanted](files[came])
     assert str(files[came]) in str(refusal.value)
@@ -44,7 +44,7 @@ def test_what_is_no_text_is_refused_with_the_kind_that_is_expected(files, wanted
 @pytest.mark.parametrize(
     ("wanted", "came"), [("score table", "rows"), ("score table", "texts"), ("rows", "score table")]
 )
-def test_a_table_in_place_of_rows_and_rows_in_place_of_a_table_are_called_by_their_names(files, wanted, came):
+def test_a_table_instead_of_rows_and_rows_instead_of_a_table_are_recognised(files, wanted, came):
     with pytest.raises(InputError, match=f"where {wanted.replace('score', 'a score')} must be") as refusal:
         LOADERS[wanted](files[came])
     assert "rename or remove" not in str(refusal.value)

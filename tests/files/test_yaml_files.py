@@ -53,7 +53,7 @@ class Named(BaseModel):
 
 
 @pytest.mark.parametrize("word", ["no", "yes", "on", "null", "~", "1", "1e3", "1.5", "0x1F", "2001-01-01", "1:30"])
-def test_a_word_that_yaml_reads_as_no_text_is_refused_with_the_remedy(path, word):
+def test_a_word_that_yaml_does_not_read_as_a_text_is_refused_with_the_remedy(path, word):
     path.write_text(f"names: [{word}]", encoding="utf-8")
     if isinstance(yaml.safe_load(word), str):
         assert load_yaml_model(path, Named, ConfigError).names == (word,)
@@ -76,7 +76,7 @@ def test_anchors_and_merges_of_the_examples_are_read(path, example):
     st.sampled_from(["block", "flow"]),
     st.data(),
 )
-def test_a_key_that_stands_twice_is_refused_wherever_it_is(path, values, depth, style, data):
+def test_a_duplicate_key_is_refused_at_any_depth(path, values, depth, style, data):
     key = data.draw(st.sampled_from(sorted(values)))
     lines = yaml.safe_dump(values, default_flow_style=style == "flow", width=10**6).splitlines()
     again = yaml.safe_dump({key: 1}, default_flow_style=style == "flow").strip()
@@ -88,13 +88,13 @@ def test_a_key_that_stands_twice_is_refused_wherever_it_is(path, values, depth, 
     for _ in range(depth):
         text = "outer:\n" + "\n".join(f"  {line}" for line in text.splitlines())
     message = refusal(path, text)
-    assert f"the key {key!r} stands in lines " in message
+    assert f"the key {key!r} is in lines " in message
 
 
-def test_the_lines_of_a_repeated_key_are_told(path):
+def test_the_lines_of_a_duplicate_key_are_reported(path):
     message = refusal(path, "serving:\n  port: 1\n  host: a\n  'port': 2\n  host: b\n")
-    assert "the key 'port' stands in lines 2, 4 of one mapping" in message
-    assert "the key 'host' stands in lines 3, 5" in message
+    assert "the key 'port' is in lines 2, 4 of one mapping" in message
+    assert "the key 'host' is in lines 3, 5" in message
 
 
 @pytest.mark.parametrize("empty", ["[]", "{}", '"' + "x" * 50 + '"'])
@@ -106,5 +106,5 @@ def test_aliases_that_multiply_are_refused_at_once(path, empty):
 
 
 @pytest.mark.parametrize("text", ["a: &a [*a]", "a: &a {b: *a}", "a: &a {b: [1, {c: *a}]}"])
-def test_a_value_that_holds_itself_is_refused(path, text):
+def test_a_value_that_contains_itself_is_refused(path, text):
     assert "aliases" in refusal(path, text)

@@ -63,7 +63,7 @@ def test_few_rows_certify_little_and_one_row_nothing(make_table):
     one = certified_frontier(make_table(1, 2), policy, table)
     assert (one.points, one.delta) == ((), 0.05)
     page = report_page(Replay.of(table, policy), certified=one)
-    assert "certifies no point at delta = 0.05" in page
+    assert "calibration table at delta = 0.05" in page
 
 
 def test_a_certificate_of_anyone_is_read_with_care(make_table):
@@ -86,7 +86,7 @@ def test_a_ladder_never_asks_for_more_than_its_hardest(hardest, easiest, name):
     assert steps[0] <= hardest + 1e-12 if name == "target_accuracy" else steps[0] >= hardest - 1e-12
 
 
-def test_heads_are_fitted_anew_as_the_certificate_tells(make_table):
+def test_heads_are_fitted_again_as_recorded_in_the_certificate(make_table):
     calibration, table = make_table(1500, 3, seed=1, classes=3), make_table(500, 3, seed=2, classes=3)
     routers = [("margin", "platt"), ("deferral", "identity"), ("margin", "identity")]
     policy = calibrate(calibration, max_accuracy_drop=0.1, routers=routers)
@@ -98,7 +98,7 @@ def test_heads_are_fitted_anew_as_the_certificate_tells(make_table):
 
 
 @pytest.mark.parametrize("routers", [None, "x", [["deferral", "identity"]], [["deferral", "identity"], [[], {}]]])
-def test_heads_of_which_the_certificate_tells_nothing_are_refused(make_table, routers):
+def test_heads_that_the_certificate_does_not_record_are_refused(make_table, routers):
     table = make_table(300, 2, classes=3)
     policy = calibrate(table, max_cost=5.0, routers=[("deferral", "identity")] * 2)
     silent = dataclasses.replace(policy, certificate={**policy.certificate, "routers": routers})

@@ -28,7 +28,7 @@ def first_screen(replay):
         ({"target_accuracy": 0.5, "max_abstain": 0.25}, "abstained share at most 25 %"),
     ],
 )
-def test_the_verdict_on_each_target_stands_before_all_other_numbers(make_table, target, claim):
+def test_the_verdict_on_each_target_precedes_all_other_numbers(make_table, target, claim):
     policy, table = calibrate(make_table(1500, 2, seed=1), **target), make_table(1000, 2, seed=2)
     replay, judgement = Replay.of(table, policy), judge(table, policy)
     text = first_screen(replay)
@@ -50,7 +50,7 @@ def test_without_a_guarantee_the_first_screen_warns(make_table):
     assert first_screen(Replay.of(table, bare)).endswith("Nothing was guaranteed, and the policy names no target.")
 
 
-def test_what_cannot_be_judged_is_named_and_a_cost_without_a_bound_has_an_open_end(make_table):
+def test_targets_that_cannot_be_judged_are_named_and_a_cost_without_a_bound_has_an_open_end(make_table):
     certificate = {"guarantee": "certified", "delta": 0.1, "target": {"target_accuracy": 0.5, "max_cost": 99.0}}
     table = make_table(200, 2, labels=False, row_cost=True)
     policy = Policy.from_thresholds(tuple(table.stage.tolist()), np.array([0.5]))

@@ -134,7 +134,7 @@ EVIL = ("<b>x</b>", '"><script>alert(1)</script>', "a & $m^2$ {{ 7 * 7 }}", 'id=
 
 
 @pytest.mark.parametrize("labels", [True, False])
-def test_names_are_text_wherever_they_stand(make_replay, labels):
+def test_names_are_always_text(make_replay, labels):
     replay = make_replay(
         names=EVIL, labels=labels, certificate={"<i>key</i>": "<i>value</i>", "n": {"<u>": [1.5, "<u>"]}}
     )
@@ -162,12 +162,12 @@ def test_a_named_table_is_a_section_of_its_own(make_replay):
     assert [text for text in more.texts if text in ("Throughput", "Latency")] == ["Throughput", "Latency"]
 
 
-def test_the_page_tells_whether_the_rows_were_those_of_the_thresholds(make_replay):
+def test_the_page_states_whether_the_rows_are_those_of_the_calibration(make_replay):
     digest = make_replay().table.digest
     same = report_page(make_replay(certificate={"table_sha256": digest}))
     other = report_page(make_replay(certificate={"table_sha256": digest[::-1]}))
     unknown = report_page(make_replay())
-    assert "of the rows that the thresholds were chosen on" in same
+    assert "These are the rows that the thresholds were chosen on" in same
     assert "not that of the calibration" in other
     assert "Nothing was guaranteed, and the policy names no target." in unknown
     page = check(same)
@@ -204,7 +204,7 @@ def test_the_same_input_gives_the_same_bytes_in_any_process(make_replay, tmp_pat
     assert first.decode() == report_page(replay)
 
 
-def test_what_cannot_be_reported_is_refused(make_replay, tmp_path):
+def test_unusable_input_is_refused(make_replay, tmp_path):
     replay = make_replay(stages=2)
     with pytest.raises(InputError, match="cannot write the report"):
         write_report(replay.table, replay.policy, tmp_path / "no" / "report.html")
@@ -213,7 +213,7 @@ def test_what_cannot_be_reported_is_refused(make_replay, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rows_that_skip_stages_are_told(make_replay):
+def test_early_deferral_is_shown(make_replay):
     plain = make_replay(n=300, stages=4, seed=3)
     lowest = np.array([float(np.median(plain.table.confidence[:, 0])), 0.0, 0.0])
     replay = Replay.of(plain.table, dataclasses.replace(plain.policy, defer_below=lowest))

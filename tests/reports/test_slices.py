@@ -44,7 +44,7 @@ def test_classes_are_named_where_the_table_has_their_names(make_replay, labels):
         assert {row[0]: row[1] for row in found.rows} == {names[each]: str((ids == each).sum()) for each in set(ids)}
 
 
-def test_many_slices_are_cut_and_the_page_says_so(make_replay):
+def test_many_slices_are_shortened_with_a_note(make_replay):
     page = report_page(make_replay(), slices={"<i>own": np.arange(200) % 50})
     assert "The 20 worst of 50 values." in page
     assert "By &lt;i&gt;own" in page
@@ -68,7 +68,7 @@ def test_a_file_of_slices_is_read(tmp_path):
         ({"a": np.array([{}, {}, {}])}, "plain values"),
     ],
 )
-def test_what_cannot_be_slices_is_refused(tmp_path, arrays, message):
+def test_unsuitable_arrays_are_refused_as_slices(tmp_path, arrays, message):
     np.savez(tmp_path / "s.npz", **arrays)
     with pytest.raises(DataError, match=message):
         load_slices(tmp_path / "s.npz", 3)

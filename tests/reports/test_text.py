@@ -8,7 +8,7 @@ from cascade.reports.text import MISSING, cell, number, percent, shortened, time
 
 
 @given(st.floats(0, 1, exclude_min=True, exclude_max=True))
-def test_a_share_that_is_neither_0_nor_1_never_looks_like_it(share):
+def test_only_0_and_1_are_shown_as_0_and_100_percent(share):
     text = percent(share)
     value = float(text.removesuffix(" %").lstrip("<> "))
     assert 0 < value < 100
@@ -22,7 +22,7 @@ def test_a_share_that_is_neither_0_nor_1_never_looks_like_it(share):
 
 @pytest.mark.parametrize("share", [1 - 1e-3, 1 - 4e-4, 1 - 1e-5, 1 - 4e-6, 1 - 1e-6, 1 - 1e-9, 4e-4, 5e-4, 1e-9])
 def test_shares_at_the_ends(share):
-    test_a_share_that_is_neither_0_nor_1_never_looks_like_it.hypothesis.inner_test(share)
+    test_only_0_and_1_are_shown_as_0_and_100_percent.hypothesis.inner_test(share)
 
 
 def test_whole_and_unknown_shares():

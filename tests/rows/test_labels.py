@@ -17,7 +17,7 @@ CLASSES = st.lists(NAMES, min_size=1, max_size=6, unique=True)
 
 
 @given(CLASSES, st.data())
-def test_names_become_their_places(classes, data):
+def test_names_become_their_indices(classes, data):
     ids = data.draw(st.lists(st.integers(0, len(classes) - 1), min_size=1, max_size=20))
     names = [classes[each] for each in ids]
     for label in (names, np.array(names), np.array(names, dtype=object)):
@@ -35,7 +35,7 @@ def test_integers_that_are_all_names_are_looked_up(label, dtype):
 
 
 @given(st.lists(st.integers(0, 127), min_size=1), st.sampled_from(["int8", "uint8", "uint64", "object"]))
-def test_integers_that_are_no_names_are_ids(label, dtype):
+def test_integers_that_are_not_names_are_ids(label, dtype):
     classes = [f"class {index}" for index in range(128)]
     for given_classes in (classes, None):
         found = label_ids(np.array(label, dtype=dtype), given_classes)
@@ -63,23 +63,23 @@ def test_an_integer_is_the_same_class_alone_among_others_and_in_a_model(classes,
 
 
 @given(st.permutations(range(5)), st.lists(st.integers(0, 4), min_size=1))
-def test_ids_stay_what_they_are_whatever_the_classes_are_called(names, label):
+def test_ids_do_not_depend_on_the_names_of_the_classes(names, label):
     assert checked_ids(label, [str(name) for name in names]).tolist() == label
 
 
 @pytest.mark.parametrize(("label", "message"), [([0, 2], "0 to 1; got 2 at row 1"), ([-1], "got -1"), (["a"], "texts")])
-def test_what_is_no_id_is_refused(label, message):
+def test_other_values_are_refused_as_ids(label, message):
     with pytest.raises(DataError, match=message):
         checked_ids(label, ["a", "b"])
 
 
 def test_a_name_that_only_looks_like_a_class_is_refused_with_the_difference():
     for label in ("gene\u0300ve", "Gen\xe8ve", " gen\xe8ve"):
-        with pytest.raises(DataError, match=r"the class 'gen\\xe8ve' is written otherwise: "):
+        with pytest.raises(DataError, match=r"the class 'gen\\xe8ve' is spelled differently: "):
             label_ids([label], ["bern", "gen\xe8ve"])
 
 
-def test_truth_values_are_names_or_ids():
+def test_booleans_are_names_or_ids():
     label = np.array([True, False])
     assert label_ids(label).tolist() == [1, 0]
     assert label_ids(label, ["no", "yes"]).tolist() == [1, 0]
@@ -125,7 +125,7 @@ def test_very_many_names_are_counted_instead_of_listed():
         (["a", float("nan")], ["a", "b"], "got nan at row 1"),
         (["a", 0], ["a", "b"], "all texts or all integers; got both"),
         (np.ma.array([0, 1], mask=[False, True]), ["a", "b"], "row 1 is masked"),
-        (np.zeros((2, 1), dtype=int), None, r"a label a row; got shape \(2, 1\)"),
+        (np.zeros((2, 1), dtype=int), None, r"one label per row; got shape \(2, 1\)"),
         ([0, 1], ["a", "a"], "different names"),
         ([0, 2**63], None, "64 bits; one is too large"),
         (np.array([0, 2**63], dtype=np.uint64), None, "at most 9223372036854775807; got 9223372036854775808 at row 1"),
@@ -134,6 +134,6 @@ def test_very_many_names_are_counted_instead_of_listed():
     ],
     ids=str,
 )
-def test_what_is_no_class_is_refused_with_its_place(label, classes, message):
+def test_a_value_that_is_not_a_class_is_refused_with_its_row(label, classes, message):
     with pytest.raises(DataError, match=message):
         label_ids(label, classes)

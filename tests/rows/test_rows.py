@@ -28,7 +28,7 @@ TEXTS = RowsConfig(dtype="text")
         ([True, False], RowsConfig(dtype="bool")),
     ],
 )
-def test_what_fits_comes_out_equal_contiguous_and_of_the_right_type(rows, expected):
+def test_fitting_rows_come_out_equal_contiguous_and_of_the_right_type(rows, expected):
     checked = check_rows(rows, expected)
     assert checked.dtype == expected.numpy_dtype
     assert checked.flags.c_contiguous
@@ -54,8 +54,8 @@ def test_an_array_that_fits_is_not_copied():
         ([[1.0], [1.0, 2.0]], NUMBERS, "must all have the same shape"),
         ([["1", "2"]], NUMBERS, "must be numbers"),
         ([[None, 1.0]], NUMBERS, "must be numbers; got a missing value"),
-        (np.ma.array([[1.0, 2.0], [3.0, 4.0]], mask=[[0, 0], [0, 1]]), NUMBERS, "row 1 has a masked one"),
-        (np.ma.array(["a", "b"], mask=[1, 0]), TEXTS, "row 0 has a masked one"),
+        (np.ma.array([[1.0, 2.0], [3.0, 4.0]], mask=[[0, 0], [0, 1]]), NUMBERS, "row 1 has one"),
+        (np.ma.array(["a", "b"], mask=[1, 0]), TEXTS, "row 0 has one"),
         (None, NUMBERS, "must be numbers"),
         ({"a": 1}, NUMBERS, "must be numbers"),
         ([[1 + 2j, 0]], NUMBERS, "must be numbers"),
@@ -80,7 +80,7 @@ def test_an_array_that_fits_is_not_copied():
     ],
     ids=str,
 )
-def test_what_does_not_fit_is_refused_with_a_reason(rows, expected, message):
+def test_other_rows_are_refused_with_a_reason(rows, expected, message):
     with pytest.raises(RowsError, match=message):
         check_rows(rows, expected)
 

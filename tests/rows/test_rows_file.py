@@ -70,19 +70,19 @@ UTF8 = np.frombuffer("a\u00e4b".encode(), np.uint8)  # 4 bytes, the second lette
     ("arrays", "message"),
     [
         ({"rows_utf8": UTF8, "rows_offsets": np.array([0, 2, 4])}, "row 0 is not UTF-8"),
-        ({"rows_utf8": UTF8, "rows_offsets": np.array([0, 1, 0, 4])}, "row 1 begins at 1 and ends at 0"),
+        ({"rows_utf8": UTF8, "rows_offsets": np.array([0, 1, 0, 4])}, "row 1 starts at 1 and ends at 0"),
         ({"rows_utf8": UTF8, "rows_offsets": np.array([1, 4])}, r"from 1 to 4 \(row 0\)"),
         ({"rows_utf8": UTF8, "rows_offsets": np.array([0, 1, 3])}, r"from 0 to 3 \(row 1\)"),
         ({"rows_utf8": UTF8, "rows_offsets": np.array([0, 5])}, "from 0 to 5"),
-        ({"rows_utf8": UTF8, "rows_offsets": np.array([0, 2**64 - 1, 4], dtype=np.uint64)}, "row 0 begins at 0"),
+        ({"rows_utf8": UTF8, "rows_offsets": np.array([0, 2**64 - 1, 4], dtype=np.uint64)}, "row 0 starts at 0"),
         ({"rows_utf8": UTF8, "rows_offsets": np.array([0.0, 4.0])}, r"must be \(n \+ 1,\) integers; got float64"),
         ({"rows_utf8": UTF8, "rows_offsets": np.array([], int)}, r"must be \(n \+ 1,\) integers"),
         ({"rows_utf8": UTF8.astype(int), "rows_offsets": np.array([0, 4])}, r"must be \(bytes,\) uint8; got int64"),
-        ({"rows_utf8": UTF8}, "go together"),
-        ({"rows": UTF8, "rows_utf8": UTF8, "rows_offsets": np.array([0, 4])}, "in place of rows"),
+        ({"rows_utf8": UTF8}, "belong together"),
+        ({"rows": UTF8, "rows_utf8": UTF8, "rows_offsets": np.array([0, 4])}, "and replace rows"),
         ({"rows": np.array([b"a", b"\xff"])}, "row 1 is not UTF-8"),
         ({"label": np.array([0])}, "an array 'rows'"),
-        ({"rows": np.zeros(2), "label": np.zeros(3, int)}, "label must be 2 integers or texts, one a row; got 3"),
+        ({"rows": np.zeros(2), "label": np.zeros(3, int)}, "label must be 2 integers or texts, one per row; got 3"),
         ({"rows": np.zeros(2), "labels": np.zeros(2, int)}, r"'labels' \(did you mean 'label'\?\)"),
         ({"rows": np.zeros(2), "sample_weight": np.ones(2)}, "weights of rows are not supported"),
     ],
@@ -108,14 +108,14 @@ def test_a_file_that_contradicts_itself_is_refused_with_the_place(path, arrays, 
         (["a", 1], None, "row 1 is int"),
         ([1, "a"], None, "row 0 is int"),
         ([[1, 2], [3]], None, "must all have the same shape"),
-        (np.ma.array([[1.0], [2.0]], mask=[[0], [1]]), None, "row 1 has a masked one"),
+        (np.ma.array([[1.0], [2.0]], mask=[[0], [1]]), None, "row 1 has one"),
     ],
 )
-def test_what_cannot_be_written_is_refused(path, rows, label, message):
+def test_rows_that_cannot_be_written_are_refused(path, rows, label, message):
     with pytest.raises(DataError, match=message):
         save_rows(path, rows, label)
 
 
-def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+def test_a_path_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"nowhere.rows.npz cannot be written"):
         save_rows(tmp_path / "nowhere" / "rows.npz", np.zeros((2, 2)))

@@ -17,7 +17,7 @@ FAKE = "cascade.backends.fake_backend:FakeBackend"
 
 
 class LocalHandle:
-    """What a gateway needs of a Ray Serve handle, in front of a segment in this process."""
+    """The part of a Ray Serve handle that a gateway uses, in front of a segment in this process."""
 
     def __init__(self, replica, method="run"):
         self.replica, self.method = replica, method
@@ -25,12 +25,12 @@ class LocalHandle:
     def options(self, method_name="run", **_):
         return LocalHandle(self.replica, method_name)
 
-    def remote(self, *arguments):
-        return asyncio.get_running_loop().create_task(getattr(self.replica, self.method)(*arguments))
+    def remote(self, *arguments, **named):
+        return asyncio.get_running_loop().create_task(getattr(self.replica, self.method)(*arguments, **named))
 
 
 class LocalStore(MemoryStore):
-    """In the place of Ray's."""
+    """In place of Ray's."""
 
     def __init__(self, *_):
         super().__init__()
@@ -46,7 +46,7 @@ class LocalStore(MemoryStore):
 
 
 def probabilities(answer, confidence):
-    """(64, 4) what a stage says to rows 0, 1, ..., from functions of the row."""
+    """(64, 4) predictions of a stage for rows 0, 1, ..., from functions of the row."""
     table = np.empty((ROWS, 4))
     for row in range(ROWS):
         table[row] = (1 - confidence(row)) / 3
@@ -55,7 +55,7 @@ def probabilities(answer, confidence):
 
 
 def new_config(segments, **audit):
-    """Three stages: small is sure of rows 0 and 1 of each 4, middle of row 2; big contradicts on rows 0 and 3 of 8."""
+    """Three stages: small is sure of rows 0 and 1 of each 4, middle of row 2; big disagrees on rows 0 and 3 of 8."""
     said = {
         "small": probabilities(lambda row: row % 4, lambda row: 0.9 if row % 4 < 2 else 0.5),
         "middle": probabilities(lambda row: row % 4, lambda row: 0.9 if row % 4 < 3 else 0.5),

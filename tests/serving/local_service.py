@@ -15,12 +15,12 @@ from cascade.errors import CascadeError
 from cascade.rows.checks import example_row
 from cascade.serving.audit.auditor import Auditor
 from cascade.serving.auth.guard import Guard
-from cascade.serving.batching.batcher import Batcher
+from cascade.serving.batching.batcher import Batcher, BatcherOptions
+from cascade.serving.batching.steps import single_step
 from cascade.serving.bodies.wire import answer_columns
 from cascade.serving.http.dashboard import dashboard_data
 from cascade.serving.http.http_app import HttpApp
 from cascade.serving.policy.keeper import PolicyKeeper
-from cascade.serving.policy.limits import StageLimit, limited_policy, marked_answers
 from cascade.serving.policy.log import PolicyLog
 from cascade.serving.policy.trial import try_out
 from cascade.serving.request import Request
@@ -37,11 +37,10 @@ class LocalService:
 
     def __init__(self, config, store=None):
         self.config = config
-        self.seen = Observations(("small", "big"))
-        self.history = History(self.seen)
-        segment = Segment(load_stages(config.stages, None, config.classes), watch=self.seen.stage_ran)
-        self.batcher = Batcher(segment.run, None, 8, 100, seen=self.seen)
-        self.limit = StageLimit(("small", "big"), config.serving.least_max_stage)
+        self.stats = Observations(("small", "big"))
+        self.history = History(self.stats)
+        segment = Segment(load_stages(config.stages, None, config.classes), watch=self.stats.stage_ran)
+        self.batcher = Batcher(single_step(segment.run), None, BatcherOptions(8, 100), stats=self.stats)
         self.policies = PolicyKeeper(
             PolicySet((POLICY,)),
             config.stages,
@@ -50,13 +49,11 @@ class LocalService:
             functools.partial(try_out, self.batcher, example_row(config.rows)),
         )
 
-    async def answer_rows(self, rows, timeout_s=None, max_stage=None):
-        most, policy = self.config.serving.request_timeout_s, self.policies.policy
-        last = 1 if max_stage is None else self.limit.place(max_stage)
-        started = time.perf_counter()
-        answers = await self.batcher.answer(rows, limited_policy(policy, last), timeout_s=min(timeout_s or most, most))
-        answers = marked_answers(answers, policy, last)
-        self.seen.answered(time.perf_counter() - started, answers)
+    async def answer_rows(self, rows, overrides):
+        policy, started = self.policies.policy, time.perf_counter()
+        timeout_s, last_stage = overrides.limited_timeout_s(self.config), overrides.last_stage(self.config)
+        answers = await self.batcher.answer(rows, policy, timeout_s=timeout_s, last_stage=last_stage)
+        self.stats.answered(time.perf_counter() - started, answers)
         return answer_columns(answers, ("small", "big"), self.config.classes) | {"policy_version": policy.version}
 
     def describe_policy(self):
@@ -71,7 +68,7 @@ class LocalService:
 
 
 class MemoryStore:
-    """A store of texts in this process."""
+    """A store in this process."""
 
     def __init__(self):
         self.values, self.lock = {}, threading.Lock()
@@ -103,7 +100,7 @@ async def respond(app, request):
 
 
 class AppTransport(httpx.AsyncBaseTransport):
-    """Brings requests of httpx straight to an application."""
+    """Passes requests of httpx directly to an application."""
 
     def __init__(self, app):
         self.app = app
@@ -120,7 +117,7 @@ def ask(service, *requests, guard=None):
 
     async def main():
         async with httpx.AsyncClient(
-            transport=AppTransport(HttpApp(service, guard or Guard(), getattr(service, "seen", None))),
+            transport=AppTransport(HttpApp(service, guard or Guard(), getattr(service, "stats", None))),
             base_url="http://test",
         ) as client:
             return await asyncio.gather(*(client.request(**request) for request in requests))
@@ -129,14 +126,14 @@ def ask(service, *requests, guard=None):
 
 
 class ConstantService:
-    """Takes whatever passed the checks, and always says the same."""
+    """Accepts all checked rows, and always gives the same answer."""
 
     is_ready = True
 
     def __init__(self, config):
         self.config = config
 
-    async def answer_rows(self, rows, timeout_s=None, max_stage=None):
+    async def answer_rows(self, rows, overrides):
         assert rows.dtype == np.int64
         assert rows.shape[1:] == (2,)
         n = len(rows)

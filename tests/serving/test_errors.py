@@ -8,7 +8,8 @@ from local_service import LocalService, ask
 
 from cascade.errors import CascadeError, InfeasibleTarget, RowsError, StageError
 from cascade.serving import errors
-from cascade.serving.batching.batcher import Batcher
+from cascade.serving.batching.batcher import Batcher, BatcherOptions
+from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import MethodNotAllowed, http_status, request_error
 
 
@@ -34,7 +35,7 @@ def test_whatever_a_stage_raises_is_the_servers_fault(config, error):
         raise error
 
     service = LocalService(config)
-    service.batcher = Batcher(raises, None, 8, 100)
+    service.batcher = Batcher(single_step(raises), None, BatcherOptions(8, 100))
     rows = {"method": "POST", "url": "/predict", "json": {"rows": [[1, 2]]}}
     tensor = {"name": "rows", "datatype": "INT64", "shape": [1, 2], "data": [1, 2]}
     infer = {"method": "POST", "url": "/v2/models/fake/infer", "json": {"inputs": [tensor]}}

@@ -1,4 +1,4 @@
-"""A small convolutional gate for each block."""
+"""One small convolutional gate per block."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -13,15 +13,16 @@ __all__ = ["ConvolutionalGates"]
 
 
 class ConvolutionalGates(PathPolicy):
-    """Every block has a gate of its own, which sees only the features that come to it.
+    """Every block has its own gate, which decides from the block's input alone.
 
     Wang, Yu, Dou, Darrell, Gonzalez, "SkipNet: Learning Dynamic Routing in Convolutional Networks", ECCV 2018,
     section 3.1 (FFGate-I and FFGate-II), https://arxiv.org/abs/1711.09485
 
     Args:
-        channels: (D,) of the features that come to each choice.
-        kind: "I" pools, then has two convolutions (for networks of up to 100 layers); "II" has one (for deeper ones).
-        initial_bias: of the outputs: above 0, blocks run at the beginning of a training.
+        channels: (D,) channels of the input of each choice.
+        kind: "I" has a pooling and two convolutions (for networks of up to 100 layers); "II" has one convolution (for
+            deeper ones).
+        initial_bias: of the outputs; above 0, blocks run at the start of a training.
     """
 
     looks_at_features = True
@@ -31,7 +32,7 @@ class ConvolutionalGates(PathPolicy):
         self.gates = nn.ModuleList(_gate(c, kind, initial_bias) for c in channels)
 
     def begin(self, images: torch.Tensor) -> None:
-        """Nothing: these gates have no memory."""
+        """No state: these gates have no memory."""
 
     @override
     def step(self, d: int, features: torch.Tensor, state: None) -> tuple[torch.Tensor, None]:

@@ -1,4 +1,4 @@
-"""All choices decided at once, from the image."""
+"""A policy that makes all choices at once, from the image."""
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ __all__ = ["OneShotPolicy"]
 
 
 class OneShotPolicy(PathPolicy):
-    """A small network looks at the image once and scores all blocks.
+    """A small network that scores all blocks from the image.
 
     Wu, Nagarajan, Kumar, Rennie, Davis, Grauman, Feris, "BlockDrop: Dynamic Inference Paths in Residual Networks",
     CVPR 2018, section 3.1, https://arxiv.org/abs/1711.08393

@@ -1,24 +1,44 @@
-"""The seam between a network of choices and what decides on the paths of rows through it."""
+"""The seam between a network of choices and the gates that choose the paths of rows through it."""
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import nn
 
-from cascade.backends.dynamic.gates.path_scorer import PathScorer, StepScorer
+__all__ = ["PathPolicy", "PathScorer", "against_zero"]
 
-__all__ = ["PathPolicy", "against_zero"]
+
+class PathScorer(Protocol):
+    """A path policy for inference, whose gates look at features; its scores are in the processor's memory."""
+
+    def begin(self, images: torch.Tensor) -> Any:
+        """The state before the first choice, of images (n, 3, h, w)."""
+
+    def step(self, d: int, features: torch.Tensor, state: Any, changed: bool, /) -> tuple[np.ndarray, Any]:
+        """Scores the alternatives of choice ``d``.
+
+        Args:
+            d: from 0.
+            features: (n, c, h, w), the input of the choice.
+            state: returned by the step before.
+            changed: whether the features differ from those of the step before.
+
+        Returns:
+            (n, A) float32 logits, and the state for the next step.
+        """
 
 
 class PathPolicy(nn.Module):
     """Scores the alternatives of every choice, row by row.
 
-    A policy sees the images once (``begin``), and then, choice by choice, the features that come to it (``step``). One
+    A policy gets the images once (``begin``), and then, choice by choice, the features before it (``step``). A policy
     that decides everything at once ignores the features; one with a memory keeps it in the state.
 
     Attributes:
-        looks_at_features: whether ``step`` needs them; if not, whole paths are known after ``begin``, and ``whole``
-            tells them.
+        looks_at_features: whether ``step`` needs them. If not, ``whole`` returns all logits at once.
     """
 
     looks_at_features: bool
@@ -27,7 +47,7 @@ class PathPolicy(nn.Module):
         """The state before the first choice.
 
         Args:
-            images: (n, 3, h, w), as the network gets them.
+            images: (n, 3, h, w), the input of the network.
         """
         raise NotImplementedError
 
@@ -36,8 +56,8 @@ class PathPolicy(nn.Module):
 
         Args:
             d: from 0.
-            features: (n, c, h, w), what comes to the choice.
-            state: as the step before left it.
+            features: (n, c, h, w), the input of the choice.
+            state: returned by the step before.
 
         Returns:
             (n, A) logits, and the state for the next step.
@@ -45,12 +65,24 @@ class PathPolicy(nn.Module):
         raise NotImplementedError
 
     def whole(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, D, A) logits of all choices, of a policy that does not look at features: what all steps would say."""
+        """(n, D, A) logits of all choices, for a policy that does not look at features: those of all steps."""
         raise NotImplementedError
 
     def scorer(self) -> PathScorer:
-        """The policy as it is now, for inference."""
-        return StepScorer(self.begin, self.step)
+        """The policy with its present weights, for inference."""
+        return _StepScorer(self.begin, self.step)
+
+
+@dataclass(frozen=True)
+class _StepScorer:
+    """The steps of a policy; the logits of each are copied to the processor's memory."""
+
+    begin: Callable[[torch.Tensor], Any]
+    policy_step: Callable[[int, torch.Tensor, Any], tuple[torch.Tensor, Any]]
+
+    def step(self, d: int, features: torch.Tensor, state: Any, _changed: bool) -> tuple[np.ndarray, Any]:
+        logits, state = self.policy_step(d, features, state)
+        return logits.float().cpu().numpy(), state
 
 
 def against_zero(logit: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Objectives of a training: which one, and its settings, stand in the recipe."""
+"""Objectives of a training; the recipe selects one and holds its settings."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Cross-entropy of the answers: the objective of a network whose rows all take one path."""
+"""Cross-entropy of the answers: the objective of an ordinary network."""
 
 from typing import Literal
 

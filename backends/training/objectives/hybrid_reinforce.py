@@ -23,15 +23,15 @@ __all__ = ["HybridReinforce", "returns"]
 
 
 class HybridReinforce(PathObjective):
-    """Paths are drawn; the network learns from the answers on them, the policy from what each decision led to.
+    """Paths are sampled; the network learns from the answers on them, the policy from the return of each decision.
 
     Wang et al., "SkipNet", ECCV 2018, section 3.3 (hybrid reinforcement learning), https://arxiv.org/abs/1711.09485
 
     Attributes:
-        cost_weight: alpha in the paper: what it is worth to save the work of all choices, in units of cross-entropy.
-        answer_weight: beta in the paper: of the cross-entropy in a decision's return.
-        policy_weight: of the REINFORCE term beside the cross-entropy.
-        baseline: taken off the returns, which changes no gradient in the mean and makes it less noisy: "none" as in
+        cost_weight: alpha in the paper: reward for saving the work of all choices, in units of cross-entropy.
+        answer_weight: beta in the paper: weight of the cross-entropy in a decision's return.
+        policy_weight: weight of the REINFORCE term relative to the cross-entropy.
+        baseline: subtracted from the returns, which reduces the variance of the gradient and not its mean: "none" as in
             the paper; "batch", the mean return of the batch at the same choice; or "best", the return of the same row
             on its most probable path.
     """
@@ -68,7 +68,7 @@ def _drawn(probabilities: torch.Tensor) -> torch.Tensor:
 
 
 def returns(losses: torch.Tensor, rewards: torch.Tensor) -> torch.Tensor:
-    """What each decision led to: the rewards from it on, less the loss at the end.
+    """The return of each decision: the sum of the rewards from it on, minus the loss at the end.
 
     Args:
         losses: (n,).

@@ -1,4 +1,4 @@
-"""What a training makes small."""
+"""The interface of training objectives."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Batch:
     """The rows of one step.
 
     Attributes:
-        images: (n, 3, h, w), as the network gets them.
+        images: (n, 3, h, w), the input of the network.
         labels: (n,) int64.
         label_smoothing: in [0, 1).
     """
@@ -26,12 +26,12 @@ class Batch:
 
 
 class Objective(BaseModel, ABC):
-    """Gives the loss of a step. The settings of an objective stand in the recipe; nothing else is kept."""
+    """Computes the loss of a step. An objective has its settings, which are in the recipe, and no other state."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def prepare(self, network: nn.Module) -> None:
-        """Puts the network into the mode that it is trained in; called before every epoch.
+        """Sets the network's training mode; called before every epoch.
 
         Raises:
             ConfigError: the objective is not for this network.
@@ -43,10 +43,10 @@ class Objective(BaseModel, ABC):
         """The loss of a batch.
 
         Args:
-            network: as ``prepare`` left it.
+            network: after ``prepare``.
             batch: n rows.
-            done: share of the phase that is over, in [0, 1].
+            done: finished share of the phase, in [0, 1].
 
         Returns:
-            A scalar whose gradient is descended.
+            The scalar to minimise.
         """

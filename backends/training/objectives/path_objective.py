@@ -1,4 +1,4 @@
-"""What the objectives of dynamic networks have in common."""
+"""Common parts of the objectives of dynamic networks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,15 +26,15 @@ __all__ = [
 
 
 class CostTerm(BaseModel):
-    """What a path's cost adds to the loss.
+    """The cost of paths as a term of the loss.
 
-    The cost of a row is the share of the choices' work that it takes, in [0, 1]; every choice counts the same, and
-    its alternatives rise evenly from 0 to the whole.
+    The cost of a row is its share of the choices' work, in [0, 1]; all choices count the same, and the costs of their
+    alternatives rise evenly from 0 to the whole.
 
     Attributes:
         weight: of the term.
-        target: the mean cost of a batch that is aimed at: the term is ``weight (mean - target)^2``. Without one the
-            term is ``weight * mean``, a price.
+        target: target of the mean cost of a batch; the term is ``weight (mean - target)^2``. Without a target it is
+            ``weight * mean``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,18 +50,18 @@ class CostTerm(BaseModel):
 
 
 def taken_log_probabilities(log_probabilities: torch.Tensor, paths: torch.Tensor) -> torch.Tensor:
-    """Of each alternative that was taken: (n, D, A) log-probabilities and (n, D) int64 paths -> (n, D)."""
+    """Log-probabilities of the chosen alternatives: (n, D, A) and (n, D) int64 paths -> (n, D)."""
     return log_probabilities.gather(2, paths[..., None])[..., 0]
 
 
 def path_costs(weights: torch.Tensor) -> torch.Tensor:
-    """Cost of each choice of each row, as a share of all choices' work: (n, D, A) weights -> (n, D)."""
+    """Cost of each choice per row, as a share of all choices' work: (n, D, A) weights -> (n, D)."""
     _, depth, alternatives = weights.shape
     return weights @ _rising(depth, alternatives).to(weights.dtype)
 
 
 def costs_taken(paths: torch.Tensor, alternatives: int) -> torch.Tensor:
-    """The same of (n, D) int64 paths: (n, D)."""
+    """Cost of each choice per row, as a share of all choices' work: (n, D) int64 paths -> (n, D)."""
     return _rising(paths.shape[1], alternatives)[paths]
 
 
@@ -73,9 +73,9 @@ class PathObjective(Objective):
     """An objective of a :class:`~cascade.backends.dynamic.dynamic_network.DynamicNetwork`.
 
     Attributes:
-        freeze_norms: the statistics of the batch norms stay as they are wherever the features depend on the path:
-            features of paths that are drawn are not those of the paths that will be taken.
-        freeze_base: only the policy learns.
+        freeze_norms: whether to freeze the statistics of batch norms whose input depends on the path, since features on
+            sampled paths differ from those on the paths at inference.
+        freeze_base: whether only the policy learns.
     """
 
     freeze_norms: bool = True
@@ -101,7 +101,7 @@ def dynamic(network: nn.Module) -> DynamicNetwork:
     """
     if not isinstance(network, DynamicNetwork):
         raise ConfigError(
-            f"this objective trains the paths of a DynamicNetwork, and {type(network).__name__} has none; "
+            f"this objective trains the paths of a DynamicNetwork; {type(network).__name__} is none, "
             "use kind: cross_entropy"
         )
     return network
@@ -115,18 +115,18 @@ def walk(
     first: int,
     learns: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Runs of each row the alternatives that are chosen, and nothing else.
+    """Runs only the chosen alternatives of each row.
 
     Args:
-        model: its norms are frozen.
+        model: with frozen norms.
         images: (n, 3, h, w).
         state: of the policy, before the first choice.
         choose: from the (n, A) probabilities of a choice's alternatives to (n,) int64.
-        first: index of the first choice that is made; earlier ones take their whole layer.
-        learns: whether a gradient flows to the network; to the policy it always does.
+        first: index of the first choice that is made; earlier layers run as a whole.
+        learns: whether to compute gradients for the network; for the policy they are always computed.
 
     Returns:
-        (n, C) answers, (n, D) paths, and the policy's (n, D, A) logits.
+        (n, C) logits, (n, D) paths, and the policy's (n, D, A) logits.
     """
     paths, scores = [], []
 

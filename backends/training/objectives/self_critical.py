@@ -1,4 +1,4 @@
-"""Reward of a path that was drawn, against the reward of the best one."""
+"""REINFORCE with the best path's reward as the baseline."""
 
 import math
 from typing import Literal
@@ -31,15 +31,15 @@ class SelfCritical(PathObjective):
 
     Attributes:
         penalty: gamma in the paper, at least 0.
-        exploration: alpha in the paper, in (0.5, 1): alternatives are drawn with probability
-            ``alpha p + (1 - alpha)(1 - p)``, so that none is ever certain.
-        entropy_weight: beta in the released code: of the entropy of the decisions, which is rewarded.
-        controlled: the curriculum: share of the choices, counted from the last, that the policy decides; the others
-            take their whole layer. At least one is decided.
-        policy_weight: of the REINFORCE term beside the cross-entropy. The released code adds the term up over the
-            rows of a batch, where cross-entropy is a mean: a weight of the batch's size is the same.
-        learn_on: the paths on which the network learns from the cross-entropy: those "drawn" as in the paper, or
-            the "best" ones, which are those of the evaluation.
+        exploration: alpha in the paper, in (0.5, 1): alternatives are sampled with probability
+            ``alpha p + (1 - alpha)(1 - p)``, which is never 0 or 1.
+        entropy_weight: beta in the released code: weight of the entropy of the decisions, which is rewarded.
+        controlled: the curriculum: share of the choices, from the last, that the policy makes; the other layers run as
+            a whole. The policy makes at least one choice.
+        policy_weight: weight of the REINFORCE term relative to the cross-entropy. The released code sums the term over
+            the batch but averages the cross-entropy, which equals a weight of the batch size.
+        learn_on: the paths on which the network learns from the cross-entropy: "drawn", the sampled ones, as in the
+            paper; or "best", the most probable ones, which are used at inference.
     """
 
     kind: Literal["self_critical"] = "self_critical"
@@ -76,7 +76,7 @@ class SelfCritical(PathObjective):
 
 
 def bounded(probabilities: torch.Tensor, alpha: float) -> torch.Tensor:
-    """Probabilities that keep away from 0 and 1: ``alpha p + (1 - alpha) (1 - p) / (A - 1)`` over the last axis."""
+    """Probabilities bounded away from 0 and 1: ``alpha p + (1 - alpha) (1 - p) / (A - 1)`` over the last axis."""
     others = probabilities.shape[-1] - 1
     return alpha * probabilities + (1 - alpha) * (1 - probabilities) / others
 
@@ -84,7 +84,7 @@ def bounded(probabilities: torch.Tensor, alpha: float) -> torch.Tensor:
 def path_rewards(
     answers: torch.Tensor, paths: torch.Tensor, labels: torch.Tensor, penalty: float, alternatives: int
 ) -> torch.Tensor:
-    """(n,) rewards of (n, C) answers that were found along (n, D) paths."""
+    """(n,) rewards of (n, C) logits along (n, D) paths."""
     costs = costs_taken(paths, alternatives).sum(dim=1)
     right = answers.detach().argmax(dim=1) == labels
     return torch.where(right, 1 - costs**2, torch.full_like(costs, -penalty))

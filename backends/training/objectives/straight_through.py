@@ -1,4 +1,4 @@
-"""Hard decisions forward, soft ones backward."""
+"""Hard decisions in the forward pass, soft ones in the backward pass."""
 
 from typing import Literal
 
@@ -27,7 +27,7 @@ class StraightThrough(PathObjective):
         temperature: of the softmax, above 0.
         noise: scale of the Gumbel noise that is added to the logits before the decision.
         cost: see :class:`~cascade.backends.training.objectives.path_objective.CostTerm`.
-        freeze_norms: off, since without noise the decisions are those of the evaluation.
+        freeze_norms: off by default, since without noise the decisions are those of inference.
     """
 
     kind: Literal["straight_through"] = "straight_through"
@@ -55,15 +55,14 @@ class StraightThrough(PathObjective):
 
 
 class Gumbel(StraightThrough):
-    """The alternatives are drawn: with noise of scale 1, an alternative has its softmax probability.
+    """Straight-through with sampled alternatives: noise of scale 1 gives each its softmax probability.
 
     Jang, Gu, Poole, "Categorical reparameterization with Gumbel-softmax", ICLR 2017, section 2.2 (straight-through),
     https://arxiv.org/abs/1611.01144
 
     Attributes:
-        noise: a scale that falls to 0 before the end of the phase leaves time for the batch norms to settle on the
-            paths that will be taken.
-        freeze_norms: on; to be switched off where the noise falls to 0.
+        noise: if the scale falls to 0 before the end of the phase, the batch norms can adapt to the paths of inference.
+        freeze_norms: on by default; switch it off if the noise falls to 0.
     """
 
     kind: Literal["gumbel"] = "gumbel"  # type: ignore[assignment]
@@ -77,7 +76,7 @@ def _gumbel_noise(shape: torch.Size) -> torch.Tensor:
 
 
 def hard_weights(logits: torch.Tensor, temperature: float) -> torch.Tensor:
-    """One-hot rows of the greatest logits, with the gradient of the softmax: (n, A) -> (n, A)."""
+    """One-hot rows of the largest logits, with the gradient of the softmax: (n, A) -> (n, A)."""
     soft = (logits / temperature).softmax(dim=1)
     hard = functional.one_hot(soft.argmax(dim=1), soft.shape[1]).to(soft.dtype)
     result: torch.Tensor = hard + soft - soft.detach()

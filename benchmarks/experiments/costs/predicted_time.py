@@ -189,7 +189,8 @@ def stage_seconds(metrics_port: int) -> float:
     """Seconds that all stages have run so far, by the metrics of the replicas."""
     with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
-    return sum(float(value) for value in re.findall(r"^ray_cascade_stage_run_s(?:_total)?\{[^}]*\} (\S+)$", text, re.M))
+    name = r"^ray_cascade_stage_run_seconds(?:_total)?\{[^}]*\} (\S+)$"
+    return sum(float(value) for value in re.findall(name, text, re.M))
 
 
 def served(

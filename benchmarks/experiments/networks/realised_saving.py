@@ -30,7 +30,7 @@ from torch import nn
 from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
 from cascade.backends.dynamic.executor import Executor
 from cascade.backends.dynamic.gates import ConvolutionalGates, OneShotPolicy, PathPolicy, RecurrentGate
-from cascade.backends.dynamic.gates.path_scorer import PathScorer
+from cascade.backends.dynamic.gates.path_policy import PathScorer
 from cascade.backends.dynamic.graph_executor import GraphExecutor, replayable
 from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.networks.folding import fold_norms

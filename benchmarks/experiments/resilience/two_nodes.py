@@ -215,7 +215,7 @@ class Scenes:
     def no_gpu(self) -> dict[str, Any]:
         """A stage that asks for what no node has: reported, waited for, and ended by SIGINT."""
         with self.command(self.config("hungry", {"ray_actor_options": {"num_gpus": 1}})) as command:
-            told_s = command.wait_for("waiting for another node: stage 'large' asks for num_gpus: 1")
+            told_s = command.wait_for("waiting for another node: stage 'large' requires num_gpus: 1")
             command.wait_for("large: loading")
             end = command.end(signal.SIGINT)
         left = self._left(self.replicas())

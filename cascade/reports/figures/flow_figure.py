@@ -1,4 +1,4 @@
-"""The flow of the rows: how many each stage answers, and how many it forwards.
+"""The flow of the rows: how many each stage answers, and how many it defers.
 
 All rows come in at the top. At every stage the answered ones turn to the right and the forwarded ones go on down;
 widths are true to the counts, except that no flow is thinner than a hair.
@@ -24,9 +24,9 @@ WIDTH = 400.0
 LEFT, TOP, BOTTOM = 14.0, 26.0, 6.0
 TRUNK_WIDTH = 120.0
 THINNEST = 1.4
-NODE = 7.0  # height of the bar that stands for a stage
+NODE = 7.0  # height of a stage's bar
 BEND = 14.0  # inner radius where answered rows turn
-BELOW = 26.0  # space below the answered rows, for the count of the forwarded ones
+BELOW = 26.0  # space below the answered rows, for the count of the deferred ones
 LEAST_HEIGHT = 70.0  # of a stage: three lines of text
 TEXT = LEFT + TRUNK_WIDTH + BEND + 34.0
 LINE = 14.0
@@ -43,7 +43,7 @@ def flow_figure(replay: Replay) -> Figure:
     n = len(replay.table)
     answered = _widths(replay.answered, n)
     heights = np.maximum(NODE + BEND + answered + BELOW, LEAST_HEIGHT)
-    # The last stage forwards nothing.
+    # The last stage defers nothing.
     heights[-1] = max(NODE + BEND + answered[-1] + 6, LEAST_HEIGHT - 8)
     figure = new_figure(WIDTH, TOP + float(heights.sum()) + BOTTOM)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
@@ -59,7 +59,7 @@ def flow_figure(replay: Replay) -> Figure:
 
 
 def _widths(counts: np.ndarray, n: int) -> np.ndarray:
-    """(K,) width of flows in points; 0 only where there is no row at all."""
+    """(K,) width of flows in points; 0 only for no row at all."""
     return np.where(counts > 0, np.maximum(TRUNK_WIDTH * counts / n, THINNEST), 0.0)
 
 

@@ -124,7 +124,7 @@ def _padded(low: float, high: float, least: float) -> tuple[float, float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2, 5 of every decade, or fewer where there are many decades."""
+    """1, 2, 5 of every decade, or fewer if there are many decades."""
     leading = (1, 2, 5) if high - low < 2.5 else (1, 3) if high - low < 4 else (1,)
     decades = range(int(np.floor(low)), int(np.ceil(high)) + 1)
     ticks = [digit * 10.0**decade for decade in decades for digit in leading]
@@ -132,7 +132,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def _name(axes: Axes, marks: list[_Mark], curve: np.ndarray, certain: np.ndarray, last: float) -> None:
-    """Writes the names of the points where they cover neither each other nor the lines."""
+    """Writes the names of the points so that they overlap neither each other nor the lines."""
     to_points = _to_points(axes)
     anchors = to_points(np.array([(mark.cost, mark.gain) for mark in marks]))
     x = np.linspace(0, _inner()[0], 120)

@@ -1,4 +1,4 @@
-"""Where names go in a picture so that they do not cover each other."""
+"""Places for names in a picture so that they do not overlap."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ def label_places(
         boxes[:, 2] = boxes[:, 0] + width
         penalty = _covered_points(boxes, obstacles) + _outside(boxes, frame)
         penalty += sum((10 * _overlaps(boxes, other) for other in taken), np.zeros(len(boxes)))
-        # The first candidates are nearest, so they win where all is equal.
+        # The first candidates are nearest, and win among equals.
         taken.append(boxes[int(np.argmin(penalty))])
     return np.array([box[:2] for box in taken]).reshape(-1, 2)
 

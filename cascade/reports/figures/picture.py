@@ -1,4 +1,4 @@
-"""From a figure to a file, or to a piece of a page."""
+"""Figures as files, and as parts of a page."""
 
 import io
 import re
@@ -19,7 +19,7 @@ __all__ = ["FONT_SIZE", "inline_svg", "new_figure", "places_in_picture", "save_p
 
 FONT_SIZE = 10.0
 PIXELS_PER_INCH = 200
-# Text stays text: a reader can search it, and it takes the page's font. The salt makes the output deterministic.
+# Text stays text, so that it is searchable and uses the page's font. The salt makes the output deterministic.
 SVG_SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "cascade"}
 
 
@@ -43,7 +43,7 @@ def styled(axes: Axes) -> Axes:
 
 
 def places_in_picture(figure: Figure, data: np.ndarray) -> np.ndarray:
-    """Where points of a figure's first axes lie in its SVG.
+    """Places of points of a figure's first axes in its SVG.
 
     Args:
         figure: with axes whose limits are set.
@@ -74,7 +74,7 @@ def save_picture(figure: Figure, path: Path | str) -> None:
 
 
 def inline_svg(figure: Figure, name: str, description: str) -> str:
-    """A figure as an ``<svg>`` element that takes the colours, font and width of the page.
+    """A figure as an ``<svg>`` element with the colours, font and width of the page.
 
     Args:
         figure: drawn in the colours of the theme.
@@ -83,12 +83,12 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     """
     stream = io.StringIO()
     with mpl.rc_context(SVG_SETTINGS), warnings.catch_warnings():
-        # The page's font writes the text, so it does not matter what the one of matplotlib lacks.
+        # The text uses the page's font, so glyphs that matplotlib's font lacks do not matter.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", stream.getvalue(), flags=re.DOTALL)
     head, body = re.fullmatch(r".*?<svg ([^>]*)>(.*)", svg, flags=re.DOTALL).groups()  # type: ignore[union-attr]
     box = re.search(r'viewBox="[^"]*"', head)[0]  # type: ignore[index]
-    # Only in tags: a text may hold anything but "<" and ">".
+    # Only in tags: texts may hold anything but "<" and ">".
     body = re.sub(r"<[^>]*>", lambda tag: themed(re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", tag[0])), body)
     return f'<svg {box} role="img" aria-label="{escape(description)}">{body}'

@@ -1,4 +1,4 @@
-"""Every picture of a report as a file of its own."""
+"""The pictures of a report as separate files."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def write_pictures(replay: Replay, folder: Path | str, certified: CertifiedFront
 
     Args:
         replay: of a policy.
-        folder: made if it is not there.
+        folder: created if missing.
         certified: points that a calibration table certifies.
 
     Returns:

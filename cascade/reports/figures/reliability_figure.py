@@ -25,7 +25,7 @@ LONGEST_NAME = 30
 
 
 def reliability_figure(replay: Replay, stages: Sequence[int] | None = None, columns: int = 4) -> Figure:
-    """A panel a stage, on all rows of the table.
+    """One panel per stage, on all rows of the table.
 
     Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, figure 1,
     https://arxiv.org/abs/1706.04599. Each point is a bin of equal width, at its mean confidence; without labels,
@@ -34,7 +34,7 @@ def reliability_figure(replay: Replay, stages: Sequence[int] | None = None, colu
     Args:
         replay: of a policy.
         stages: indices from 0; by default the replay's ``judged_stages``.
-        columns: most panels side by side.
+        columns: maximum number of panels side by side.
     """
     shown = replay.judged_stages if stages is None else list(stages)
     across = min(columns, max(len(shown), 1))
@@ -95,7 +95,7 @@ def _draw_diagram(axes: Axes, before: Reliability, after: Reliability, gain_name
 
 
 def _draw_counts(axes: Axes, before: Reliability, after: Reliability) -> None:
-    """Rows a bin, on a logarithmic axis: the last bin often holds a hundred times the others."""
+    """Rows per bin, on a logarithmic axis: the last bin often holds a hundred times the others."""
     width = before.edges[1] - before.edges[0]
     if _same(before, after):
         bars = [(after, AFTER, 0.1, 0.8)]

@@ -1,4 +1,4 @@
-"""Risk-coverage curves: how often a stage errs on the rows that it is surest of, against the ideal order."""
+"""Risk-coverage curves: the error rate of a stage on its most confident rows, and in the ideal order."""
 
 import math
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ __all__ = ["risk_coverage_figure"]
 WIDTH, HEIGHT = 280.0, 230.0
 LEFT, BOTTOM, RIGHT, TOP = 46.0, 36.0, 10.0, 24.0
 MOST_CORNERS = 200
-NOISY = 0.05  # below this coverage a curve rests on few rows, and does not set the scale
+NOISY = 0.05  # below this coverage a curve has few rows, and does not determine the scale
 CURVE = STAGES[4].light
 LONGEST_NAME = 30
 
 
 def risk_coverage_figure(replay: Replay, stages: Sequence[int] | None = None, columns: int = 4) -> Figure:
-    """A panel a stage, on all rows of the table, all with the same scale.
+    """One panel per stage, on all rows of the table, all with the same scale.
 
     Args:
         replay: of a policy.
         stages: indices from 0; by default the replay's ``judged_stages``.
-        columns: most panels side by side.
+        columns: maximum number of panels side by side.
     """
     shown = replay.judged_stages if stages is None else list(stages)
     across = min(columns, max(len(shown), 1))

@@ -1,1 +1,1 @@
-"""Numbers behind the pictures and tables of a report."""
+"""The measures in the pictures and tables of a report."""

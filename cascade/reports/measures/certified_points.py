@@ -1,4 +1,4 @@
-"""Operating points that a calibration table can certify, at a ladder of targets."""
+"""Operating points that a calibration table certifies, for a ladder of targets."""
 
 import dataclasses
 import math
@@ -27,15 +27,15 @@ TARGETS = ("target_accuracy", "max_accuracy_drop", "target_agreement", "max_cost
 class CertifiedFrontier:
     """Certified points of one kind of target.
 
-    Each one is certified at level delta by itself: the guarantee is of a point that was chosen before its test, not
-    about the best of all of them.
+    Each point is certified at level delta by itself: the guarantee is for a point that was chosen before its test, not
+    for the best of all points.
 
     Attributes:
         target_name: an argument of :func:`~cascade.calibration.calibrate.calibrate`, such as "target_accuracy".
-        delta: risk that the guarantee of a point is violated.
-        rows: of the calibration table.
-        points: by rising cost, on the rows of the report; each cheaper there than those of harder targets, or better
-            where the target is a budget. Empty if nothing can be certified.
+        delta: probability that the guarantee of a point is violated.
+        rows: number of rows of the calibration table.
+        points: by rising cost on the rows of the report. Each is cheaper there than the points of harder targets, or
+            better if the target is a maximum cost. Empty if nothing can be certified.
     """
 
     target_name: str
@@ -47,20 +47,20 @@ class CertifiedFrontier:
 def certified_frontier(
     calibration: ScoreTable, policy: Policy, table: ScoreTable, delta: float | None = None
 ) -> CertifiedFrontier:
-    """Certifies a ladder of targets on one table and shows the points on another.
+    """Certifies a ladder of targets on one table and evaluates the points on another.
 
-    The targets are of the kind that the policy was chosen for, else of accuracy, or of agreement without labels.
+    The targets are of the policy's kind, otherwise of accuracy, or of agreement without labels.
 
     Args:
-        calibration: rows that certify.
-        policy: has the scores or heads and the kinds of calibrators; they are fitted anew. The points have no lower
-            thresholds, even if the policy has some.
-        table: rows of the report.
-        delta: risk of each point, in (0, 1); by default the policy's own, else 0.05.
+        calibration: table for the certification.
+        policy: defines the scores or heads and the kinds of calibrators, which are fitted again. The points have no
+            early deferral, even if the policy has.
+        table: table of the report.
+        delta: risk of each point, in (0, 1); by default the policy's, otherwise 0.05.
 
     Raises:
-        PolicyError: the policy is of other stages, does not tell how its heads were fitted, or takes some confidences
-            as given and computes others.
+        PolicyError: the policy is for other stages, does not record how its heads were fitted, or uses some confidences
+            as is and computes others.
         ValueError: delta is out of its range.
     """
     for rows in (calibration, table):
@@ -86,14 +86,14 @@ def certified_frontier(
             continue
         problem = RoutingProblem.from_table(table, found.routers, agreement=table.label is None)
         point = point_of(problem, found.thresholds, target)
-        # The hardest target comes first, and what keeps it also keeps this one.
+        # The hardest target comes first, and a point that satisfies it also satisfies this one.
         if all(_is_worth_it(point, harder, name) for harder in points):
             points.append(point)
     return CertifiedFrontier(name, risk, len(calibration), tuple(sorted(points, key=lambda point: point.cost)))
 
 
 def _is_worth_it(point: FrontierPoint, harder: FrontierPoint, name: str) -> bool:
-    """Whether a point of an easier target has something that the point of a harder one has not."""
+    """Whether a point of an easier target is better in cost (or gain) than that of a harder one."""
     return point.gain > harder.gain if name == "max_cost" else point.cost < harder.cost
 
 
@@ -102,12 +102,12 @@ def ladder(name: str, hardest: float, easiest: float, steps: int = STEPS) -> lis
 
     Args:
         name: of the target.
-        hardest: value that can just be certified.
-        easiest: value that leaves nothing to search.
-        steps: most values.
+        hardest: the hardest value that can be certified.
+        easiest: value that the cheapest policy reaches.
+        steps: maximum number of values.
 
     Returns:
-        Distinct values, rounded to four digits towards the easier side, so that they can be typed.
+        Distinct values, rounded to four digits towards the easier side, so that they are short to type.
     """
     rises = name in ("target_accuracy", "target_agreement")
     easiest = min(easiest, hardest) if rises else max(easiest, hardest)
@@ -119,10 +119,10 @@ def ladder(name: str, hardest: float, easiest: float, steps: int = STEPS) -> lis
 
 
 def _targets(calibration: ScoreTable, policy: Policy, name: str, options: dict[str, Any]) -> list[float]:
-    """The ladder between what the table can just certify and what its cheapest policy gives.
+    """The ladder from the hardest certified target to what the cheapest policy reaches.
 
-    What one stage alone reaches by construction comes first, and the ladder begins at what takes a test: values between
-    give the same thresholds.
+    The value that holds by construction, with one stage alone, comes first; the next one is the hardest that is
+    certified by a test, since values between them lead to the same thresholds.
     """
     agreement = name == "target_agreement" or calibration.label is None
     problem = RoutingProblem.from_table(calibration, policy.routers, agreement)
@@ -146,7 +146,7 @@ def _targets(calibration: ScoreTable, policy: Policy, name: str, options: dict[s
 
 
 def _router_choices(policy: Policy) -> list[RouterChoice]:
-    """What the routers are to be fitted like; how a head was is only known from the certificate."""
+    """Score or head, and calibrator, of each stage; heads are recorded in the certificate only."""
     recorded = policy.certificate.get("routers")
     if policy.needs_evidence:
         names, kinds = [*SCORES, *HEADS], [*CALIBRATORS]
@@ -157,7 +157,7 @@ def _router_choices(policy: Policy) -> list[RouterChoice]:
             and all(name in names and kind in kinds for name, kind in recorded)
         ):
             raise PolicyError(
-                "the certificate does not tell how the heads of the policy were fitted ('routers'), so points cannot "
+                "the certificate does not record how the heads of the policy were fitted ('routers'), so points cannot "
                 "be certified; calibrate again, or leave the calibration table out"
             )
         return [(name, kind) for name, kind in recorded]
@@ -175,18 +175,18 @@ def _target_name(policy: Policy, calibration: ScoreTable) -> str:
 
 
 def _as_routed(table: ScoreTable, policy: Policy) -> ScoreTable:
-    """A table without class probabilities, where the policy takes the confidences as they are given."""
+    """The table without class probabilities, if the policy uses the confidences as is."""
     given = [router.score is None and router.head is None for router in policy.routers]
     if table.scores is None or not any(given):
         return table
     if not all(given):
         raise PolicyError(
-            "points cannot be certified for a policy that takes the confidences of some stages as given and computes "
-            "those of others; use a table without 'scores', or leave the calibration table out"
+            "points cannot be certified for a policy that uses the confidences of some stages as is and computes those "
+            "of others; use a table without 'scores', or leave the calibration table out"
         )
     return dataclasses.replace(table, scores=None)
 
 
 def _number(value: object, otherwise: float) -> float:
-    """An entry of a certificate, which anyone may have written."""
+    """An entry of a certificate if it is a number, otherwise a default; certificates may hold anything."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else otherwise

@@ -1,4 +1,4 @@
-"""The points of a report's frontier: what one could choose instead of the policy."""
+"""The points of a report's frontier: alternatives to the policy."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ __all__ = ["FrontierPoint", "frontier_points", "point_of"]
 
 @dataclass(frozen=True, eq=False)
 class FrontierPoint:
-    """Thresholds, and what they give on the rows of a report.
+    """Thresholds, with their accuracy and cost on the rows of a report.
 
     Attributes:
         thresholds: (K - 1,).
         gain: mean accuracy (or agreement with the last stage), in [0, 1].
-        cost: mean cost of a row.
+        cost: mean cost per row.
         share: (K,) share of the rows that each stage answers.
-        target: value that the thresholds are certified for; ``None`` if nothing is promised of them.
+        target: certified target of the thresholds; ``None`` if they are not certified.
     """
 
     thresholds: np.ndarray
@@ -36,7 +36,7 @@ def point_of(problem: RoutingProblem, thresholds: np.ndarray, target: float | No
     Args:
         problem: n rows, K stages.
         thresholds: (K - 1,).
-        target: that they are certified for.
+        target: certified target of the thresholds, if any.
     """
     gain, cost = problem.value(thresholds)
     answered = np.bincount(answering_stage(problem.confidence, thresholds), minlength=problem.gain.shape[1])
@@ -44,7 +44,7 @@ def point_of(problem: RoutingProblem, thresholds: np.ndarray, target: float | No
 
 
 def frontier_points(problem: RoutingProblem) -> list[FrontierPoint]:
-    """The empirical frontier of a problem's rows, cheapest first; nothing is promised for other rows.
+    """The empirical frontier of a problem's rows, cheapest first, without a guarantee.
 
     Args:
         problem: n rows, K stages.

@@ -1,4 +1,4 @@
-"""The difference of two shares that are seen on the same rows."""
+"""The difference of two shares on the same rows."""
 
 import numpy as np
 
@@ -12,11 +12,11 @@ def paired_difference_interval(better: int, worse: int, rows: int, level: float 
 
     Wald's interval after half a row is added to each of the four outcomes: Agresti and Min, "Simple improved confidence
     intervals for comparing matched proportions", Statistics in Medicine 24, 2005, https://doi.org/10.1002/sim.1781
-    At level 0.95 and 10 rows, it may cover as little as 0.89; at 40 rows, 0.93 or more where it was tried.
+    At level 0.95, simulated coverage was at least 0.89 with 10 rows and 0.93 with 40.
 
     Args:
-        better: rows that only the first one has right.
-        worse: rows that only the second one has right.
+        better: number of rows that only the first one has right.
+        worse: number of rows that only the second one has right.
         rows: n >= 1, all rows.
         level: of the interval, in (0, 1).
 

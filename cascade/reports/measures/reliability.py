@@ -1,4 +1,4 @@
-"""Reliability: how often a model is right where it says that it is so sure."""
+"""Reliability: accuracy of a model against its confidence."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ class Reliability:
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:
-    """Bins of equal width and what is right in them.
+    """Accuracy and confidence in bins of equal width.
 
     Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, section 2,
     https://arxiv.org/abs/1706.04599

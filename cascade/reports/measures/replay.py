@@ -1,4 +1,4 @@
-"""A replay: which stage of a policy answers each row of a score table, and what that gains."""
+"""A replay: which stage of a policy answers each row of a score table, with gains and costs."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,11 +22,11 @@ class Replay:
     """A policy replayed on a score table of n rows and K stages.
 
     Attributes:
-        table: what the stages said.
+        table: the score table.
         policy: the operating point.
         evaluation: means over the rows, with intervals.
         confidence: (n, K) calibrated confidence in [0, 1].
-        asked: (n, K) bool, the stages that look at each row.
+        asked: (n, K) bool, the stages that run on each row.
         gain: (n, K) bool, whether each stage's answer is right; without labels, whether it is the last stage's.
     """
 
@@ -37,12 +37,15 @@ class Replay:
     asked: np.ndarray
     gain: np.ndarray
 
+    def __repr__(self) -> str:
+        return f"Replay({len(self.table)} rows, {self.policy})"
+
     @classmethod
     def of(cls, table: ScoreTable, policy: Policy) -> "Replay":
         """Replays a policy.
 
         Raises:
-            PolicyError: the policy is of other stages than the table.
+            PolicyError: the policy is for other stages than the table's.
         """
         evaluation = evaluate(table, policy)
         confidence = calibrated_confidence(table, policy.routers)
@@ -61,12 +64,12 @@ class Replay:
 
     @property
     def gain_name(self) -> str:
-        """What ``gain`` is: "accuracy" or "agreement"."""
+        """The measure of ``gain``: "accuracy" or "agreement"."""
         return "agreement" if self.table.label is None else "accuracy"
 
     @property
     def stage(self) -> np.ndarray:
-        """(n,) int, the stage that answers each row: the last one that looks at it."""
+        """(n,) int, the stage that answers each row: the last one that runs on it."""
         return np.asarray(self.table.stages - 1 - self.asked[:, ::-1].argmax(axis=1))
 
     @property
@@ -76,19 +79,19 @@ class Replay:
 
     @property
     def reached(self) -> np.ndarray:
-        """(K,) int, rows that came to each stage."""
+        """(K,) int, rows that reached each stage."""
         return np.asarray(self.asked.sum(axis=0))
 
     @property
     def deferred_early(self) -> np.ndarray:
-        """(K,) int, rows that went from each stage straight to the last one, past others."""
+        """(K,) int, rows that each stage deferred early, past others to the last stage."""
         early = np.zeros(self.table.stages, dtype=np.int64)
         early[:-2] = (self.asked[:, :-2] & ~self.asked[:, 1:-1] & self.asked[:, -1:]).sum(axis=0)
         return early
 
     @property
     def answered_gain(self) -> np.ndarray:
-        """(K,) float in [0, 1], mean gain of the rows that each stage answered; NaN where it answered none."""
+        """(K,) float in [0, 1], mean gain of the rows that each stage answered; NaN if it answered none."""
         gained = self.gain[np.arange(len(self.table)), self.stage]
         sums = np.bincount(self.stage, weights=gained, minlength=self.table.stages)
         answered = self.answered
@@ -107,14 +110,14 @@ class Replay:
 
     @property
     def single_cost(self) -> np.ndarray:
-        """(K,) float, mean cost of a row of each stage alone."""
+        """(K,) float, mean cost per row of each stage alone."""
         work = self.table.work.mean(axis=0)
         prices = self._prices
         return work if prices is None else np.array([float(prices.of_stage(k, w)) for k, w in enumerate(work)])
 
     @property
     def cost(self) -> np.ndarray:
-        """(n,) float, cost of each row: all stages that looked at it; rows differ by marginal costs."""
+        """(n,) float, cost of each row at all stages that ran on it; with cost curves, at marginal costs."""
         work, prices = self.table.work, self._prices
         return (
             np.asarray(np.where(self.asked, work, 0.0).sum(axis=1))
@@ -128,7 +131,7 @@ class Replay:
 
     @property
     def arrivals(self) -> Arrivals:
-        """How many rows come together, where the table has cost curves."""
+        """How many rows come together, if the table has cost curves."""
         return self.policy.arrivals or DEFAULT_ARRIVALS
 
     @property
@@ -138,14 +141,14 @@ class Replay:
         return last / cascade if cascade > 0 and last > 0 else None
 
     def problem(self) -> RoutingProblem:
-        """The threshold search that the policy was chosen in."""
+        """The threshold search with the policy's routers on these rows."""
         optional = not self.policy.needs_evidence
         gain = self.gain.astype(np.float64)
         return RoutingProblem.priced(self.confidence[:, :-1], gain, self.table.work, self._prices, optional)
 
     @cached_property
     def frontier(self) -> list[FrontierPoint]:
-        """The empirical frontier of the rows, cheapest first; nothing is promised for other rows."""
+        """The empirical frontier of the rows, cheapest first, without a guarantee."""
         return frontier_points(self.problem())
 
     def reliability(self, stage: int) -> tuple[Reliability, Reliability]:
@@ -169,5 +172,5 @@ class Replay:
 
     @property
     def judged_stages(self) -> list[int]:
-        """Stages whose confidence can be judged: all; without labels all but the last, which agrees with itself."""
+        """Stages whose confidence can be judged: all; without labels, all but the last, which agrees with itself."""
         return list(range(self.table.stages - (self.table.label is None)))

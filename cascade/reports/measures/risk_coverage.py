@@ -1,4 +1,4 @@
-"""Risk and coverage: how often a model errs on the rows that it is surest of."""
+"""Risk and coverage: the error rate of a model on its most confident rows."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class RiskCoverage:
     """The risk of answering only the rows above a threshold, for every threshold.
 
     Attributes:
-        coverage: (m,) float in (0, 1], rising; the share of the rows that reach each distinct confidence.
+        coverage: (m,) float in (0, 1], rising; the share of the rows with at least each distinct confidence.
         risk: (m,) float in [0, 1], the share of wrong answers among those rows.
         area: AURC in [0, 1], the mean over the rows of the risk at their own confidence; lower is better.
         ideal_area: AURC of an ordering that puts every right answer before every wrong one.
@@ -25,15 +25,15 @@ class RiskCoverage:
 
     @property
     def excess_area(self) -> float:
-        """E-AURC, the part of the area that a better ordering of the same answers would save; at least 0."""
+        """E-AURC, the part of the area that the ideal ordering of the same answers would save; at least 0."""
         return self.area - self.ideal_area
 
 
 def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> RiskCoverage:
     """The risk-coverage curve and its area.
 
-    Rows of equal confidence are answered together or not at all, as a threshold does it, so a curve has a point for
-    each distinct confidence. The ideal area is of n rows exactly, not its limit r + (1 - r) log(1 - r).
+    As with a threshold, rows of equal confidence are answered together or not at all, so the curve has one point per
+    distinct confidence. The ideal area is exact for n rows, not its limit r + (1 - r) log(1 - r).
 
     Geifman, Uziel, El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019, section 3,
     https://arxiv.org/abs/1805.08206

@@ -1,4 +1,4 @@
-"""Slices of the rows: where a cascade loses against its last stage."""
+"""Slices of the rows: the cascade against its last stage on parts of the rows."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,15 @@ __all__ = ["Slice", "compare_slices"]
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """The rows that have one value of something in common.
+    """The rows with one value of an attribute.
 
     Attributes:
-        value: what they have in common.
+        value: of the attribute.
         rows: their number, at least 1.
         gain: mean gain of the cascade on them, in [0, 1].
         last_gain: mean gain of the last stage alone on them, in [0, 1].
         difference_interval: two-sided 95 % interval of the difference, on the same rows.
-        mean_cost: mean cost of one of them.
+        mean_cost: mean cost per row.
         share: (K,) share of them that each stage answers.
     """
 
@@ -34,12 +34,12 @@ class Slice:
 
     @property
     def difference(self) -> float:
-        """Gain of the cascade less the last stage's; below 0 where the cascade loses."""
+        """Gain of the cascade minus that of the last stage."""
         return self.gain - self.last_gain
 
 
 def compare_slices(value: np.ndarray, gain: np.ndarray, cost: np.ndarray, stage: np.ndarray) -> list[Slice]:
-    """The slices of n rows, the greatest loss first; of equal losses the one with more rows.
+    """The slices of n rows, the largest loss first; among equals, the one with more rows.
 
     Args:
         value: (n,) int, bool or str; rows of equal value are a slice.
@@ -68,5 +68,5 @@ def compare_slices(value: np.ndarray, gain: np.ndarray, cost: np.ndarray, stage:
 
 
 def _plain(value: np.generic) -> int | str:
-    """A truth value is a word; a class is a number without thousands separators."""
+    """A boolean as a word, a class as a number without thousands separators."""
     return str(value) if value.dtype.kind in "Ub" else int(value)

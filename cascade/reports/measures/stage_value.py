@@ -1,4 +1,4 @@
-"""What each stage adds: what the same accuracy costs without it."""
+"""The value of each stage: the cost of the same accuracy without it."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,19 @@ from cascade.calibration.search.best_thresholds import Target, best_thresholds
 __all__ = ["StageValues", "stage_values"]
 
 
-# Smaller than the calibration's, since there is a search a stage; the refinement that follows makes up for it.
+# Smaller than for the calibration, since there is one search per stage; the refinement makes up for it.
 LARGEST_GRID = 200_000
 
 
 @dataclass(frozen=True, eq=False)
 class StageValues:
-    """The cheapest cascades that gain enough, of all K stages and of all but one.
+    """The cheapest cascades with a given gain, of all K stages and of all but one.
 
     Attributes:
-        gain: mean gain that each of them reaches at least, in [0, 1].
-        cost: mean cost of a row with all stages.
-        cost_without: (K,) mean cost of a row without each stage; NaN where the others were not found to gain enough.
+        gain: minimum mean gain of each of them, in [0, 1].
+        cost: mean cost per row with all stages.
+        cost_without: (K,) mean cost per row without each stage; NaN if no cascade of the others with this gain was
+            found.
     """
 
     gain: float
@@ -30,21 +31,21 @@ class StageValues:
 
     @property
     def pays(self) -> np.ndarray:
-        """(K,) bool, whether the cascade is dearer, or gains too little, without each stage."""
+        """(K,) bool, whether the cascade without each stage is more expensive, or gains too little."""
         return ~(self.cost_without <= self.cost * (1 + 1e-9))
 
 
 def stage_values(problem: RoutingProblem, gain: float, known_cost: float) -> StageValues:
-    """Leaves out one stage after the other and searches again for the gain of a policy.
+    """Leaves out one stage at a time and searches again for the gain of a policy.
 
-    All searches are on the problem's rows, the one with all stages as well, so that they can be compared.
+    All searches, including that with all stages, use the problem's rows, so that they can be compared.
 
     Args:
         problem: n rows, K >= 2 stages.
-        gain: mean gain of the policy on these rows, in [0, 1], which has to be reached.
-        known_cost: its mean cost of a row.
+        gain: mean gain of the policy on these rows, in [0, 1]; the minimum for the searches.
+        known_cost: mean cost per row of the policy.
     """
-    # On a coarse grid the search may miss the thresholds that are known already.
+    # On a coarse grid the search may miss the policy's own thresholds.
     cost = np.fmin(_least_cost(problem, gain), known_cost)
     stages = range(problem.stages)
     others = [problem.select(tuple(k for k in stages if k != left_out)) for left_out in stages]

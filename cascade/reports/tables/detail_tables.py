@@ -1,4 +1,4 @@
-"""The tables of a report that go into detail: how well stages know, what each adds, where the cascade loses."""
+"""The detailed tables of a report: calibration of the stages, value of each stage, losses by slice."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ MOST_SLICES = 20
 
 
 def knowledge_table(replay: Replay) -> ReportTable:
-    """Calibration error and area under the risk-coverage curve, a row a stage."""
+    """Calibration error and area under the risk-coverage curve, one row per stage."""
     rows = []
     for stage in replay.judged_stages:
         before, after = replay.reliability(stage)
@@ -36,7 +36,7 @@ def knowledge_table(replay: Replay) -> ReportTable:
 
 
 def value_table(replay: Replay) -> ReportTable | None:
-    """What the policy's accuracy costs without each stage; ``None`` where there is but one."""
+    """The cost of the policy's accuracy without each stage; ``None`` if there is only one stage."""
     if replay.table.stages == 1:
         return None
     values = stage_values(replay.problem(), replay.chosen_gain, float(replay.cost.mean()))
@@ -50,15 +50,15 @@ def value_table(replay: Replay) -> ReportTable | None:
     unit = replay.table.cost_unit
     header = ("stage left out", f"least mean cost ({unit})", "change", "the stage")
     note = (
-        f"At {percent(values.gain)} {replay.gain_name} or more, the policy's. All searched on these same rows, the "
-        "cascade of all stages too, so its cost may be below the policy's. A stage is needed where the others were not "
-        "found to reach that."
+        f"With at least the policy's {replay.gain_name}, {percent(values.gain)}. All cascades were searched on these "
+        "rows, also that of all stages, whose cost may therefore be below the policy's. A stage is needed if no "
+        f"cascade of the others with this {replay.gain_name} was found."
     )
     return ReportTable("", header, rows, note)
 
 
 def slice_tables(replay: Replay, slices: Mapping[str, np.ndarray]) -> list[ReportTable]:
-    """Where the cascade loses against its last stage: by class, and by every slice of the user's.
+    """The cascade against its last stage: by class, and by each of the user's slices.
 
     Args:
         replay: of a policy on n rows.

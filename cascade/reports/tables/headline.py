@@ -1,4 +1,4 @@
-"""The facts of a report in words and numbers: the cascade against its last stage, the stages, the certificate."""
+"""The main facts of a report: the cascade against its last stage, the stages, the certificate."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,24 +17,24 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def tiles(replay: Replay) -> list[tuple[str, str]]:
-    """The few numbers that matter most: (number, what it is)."""
+    """The most important numbers: (number, meaning)."""
     seen = replay.evaluation
     ratio = replay.cost_ratio
     if ratio is None and seen.mean_cost != seen.last_stage_cost:  # one of them is 0
-        meaning = f"mean cost of a row ({seen.cost_unit}); the last stage alone costs {number(seen.last_stage_cost)}"
+        meaning = f"mean cost per row ({seen.cost_unit}); the last stage alone costs {number(seen.last_stage_cost)}"
         shown = [(number(seen.mean_cost), meaning)]
     elif ratio is None or 0.995 <= ratio < 1.005:
-        shown = [("same", "cost a row as the last stage alone")]
+        shown = [("same", "cost per row as the last stage alone")]
     elif ratio > 1:
-        shown = [(f"{number(ratio)}{TIMES}", "less cost a row than the last stage alone")]
+        shown = [(f"{number(ratio)}{TIMES}", "less cost per row than the last stage alone")]
     else:
-        shown = [(f"{number(1 / ratio)}{TIMES}", "more cost a row than the last stage alone")]
+        shown = [(f"{number(1 / ratio)}{TIMES}", "more cost per row than the last stage alone")]
     if seen.accuracy is not None and seen.last_stage_accuracy is not None:
         last = percent(seen.last_stage_accuracy)
         shown.append((percent(seen.accuracy), f"accuracy; the last stage alone has {last}"))
     if replay.policy.abstains:
-        shown.append((percent(seen.abstained), "of the rows are left to a person; the accuracy is that of the others"))
-    shown.append((percent(seen.agreement), "of the answers are the last stage's"))
+        shown.append((percent(seen.abstained), "of the rows are abstained on; the accuracy is that of the others"))
+    shown.append((percent(seen.agreement), "of the answers agree with the last stage's"))
     shown.append((percent(float(seen.stage_share[0])), "of the rows are answered by the first stage"))
     return shown
 
@@ -54,14 +54,12 @@ def comparison(replay: Replay) -> ReportTable:
             )
         )
     if replay.policy.abstains:
-        rows.append(
-            ("rows left to a person", f"{percent(seen.abstained)} {_shares(seen.abstained_interval)}", percent(0))
-        )
+        rows.append(("abstained rows", f"{percent(seen.abstained)} {_shares(seen.abstained_interval)}", percent(0)))
     agreement = f"{percent(seen.agreement)} {_shares(seen.agreement_interval)}"
     rows += [
         ("agreement with the last stage", agreement, percent(1.0)),
         (
-            f"mean cost of a row ({seen.cost_unit})",
+            f"mean cost per row ({seen.cost_unit})",
             f"{number(seen.mean_cost)} {_costs(seen.mean_cost_interval)}",
             number(seen.last_stage_cost),
         ),
@@ -73,7 +71,7 @@ def comparison(replay: Replay) -> ReportTable:
 
 
 def stage_table(replay: Replay) -> ReportTable:
-    """A row a stage."""
+    """One row per stage."""
     seen = replay.evaluation
     rows = [
         (
@@ -104,19 +102,17 @@ def stage_table(replay: Replay) -> ReportTable:
 
 
 def sameness(replay: Replay) -> str:
-    """Whether the report's rows are the ones that the thresholds were chosen on."""
+    """Whether the report's rows are those of the calibration, in a sentence; empty if unknown."""
     digest = replay.policy.certificate.get("table_sha256")
     if digest is None:
         return ""
     if digest == replay.table.digest:
-        return (
-            "The numbers of this report are of the rows that the thresholds were chosen on: they flatter the cascade."
-        )
-    return "The table is not that of the calibration; rows that both may share are not recognised."
+        return "These are the rows that the thresholds were chosen on, so the numbers of this report are optimistic."
+    return "The table is not that of the calibration; rows that are in both would not be recognised."
 
 
 def certificate_facts(replay: Replay) -> list[tuple[str, str, str]]:
-    """Every entry of the certificate: (name, value as shown, whole value if it was cut)."""
+    """Every entry of the certificate: (name, value as shown, full value if it was shortened)."""
     facts = [("policy version", replay.policy.version, ""), *_flat(replay.policy.certificate)]
     return [*facts, _fact("digest of this report's rows", replay.table.digest)]
 
@@ -140,7 +136,7 @@ def _fact(name: str, value: Any) -> tuple[str, str, str]:
 
 
 def _exact(value: Any) -> str:
-    """Targets are shown as they were given, so not rounded to three digits."""
+    """A value with six digits, since targets are shown as they were given."""
     return f"{value:.6g}" if isinstance(value, float) else cell(value)
 
 

@@ -1,4 +1,4 @@
-"""Whether the policy's targets hold on the rows of a report, as a table."""
+"""The judgement of the policy's targets on the rows of a report, as a table."""
 
 from cascade.calibration import Judgement, TargetJudgement
 from cascade.reports.tables.report_table import ReportTable
@@ -10,7 +10,7 @@ MARKS = {"holds": "\N{CHECK MARK}", "violated": "\N{MULTIPLICATION X}"}
 
 
 def judgement_table(judgement: Judgement, cost_unit: str) -> ReportTable:
-    """A row a target; the verdict comes first, with a mark where there is one.
+    """One row per target; the verdict comes first, with a mark.
 
     Args:
         judgement: of the policy on the report's rows.

@@ -15,7 +15,7 @@ class ReportTable:
     Attributes:
         title: heading of the section.
         header: names of the columns.
-        rows: one cell a column each; numbers are formatted, ``None`` is a dash.
+        rows: one cell per column each; numbers are formatted, ``None`` is a dash.
         note: a sentence below the table, such as the machine it was measured on.
     """
 

@@ -1,4 +1,4 @@
-"""What several gateways' audits say together."""
+"""The audits of several gateways, together."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,8 +13,8 @@ Report = Mapping[str, Any]
 def summarize_audits(reports: Sequence[Report]) -> dict[str, Any]:
     """Adds up the counts of gateways, and their alarms.
 
-    Every gateway tests its own rows at its part of the risk, so any alarm of any of them is one. The estimates only
-    depend on counts, which may be added.
+    Every gateway tests its own rows at its share of the risk, so an alarm at any gateway is an alarm. The estimates
+    depend on counts only, which may be added.
 
     Args:
         reports: as ``GET /audit`` has them, of different gateways, at least one. Estimates are of the policy that the

@@ -1,12 +1,11 @@
-"""The audit of a gateway: what it answers is held against the last stage, off the way of the requests."""
+"""The audit of a gateway: a sample of its answers is compared with the last stage's, in the background."""
 
 import asyncio
 import logging
-import math
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,37 +14,39 @@ from cascade.calibration import Policy
 from cascade.calibration.monitoring.monitor import Monitor, WatchedRate
 from cascade.config import AuditConfig
 from cascade.engine import PENDING, Answers
-from cascade.serving.audit.audited_row import Draw, DrawnRow
+from cascade.routers import NEVER, Evidence
+from cascade.serving.audit.audit_sample import Draw, DrawnRow, RowSampler
 from cascade.serving.telemetry.observations import AuditEstimate, Observations
 
-__all__ = ["Auditor"]
+__all__ = ["Auditor", "RunLastStage"]
 
-AskLast = Callable[[np.ndarray, Policy, np.ndarray | None, float], Awaitable[Answers]]
+RunLastStage = Callable[[np.ndarray, Policy, Evidence | None, float], Awaitable[Answers]]
+"""Takes rows (n, ...), a policy that runs the last stage alone, no evidence, and seconds until the deadline."""
 
-# Rows are counted, and drawn rows looked at, so often.
+# Rows are counted, and drawn rows audited, this often.
 PERIOD_S = 0.1
-# WatchedRate at a time; while a policy is replaced, or several share the load, there are a few.
-MOST_POLICIES = 16
+# Watched at a time; while a policy is replaced, or several share the load, there are a few.
+MAX_POLICIES = 16
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class _Watch:
-    """What is known of one policy, and what has come in since it was last looked at.
+    """One policy's monitor, and what has come in since it was last updated.
 
     Attributes:
         monitor: of the policy.
-        straight: the policy that sends every row straight to the last stage.
+        last_stage_alone: the policy that runs the last stage alone.
         decided: bytes of arrays of stages, of the gateway's batches.
-        returned: bytes of arrays of stages, of rows that came back.
-        repeated: of the rows that came back from the last stage, those whose answer was known before.
+        returned: bytes of arrays of stages, of rows that later segments answered.
+        repeated: of the rows that the last stage answered, those to which the stages before gave the same answer.
         counts: of drawn rows, by what became of them.
-        alarms: those that have been told.
+        alarms: those that have been logged.
     """
 
     monitor: Monitor
-    straight: Policy
+    last_stage_alone: Policy
     decided: list[bytes] = field(default_factory=list)
     returned: list[bytes] = field(default_factory=list)
     repeated: int = 0
@@ -54,29 +55,29 @@ class _Watch:
 
 
 class Auditor:
-    """Draws a share of the rows, asks the last stage about them when there is time, and raises the alarm.
+    """Draws a share of the rows, sends them to the last stage when there is time, and raises the alarm.
 
-    A row is drawn when it comes, before anything is known of it, and drawn rows are looked at in the order in which
-    they came. So neither the answer, nor how long it took, nor whether the queue is full has a part in which rows are
-    looked at, and their agreement estimates that of all rows without bias. A drawn row that the last stage itself
-    answered agrees without being asked about.
+    A row is drawn when it comes, before anything about it is known, and drawn rows are audited in the order in which
+    they came. So the selection depends neither on the answer, nor on its latency, nor on how full the queue is, and the
+    agreement of the audited rows estimates that of all rows without bias. A drawn row that the last stage itself
+    answered agrees by construction.
 
     The risk of a false alarm, ``audit.delta``, is that of all gateways, of all policies that they ever watch, and of
     all their starts together (alpha spending). Of G gateways, the starts 1 to G have 1/2 of it, the next G have 1/6,
     and so on: 1 / (g (g + 1)) for the g-th G of them, whose sum is 1. The v-th policy that a gateway watches has
-    1 / (v (v + 1)) of what its gateway has. More starts and policies delay an alarm by the logarithm of their number.
+    1 / (v (v + 1)) of its gateway's risk. More starts and policies delay an alarm by the logarithm of their number.
 
-    Requests only count: a draw that misses costs a subtraction, a batch one copy of its stages. Everything else happens
-    in a task of its own, a few times a second.
+    In a request nothing but counting happens: a draw that misses costs a subtraction, a batch one copy of its stages.
+    All else is done in a task of its own, a few times per second.
 
     Args:
         audit: the settings.
         stages: number of the cascade's stages.
         first_behind: index of the first stage behind the gateway's segment; the number of stages if there is none.
         gateways: that share the risk of a false alarm.
-        start: number of this start of a gateway, 1 for the first, among all that share the risk.
         timeout_s: for the last stage's answer.
         seed: of the draws; random by default.
+        start: number of this start of a gateway, 1 for the first, among all that share the risk.
     """
 
     def __init__(
@@ -94,34 +95,34 @@ class Auditor:
         self._first_behind = first_behind
         self._gateways = gateways
         self._start = start
-        self._policies_seen = 0
+        self._policies_watched = 0
+        self._dropped_rows = 0
         self._timeout_s = timeout_s
-        self._rng = np.random.default_rng(seed)
+        self._sampler = RowSampler(audit.share, seed)
         self._name = secrets.token_hex(4)
         self._watches: OrderedDict[str, _Watch] = OrderedDict()
         self._watched_policy: Policy | None = None
         self._queue: deque[DrawnRow] = deque()
-        self._rows_to_next = self._gap()
         self._not_before = 0.0
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, ask_last: AskLast, is_idle: Callable[[], bool]) -> None:
-        """Begins to work, in the running event loop.
+    def start(self, run_last_stage: RunLastStage, is_idle: Callable[[], bool]) -> None:
+        """Starts to audit, in the running event loop.
 
         Args:
-            ask_last: sends rows (n, ...) with a policy and evidence on to the last stage; seconds until it is too late.
+            run_last_stage: sends rows to the last stage.
             is_idle: whether no requests wait.
         """
-        self._ask_last, self._is_idle = ask_last, is_idle
+        self._run_last_stage, self._is_idle = run_last_stage, is_idle
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     def stop(self) -> None:
-        """Ends the work."""
+        """Audits no more rows."""
         if self._task is not None:
             self._task.cancel()
 
     def draw(self, rows: np.ndarray, policy: Policy) -> Draw | None:
-        """Told of every request: decides which of its rows are looked at.
+        """Decides which rows of a request are audited; called for every request.
 
         Args:
             rows: (n, ...).
@@ -132,8 +133,8 @@ class Auditor:
         """
         if policy is not self._watched_policy:
             self._watch(policy)
-        self._rows_to_next -= len(rows)
-        return None if self._rows_to_next > 0 else self._draw(rows, policy)
+        places = self._sampler.places(len(rows))
+        return self._draw(rows, places, policy) if places else None
 
     def decided(self, policy: Policy, answers: Answers) -> None:
         """See :class:`~cascade.serving.batching.observer.Observer`."""
@@ -141,12 +142,13 @@ class Auditor:
         if watch is not None:  # the audit's own rows are not traffic
             watch.decided.append(answers.stage.tobytes())
 
-    def returned(self, policy: Policy, answers: Answers, word: np.ndarray) -> None:
+    def returned(self, policy: Policy, answers: Answers, previous_answer: np.ndarray) -> None:
         """See :class:`~cascade.serving.batching.observer.Observer`."""
         watch = self._watches.get(policy.version)
         if watch is not None:
             watch.returned.append(answers.stage.tobytes())
-            watch.repeated += int(np.count_nonzero((answers.answer == word) & (answers.stage == self._last)))
+            repeats = (answers.answer == previous_answer) & (answers.stage == self._last)
+            watch.repeated += int(np.count_nonzero(repeats))
 
     def describe(self, policy: Policy) -> dict[str, Any]:
         """The state, as plain values.
@@ -155,7 +157,7 @@ class Auditor:
             policy: in force.
         """
         self._watch(policy)
-        self._count()
+        self._update_monitors()
         return {
             "gateway": self._name,
             "gateways": self._gateways,
@@ -170,47 +172,41 @@ class Auditor:
             },
         }
 
-    def tell(self, policy: Policy, seen: Observations) -> None:
-        """Notes the estimate and the alarms of a policy in force."""
+    def export(self, policy: Policy, stats: Observations) -> None:
+        """Sets the estimate and the alarms of the policy in force in the statistics."""
         monitor = self._watch(policy).monitor
-        self._count()
+        self._update_monitors()
         found = monitor.to_dict()["agreement"]
         if found["rows"]:
             watched = monitor.agreement
-            held_to = (None, None) if watched is None else (watched.test.low, watched.source)
-            seen.audit = AuditEstimate(found["rate"], found["low"], found["high"], found["rows"], *held_to)
-        seen.alarms = {" ".join(filter(None, (each.name, each.stage))): each.test.alarm for each in monitor.watched}
+            bound = (None, None) if watched is None else (watched.test.low, watched.source)
+            stats.audit = AuditEstimate(found["rate"], found["low"], found["high"], found["rows"], *bound)
+        stats.dropped_audit_rows = self._dropped_rows
+        stats.alarms = {" ".join(filter(None, (each.name, each.stage))): each.test.alarm for each in monitor.watched}
 
     def _watch(self, policy: Policy) -> _Watch:
         watch = self._watches.get(policy.version)
         if watch is None:
             audit = self._audit
             monitor = Monitor(
-                policy, audit.delta, self._new_share(), self._first_behind, audit.least_agreement, audit.rate_tolerance
+                policy, audit.delta, self._next_share(), self._first_behind, audit.least_agreement, audit.rate_tolerance
             )
-            watch = self._watches[policy.version] = _Watch(monitor, _straight_to_the_last(policy))
-            if len(self._watches) > MOST_POLICIES:
+            watch = self._watches[policy.version] = _Watch(monitor, _last_stage_alone(policy))
+            if len(self._watches) > MAX_POLICIES:
                 self._watches.popitem(last=False)
         self._watched_policy = policy
         return watch
 
-    def _new_share(self) -> float:
-        """The part of the risk that one more policy has."""
-        self._policies_seen += 1
-        return _part(self._policies_seen) * _part(1 + (self._start - 1) // self._gateways) / self._gateways
+    def _next_share(self) -> float:
+        """Share of the risk for one more policy."""
+        self._policies_watched += 1
+        return _series(self._policies_watched) * _series(1 + (self._start - 1) // self._gateways) / self._gateways
 
-    def _gap(self) -> float:
-        """Rows from one drawn row to the next: each row is drawn independently with the same probability."""
-        return float(self._rng.geometric(self._audit.share)) if self._audit.share else math.inf
-
-    def _draw(self, rows: np.ndarray, policy: Policy) -> Draw | None:
-        places = []
-        while self._rows_to_next <= 0:
-            places.append(int(len(rows) + self._rows_to_next - 1))
-            self._rows_to_next += self._gap()
+    def _draw(self, rows: np.ndarray, places: list[int], policy: Policy) -> Draw | None:
         counts = self._watch(policy).counts
         if len(self._queue) + len(places) > self._audit.max_queue_rows:
             counts["dropped"] += len(places)
+            self._dropped_rows += len(places)
             return None
         counts["drawn"] += len(places)
         draw = Draw(places, [DrawnRow(policy, rows[place : place + 1].copy()) for place in places])
@@ -221,14 +217,14 @@ class Auditor:
         while True:
             await asyncio.sleep(PERIOD_S)
             try:
-                self._count()
-                while (drawn := self._next()) and self._may_ask():
-                    await self._look_at(drawn)
+                self._update_monitors()
+                while (drawn := self._next()) and self._may_run():
+                    await self._audit_rows(drawn)
             except Exception:  # an audit that has ended would look like one that finds nothing
                 logger.exception("the audit failed, and goes on")
 
-    def _count(self) -> None:
-        """Hands the monitors what came in."""
+    def _update_monitors(self) -> None:
+        """Adds what has come in to the monitors."""
         for version, watch in self._watches.items():
             if watch.decided:
                 counts = self._stage_counts(watch.decided)
@@ -236,15 +232,15 @@ class Auditor:
             if watch.returned:
                 watch.monitor.add_returned(self._stage_counts(watch.returned)[1:], watch.repeated)
                 watch.repeated = 0
-            self._tell_alarms(version, watch)
+            self._log_alarms(version, watch)
 
     def _stage_counts(self, parts: list[bytes]) -> np.ndarray:
-        """(K + 1,) int: pending rows, then those of each stage; forgets what it counted."""
+        """(K + 1,) int: pending rows, then those of each stage; empties the list."""
         stage = np.frombuffer(b"".join(parts), np.int64)
         parts.clear()
         return np.bincount(stage - PENDING, minlength=self._last + 2)
 
-    def _tell_alarms(self, version: str, watch: _Watch) -> None:
+    def _log_alarms(self, version: str, watch: _Watch) -> None:
         for each in watch.monitor.alarms:
             if each not in watch.alarms:
                 watch.alarms.add(each)
@@ -262,7 +258,7 @@ class Auditor:
                 )
 
     def _next(self) -> list[DrawnRow]:
-        """The oldest drawn rows that are settled, of one policy; the lost ones leave the queue."""
+        """The oldest drawn rows that are settled, of one policy; lost ones leave the queue."""
         found: list[DrawnRow] = []
         for row in tuple(self._queue):
             if not row.is_settled or len(found) == self._audit.max_batch_rows:
@@ -276,23 +272,23 @@ class Auditor:
                 found.append(row)
         return found
 
-    def _count_drawn(self, row: DrawnRow, what: str) -> None:
+    def _count_drawn(self, row: DrawnRow, outcome: str) -> None:
         watch = self._watches.get(row.policy.version)
         if watch is not None:
-            watch.counts[what] += 1
+            watch.counts[outcome] += 1
 
-    def _may_ask(self) -> bool:
+    def _may_run(self) -> bool:
         return self._is_idle() or (
             self._audit.busy_time_share > 0 and asyncio.get_running_loop().time() >= self._not_before
         )
 
-    async def _look_at(self, drawn: list[DrawnRow]) -> None:
-        """Asks about settled rows at the head of the queue, and takes them from it."""
+    async def _audit_rows(self, drawn: list[DrawnRow]) -> None:
+        """Audits settled rows at the head of the queue, and takes them from it."""
         loop = asyncio.get_running_loop()
         watch = self._watches.get(drawn[0].policy.version)
-        begin = loop.time()
+        began = loop.time()
         try:
-            agrees = None if watch is None else await self._agreement(drawn, watch.straight)
+            agrees = None if watch is None else await self._agreement(drawn, watch.last_stage_alone)
         except Exception as error:
             agrees = None
             logger.debug("%d drawn rows could not be audited: %s", len(drawn), type(error).__name__)
@@ -300,40 +296,32 @@ class Auditor:
             for row in drawn:
                 self._queue.remove(row)
         if self._audit.busy_time_share:
-            self._not_before = loop.time() + (loop.time() - begin) * (1 / self._audit.busy_time_share - 1)
+            self._not_before = loop.time() + (loop.time() - began) * (1 / self._audit.busy_time_share - 1)
         for row in drawn:
             self._count_drawn(row, "lost" if agrees is None else "audited")
         if watch is not None and agrees is not None:
             watch.monitor.add_audited(np.array([row.stage for row in drawn]), agrees)
-            self._tell_alarms(drawn[0].policy.version, watch)
+            self._log_alarms(drawn[0].policy.version, watch)
 
-    async def _agreement(self, drawn: list[DrawnRow], straight: Policy) -> np.ndarray:
-        """(m,) bool, whether the last stage says what was answered."""
+    async def _agreement(self, drawn: list[DrawnRow], policy: Policy) -> np.ndarray:
+        """(m,) bool, whether the last stage's answer is the one that was given."""
         agrees = np.ones(len(drawn), dtype=bool)
-        asked = [i for i, row in enumerate(drawn) if row.stage != self._last]
-        if asked:
-            rows = np.concatenate([drawn[i].row for i in asked])
-            # Skips, and the last word, as a segment hands them on.
-            evidence = np.array([(1.0, drawn[i].answer, drawn[i].confidence) for i in asked])
-            said = await self._ask_last(rows, straight, evidence, self._timeout_s)
-            if said.degraded is not None or (said.stage != self._last).any():
+        earlier = [i for i, row in enumerate(drawn) if row.stage != self._last]
+        if earlier:
+            rows = np.concatenate([drawn[i].row for i in earlier])
+            found = await self._run_last_stage(rows, policy, None, self._timeout_s)
+            if found.degraded is not None or (found.stage != self._last).any():
                 raise RuntimeError("the last stage did not answer")
-            agrees[asked] = said.answer == [drawn[i].answer for i in asked]
+            agrees[earlier] = found.answer == [drawn[i].answer for i in earlier]
         return agrees
 
 
-def _part(number: int) -> float:
-    """Of the risk, for the first, the second and so on of a series without end; they sum to 1."""
+def _series(number: int) -> float:
+    """Share of the risk for the first, the second and so on of a series without end; they sum to 1."""
     return 1 / (number * (number + 1))
 
 
-def _straight_to_the_last(policy: Policy) -> Policy:
-    """A policy with which rows that are deferred early go to the last stage, which then runs alone."""
-    straight = Policy.from_thresholds(policy.stages, np.ones(len(policy.stages) - 1))
-    return Policy(
-        straight.stages,
-        straight.routers,
-        straight.thresholds,
-        defer_below=straight.thresholds,
-        certificate={"audit_of": policy.version},
-    )
+def _last_stage_alone(policy: Policy) -> Policy:
+    """A policy of the same stages under which the last one runs alone, on every row."""
+    alone = Policy.from_thresholds(policy.stages, np.full(len(policy.stages) - 1, NEVER))
+    return replace(alone, certificate={"audit_of": policy.version})

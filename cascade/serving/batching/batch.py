@@ -7,7 +7,8 @@ import numpy as np
 
 from cascade.calibration import Policy
 from cascade.engine import PENDING, Answers
-from cascade.serving.batching.call import Piece
+from cascade.routers import Evidence
+from cascade.serving.batching.call import Call, Piece
 
 __all__ = ["Batch"]
 
@@ -17,47 +18,66 @@ class Batch:
     """Pieces of calls, and their rows as one array.
 
     Attributes:
-        pieces: at least one, all of the same version of the policy.
+        pieces: at least one, all of the same :attr:`Call.kind`.
         rows: (n, ...), C-contiguous, piece after piece.
-        evidence: (n, W), of the segments so far, where the policy has heads.
+        evidence: of the rows, from the segments so far, where the policy needs it.
     """
 
     pieces: Sequence[Piece]
     rows: np.ndarray
-    evidence: np.ndarray | None
+    evidence: Evidence | None
 
     @classmethod
     def join(cls, pieces: Sequence[Piece]) -> "Batch":
-        """Pieces of neighbouring places; of one policy, so that all have evidence or none has."""
-        rows = [_span(piece.call.rows, piece.places) for piece in pieces]
-        evidence = [_span(piece.call.earlier, piece.places) for piece in pieces if piece.call.earlier is not None]
-        return cls(pieces, _concatenated(rows), _concatenated(evidence) if evidence else None)
+        """A batch of pieces that are each a run of neighbouring rows."""
+        rows = [piece.call.rows if piece.is_whole else piece.call.rows[piece.span] for piece in pieces]
+        evidence = [
+            piece.call.evidence if piece.is_whole else piece.call.evidence.take(piece.span)
+            for piece in pieces
+            if piece.call.evidence is not None
+        ]
+        return cls(pieces, _concatenated(rows), Evidence.join(evidence) if evidence else None)
 
     @classmethod
     def merge(cls, batches: "Sequence[Batch]") -> "Batch":
-        """Batches of one version of the policy, at least one, as one."""
+        """Batches of the same kind, at least one, as one."""
         if len(batches) == 1:
             return batches[0]
         evidence = [batch.evidence for batch in batches if batch.evidence is not None]
         return cls(
             [piece for batch in batches for piece in batch.pieces],
             _concatenated([batch.rows for batch in batches]),
-            _concatenated(evidence) if evidence else None,
+            Evidence.join(evidence) if evidence else None,
         )
 
     @property
     def is_done(self) -> bool:
-        """Whether no caller waits any more."""
+        """Whether all callers have their answers, or have stopped waiting."""
         return all(piece.call.done.done() for piece in self.pieces)
+
+    @property
+    def kind(self) -> tuple[str, int | None]:
+        """Of all pieces, see :attr:`Call.kind`."""
+        return self._call.kind
 
     @property
     def policy(self) -> Policy:
         """Of all rows."""
-        return self.pieces[0].call.policy
+        return self._call.policy
+
+    @property
+    def last_stage(self) -> int | None:
+        """Index of the last stage that may run on the rows; ``None`` for all stages."""
+        return self._call.last_stage
+
+    @property
+    def arrived_at(self) -> float:
+        """When the oldest call came, on ``time.monotonic``."""
+        return self._call.arrived_at
 
     @property
     def deadline(self) -> float:
-        """When the last of the callers stops waiting."""
+        """The latest deadline of the callers, on the event loop's clock."""
         return max(piece.call.deadline for piece in self.pieces)
 
     @property
@@ -70,18 +90,18 @@ class Batch:
         """(m + 1,) int: piece i has the rows from ``bounds[i]`` to ``bounds[i + 1]``."""
         return np.cumsum([0, *(len(piece.places) for piece in self.pieces)])
 
-    def give_up(self, error: Exception) -> None:
-        """No later stage answers these rows: their calls fall back, or end with the error."""
+    def fall_back(self, error: Exception) -> None:
+        """No later stage answers these rows: their calls take the answers so far, or end with the error."""
         for piece in self.pieces:
-            piece.call.give_up(piece.places, error)
+            piece.call.fall_back(piece.places, error)
 
     def halves(self) -> "tuple[Batch, Batch]":
-        """The first half of the pieces, and the others; there must be two at least."""
+        """The first half of the pieces, and the others; there must be at least two."""
         middle = len(self.pieces) // 2
         return self._part(0, middle), self._part(middle, len(self.pieces))
 
-    def unsure(self, answers: Answers) -> "Batch | None":
-        """What is to go on: the pending rows of n answers, with their evidence; ``None`` if there are none."""
+    def deferred(self, answers: Answers) -> "Batch | None":
+        """The rows that go on to the next stage: those pending in n answers; ``None`` if none are."""
         pending = np.flatnonzero(answers.stage == PENDING)
         if not len(pending):
             return None
@@ -93,16 +113,15 @@ class Batch:
         ]
         return Batch(pieces, np.ascontiguousarray(self.rows[pending]), answers.evidence)
 
+    @property
+    def _call(self) -> Call:
+        return self.pieces[0].call
+
     def _part(self, first: int, last: int) -> "Batch":
         bounds = self.bounds
-        span = slice(bounds[first], bounds[last])
-        evidence = None if self.evidence is None else self.evidence[span]
+        span = slice(int(bounds[first]), int(bounds[last]))
+        evidence = None if self.evidence is None else self.evidence.take(span)
         return Batch(self.pieces[first:last], self.rows[span], evidence)
-
-
-def _span(rows: np.ndarray, places: "np.ndarray | range") -> np.ndarray:
-    """Neighbouring rows; most calls go whole."""
-    return rows if len(places) == len(rows) else rows[places[0] : places[-1] + 1]
 
 
 def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One caller's rows, and what is known of them so far."""
+"""One caller's rows, and their answers so far."""
 
 import asyncio
 from dataclasses import dataclass, field, replace
@@ -7,6 +7,7 @@ import numpy as np
 
 from cascade.calibration import Policy
 from cascade.engine import PENDING, Answers
+from cascade.routers import Evidence
 
 __all__ = ["Call", "Piece"]
 
@@ -18,107 +19,114 @@ class Call:
     Attributes:
         rows: (n, ...), n >= 1.
         policy: that routes them.
-        earlier: (n, W), the evidence of earlier segments, where the policy has heads.
-        deadline: on the event loop's clock, in seconds.
-        fallback: the segment's last stage, whose word is taken for a row that no later stage answers; ``None`` if such
-            a row is an error.
-        partial: whether the caller takes answers with pending rows; a segment does, a client does not.
+        evidence: of the rows, from earlier segments, where the policy needs it.
+        last_stage: index of the last stage that may run on them; ``None`` for all stages.
+        deadline: in seconds, on the event loop's clock.
+        fallback: index of the segment's last stage, whose answer a row gets if no later stage answers it; ``None`` if
+            such a row is an error.
+        partial: whether the caller accepts answers with pending rows; a segment does, a client does not.
         done: the answers, once they are complete.
-        since: when it came, on the event loop's clock, in seconds.
-        arrived: the same on ``time.monotonic``, which is finer; 0 where nobody asks.
+        queued_at: when it came, in seconds, on the event loop's clock.
+        arrived_at: the same on ``time.monotonic``, which is finer; 0 where batches are not counted.
         traceparent: of the span that it belongs to, where it is traced.
         taken: rows that have left the queue; always the first ones.
-        seen: rows that the segment has looked at; always the first ones.
+        processed: rows that have been through the segment, or its first step; always the first ones.
     """
 
     rows: np.ndarray
     policy: Policy
-    earlier: np.ndarray | None
+    evidence: Evidence | None
+    last_stage: int | None
     deadline: float
     fallback: int | None
     partial: bool
     done: "asyncio.Future[Answers]"
-    since: float = 0.0
-    arrived: float = 0.0
+    queued_at: float = 0.0
+    arrived_at: float = 0.0
     traceparent: str | None = None
     taken: int = 0
-    seen: int = 0
+    processed: int = 0
     _answers: Answers | None = field(init=False, default=None)
     _degraded: np.ndarray | None = field(init=False, default=None)
-    _last: np.ndarray | None = field(init=False, default=None)
-    _open: int = field(init=False)
+    _fallback_stage: np.ndarray | None = field(init=False, default=None)
+    _unanswered: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self._open = len(self.rows)
+        self._unanswered = len(self.rows)
 
-    def see(self, start: int, said: Answers) -> None:
-        """Notes what the segment says about its next rows.
+    @property
+    def kind(self) -> tuple[str, int | None]:
+        """Version of the policy, and the last stage that may run: calls that share both may share a batch."""
+        return self.policy.version, self.last_stage
+
+    def put_processed(self, start: int, answers: Answers) -> None:
+        """Adds the segment's answers of its next rows.
 
         Args:
             start: place of the first of them.
-            said: answers, pending where the segment is unsure.
+            answers: pending where the segment is unsure.
         """
-        stop = start + len(said)
-        self.seen = stop
-        if len(said) == len(self.rows):  # most calls: all rows in one batch, nothing to gather
-            self._answers = said
-            self._close(int(np.count_nonzero(said.stage != PENDING)))
+        stop = start + len(answers)
+        self.processed = stop
+        if len(answers) == len(self.rows):  # most calls: all rows in one batch
+            self._answers, self._degraded = answers, answers.degraded
+            self._count_answered(int(np.count_nonzero(answers.stage != PENDING)))
         else:
-            self.put(np.arange(start, stop), said)
+            self.put(np.arange(start, stop), answers)
 
-    def word(self, places: np.ndarray) -> np.ndarray:
-        """(m,) int, what was last said of m places that the segment has seen."""
-        return np.full(len(places), -1) if self._answers is None else self._answers.answer[places]
-
-    def looked_at(self, places: "np.ndarray | range", stage: int | None) -> None:
-        """Notes the last stage that has looked at m places, where a segment has several steps."""
-        if self._last is None:
-            self._last = np.full(len(self.rows), PENDING)
-        self._last[places] = PENDING if stage is None else stage
-
-    def put(self, places: np.ndarray, said: Answers) -> None:
-        """Notes answers of m places; the last ones wake the caller up."""
-        if self.done.done():  # its answers have been handed over
+    def put(self, places: np.ndarray, answers: Answers) -> None:
+        """Adds the answers of m places; the last ones complete the call."""
+        if self.done.done():  # its answers have been returned
             return
         if self._answers is None:
             self._answers = Answers.empty(len(self.rows))
-        self._answers.put(places, said)
-        if said.degraded is not None:
-            self._mark(places[said.degraded])
-        self._close(int(np.count_nonzero(said.stage != PENDING)))
+        self._answers.put(places, answers)
+        if answers.degraded is not None:
+            self._mark_degraded(places[answers.degraded])
+        self._count_answered(int(np.count_nonzero(answers.stage != PENDING)))
 
-    def give_up(self, places: "np.ndarray | range", error: Exception) -> None:
-        """No later stage answers some rows that the segment has seen: falls back, or ends the call with the error."""
+    def latest_answer(self, places: np.ndarray) -> np.ndarray:
+        """(m,) int, the latest answer to m processed places."""
+        return np.full(len(places), -1) if self._answers is None else self._answers.answer[places]
+
+    def set_fallback_stage(self, places: "np.ndarray | range", stage: int | None) -> None:
+        """Sets the last stage that has run on m places, where a segment has several steps."""
+        if self._fallback_stage is None:
+            self._fallback_stage = np.full(len(self.rows), PENDING)
+        self._fallback_stage[places] = PENDING if stage is None else stage
+
+    def fall_back(self, places: "np.ndarray | range", error: Exception) -> None:
+        """No later stage answers some processed rows: takes the answers so far, or ends the call with the error."""
         if self.done.done():
             return
-        word = None if self.fallback is None else self.policy.last_running(self.fallback)
-        if word is None or self._answers is None or (self._answers.answer[places] < 0).any():
+        stage = None if self.fallback is None else self.policy.last_running(self.fallback)
+        if stage is None or self._answers is None or (self._answers.answer[places] < 0).any():
             self.done.set_exception(error)
             return
-        self._answers.stage[places] = word if self._last is None else self._last[places]
-        self._mark(places)
-        self._close(len(places))
+        self._answers.stage[places] = stage if self._fallback_stage is None else self._fallback_stage[places]
+        self._mark_degraded(places)
+        self._count_answered(len(places))
 
     def fail(self, error: Exception) -> None:
-        """Ends the call now: with what is known, where that is enough for the caller, else with the error."""
+        """Ends the call now: with the answers so far, where the caller accepts them, else with the error."""
         if self.done.done():
             return
-        enough = self.seen == len(self.rows) or (self.partial and self.seen)
-        if self.fallback is None or self._answers is None or not enough:
+        is_enough = self.processed == len(self.rows) or (self.partial and self.processed)
+        if self.fallback is None or self._answers is None or not is_enough:
             self.done.set_exception(error)
             return
-        self._mark(np.zeros(0, dtype=np.int64))
-        self.give_up(np.flatnonzero(self._answers.stage[: self.seen] == PENDING), error)
+        self._mark_degraded(np.zeros(0, dtype=np.int64))
+        self.fall_back(np.flatnonzero(self._answers.stage[: self.processed] == PENDING), error)
         self._finish()
 
-    def _mark(self, places: "np.ndarray | range") -> None:
+    def _mark_degraded(self, places: "np.ndarray | range") -> None:
         if self._degraded is None:
             self._degraded = np.zeros(len(self.rows), dtype=bool)
         self._degraded[places] = True
 
-    def _close(self, rows: int) -> None:
-        self._open -= rows
-        if not self._open:
+    def _count_answered(self, rows: int) -> None:
+        self._unanswered -= rows
+        if not self._unanswered:
             self._finish()
 
     def _finish(self) -> None:
@@ -138,3 +146,13 @@ class Piece:
 
     call: Call
     places: "np.ndarray | range"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all rows of the call."""
+        return len(self.places) == len(self.call.rows)
+
+    @property
+    def span(self) -> slice:
+        """The places of neighbouring rows."""
+        return slice(int(self.places[0]), int(self.places[-1]) + 1)

@@ -1,42 +1,44 @@
-"""How long batches take, to tell which are quick enough to run where requests are read."""
+"""How long a batch will take, which decides whether it runs in the event loop."""
 
 import math
 from collections import deque
 
-__all__ = ["Pace"]
+__all__ = ["LatencyEstimator"]
 
 WINDOW = 7
-HANG = 20.0  # times what is quick: a batch that took so long may do so again
+RESET_FACTOR = 20.0
+"""A batch that took this many times ``quick_s`` may do so again: the estimate starts anew."""
 
 
-class Pace:
-    """Foretells the time of a batch from the last ones.
+class LatencyEstimator:
+    """Predicts the time of a batch from the last seven.
 
     Args:
-        quick_s: most seconds of a quick batch; 0 for none.
+        quick_s: most seconds of a quick batch; 0 if none is quick.
     """
 
     def __init__(self, quick_s: float) -> None:
         self._quick_s = quick_s
         self._recent: deque[tuple[int, float]] = deque(maxlen=WINDOW)
-        self._forget()
+        self._reset()
 
     def is_quick(self, rows: int) -> bool:
-        """Whether a batch of so many rows will most likely be quick: by the median of the last ones.
+        """Whether a batch of so many rows will most likely be quick, by the median of the last batches.
 
-        A smaller batch is taken to need as long as a larger one, a larger one in proportion to its rows: both are too
-        much rather than too little.
+        A smaller batch is assumed to take as long as a larger one, and a larger one in proportion to its rows: both
+        rather overestimate the time.
         """
         if not self._quick_s:
             return False
-        return sorted(seconds * max(rows / few, 1.0) for few, seconds in self._recent)[WINDOW // 2] <= self._quick_s
+        times = sorted(seconds * max(rows / measured, 1.0) for measured, seconds in self._recent)
+        return times[WINDOW // 2] <= self._quick_s
 
-    def ran(self, rows: int, seconds: float) -> None:
-        """A batch took so long."""
-        if seconds > HANG * self._quick_s:
-            self._forget()
+    def add(self, rows: int, seconds: float) -> None:
+        """Adds the measured time of a batch."""
+        if seconds > RESET_FACTOR * self._quick_s:
+            self._reset()
         else:
             self._recent.append((rows, seconds))
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._recent.extend([(1, math.inf)] * WINDOW)

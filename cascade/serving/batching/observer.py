@@ -1,4 +1,4 @@
-"""Who is told what becomes of rows."""
+"""What a batcher reports about the rows that it routes."""
 
 from typing import Protocol
 
@@ -11,21 +11,24 @@ __all__ = ["Observer"]
 
 
 class Observer(Protocol):
-    """Is called on the way of every batch: returns at once, never raises, and copies what it keeps."""
+    """Called for every batch of rows that may go to all stages.
+
+    Both methods run between requests: they must return at once, must not raise, and must copy what they keep.
+    """
 
     def decided(self, policy: Policy, answers: Answers) -> None:
-        """A segment has looked at the rows of a batch.
+        """A segment has run on the rows of a batch.
 
         Args:
             policy: that routed them.
-            answers: pending where they go on to the next segment.
+            answers: pending where the rows go on to the next segment.
         """
 
-    def returned(self, policy: Policy, answers: Answers, word: np.ndarray) -> None:
+    def returned(self, policy: Policy, answers: Answers, previous_answer: np.ndarray) -> None:
         """Later segments have answered rows of one caller.
 
         Args:
             policy: that routed them.
             answers: of m rows.
-            word: (m,) int, what the segments before had last said of them.
+            previous_answer: (m,) int, of the last stage before the later segments.
         """

@@ -1,6 +1,7 @@
-"""The way from one segment to the next: a call through a Ray Serve handle."""
+"""Calls the next segment through a Ray Serve handle."""
 
 import asyncio
+import functools
 import logging
 from typing import Any
 
@@ -12,24 +13,25 @@ from ray.serve.handle import DeploymentHandle
 from cascade.calibration import Policy
 from cascade.engine import Answers
 from cascade.errors import CascadeError
+from cascade.routers import Evidence
 from cascade.serving.errors import DeadlineExceeded, Overloaded, Unavailable, request_error
 from cascade.serving.telemetry.tracing import current_traceparent
 
-__all__ = ["BY_REFERENCE_BYTES", "Hop"]
+__all__ = ["BY_REFERENCE_BYTES", "SegmentClient"]
 
-# Where the object store begins to be quicker than gRPC (benchmarks/experiments/serving/hop_cost.py), well below the
-# 4 MB at which Ray Serve's gRPC ends.
+# Above this size the object store is quicker than gRPC (benchmarks/experiments/serving/hop_cost.py); it is well below
+# the 4 MB at which Ray Serve's gRPC ends.
 BY_REFERENCE_BYTES = 1_000_000
 BYTES_PER_CHARACTER = 4
 
 logger = logging.getLogger(__name__)
 
 
-class Hop:
-    """Asks the next segment: small arrays by gRPC, large ones through the object store, from which Ray frees them.
+class SegmentClient:
+    """Sends small arrays by gRPC, and large ones through the object store, from which Ray frees them.
 
-    A replica that dies while it answers is asked once more, through the handle, which knows of others or waits for
-    the one that Ray Serve starts: rows may be scored twice, answers cannot differ.
+    If a replica dies while it answers, the call is repeated once, through the handle, which finds another replica or
+    waits for the one that Ray Serve starts: rows may be scored twice, and the answers are the same.
 
     Args:
         handle: of the next segment.
@@ -46,47 +48,58 @@ class Hop:
         """Returns when a replica of the next segment, and of each after it, has answered.
 
         Raises:
-            Exception: whatever tells that there is none.
+            Exception: none has.
         """
         try:
             await _result(self._probe.remote())
         except Exception:  # one of several replicas may have died
             await _result(self._probe.remote())
 
-    async def ask(self, rows: np.ndarray, policy: Policy, evidence: np.ndarray | None, timeout_s: float) -> Answers:
-        """Sends rows on.
+    async def answer(
+        self,
+        rows: np.ndarray,
+        policy: Policy,
+        evidence: Evidence | None,
+        timeout_s: float,
+        last_stage: int | None = None,
+    ) -> Answers:
+        """Sends rows on; arguments as of :meth:`Batcher.answer <cascade.serving.batching.batcher.Batcher.answer>`.
 
         Args:
             rows: (n, ...), C-contiguous.
             policy: travels with them.
-            evidence: (n, W), of the segments so far, where the policy has heads.
-            timeout_s: seconds until nobody waits for the answers any more; the caller cancels then.
+            evidence: of n rows, from the segments so far, where the policy needs it.
+            timeout_s: seconds until no caller waits for the answers any more; the caller cancels then.
+            last_stage: index of the last stage that may run on them; ``None`` for all stages.
 
         Raises:
-            CascadeError: what the next segment raised.
+            CascadeError: the next segment raised it.
             StageFailed: it raised something else.
+            DeadlineExceeded: no time is left for a second call.
             Unavailable: it cannot be reached.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        large = _bytes(rows) + (0 if evidence is None else evidence.nbytes) > BY_REFERENCE_BYTES
-        run = self._run_by_reference if large else self._run_by_value
+        array = None if evidence is None else evidence.to_array()
+        is_large = _bytes(rows) + (0 if array is None else array.nbytes) > BY_REFERENCE_BYTES
+        run = self._run_by_reference if is_large else self._run_by_value
         parent = current_traceparent.get()
+        send = functools.partial(run.remote, rows, policy.to_json(), array, traceparent=parent, last_stage=last_stage)
         try:
-            answers: Answers = await _result(run.remote(rows, policy.to_json(), evidence, timeout_s, parent))
+            answers: Answers = await _result(send(timeout_s=timeout_s))
         except CascadeError:
             raise
         except Exception:
             logger.warning(
-                "a later segment cannot be reached, asking it once more", exc_info=True, extra={"segment": self._name}
+                "a later segment cannot be reached, trying once more", exc_info=True, extra={"segment": self._name}
             )
         else:
             return answers
-        remaining = deadline - loop.time()
-        if remaining <= 0:
-            raise DeadlineExceeded(f"no time is left to ask {self._name} again")
+        remaining_s = deadline - loop.time()
+        if remaining_s <= 0:
+            raise DeadlineExceeded(f"no time is left to call {self._name} again")
         try:
-            answers = await _result(run.remote(rows, policy.to_json(), evidence, remaining, parent))
+            answers = await _result(send(timeout_s=remaining_s))
         except CascadeError:
             raise
         except Exception as error:
@@ -101,13 +114,13 @@ async def _result(response: Any) -> Any:
         response.cancel()
         raise
     except RayTaskError as error:
-        raise _of_the_stage(error) from error
+        raise _stage_error(error) from error
     except BackPressureError as error:
         raise Overloaded("a later stage is overloaded; try again later") from error
 
 
-def _of_the_stage(error: RayTaskError) -> CascadeError:
-    """What the segment raised, without Ray's account of where, which is no client's concern."""
+def _stage_error(error: RayTaskError) -> CascadeError:
+    """What the segment raised, without Ray's report of where, which is not for clients."""
     cause = error.cause
     return request_error(cause if isinstance(cause, Exception) else error)
 

@@ -1,40 +1,52 @@
-"""Steps of a segment: between two stages of one process rows may wait for company.
+"""Steps of a segment: between two stages of one process, rows of several batches may be gathered.
 
-A stage with a high cost per call is better asked seldom, about many rows. So the stages of a segment are cut into steps
-before such a stage, and rows that come to it from many batches are gathered, up to the size at which a row costs it
-least, as long as earlier steps have something to do.
+A stage with a high cost per call is better called seldom, with many rows. So the stages of a segment are cut into steps
+before such a stage, and rows that come to it from many batches are gathered, up to the size with the lowest cost per
+row, as long as earlier steps have rows to run.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cascade.calibration import Policy
 from cascade.engine import Answers, Segment
+from cascade.routers import Evidence
 
-__all__ = ["Run", "SegmentSteps", "Step"]
+__all__ = ["Run", "SegmentSteps", "Step", "Steps", "single_step"]
 
-Run = Callable[[np.ndarray, Policy, np.ndarray | None], Answers]
+Run = Callable[[np.ndarray, Policy, Evidence | None, int | None], Answers]
+"""Runs stages on a batch, as :meth:`Segment.run <cascade.engine.Segment.run>` does."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Some consecutive stages of a segment.
+    """Consecutive stages of a segment.
 
     Attributes:
-        run: asks them about a batch.
-        rows: that are gathered for them, as long as earlier steps have something to do.
-        wait_s: most time that rows are gathered: that of one call, so that none waits longer than it would for the call
-            before its own.
-        last: index of their last stage in the cascade that runs; ``None`` if none of them does.
+        run: runs them on a batch.
+        target_rows: rows that are gathered for them, as long as earlier steps have rows to run.
+        max_wait_s: longest time that rows are gathered: the time of one call, so that no row waits longer than it would
+            for the call before its own.
+        last_stage: index in the cascade of their last stage that runs; ``None`` if none does.
     """
 
     run: Run
-    rows: int = 1
-    wait_s: float = 0.0
-    last: int | None = None
+    target_rows: int = 1
+    max_wait_s: float = 0.0
+    last_stage: int | None = None
+
+
+Steps = Callable[[Policy], Sequence[Step]]
+"""The steps of a segment under a policy, at least one."""
+
+
+def single_step(run: Run) -> Steps:
+    """A segment whose stages run one after the other, without gathering."""
+    steps = (Step(run),)
+    return lambda _: steps
 
 
 class SegmentSteps:
@@ -46,11 +58,11 @@ class SegmentSteps:
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
-        self._known = functools.lru_cache(maxsize=16)(self._cut)
+        self._cached = functools.lru_cache(maxsize=16)(self._cut)
 
     def __call__(self, policy: Policy) -> tuple[Step, ...]:
         """The steps of the segment under a policy, at least one."""
-        return self._known(policy)
+        return self._cached(policy)
 
     def _cut(self, policy: Policy) -> tuple[Step, ...]:
         first, stages = self._segment.first, len(self._segment.stages)
@@ -62,8 +74,8 @@ class SegmentSteps:
 
     def _step(self, policy: Policy, start: int, stop: int) -> Step:
         run = self._segment.part(start, stop).run
-        last = max((k for k in range(start, stop) if policy.runs[k]), default=None)
+        last_stage = max((k for k in range(start, stop) if policy.runs[k]), default=None)
         curve = policy.curves[start] if policy.curves else None
         if curve is None:
-            return Step(run, last=last)
-        return Step(run, curve.best_rows, float(curve.call_ms(1)) / 1e3, last)
+            return Step(run, last_stage=last_stage)
+        return Step(run, curve.best_rows, float(curve.call_ms(1)) / 1e3, last_stage)

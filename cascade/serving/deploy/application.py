@@ -18,8 +18,8 @@ from cascade.serving.replica.segment_replica import SegmentReplica
 
 __all__ = ["ServeArguments", "build_app", "deployment_options", "new_application"]
 
-# For ``num_replicas: auto``. A call is a whole batch: one runs, one waits, and the rest want another replica.
-# A burst is short, so replicas come soon; models load slowly, so they go late.
+# For ``num_replicas: auto``. A call is a whole batch: one runs, one waits, and further ones need another replica.
+# A burst is short, so replicas are added soon; models load slowly, so they are removed late.
 AUTOSCALING = {
     "min_replicas": 1,
     "max_replicas": 16,
@@ -31,7 +31,7 @@ AUTOSCALING = {
 # Ray Serve's own default of 5 calls at a time would starve the batches.
 MAX_ONGOING_REQUESTS = 10_000
 
-# Beyond the longest request, for a replica to end.
+# Time for a replica to end, beyond the longest request.
 STOP_SLACK_S = 5.0
 
 
@@ -41,8 +41,8 @@ class ServeArguments(BaseModel):
     Attributes:
         config: path of the configuration.
         policy: path of the policy or policy set; by default the one that the configuration names.
-        host: instead of the configuration's.
-        keys_env: instead of the configuration's.
+        host: overrides the configuration's.
+        keys_env: overrides the configuration's.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -56,8 +56,8 @@ class ServeArguments(BaseModel):
 def build_app(arguments: ServeArguments) -> serve.Application:
     """The application, for ``serve run cascade.serving.application:build_app config=...``."""
     config = CascadeConfig.load(arguments.config)
-    asked = arguments.model_dump(include={"host", "keys_env"}, exclude_none=True)
-    config = config.model_copy(update={"serving": config.serving.model_copy(update=asked)})
+    changes = arguments.model_dump(include={"host", "keys_env"}, exclude_none=True)
+    config = config.model_copy(update={"serving": config.serving.model_copy(update=changes)})
     policy = PolicySet.load(arguments.policy or config.policy)
     return new_application(config, policy, Path(arguments.config).resolve().parent)
 
@@ -65,18 +65,18 @@ def build_app(arguments: ServeArguments) -> serve.Application:
 def new_application(
     config: CascadeConfig, policy: Policy | PolicySet, folder: Path, run: str | None = None
 ) -> serve.Application:
-    """Binds a deployment a segment: the gateway, and each later segment into the one before it.
+    """Binds one deployment per segment: the gateway, and each later segment into the one before it.
 
     Args:
         config: of the cascade.
         policy: to begin with.
-        folder: where relative paths and the user's modules are; the same on every node.
-        run: tells this start from others; each has a history of policies of its own, which begins with the given one.
+        folder: of relative paths and the user's modules; the same on every node.
+        run: id of this start; each start has a history of policies of its own, which begins with the given one.
 
     Raises:
-        PolicyError: the policy is of other stages, was calibrated with other models, or is below the operator's floor.
-        ConfigError: Ray Serve refuses a key of a stage's ``deployment``, or cannot scale gateways that listen
-            themselves; or the network would be served without keys.
+        PolicyError: the policy has other stages, was calibrated with other models, or is below the operator's floor.
+        ConfigError: Ray Serve refuses a key of a stage's ``deployment``, or cannot scale gateways with a listener of
+            their own; or the cascade would be open to the network without keys.
     """
     check_exposure(config.serving)
     policies = policy if isinstance(policy, PolicySet) else PolicySet((policy,))
@@ -94,33 +94,33 @@ def new_application(
 
 
 def _check_gateways_are_counted(stage: StageConfig) -> None:
-    """Ray Serve scales by the calls that it routes, and requests to a gateway's own listener are none."""
-    asked = stage.deployment
-    if "autoscaling_config" in asked or asked.get("num_replicas") == "auto":
+    """Ray Serve scales by the calls that it routes; requests to a gateway's own listener are not among them."""
+    options = stage.deployment
+    if "autoscaling_config" in options or options.get("num_replicas") == "auto":
         raise ConfigError(
-            f"stage {stage.name!r}: Ray Serve cannot scale gateways that listen themselves; set serving.gateways to "
-            "a number, or serving.listener to 'serve'"
+            f"stage {stage.name!r}: Ray Serve cannot scale gateways with a listener of their own; set serving.gateways "
+            "to a number, or serving.listener to 'serve'"
         )
 
 
 def deployment_options(config: CascadeConfig, index: int) -> dict[str, Any]:
-    """Ray Serve's options for the deployment of a segment: ours, under those that its first stage gives.
+    """Ray Serve's options for the deployment of a segment: defaults, overridden by those of its first stage.
 
     Args:
         config: of the cascade.
         index: of the segment.
     """
-    asked = config.segments[index][0].deployment
+    given = config.segments[index][0].deployment
     options: dict[str, Any] = {
         "name": segment_name(config, index),
         "num_replicas": 1 if index else config.serving.gateways,
         "max_ongoing_requests": MAX_ONGOING_REQUESTS,
-        # A gateway answers what is under way before it ends.
+        # A gateway answers requests under way before it ends.
         "graceful_shutdown_timeout_s": config.serving.request_timeout_s + STOP_SLACK_S,
         "graceful_shutdown_wait_loop_s": 0.1,
     }
-    options |= asked
-    if "autoscaling_config" in options and "num_replicas" not in asked:
+    options |= given
+    if "autoscaling_config" in options and "num_replicas" not in given:
         del options["num_replicas"]
     if options.get("num_replicas") == "auto":
         scaling = options.get("autoscaling_config") or {}

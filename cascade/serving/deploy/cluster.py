@@ -1,4 +1,4 @@
-"""Starting and stopping: a local Ray of our own, or a cluster that is there."""
+"""Starting and stopping: a local Ray that this process starts, or an existing cluster."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from cascade.errors import ConfigError
 from cascade.serving.auth.guard import Guard, check_exposure
 from cascade.serving.auth.tls import new_tls_context
 from cascade.serving.deploy.ray_token import ensure_private_token
-from cascade.serving.deploy.resources import asked_cpus, check_machine, check_resources
+from cascade.serving.deploy.resources import check_machine, check_resources, required_cpus
 from cascade.serving.deploy.start_up import Progress, wait_until_running
 from cascade.serving.replica.port_claim import check_port
 
@@ -25,28 +25,28 @@ __all__ = ["REPLICAS_ENVIRONMENT", "check_start", "joins", "metrics_addresses", 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 
 # Models run in threads of their own, so replicas need no further threads to keep their event loop free, and a call
-# between them is spared two changes of thread.
+# between them needs two thread switches fewer.
 REPLICAS_ENVIRONMENT = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
 }
 
-# Of a Ray of our own; what the environment says goes before it.
+# Of a local Ray; the environment overrides it.
 OWN_RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # By default of 15 every other process of the machine would go before the replicas.
+    # With the default of 15 every other process of the machine would have a higher priority than the replicas.
     "RAY_worker_niceness": "0",
-    # Takes 127.0.0.1 for the address of the node, so that its ports are bound to loopback (docs/security.md).
+    # Makes 127.0.0.1 the address of the node, so that its ports are bound to loopback (docs/security.md).
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    # Ray Serve looks at everything ten times a second by default (docs/operate.md).
+    # The control loop of Ray Serve runs ten times per second by default (docs/operate.md).
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
 }
 
 DELETE_S = 15.0
-"""Ray Serve has as long to end the replicas once nothing is under way."""
+"""Time for Ray Serve to end the replicas once no request is under way."""
 
-KILL_LOOK_S = 0.2
+KILL_POLL_S = 0.2
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +57,11 @@ def stop_s(config: CascadeConfig) -> float:
 
 
 def check_start(config: CascadeConfig) -> None:
-    """Makes sure, without Ray, that a cascade may listen where it wants to; on a cluster the gateways' nodes do that.
+    """Checks, without Ray, that a cascade can listen where it is configured to; on a cluster the gateways do that.
 
     Raises:
-        ConfigError: a port is taken, keys or certificate cannot be used, or the network would be served without keys.
+        ConfigError: a port is taken, keys or certificate cannot be used, or the cascade would be open to the network
+            without keys.
     """
     check_exposure(config.serving)
     if joins():
@@ -81,17 +82,16 @@ def running_cascade(
 ) -> Iterator[Any]:
     """Serves a cascade while the context is open.
 
-    Joins the cluster in ``RAY_ADDRESS``, else starts a Ray of its own that lives on this machine only: no dashboard,
-    no usage statistics, a bounded object store, its ports bound to loopback. At the end the gateways take no further
-    requests and answer those under way, for ``serving.request_timeout_s`` at most; then everything that was started is
-    stopped.
+    Joins the cluster in ``RAY_ADDRESS``, else starts a local Ray: no dashboard, no usage statistics, a bounded object
+    store, its ports bound to loopback. At the end the gateways take no further requests and answer those under way, for
+    ``serving.request_timeout_s`` at most; then everything that was started is stopped.
 
     Args:
         config: of the cascade.
         policy: to begin with.
         folder: of the configuration file.
         stop: ends the wait for the replicas.
-        progress: called with a line for each thing that is waited for.
+        progress: called with a line for each wait.
 
     Yields:
         The handle of the gateway, with ``predict.remote(rows)``.
@@ -99,19 +99,16 @@ def running_cascade(
     Raises:
         ConfigError: a port or the name is taken, keys or certificate cannot be used, the cluster cannot be joined, or a
             stage cannot start.
-        StartStopped: ``stop`` was set before it was up.
+        StartStopped: ``stop`` was set before the cascade was up.
     """
     progress("Ray: joining the cluster" if joins() else "Ray: starting")
     for name, value in OWN_RAY_ENVIRONMENT.items():
         if not joins() or name.startswith("RAY_USAGE"):
             os.environ.setdefault(name, value)
     import ray
-    from ray import serve
-    from ray.serve.api import _run as deploy
 
     from cascade.serving.deploy.application import new_application
 
-    stop = threading.Event() if stop is None else stop
     check_start(config)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     run = uuid.uuid4().hex
@@ -123,28 +120,38 @@ def running_cascade(
     try:
         with _claimed_name(config, run):
             _start_serve(config)
-            prefix = "/" if config.serving.listener == "serve" else None
-            handle = deploy(application, name=config.name, route_prefix=prefix, _blocking=False)
-            is_up = False
-            try:
-                if joins():
-                    _tell_missing(config, progress)
-                wait_until_running(config, stop, progress)
-                is_up = True
+            with _deployed(config, application, stop or threading.Event(), progress) as handle:
                 yield handle
-                _drain(config, handle)
-            finally:
-                if joins() and not is_up:
-                    _end_replicas(config.name)
-                if joins() or is_up:
-                    serve.delete(config.name)
     finally:
-        # A Ray of our own ends with everything in it.
+        # A local Ray ends with all its processes.
         ray.shutdown()
 
 
+@contextmanager
+def _deployed(config: CascadeConfig, application: Any, stop: threading.Event, progress: Progress) -> Iterator[Any]:
+    """Deploys an application, yields the handle of its gateway when it is up, and drains and deletes it at the end."""
+    from ray import serve
+    from ray.serve.api import _run as deploy
+
+    prefix = "/" if config.serving.listener == "serve" else None
+    handle = deploy(application, name=config.name, route_prefix=prefix, _blocking=False)
+    is_up = False
+    try:
+        if joins():
+            _report_missing(config, progress)
+        wait_until_running(config, stop, progress)
+        is_up = True
+        yield handle
+        _drain(config, handle)
+    finally:
+        if joins() and not is_up:
+            _end_replicas(config.name)
+        if joins() or is_up:
+            serve.delete(config.name)
+
+
 def joins() -> bool:
-    """Whether a cascade is served on a cluster that is there."""
+    """Whether a cascade is served on an existing cluster."""
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
@@ -157,7 +164,7 @@ def _init_ray(config: CascadeConfig, folder: Path) -> None:
         address = os.environ["RAY_ADDRESS"] if joins() else "local"
         raise ConfigError(
             f"no Ray cluster can be joined at {address!r}; is it up? "
-            "A cluster that asks for a token needs RAY_AUTH_MODE=token here"
+            "A cluster that requires a token needs RAY_AUTH_MODE=token here"
         ) from error
 
 
@@ -173,10 +180,10 @@ def _start_serve(config: CascadeConfig) -> None:
 
 @contextmanager
 def _claimed_name(config: CascadeConfig, run: str) -> Iterator[None]:
-    """Has the name of the application on the cluster.
+    """Holds the name of the application on the cluster.
 
     Raises:
-        ConfigError: a cascade that lives has it, or Ray Serve's own command has deployed something by this name.
+        ConfigError: a running cascade has it, or Ray Serve's own command has deployed an application of this name.
     """
     import ray
     from ray import serve
@@ -197,8 +204,8 @@ def _claimed_name(config: CascadeConfig, run: str) -> Iterator[None]:
             claim.release()
 
 
-def _tell_missing(config: CascadeConfig, progress: Progress) -> None:
-    """A cluster may get further nodes, so what none of them has now is waited for."""
+def _report_missing(config: CascadeConfig, progress: Progress) -> None:
+    """Reports resources that no node has: a cluster may get further nodes, so they are waited for."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
@@ -211,13 +218,13 @@ def _tell_missing(config: CascadeConfig, progress: Progress) -> None:
 def _end_replicas(name: str) -> None:
     """Ends the replicas of an application that never was up.
 
-    Ray Serve waits for a replica that loads, or that no node has room for, as long as for one that answers requests.
+    Ray Serve would wait for a replica that loads, or that fits on no node, as long as for one that answers requests.
     """
     import ray
     from ray import serve
     from ray.util import list_named_actors
 
-    serve.delete(name, _blocking=False)  # first, or it would start others in their place
+    serve.delete(name, _blocking=False)  # first, or it would replace them
     end = time.monotonic() + DELETE_S
     while name in serve.status().applications and time.monotonic() < end:
         # Ray Serve does not list the replicas of a deleted application that wait for a node; Ray does.
@@ -225,19 +232,19 @@ def _end_replicas(name: str) -> None:
             if actor["name"].startswith(f"SERVE_REPLICA::{name}#"):
                 with suppress(ValueError):  # it has ended meanwhile
                     ray.kill(ray.get_actor(**actor))
-        time.sleep(KILL_LOOK_S)
+        time.sleep(KILL_POLL_S)
 
 
 def _drain(config: CascadeConfig, handle: Any) -> None:
-    """Lets all gateways answer what is under way, while the later segments are still there."""
+    """Lets all gateways answer requests under way, while the later segments still run."""
     try:
         handle.broadcast("drain").results(timeout_s=stop_s(config), return_exceptions=True)
     except Exception as error:  # the cluster, or all gateways, are gone
-        logger.warning("the gateways cannot be asked to end: %s: %s", type(error).__name__, error)
+        logger.warning("the gateways cannot be stopped in order: %s: %s", type(error).__name__, error)
 
 
 def metrics_addresses() -> list[str]:
-    """Where Prometheus finds the metrics of each node of the Ray that runs, as "host:port"."""
+    """Addresses of the metrics of each node of the running Ray, as "host:port"."""
     import ray
 
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
@@ -255,7 +262,7 @@ def _ray_options(config: CascadeConfig, folder: Path, joined: bool) -> dict[str,
         return options | {"address": os.environ["RAY_ADDRESS"]}
     return options | {
         "address": "local",
-        "num_cpus": max(os.cpu_count() or 1, asked_cpus(config)),
+        "num_cpus": max(os.cpu_count() or 1, required_cpus(config)),
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
         "_metrics_export_port": config.serving.metrics_port,

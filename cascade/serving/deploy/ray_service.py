@@ -1,8 +1,8 @@
 """A RayService manifest: the cascade on Kubernetes, run by the KubeRay operator.
 
-A pod for every replica, and a group of pods for every segment, each sized as its segment asks. Groups are told apart
-by a resource of their own, so a replica runs on the pods that were made for it. Sources: KubeRay's API ``ray.io/v1``
-(https://github.com/ray-project/kuberay, ``ray-operator/apis/ray/v1``), and how its operator makes services and probes
+One pod per replica, and one group of pods per segment, each as large as its segment requires. Each group has a custom
+resource, so that a replica runs on the pods of its segment. Sources: KubeRay's API ``ray.io/v1``
+(https://github.com/ray-project/kuberay, ``ray-operator/apis/ray/v1``), and how its operator creates services and probes
 (``ray-operator/controllers/ray/common``).
 """
 
@@ -25,12 +25,12 @@ from cascade.serving.deploy.serve_config import serve_config
 __all__ = ["KEYS_VARIABLE", "ray_service", "service_name"]
 
 KEYS_VARIABLE = "CASCADE_KEYS"
-"""Holds the keys, where the configuration names no place for them."""
+"""Variable with the keys, where the configuration names none."""
 
-LONGEST_NAME = 41  # the operator makes longer names of it
+LONGEST_NAME = 41  # the operator derives longer names from it
 LONGEST_GROUP = 30
 GIB = 1 << 30
-POD_BYTES = 4 * GIB  # of Ray and the libraries, beside what an actor asks for
+POD_BYTES = 4 * GIB  # of Ray and the libraries, beside the memory that an actor requires
 HEAD_BYTES = 4 * GIB
 USER = 1000  # of the images rayproject/ray
 GRACE_S = 15
@@ -55,13 +55,13 @@ class _Group:
 
     @property
     def actor(self) -> dict[str, Any]:
-        """What a replica asks for."""
-        asked: dict[str, Any] = self.options.get("ray_actor_options", {})
-        return asked
+        """Resources of a replica."""
+        options: dict[str, Any] = self.options.get("ray_actor_options", {})
+        return options
 
     @property
-    def replicas_a_pod(self) -> int:
-        """One, or as many as share a GPU."""
+    def replicas_per_pod(self) -> int:
+        """One, or the number that shares a GPU."""
         share = float(self.actor.get("num_gpus") or 0)
         return max(1, int(1 / share)) if 0 < share < 1 else 1
 
@@ -72,19 +72,19 @@ class _Group:
 
     @property
     def pods(self) -> tuple[int, int, int]:
-        """To begin with, at least, at most."""
+        """At the start, at least, at most."""
         scaling = self.options.get("autoscaling_config") or {}
         if scaling:
             least, most = scaling.get("min_replicas", 1), scaling.get("max_replicas", 1)
             counts = (scaling.get("initial_replicas", least), least, most)
         else:
             counts = (int(self.options["num_replicas"]),) * 3
-        first, least, most = (math.ceil(count / self.replicas_a_pod) for count in counts)
+        first, least, most = (math.ceil(count / self.replicas_per_pod) for count in counts)
         return first, least, most
 
 
 def service_name(name: str) -> str:
-    """The name of a cascade as Kubernetes takes it: small letters, digits and "-", a letter first."""
+    """The name of a cascade in the form of Kubernetes: lower-case letters, digits and "-", a letter first."""
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     plain = plain if plain[:1].isalpha() else f"cascade-{plain}".strip("-")
     return plain[:LONGEST_NAME].rstrip("-")
@@ -93,20 +93,20 @@ def service_name(name: str) -> str:
 def ray_service(config: CascadeConfig, arguments: ServeArguments, image: str, folder: Path) -> Manifest:
     """The manifest.
 
-    It listens to all of the pod's network, and asks for keys, from a variable out of a Secret if the configuration
-    names no place for them, unless the configuration is open to the network.
+    The cascade listens on all addresses of its pods and requires keys, by default from a Secret's variable, unless the
+    configuration is open to the network.
 
     Args:
         config: of the cascade.
         arguments: of the application, with the paths of the image.
-        image: with this package, the configuration and all that it names.
-        folder: of the configuration here; files named relative to it are relative to the image's.
+        image: with this package, the configuration and all files that it names.
+        folder: of the configuration on this machine; paths relative to it are relative to the image's.
 
     Returns:
-        Plain values, ready for YAML; ``serveConfigV2`` is a text, the YAML of a Ray Serve config.
+        Plain values, ready for YAML; ``serveConfigV2`` is a string, the YAML of a Ray Serve config.
 
     Raises:
-        ConfigError: a secret file lies beside the configuration, or resources cannot be told.
+        ConfigError: a secret file is in the folder of the configuration, or the resources of a pod are not known.
     """
     serving = config.serving
     has_keys = serving.keys_env is not None or serving.keys_file is not None
@@ -123,7 +123,7 @@ def ray_service(config: CascadeConfig, arguments: ServeArguments, image: str, fo
             "rayVersion": ray.__version__,
             "authOptions": {"mode": "token"},
             "headGroupSpec": {
-                "rayStartParams": {"num-cpus": "0"},  # no replica beside what all others depend on
+                "rayStartParams": {"num-cpus": "0"},  # no replica on the head, on which all others depend
                 "template": _head(config, image),
             },
             "workerGroupSpecs": [_worker_group(group, serving, image, secrets) for group in groups],
@@ -132,7 +132,7 @@ def ray_service(config: CascadeConfig, arguments: ServeArguments, image: str, fo
     if any(group.is_scaled for group in groups):
         spec["rayClusterConfig"]["enableInTreeAutoscaling"] = True
     if serving.listener == "own":
-        # By the name of the port, since only gateways have one of this name: other pods are ready too.
+        # By the name of the port, which only gateways have: other pods are ready too.
         ports = [(port["name"], port["containerPort"]) for port in _ports(serving)]
         spec["serveService"] = {
             "spec": {"ports": [{"name": name, "port": port, "targetPort": name} for name, port in ports]}
@@ -152,7 +152,7 @@ def _groups(config: CascadeConfig) -> list[_Group]:
         options = deployment_options(config, index)
         if "placement_group_bundles" in options:
             raise ConfigError(
-                f"stage {segment[0].name!r}: what pods a placement group needs cannot be told; write the RayService by "
+                f"stage {segment[0].name!r}: the pods of a placement group are not known; write the RayService by "
                 "hand, around serve.yaml"
             )
         name = "gateway" if index == 0 else service_name(f"segment-{index}-{segment[0].name}"[:LONGEST_GROUP])
@@ -161,7 +161,7 @@ def _groups(config: CascadeConfig) -> list[_Group]:
 
 
 def _pinned(config: Manifest, groups: list[_Group]) -> Manifest:
-    """Each deployment asks for the resource that its own pods have."""
+    """Each deployment requires the resource of its own pods."""
     config = deepcopy(config)
     for deployment, group in zip(config["applications"][0]["deployments"], groups, strict=True):
         actor = deployment.setdefault("ray_actor_options", {})
@@ -171,12 +171,12 @@ def _pinned(config: Manifest, groups: list[_Group]) -> Manifest:
 
 @dataclass(frozen=True)
 class _Secrets:
-    """What gateways get from Secrets.
+    """Secrets of the gateways.
 
     Attributes:
         env: variables with keys.
-        volumes: a Secret each.
-        mounts: where they are.
+        volumes: one for each Secret.
+        mounts: their paths.
     """
 
     env: list[Manifest]
@@ -188,13 +188,13 @@ class _Secrets:
         """Those for the variables and files that a configuration names.
 
         Args:
-            name: of the RayService, which the names of the Secrets begin with.
+            name: of the RayService, with which the names of the Secrets begin.
             serving: the configuration.
-            here: its folder.
-            there: the same in the image.
+            here: its folder on this machine.
+            there: its folder in the image.
 
         Raises:
-            ConfigError: a file lies beside the configuration, which a mounted Secret would hide.
+            ConfigError: a file is in the folder of the configuration, which a mounted Secret would hide.
         """
         variables = dict.fromkeys(filter(None, (serving.keys_env, serving.admin_keys_env)))
         env = [
@@ -219,8 +219,8 @@ def _secret_folders(serving: ServingConfig, here: Path, there: PurePosixPath) ->
         place = there / file.relative_to(here).as_posix() if file.is_relative_to(here) else PurePosixPath(file)
         if place.parent == there:
             raise ConfigError(
-                f"serving.{key} is {file.name!r}, beside the configuration; put it into a folder of its own, such as "
-                f"secrets/{file.name}, which a Secret can be mounted at"
+                f"serving.{key} is {file.name!r}, in the folder of the configuration; put it into a folder of its own, "
+                f"such as secrets/{file.name}, where a Secret can be mounted"
             )
         folders[place.parent] = None
     return list(folders)
@@ -254,7 +254,7 @@ def _worker_group(group: _Group, serving: ServingConfig, image: str, secrets: _S
         if volumes:
             container["volumeMounts"] = secrets.mounts
     if serving.listener == "serve":
-        container["ports"] = _ports(serving)  # and the operator asks Ray Serve's proxy whether it is ready
+        container["ports"] = _ports(serving)  # the operator probes Ray Serve's proxy
     elif group.listens:
         container["ports"] = _ports(serving)
         container["readinessProbe"] = _gateway_probe(serving)
@@ -266,20 +266,20 @@ def _worker_group(group: _Group, serving: ServingConfig, image: str, secrets: _S
             "timeoutSeconds": 6,
             "failureThreshold": 3,
         }
-    resources = {**group.actor.get("resources", {}), group.name: group.replicas_a_pod}
+    resources = {**group.actor.get("resources", {}), group.name: group.replicas_per_pod}
     return {
         "groupName": group.name,
         "replicas": first,
         "minReplicas": least,
         "maxReplicas": most,
-        # The operator hands it to a shell, with these quotes.
+        # The operator passes it to a shell, with these quotes.
         "rayStartParams": {"resources": json.dumps(json.dumps(resources))},
         "template": _pod(container, volumes, math.ceil(serving.request_timeout_s) + GRACE_S, with_token=False),
     }
 
 
 def _pod_resources(group: _Group) -> dict[str, str]:
-    count, actor = group.replicas_a_pod, group.actor
+    count, actor = group.replicas_per_pod, group.actor
     resources = {
         "cpu": str(max(1, math.ceil(float(actor.get("num_cpus", 1)) * count))),
         "memory": _gibibytes(POD_BYTES + int(actor.get("memory") or 0) * count),
@@ -289,10 +289,10 @@ def _pod_resources(group: _Group) -> dict[str, str]:
 
 
 def _gateway_probe(serving: ServingConfig) -> Manifest:
-    """Ready where rows can be answered, for which degraded answers do without the later segments."""
+    """Ready where rows can be answered; degraded answers need no later segments."""
     times = {"periodSeconds": 5, "timeoutSeconds": 3, "failureThreshold": 3}
     if serving.tls_client_ca is not None:
-        return {"tcpSocket": {"port": "serve"}, **times}  # probes have no certificate to show
+        return {"tcpSocket": {"port": "serve"}, **times}  # probes have no client certificate
     path = "/health" if serving.on_failure == "degrade" else "/v2/health/ready"
     scheme = "HTTP" if serving.tls_certificate is None else "HTTPS"
     return {"httpGet": {"path": path, "port": "serve", "scheme": scheme}, **times}
@@ -314,7 +314,7 @@ def _pod(
     grace_s: int | None = None,
     with_token: bool = True,
 ) -> Manifest:
-    """A pod's template. Only the head's autoscaler speaks to Kubernetes, so only it has a token for that."""
+    """A pod's template. Only the head's autoscaler calls Kubernetes, so only the head has a token for it."""
     spec: Manifest = {
         "securityContext": {
             "runAsNonRoot": True,

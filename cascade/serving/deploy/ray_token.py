@@ -1,4 +1,4 @@
-"""The token that keeps others off the ports of a Ray of our own."""
+"""The token that protects the ports of a local Ray from other users."""
 
 import logging
 import os
@@ -12,10 +12,10 @@ logger = logging.getLogger(__name__)
 
 
 def ensure_private_token() -> None:
-    """Makes the token that Ray would make itself, readable by its owner only, or warns of one that others can read.
+    """Creates the token that Ray would create itself, readable by its owner only, or warns of one that others can read.
 
-    Ray 2.60 writes ``~/.ray/auth_token`` with the permissions of any new file. Whoever reads it may run code as the
-    owner of the Ray. Nothing is done where Ray takes no token, or takes it from the environment.
+    Ray 2.60 writes ``~/.ray/auth_token`` with the default permissions of a new file. Whoever reads it can run code as
+    the owner of the Ray. Does nothing where Ray uses no token, or one from the environment.
     """
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or "RAY_AUTH_TOKEN" in os.environ:
         return
@@ -24,7 +24,7 @@ def ensure_private_token() -> None:
     if path.exists():
         if _is_open_to_others(path):
             logger.warning(
-                "%s holds the token of Ray, and everybody on this machine may use it (mode %o); take that away with "
+                "%s holds the token of Ray, and every user of this machine can read it (mode %o); change that with "
                 "chmod 600 %s",
                 path,
                 stat.S_IMODE(path.stat().st_mode),
@@ -37,7 +37,7 @@ def ensure_private_token() -> None:
 
 
 def _is_open_to_others(path: Path) -> bool:
-    """Whether everybody may use a file: its permissions say so, and no folder on the way keeps them out."""
+    """Whether every user can open a file: its permissions allow it, and so do those of all its folders."""
     return bool(path.stat().st_mode & stat.S_IRWXO) and all(
         each.stat().st_mode & stat.S_IXOTH for each in _folders(path)
     )

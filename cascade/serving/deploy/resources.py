@@ -1,4 +1,4 @@
-"""What the replicas of a cascade ask for, and whether the nodes have it."""
+"""The resources that the replicas of a cascade require, compared with those of the nodes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,54 +7,54 @@ from typing import Any
 from cascade.config import CascadeConfig, StageConfig
 from cascade.errors import ConfigError
 
-__all__ = ["asked_cpus", "check_machine", "check_resources"]
+__all__ = ["check_machine", "check_resources", "required_cpus"]
 
 Resources = Mapping[str, float]
 
 ACCELERATOR_SHARE = 0.001
-"""Of the resource by which Ray tells a kind of accelerator."""
+"""Of Ray's resource for a type of accelerator."""
 
 
 def check_resources(config: CascadeConfig, nodes: Sequence[Resources]) -> None:
-    """Makes sure that every replica fits on a node, and that all of them fit together.
+    """Checks that every replica fits on a node, and that all of them fit together.
 
     Args:
         config: of the cascade.
-        nodes: what each node has in all, by Ray's names: "CPU", "GPU", "memory" in bytes, custom ones.
+        nodes: all resources of each node, by Ray's names: "CPU", "GPU", "memory" in bytes, custom ones.
 
     Raises:
-        ConfigError: they do not; the text lists every stage at fault.
+        ConfigError: they do not; the message lists every stage at fault.
     """
     problems, together = [], dict[str, float]()
     for index, segment in enumerate(config.segments):
-        asked, count = _asked(segment[0]), _replicas(config, index)
-        for name, amount in asked.items():
+        required, count = _required(segment[0]), _replicas(config, index)
+        for name, amount in required.items():
             most = max((node.get(name, 0.0) for node in nodes), default=0.0)
             if amount > most:
                 problems.append(
-                    f"stage {segment[0].name!r} asks for {_text(name, amount)}, and no node has more than {most:g}"
+                    f"stage {segment[0].name!r} requires {_text(name, amount)}, and no node has more than {most:g}"
                 )
             together[name] = together.get(name, 0.0) + count * amount
     if not problems:
         problems = [
-            f"all replicas together ask for {_text(name, amount)}, and the nodes have {there:g}"
+            f"all replicas together require {_text(name, amount)}, and the nodes have {there:g}"
             for name, amount in together.items()
             if amount > (there := sum(node.get(name, 0.0) for node in nodes))
         ]
     if problems:
         raise ConfigError(
-            f"{'; '.join(problems)}; serve the cascade where there is as much, or change the stage's 'deployment'"
+            f"{'; '.join(problems)}; serve the cascade on larger nodes, or change the stage's 'deployment'"
         )
 
 
 def check_machine(config: CascadeConfig) -> None:
-    """Makes sure that a Ray of our own on this machine has what the replicas ask for; processors they may share.
+    """Checks that this machine has the resources of all replicas; they may share processors.
 
     Raises:
-        ConfigError: it has not.
+        ConfigError: it does not.
     """
-    asked = {name for segment in config.segments for name, amount in _asked(segment[0]).items() if amount}
-    if asked - {"CPU"}:
+    required = {name for segment in config.segments for name, amount in _required(segment[0]).items() if amount}
+    if required - {"CPU"}:
         check_resources(config, [_machine_resources()])
 
 
@@ -73,21 +73,22 @@ def _machine_resources() -> dict[str, float]:
     return found
 
 
-def asked_cpus(config: CascadeConfig) -> int:
+def required_cpus(config: CascadeConfig) -> int:
     """Logical processors of all replicas; the machine may have fewer, segments then share them."""
-    asked = (_asked(segment[0])["CPU"] * _replicas(config, index) for index, segment in enumerate(config.segments))
-    return math.ceil(sum(asked))
+    return math.ceil(
+        sum(_required(segment[0])["CPU"] * _replicas(config, index) for index, segment in enumerate(config.segments))
+    )
 
 
-def _asked(stage: StageConfig) -> dict[str, float]:
-    """What a replica of the segment that a stage begins asks for; at least a logical processor, where none is named."""
+def _required(stage: StageConfig) -> dict[str, float]:
+    """Resources of a replica of the segment that begins with a stage; by default one logical processor."""
     options: Mapping[str, Any] = stage.deployment.get("ray_actor_options") or {}
-    asked = {"CPU": options.get("num_cpus", 1), "GPU": options.get("num_gpus"), "memory": options.get("memory")}
-    asked |= options.get("resources") or {}
+    required = {"CPU": options.get("num_cpus", 1), "GPU": options.get("num_gpus"), "memory": options.get("memory")}
+    required |= options.get("resources") or {}
     kind = options.get("accelerator_type")
     if kind is not None:
-        asked[f"accelerator_type:{kind}"] = ACCELERATOR_SHARE
-    return {name: float(amount) for name, amount in asked.items() if amount is not None}
+        required[f"accelerator_type:{kind}"] = ACCELERATOR_SHARE
+    return {name: float(amount) for name, amount in required.items() if amount is not None}
 
 
 def _replicas(config: CascadeConfig, index: int) -> int:

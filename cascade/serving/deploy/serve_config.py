@@ -1,4 +1,4 @@
-"""The file that ``serve deploy`` takes: the application by name, and the options of its deployments."""
+"""The file for ``serve deploy``: the application by name, and the options of its deployments."""
 
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,17 +20,17 @@ def serve_config(config: CascadeConfig, arguments: ServeArguments) -> dict[str, 
         arguments: of the application, with the paths that files have on every node.
 
     Returns:
-        Plain values, ready for YAML. Options of deployments stand in it, so that they can be changed there: what the
-        file says goes before what the application says.
+        Plain values, ready for YAML. They include the options of the deployments, so that these can be changed in the
+        file, which overrides the application.
     """
     serving = config.serving
     behind_proxy = serving.listener == "serve"
     address = {"host": arguments.host or serving.host, "port": serving.port}
     folder = PurePosixPath(arguments.config).parent
-    # Ray fills the variable in on the node.
+    # Ray expands the variable on the node.
     environment = {"PYTHONPATH": f"{folder}:${{PYTHONPATH}}", **REPLICAS_ENVIRONMENT}
     return {
-        # Gateways listen themselves, so nobody else has to.
+        # Gateways with listeners of their own need no proxy.
         "proxy_location": "EveryNode" if behind_proxy else "Disabled",
         **({"http_options": address} if behind_proxy else {}),
         "applications": [

@@ -1,4 +1,4 @@
-"""From the deployments that Ray Serve was given to a cascade that answers, with progress lines."""
+"""Waits until the deployments in Ray Serve are a running cascade, with progress lines."""
 
 import threading
 import time
@@ -12,9 +12,9 @@ from cascade.serving.replica.segment_deployment import segment_name
 __all__ = ["Progress", "StartStopped", "wait_until_running"]
 
 Progress = Callable[[str], None]
-"""Takes a line for who waits."""
+"""Shows one line to the user."""
 
-LOOK_S = 0.2
+POLL_S = 0.2
 REMIND_S = 10.0
 FAILURE = "StartFailed: "
 DEATH = "ActorDiedError"
@@ -26,16 +26,16 @@ class StartStopped(CascadeError):
 
 
 def wait_until_running(config: CascadeConfig, stop: threading.Event, progress: Progress) -> None:
-    """Waits for all segments, and tells whenever one has come further, and every ten seconds what is missing.
+    """Waits for all segments; reports every change of state, and every ten seconds which segments are missing.
 
     Args:
-        config: of the cascade, which Ray Serve is starting.
+        config: of the cascade that Ray Serve is starting.
         stop: ends the wait.
-        progress: takes each progress line.
+        progress: called with each line.
 
     Raises:
-        ConfigError: a replica cannot start; the text is its own.
-        StartStopped: it was stopped.
+        ConfigError: a replica cannot start; the message is its own.
+        StartStopped: ``stop`` was set.
     """
     labels = {
         segment_name(config, index): ", ".join(stage.name for stage in segment)
@@ -43,7 +43,7 @@ def wait_until_running(config: CascadeConfig, stop: threading.Event, progress: P
     }
     shown: dict[str, str] = {}
     began = reminded = time.monotonic()
-    while not stop.wait(LOOK_S):
+    while not stop.wait(POLL_S):
         application = _application(config.name)
         if application is None:
             continue
@@ -90,14 +90,14 @@ def _has_failed(state: str, message: str) -> bool:
 
 
 def _reason(label: str, message: str) -> str:
-    """The replica's own sentence, without the traceback that Ray Serve puts it into."""
+    """The replica's own message, without the traceback that Ray Serve puts around it."""
     _, found, text = message.rpartition(FAILURE)
     if found:
         return text.strip()[:LONGEST_MESSAGE]
     if DEATH in message:
         return (
-            f"{label}: its process died while it loaded: it crashed, ended itself, or was killed for want of memory; "
-            "'cascade check' loads the same stages in the open"
+            f"{label}: its process died while it loaded: it crashed, exited, or was killed because memory ran out; "
+            "'cascade check' loads the same stages and shows their output"
         )
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return f"{label}: its process cannot start: {(lines or ['Ray gave no reason'])[-1][:LONGEST_MESSAGE]}"

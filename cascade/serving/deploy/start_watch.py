@@ -1,4 +1,4 @@
-"""Ends a start that was stopped, or that cannot succeed, whatever it is busy with."""
+"""Ends a start that was stopped or cannot succeed, at any point of it."""
 
 import os
 import sys
@@ -14,30 +14,30 @@ from cascade.serving.deploy.trial_load import TrialLoad
 
 __all__ = ["StartWatch"]
 
-LOOK_S = 0.1
+POLL_S = 0.1
 
 
 class StartWatch:
-    """Watches the start of a cascade on a Ray of its own, under a supervisor.
+    """Watches the start of a cascade on a local Ray, under a supervisor.
 
-    Ray cannot be interrupted while it starts, and takes its time to end replicas that load. Before the cascade is up
-    no request can be lost, so this process ends at once, and its supervisor ends all that it has started.
+    Ray cannot be interrupted while it starts, and is slow to end replicas that load. Before the cascade is up no
+    request can be lost, so this process exits at once, and its supervisor ends all processes that it has started.
 
     Args:
         stop: set when the start is to end.
         trial: of the stages.
-        tell: takes the line that says why it ends.
-        leave: ends this process with an exit code.
+        progress: called with the reason for the exit.
+        leave: exits this process with an exit code.
     """
 
     def __init__(
         self,
         stop: threading.Event,
         trial: TrialLoad,
-        tell: Progress,
+        progress: Progress,
         leave: Callable[[int], None] | None = None,
     ) -> None:
-        self._stop, self._trial, self._tell = stop, trial, tell
+        self._stop, self._trial, self._progress = stop, trial, progress
         self._leave = leave or _leave
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -52,20 +52,20 @@ class StartWatch:
         self.end()
 
     def end(self) -> None:
-        """Watches no longer: the cascade is up, or the start has ended in another way."""
+        """Stops watching: the cascade is up, or the start has ended in another way."""
         self._over.set()
         self._thread.join()
         self._trial.end()
 
     def _watch(self) -> None:
-        while not self._over.wait(LOOK_S):
+        while not self._over.wait(POLL_S):
             if self._stop.is_set():
-                self._tell("stopped before it was up")
+                self._progress("stopped before it was up")
                 self._leave(0)
                 return
             problem = self._trial.problem()
             if problem is not None:
-                self._tell(f"error: {problem}")
+                self._progress(f"error: {problem}")
                 self._leave(ConfigError.exit_code)
                 return
 

@@ -1,4 +1,4 @@
-"""The process in front of a served cascade: it takes the signals, and leaves nothing behind."""
+"""The parent process of a served cascade: it receives the signals, and ends all processes that are left."""
 
 import contextlib
 import ctypes
@@ -16,21 +16,21 @@ __all__ = ["SIGNALS", "stop_on_signals", "supervised"]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 END_S = 2.0
-"""What the child has started has as long to end after it."""
-LOOK_S = 0.05
+"""Time for the processes that the child has started to end after it."""
+POLL_S = 0.05
 PR_SET_CHILD_SUBREAPER = 36
 
 
 def supervised(stop_s: float) -> threading.Event:
-    """Goes on in a child process; the parent never returns.
+    """Continues in a child process; the parent never returns.
 
-    The child has a session of its own, which a terminal's or a service manager's signal to the process group does not
-    reach: Ray's processes must live until the last request is answered. The parent takes the signals. The first one
-    asks the child to stop, the second one ends it at once. When the child has ended, the parent ends what is left of
-    the child's session, and exits with the child's code. A parent that is killed stops the child as well.
+    The child has a session of its own, which a signal of a terminal or a service manager to the process group does not
+    reach: Ray's processes must live until the last request is answered. The parent receives the signals. The first one
+    stops the child, the second one kills it. When the child has ended, the parent ends the remaining processes of the
+    child's session, and exits with the child's code. If the parent is killed, the child stops as well.
 
     Args:
-        stop_s: seconds that the child has to stop; then it is ended.
+        stop_s: seconds for the child to stop; then it is killed.
 
     Returns:
         In the child: set when it is to stop.
@@ -49,12 +49,12 @@ def supervised(stop_s: float) -> threading.Event:
     stop = threading.Event()
     stop_on_signals(stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    threading.Thread(target=_wait_for_the_parent, args=(reading, stop), daemon=True).start()
+    threading.Thread(target=_wait_for_parent, args=(reading, stop), daemon=True).start()
     return stop
 
 
 def stop_on_signals(stop: threading.Event) -> None:
-    """Sets an event when a signal asks this process to stop; to be repeated after ``ray.init``, which takes SIGTERM."""
+    """Sets an event when a signal is to stop this process; to be repeated after ``ray.init``, which handles SIGTERM."""
     for number in SIGNALS:
         signal.signal(number, lambda *_: stop.set())
 
@@ -65,7 +65,7 @@ class _Supervisor:
     Args:
         child: its process, the leader of its session.
         writing: end of a pipe; the child stops when it is closed.
-        stop_s: seconds that the child has to stop.
+        stop_s: seconds for the child to stop.
     """
 
     def __init__(self, child: int, writing: int, stop_s: float) -> None:
@@ -76,10 +76,10 @@ class _Supervisor:
         self._forced: int | None = None
 
     def wait(self) -> int:
-        """Returns the exit code when the child and all that it started have ended."""
+        """Returns the exit code when the child and all its processes have ended."""
         signal.signal(signal.SIGALRM, self._end_now)
         for number in SIGNALS:
-            # Who began it with nohup wants it to outlive the terminal.
+            # With nohup it is to outlive the terminal.
             if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:
                 signal.signal(number, self._stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -111,7 +111,7 @@ class _Supervisor:
             if time.monotonic() > end:
                 for process in _session_members(self._child):
                     _kill(process)
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
             self._reap()
 
     def _reap(self) -> None:
@@ -142,7 +142,7 @@ def _adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _wait_for_the_parent(reading: int, stop: threading.Event) -> None:
+def _wait_for_parent(reading: int, stop: threading.Event) -> None:
     """Sets the event when the other end of the pipe is closed, by the parent or by its end."""
     os.read(reading, 1)
     stop.set()

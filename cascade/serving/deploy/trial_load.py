@@ -1,4 +1,4 @@
-"""Whether the stages of a cascade load at all, tried while Ray starts: Ray takes longer than most models."""
+"""Loads the stages of a cascade on trial while Ray starts, which takes longer than most models."""
 
 import contextlib
 import os
@@ -14,14 +14,14 @@ from cascade.errors import CascadeError
 __all__ = ["TrialLoad"]
 
 TRIAL_S = 5.0
-"""Replicas load their models soon after: a trial that runs longer would hold a second copy of them in memory."""
+"""Soon after it replicas load their models: a longer trial would keep a second copy of them in memory."""
 
 
 class TrialLoad:
     """Loads stages in a process of its own, which ends before replicas load theirs.
 
-    It only finds fault: a trial that is not over in time, or whose process dies, has found nothing, and the replicas
-    load the stages as if there had been none. Stages with an accelerator or an environment of their own are not tried.
+    It can only find errors: a trial that does not end in time, or whose process dies, finds none, and the replicas load
+    the stages as usual. Stages with an accelerator or an environment of their own are not tried.
 
     Args:
         config_path: of the configuration.
@@ -40,7 +40,7 @@ class TrialLoad:
         self._until = time.monotonic() + TRIAL_S
 
     def problem(self) -> str | None:
-        """Why a stage cannot load; ``None`` if nothing is wrong, or not yet."""
+        """Why a stage cannot load; ``None`` if no error has been found so far."""
         if self._process.poll() is None:
             if time.monotonic() > self._until:
                 self.end()
@@ -50,7 +50,7 @@ class TrialLoad:
         return None
 
     def end(self) -> None:
-        """Ends the process, if it runs."""
+        """Kills the process, if it runs."""
         self._process.kill()
         self._process.wait()
         if self._process.stdout is not None:
@@ -58,13 +58,13 @@ class TrialLoad:
 
 
 def is_tried(stage: StageConfig) -> bool:
-    """Whether a process of this machine loads a stage like a replica does."""
+    """Whether a process of this machine loads a stage as a replica does."""
     options = stage.deployment.get("ray_actor_options") or {}
     return not (options.get("num_gpus") or options.get("resources") or options.get("runtime_env"))
 
 
 def main(path: str) -> None:
-    """Loads the stages of a configuration; what goes wrong is one text on standard output, and exit code 1."""
+    """Loads the stages of a configuration; an error is one message on standard output, and exit code 1."""
     config = CascadeConfig.load(path)
     stages = [stage for stage in config.stages if is_tried(stage)]
     output = os.dup(1)

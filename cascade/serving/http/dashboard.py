@@ -78,18 +78,18 @@ def _policy(policy: Policy) -> dict[str, Any]:
 
 
 def _counts(history: History) -> dict[str, Any]:
-    seen = history.seen
+    stats = history.stats
     return {
-        "uptime_s": round(time.time() - seen.started, 1),
+        "uptime_s": round(time.time() - stats.started, 1),
         "summary": history.summary(),
         "series": history.series(),
-        "queue_rows": seen.queue_rows,
-        "forwarding_rows": seen.forwarding_rows,
-        "confidence": [histogram.counts.tolist() if histogram.size else None for histogram in seen.confidence],
-        "audit": None if seen.audit is None else seen.audit._asdict(),
-        "alarms": dict(seen.alarms),
-        "gear": seen.gear,
-        "reloads": dict(seen.reloads),
+        "queue_rows": stats.queue_rows,
+        "forwarding_rows": stats.forwarding_rows,
+        "confidence": [histogram.counts.tolist() if histogram.size else None for histogram in stats.confidence],
+        "audit": None if stats.audit is None else stats.audit._asdict(),
+        "alarms": dict(stats.alarms),
+        "gear": stats.gear,
+        "reloads": dict(stats.reloads),
     }
 
 

@@ -19,6 +19,7 @@ from cascade.serving.http.reply import Reply, refusal
 from cascade.serving.http.routes import MODELS, ROUTES
 from cascade.serving.oip import inference as oip
 from cascade.serving.oip.http_bodies import HEADER_LENGTH, decode_inference, encode_inference
+from cascade.serving.policy.request_overrides import RequestOverrides
 from cascade.serving.request import Request
 from cascade.serving.request_id import REQUEST_ID_HEADER, note_request_id
 from cascade.serving.service import Service
@@ -42,16 +43,16 @@ class HttpApp:
     Args:
         service: answers the rows.
         guard: knows the keys.
-        seen: counts refusals; ``None`` for nobody.
+        stats: counts refusals; ``None`` for nobody.
         tracing: may continue the traces of callers; ``None`` for none.
     """
 
     def __init__(
-        self, service: Service, guard: Guard, seen: Observations | None = None, tracing: Tracing | None = None
+        self, service: Service, guard: Guard, stats: Observations | None = None, tracing: Tracing | None = None
     ) -> None:
         self.service = service
         self._guard = guard
-        self._seen = seen
+        self._stats = stats
         self._tracing = tracing
         self._model = f"{MODELS}{service.config.name}"
         self._methods: dict[str, Methods] = {}
@@ -87,14 +88,14 @@ class HttpApp:
             return self.refuse(error)
         except Exception:
             logger.exception("a request failed")
-            if self._seen is not None:
-                self._seen.refused(None)
+            if self._stats is not None:
+                self._stats.refused(None)
             return Reply(b'{"error":"an internal error occurred"}', status=500)
 
     def refuse(self, error: CascadeError) -> Reply:
         """The reply that tells an error."""
-        if self._seen is not None:
-            self._seen.refused(error)
+        if self._stats is not None:
+            self._stats.refused(error)
         return refusal(error)
 
     def _handler(self, path: str, method: str) -> Handler:
@@ -121,7 +122,8 @@ class HttpApp:
         headers = request.headers
         rows = await decoded(decode_rows, headers, request.body, self.service.config)
         note_request_id(headers.get(REQUEST_ID_HEADER))
-        answers = await self.service.answer_rows(rows, _timeout_s(headers), headers.get("x-max-stage"))
+        overrides = RequestOverrides(_timeout_s(headers), headers.get("x-max-stage"))
+        answers = await self.service.answer_rows(rows, overrides)
         return Reply(orjson.dumps(answers))
 
     async def _health(self, *_: object) -> Reply:

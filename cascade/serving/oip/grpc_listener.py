@@ -50,7 +50,7 @@ class GrpcListener:
         service: answers them; its configuration has the host, the certificate and the limits.
         guard: knows the keys; asking for health needs none.
         port: shared by all replicas of a node (``SO_REUSEPORT``).
-        seen: counts refusals; ``None`` for nobody.
+        stats: counts refusals; ``None`` for nobody.
         bodies: the bytes of all bodies under way, shared with the process's other listener; by default its own. A
             message counts from when it is here.
     """
@@ -60,13 +60,13 @@ class GrpcListener:
         service: Service,
         guard: Guard,
         port: int,
-        seen: Observations | None = None,
+        stats: Observations | None = None,
         bodies: PendingBodies | None = None,
     ) -> None:
         self._bodies = bodies or PendingBodies(service.config.serving.max_pending_body_bytes)
         self.port = port
         self._service = service
-        self._seen = seen
+        self._stats = stats
         self._guard = guard
         self._address = service.config.serving.authority(port)
         self._server: Any = None
@@ -163,12 +163,12 @@ class GrpcListener:
             code, text = grpc.StatusCode.INVALID_ARGUMENT, f"the message is no {name}Request; it must not be compressed"
         except CascadeError as error:
             code, text = _CODES.get(http_status(error), grpc.StatusCode.INTERNAL), str(error)
-            if self._seen is not None:
-                self._seen.refused(error)
+            if self._stats is not None:
+                self._stats.refused(error)
         except Exception:
             logger.exception("a call failed")
-            if self._seen is not None:
-                self._seen.refused(None)
+            if self._stats is not None:
+                self._stats.refused(None)
             code, text = grpc.StatusCode.INTERNAL, "an internal error occurred"
         await context.abort(code, text)
         return None

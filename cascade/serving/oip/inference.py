@@ -18,6 +18,7 @@ from cascade.errors import RowsError
 from cascade.rows.checks import check_rows
 from cascade.serving.bodies.wire import stacked
 from cascade.serving.errors import BodyTooLarge, UnknownModel
+from cascade.serving.policy.request_overrides import RequestOverrides
 from cascade.serving.request_id import note_request_id
 from cascade.serving.service import Service
 
@@ -177,7 +178,8 @@ async def answer(
     """
     limits = [limit for limit in (inference.timeout_s, remaining_s) if limit is not None]
     note_request_id(inference.id)
-    columns = await service.answer_rows(inference.rows, min(limits, default=None), inference.max_stage)
+    overrides = RequestOverrides(min(limits, default=None), inference.max_stage)
+    columns = await service.answer_rows(inference.rows, overrides)
     _check_version(version, columns["policy_version"])
     return columns
 

@@ -8,16 +8,16 @@ from cascade.errors import PolicyError
 
 __all__ = ["GearShift", "usable_gears"]
 
-# Over which arrivals are averaged.
+# Arrivals are averaged over this time.
 RATE_WINDOW_S = 0.5
 # A better gear is taken again at once when rows arrive this much more slowly than when it was left.
 CLEARLY_LOWER = 0.9
-# After a step down, rows that came before it still wait; another step waits for them, in units of the longest wait.
+# After a step down, rows that came before it still wait; another step waits for them, in units of step_down_wait_ms.
 SETTLE_WAITS = 1.0
 
 
 def usable_gears(policies: PolicySet, settings: GearsConfig | None) -> tuple[Policy, ...]:
-    """The gears that may be served: the first ones, down to the floor; only the best where there are no settings.
+    """The gears that may be served: the first ones, down to the floor; only the best one without settings.
 
     Raises:
         PolicyError: even the best gear is below the floor.
@@ -28,7 +28,7 @@ def usable_gears(policies: PolicySet, settings: GearsConfig | None) -> tuple[Pol
     for gear in policies.gears:
         problem = _below_floor(gear, settings)
         if problem and not usable:
-            raise PolicyError(f"policy {gear.version} {problem}; calibrate for the floor, or lower serving.gears")
+            raise PolicyError(f"policy {gear.version} {problem}; calibrate for the floor, or lower it in serving.gears")
         if problem:
             break
         usable.append(gear)
@@ -36,7 +36,7 @@ def usable_gears(policies: PolicySet, settings: GearsConfig | None) -> tuple[Pol
 
 
 def _below_floor(policy: Policy, settings: GearsConfig) -> str | None:
-    """Why a policy may not be served; ``None`` if it may."""
+    """The reason why a policy may not be served; ``None`` if it may."""
     floors = {
         "target_accuracy": settings.floor_accuracy,
         "target_agreement": settings.floor_agreement,
@@ -45,11 +45,11 @@ def _below_floor(policy: Policy, settings: GearsConfig) -> str | None:
     for name, floor in floors.items():
         if floor is None:
             continue
-        value = policy.guarantees.get(name)
-        if value is None:
-            return f"has no certificate of {name}, and the floor asks for {floor:g}"
-        if value > floor if name == "max_accuracy_drop" else value < floor:
-            return f"guarantees {name} {value:g}, and the floor asks for {floor:g}"
+        guaranteed = policy.guarantees.get(name)
+        if guaranteed is None:
+            return f"has no certificate of {name}, and the floor is {floor:g}"
+        if guaranteed > floor if name == "max_accuracy_drop" else guaranteed < floor:
+            return f"guarantees {name} {guaranteed:g}, and the floor is {floor:g}"
         delta = policy.certificate.get("delta")
         if not isinstance(delta, int | float) or not 0 < delta <= settings.floor_delta:
             return f"is certified at delta {delta}, and serving.gears.floor_delta is {settings.floor_delta:g}"
@@ -57,16 +57,16 @@ def _below_floor(policy: Policy, settings: GearsConfig) -> str | None:
 
 
 class GearShift:
-    """Chooses the gear: a pure function of what it was shown, one look after the other.
+    """Chooses the gear, as a pure function of the values that it is updated with.
 
-    A step down follows from the wait alone. A step up needs a short wait for a while, and a reason to believe that the
-    better gear bears the load: fewer arrivals than when it was left, or some time since. Without the reason, a load
-    that only a cheap gear bears would make the gateway swing, since in that gear nothing waits.
+    A step down depends on the wait alone. A step up needs a short wait for some time, and evidence that the better gear
+    can carry the load: fewer arrivals than when it was left, or enough time since. Without it, a load that only a cheap
+    gear can carry would make the gateway oscillate, since in that gear no row waits.
 
     Args:
         gears: how many there are, at least 1.
         settings: when to move.
-        gear: to begin with.
+        gear: the initial one.
 
     Attributes:
         gear: in use; 0 is the best.
@@ -76,13 +76,13 @@ class GearShift:
         self.gear = gear
         self._settings = settings
         self._rate = 0.0
-        self._seen: tuple[float, int] | None = None
+        self._last: tuple[float, int] | None = None
         self._busy_at = -math.inf
         self._changed_at = -math.inf
         # Of each gear: rate of arrivals (rows/s) and moment when it was last left for a cheaper one.
         self._left = [(math.inf, -math.inf)] * gears
 
-    def look(self, now_s: float, waited_s: float, offered_rows: int) -> int:
+    def update(self, now_s: float, waited_s: float, offered_rows: int) -> int:
         """Returns the gear to use from now on.
 
         Args:
@@ -90,7 +90,7 @@ class GearShift:
             waited_s: how long the oldest rows have waited.
             offered_rows: all that ever arrived.
         """
-        self._note_rate(now_s, offered_rows)
+        self._update_rate(now_s, offered_rows)
         settings = self._settings
         if 1e3 * waited_s >= settings.step_up_wait_ms:
             self._busy_at = now_s
@@ -109,9 +109,9 @@ class GearShift:
         self.gear = gear
         self._changed_at = now_s
 
-    def _note_rate(self, now_s: float, offered_rows: int) -> None:
-        if self._seen is not None and now_s > self._seen[0]:
-            passed = now_s - self._seen[0]
+    def _update_rate(self, now_s: float, offered_rows: int) -> None:
+        if self._last is not None and now_s > self._last[0]:
+            passed = now_s - self._last[0]
             weight = -math.expm1(-passed / RATE_WINDOW_S)
-            self._rate += weight * ((offered_rows - self._seen[1]) / passed - self._rate)
-        self._seen = (now_s, offered_rows)
+            self._rate += weight * ((offered_rows - self._last[1]) / passed - self._rate)
+        self._last = (now_s, offered_rows)

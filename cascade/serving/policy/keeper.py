@@ -1,15 +1,12 @@
-"""The policy in force in a gateway, in step with that of all other gateways."""
+"""The policy in force in a gateway, the same as in all other gateways."""
 
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime, timezone
-from typing import Any, TypeVar
+from typing import Any
 
 from cascade.backends.config import BackendConfig
 from cascade.backends.digest import remembered_digest
@@ -18,23 +15,20 @@ from cascade.cascade import check_models
 from cascade.config import GearsConfig, StageConfig
 from cascade.errors import CascadeError, PolicyError
 from cascade.serving.batching.batcher import Batcher
-from cascade.serving.errors import PolicyRefused, ReloadConflict, Unavailable, UnknownVersion
+from cascade.serving.errors import PolicyRefused, ReloadConflict, UnknownVersion
+from cascade.serving.policy.gateway_presence import GatewayPresence, call_log
 from cascade.serving.policy.gears import GearShift, usable_gears
-from cascade.serving.policy.log import Entry, PolicyLog, Presence
+from cascade.serving.policy.log import Entry, PolicyLog
 
 __all__ = ["PolicyKeeper", "check_policies"]
 
 POLL_S = 1.0
-"""A gateway that is not called looks for a new policy this often, and shows that it lives."""
-CONFIRM_S = 3.0
-"""A reload waits this long for the gateways; one that shows no sign of life in that time is gone."""
-CONFIRM_LOOK_S = 0.05
-LOOK_S = 0.02
-"""The wait of the rows is looked at this often, to change gears."""
+"""A gateway that is not called polls the log for a new policy this often, and reports its own."""
+GEAR_POLL_S = 0.02
+"""The waiting time of the rows is read this often, to change gears."""
 
 logger = logging.getLogger(__name__)
 
-Value = TypeVar("Value")
 TryOut = Callable[[Policy, Policy], Awaitable[None]]
 """Takes a new policy, and the one in force."""
 Announce = Callable[[], Awaitable[None]]
@@ -47,7 +41,7 @@ def check_policies(
     gears: GearsConfig | None,
     digest: Callable[[BackendConfig], str] | None = None,
 ) -> PolicySet:
-    """Makes sure that a policy set can be served: its stages, their models, the operator's floor.
+    """Checks that a policy set can be served: its stages, their models, the operator's floor.
 
     Args:
         policies: to be checked.
@@ -69,21 +63,21 @@ class PolicyKeeper:
     """Keeps the policy in force: changes it, follows changes that other gateways made, and shifts gears.
 
     A new policy is an entry of a log that all gateways read (``docs/decisions/0013-policy-reload.md``). The gateway
-    that is asked for it checks it, appends it, and waits until every gateway that lives has it in force. No request
-    waits for any of this: it takes the :attr:`policy` that is there when it comes, and keeps it.
+    that receives it checks it, appends it, and waits until every gateway that lives has it in force. No request waits
+    for any of this: it takes the :attr:`policy` that is in force when it comes, and keeps it.
 
     Args:
-        start: what the cascade is started with, if the log is empty.
+        start: the policies that the cascade is started with, in force if the log is empty.
         stages: of the configuration.
         gears: when to change gears; ``None`` to stay in the best one.
         log: shared with the other gateways.
-        try_out: raises where the stages cannot work by a policy; by default nothing is tried.
-        announce: called when a new policy is in the log; by default the other gateways find it by themselves, a second
-            later at most.
+        try_out: raises where the stages cannot work by a policy; by default no policy is tried.
+        announce: called when a new policy is in the log; by default the other gateways find it when they poll, at most
+            a second later.
 
     Attributes:
         policy: for rows that come now.
-        gear_changes: how often the gear was changed, reloads aside.
+        gear_changes: how often the gear was changed, reloads not counted.
     """
 
     def __init__(
@@ -101,13 +95,11 @@ class PolicyKeeper:
         self._log = log
         self._try_out = try_out
         self._announce = announce
-        self._id = uuid.uuid4().hex[:12]
-        self._node = socket.gethostname()
-        self._beat = 0
-        self._changing = False
+        self._presence = GatewayPresence(log)
+        self._is_changing = False
         self._following: asyncio.Task[None] | None = None
         self._announcing: asyncio.Task[None] | None = None
-        self._said = ""
+        self._logged_error = ""
         self.gear_changes = 0
         self.policy: Policy
         self._entry = Entry(0, start.version, "start", time.time(), start.to_json())
@@ -129,22 +121,22 @@ class PolicyKeeper:
         Raises:
             Unavailable: the log cannot be reached.
         """
-        # In this order: a reload that does not see this gateway has been written before the log is read here.
-        await self._report()
+        # In this order: a reload that does not wait for this gateway has been written before the log is read here.
+        await self._presence.report(self.revision)
         await self._catch_up()
         self._following = asyncio.get_running_loop().create_task(self._follow())
 
     async def follow(self) -> None:
-        """Takes the newest policy of the log, and shows that it is in force here.
+        """Takes the newest policy of the log, and reports that it is in force here.
 
         Raises:
             Unavailable: the log cannot be reached.
         """
         await self._catch_up()
-        await self._report()
+        await self._presence.report(self.revision)
 
     async def close(self) -> None:
-        """Follows no longer."""
+        """Stops following the log."""
         if self._announcing is not None:
             self._announcing.cancel()
         if self._following is not None:
@@ -152,9 +144,9 @@ class PolicyKeeper:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._following
             with contextlib.suppress(CascadeError):
-                await self._ask(self._log.forget, self._id)
+                await self._presence.remove()
 
-    def look(self, waited_s: float, offered_rows: int) -> None:
+    def update_gear(self, waited_s: float, offered_rows: int) -> None:
         """Changes the gear, if it is time to.
 
         Args:
@@ -162,17 +154,17 @@ class PolicyKeeper:
             offered_rows: all that ever arrived.
         """
         before = self._shift.gear
-        gear = self._shift.look(asyncio.get_running_loop().time(), waited_s, offered_rows)
+        gear = self._shift.update(asyncio.get_running_loop().time(), waited_s, offered_rows)
         if gear != before:
             self.gear_changes += 1
             self.policy = self._gears[gear]
             logger.info("gear %d instead of %d: rows waited %.0f ms", gear, before, 1e3 * waited_s)
 
     async def watch(self, batcher: Batcher) -> None:
-        """Looks at the rows that wait in a batcher, again and again."""
+        """Updates the gear from the rows that wait in a batcher, until it is cancelled."""
         while True:
-            self.look(batcher.waited_s(), batcher.offered_rows)
-            await asyncio.sleep(LOOK_S)
+            self.update_gear(batcher.longest_wait_s(), batcher.offered_rows)
+            await asyncio.sleep(GEAR_POLL_S)
 
     def describe(self) -> dict[str, Any]:
         """The policy in force, its version, revision and gear."""
@@ -196,14 +188,14 @@ class PolicyKeeper:
         Raises:
             PolicyRefused: it cannot be served here; the old one stays.
             ReloadConflict: another change is under way.
-            Unavailable: the log cannot be reached. The old one stays, unless the new one had been written before: the
-                history tells.
+            Unavailable: the log cannot be reached. The old one stays, unless the new one had been written before; the
+                history shows which.
         """
         with self._change():
             return await self._put("reload", text)
 
     async def restore(self, version: str | None = None) -> dict[str, Any]:
-        """Puts a policy of the history back into force, by default the one before the present one.
+        """Puts a policy of the history back into force, by default the one before the current one.
 
         Args:
             version: of the policy set.
@@ -217,7 +209,7 @@ class PolicyKeeper:
         """
         with self._change():
             await self._catch_up()
-            entries = await self._ask(self._log.entries)
+            entries = await call_log(self._log.entries)
             wanted = [
                 entry
                 for entry in entries
@@ -229,7 +221,7 @@ class PolicyKeeper:
             return await self._put("rollback", wanted[-1].policy)
 
     async def history(self) -> list[dict[str, Any]]:
-        """The policies that were in force, the present one last.
+        """The policies that were in force, the current one last.
 
         Raises:
             Unavailable: the log cannot be reached.
@@ -241,31 +233,31 @@ class PolicyKeeper:
                 "kind": entry.kind,
                 "at": datetime.fromtimestamp(entry.at_s, timezone.utc).isoformat(timespec="milliseconds"),
             }
-            for entry in await self._ask(self._log.entries)
+            for entry in await call_log(self._log.entries)
         ]
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[None]:
-        if self._changing:
+        if self._is_changing:
             raise ReloadConflict("another policy is coming into force at the moment; try again later")
-        self._changing = True
+        self._is_changing = True
         try:
             yield
         finally:
-            self._changing = False
+            self._is_changing = False
 
     async def _put(self, kind: str, text: str) -> dict[str, Any]:
         policies = await self._checked(text)
         await self._catch_up()
         entry = Entry(self.revision + 1, policies.version, kind, time.time(), policies.to_json())
-        if not await self._ask(self._log.append, entry):
+        if not await call_log(self._log.append, entry):
             raise ReloadConflict("another gateway has put a policy into force at the same moment; try again later")
         self._use(entry, policies, self.gear)
         logger.info("%s: policy %s is in force, revision %d", kind, entry.version, entry.revision)
         if self._announce is not None:
-            # A gateway that hangs must not hold up the answer: who has it in force is on the board.
-            self._announcing = asyncio.get_running_loop().create_task(self._tell_the_others(self._announce))
-        ready, behind = await self._confirmed(entry.revision)
+            # A gateway that hangs must not delay the response: which gateways have the policy is read from the log.
+            self._announcing = asyncio.get_running_loop().create_task(self._announce_change(self._announce))
+        ready, behind = await self._presence.confirmed(entry.revision)
         return {
             "version": policies.version,
             "revision": entry.revision,
@@ -276,7 +268,7 @@ class PolicyKeeper:
 
     async def _checked(self, text: str) -> PolicySet:
         try:
-            policies = await asyncio.to_thread(self._read, text)
+            policies = await asyncio.to_thread(self._parse, text)
             if self._try_out is not None:
                 for gear in policies.gears:
                     await self._try_out(gear, self.policy)
@@ -284,11 +276,11 @@ class PolicyKeeper:
             raise PolicyRefused(f"{error}; policy {self._entry.version} stays in force") from error
         return policies
 
-    def _read(self, text: str) -> PolicySet:
+    def _parse(self, text: str) -> PolicySet:
         return check_policies(PolicySet.from_json(text), self._stages, self._settings, self._digest)
 
     def _use(self, entry: Entry, policies: PolicySet, gear: int = 0) -> None:
-        """Puts a policy set into force here, in a gear, or the cheapest if there are not so many."""
+        """Puts a policy set into force here, in a gear, or in the cheapest one if it has fewer gears."""
         self._entry, self._policies = entry, policies
         self._gears = usable_gears(policies, self._settings)
         self._shift = GearShift(len(self._gears), self._settings or GearsConfig(), min(gear, len(self._gears) - 1))
@@ -296,64 +288,32 @@ class PolicyKeeper:
 
     async def _catch_up(self) -> None:
         """Takes the newest policy of the log."""
-        found = await self._ask(self._newer, self.revision)
+        found = await call_log(self._newer, self.revision)
         if found is not None and found[0].revision > self.revision:
-            self._use(*found, self.gear)  # the load is what it was
+            self._use(*found, self.gear)  # the load has not changed
             logger.info("policy %s is in force, revision %d", found[0].version, found[0].revision)
 
     def _newer(self, revision: int) -> tuple[Entry, PolicySet] | None:
         latest = self._log.latest()
         if latest is None or latest < revision:
-            # At the start, or where the store came back without what it held; of several gateways one does it.
+            # At the start, or where the store came back empty; of several gateways one writes the entry.
             self._log.append(self._entry)
         entry = None if latest is None or latest <= revision else self._log.read(latest)
         return None if entry is None else (entry, PolicySet.from_json(entry.policy))
 
-    async def _tell_the_others(self, announce: Announce) -> None:
+    async def _announce_change(self, announce: Announce) -> None:
         try:
             await announce()
         except Exception as error:
-            logger.warning("the other gateways cannot be called, they find the policy by themselves: %s", error)
+            logger.warning("the other gateways cannot be called, and find the policy when they poll: %s", error)
 
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(POLL_S)
             try:
                 await self.follow()
-                self._said = ""
+                self._logged_error = ""
             except Exception as error:
-                if str(error) != self._said:  # once, not every second
-                    self._said = str(error)
-                    logger.warning("policies cannot be followed, the present one stays in force: %s", error)
-
-    async def _report(self) -> None:
-        self._beat += 1
-        presence = Presence(self._node, os.getpid(), self.revision, self._beat)
-        await self._ask(self._log.report, self._id, presence)
-
-    async def _confirmed(self, revision: int) -> tuple[int, list[dict[str, Any]]]:
-        """Waits for the gateways; returns how many have a revision in force, and which live and have not."""
-        end = time.monotonic() + CONFIRM_S
-        await self._report()
-        first = seen = await self._ask(self._log.gateways)
-        while any(presence.revision < revision for presence in seen.values()) and time.monotonic() < end:
-            await asyncio.sleep(CONFIRM_LOOK_S)
-            seen = await self._ask(self._log.gateways)
-        behind = []
-        for name, presence in seen.items():
-            if presence.revision >= revision:
-                continue
-            if presence == first.get(name):
-                await self._ask(self._log.forget, name)
-            else:
-                behind.append({"node": presence.node, "pid": presence.pid, "revision": presence.revision})
-        return sum(presence.revision >= revision for presence in seen.values()), behind
-
-    async def _ask(self, function: Callable[..., Value], *arguments: Any) -> Value:
-        """Asks the log, which may block, without holding up the event loop."""
-        try:
-            return await asyncio.to_thread(function, *arguments)
-        except CascadeError:
-            raise
-        except Exception as error:
-            raise Unavailable(f"the log of policies cannot be reached: {type(error).__name__}") from error
+                if str(error) != self._logged_error:  # once, not every second
+                    self._logged_error = str(error)
+                    logger.warning("the log of policies cannot be read, the current policy stays in force: %s", error)

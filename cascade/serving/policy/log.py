@@ -11,10 +11,10 @@ KEPT = 100
 
 
 class Store(Protocol):
-    """Texts by key, shared by all gateways; every method may block, and raises when the store cannot be reached."""
+    """Strings by key, shared by all gateways; every method may block, and raises when the store cannot be reached."""
 
     def add(self, key: str, value: str) -> bool:
-        """Writes a value, unless the key has one; returns whether it was written. Of several callers one succeeds."""
+        """Writes a value, unless the key has one; returns whether it was written. One of several callers succeeds."""
 
     def put(self, key: str, value: str) -> None:
         """Writes a value."""
@@ -23,10 +23,10 @@ class Store(Protocol):
         """The value of a key."""
 
     def keys(self, prefix: str) -> list[str]:
-        """All keys that begin so."""
+        """All keys with a prefix."""
 
     def delete(self, key: str) -> None:
-        """Forgets a key, if it is there."""
+        """Deletes a key, if it is there."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Entry:
         revision: 0 for the one that the cascade was started with, then 1, 2, ...
         version: of the policy set.
         kind: "start", "reload" or "rollback".
-        at_s: seconds since 1970, by the clock of the gateway that was asked.
+        at_s: seconds since 1970, by the clock of the gateway that received it.
         policy: JSON of the policy set.
     """
 
@@ -50,7 +50,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Presence:
-    """What a gateway tells of itself.
+    """What a gateway reports.
 
     Attributes:
         node: host name of its node.
@@ -66,19 +66,19 @@ class Presence:
 
 
 class PolicyLog:
-    """A log of which each entry is written once, and never changed; and a board on which gateways say where they are.
+    """A log whose entries are written once and never changed, and the latest report of each gateway.
 
-    Two gateways that are asked for a reload at the same time write the same revision; the store lets one of them.
+    Two gateways that receive a reload at the same time write the same revision; the store accepts one of them.
 
     Args:
-        store: shared by the gateways of one cascade, and by nobody else.
+        store: shared by the gateways of one cascade, and by no other program.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def append(self, entry: Entry) -> bool:
-        """Writes an entry; returns whether it was written, which it is not if its revision has been taken."""
+        """Writes an entry; returns whether it was written, which it is not if its revision exists."""
         if not self._store.add(_entry_key(entry.revision), json.dumps(asdict(entry))):
             return False
         if entry.revision >= KEPT:
@@ -100,15 +100,15 @@ class PolicyLog:
         return [Entry(**json.loads(text)) for text in found if text is not None]
 
     def report(self, gateway: str, presence: Presence) -> None:
-        """Says what a gateway has in force."""
+        """Writes what a gateway has in force."""
         self._store.put(f"gateway/{gateway}", json.dumps(asdict(presence)))
 
     def forget(self, gateway: str) -> None:
-        """Takes a gateway that is gone from the board."""
+        """Deletes the report of a gateway that is gone."""
         self._store.delete(f"gateway/{gateway}")
 
     def gateways(self) -> dict[str, Presence]:
-        """What each gateway said last."""
+        """The latest report of each gateway."""
         keys = self._store.keys("gateway/")
         found = {key.partition("/")[2]: self._store.get(key) for key in keys}
         return {name: Presence(**json.loads(text)) for name, text in sorted(found.items()) if text is not None}

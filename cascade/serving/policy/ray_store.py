@@ -1,4 +1,4 @@
-"""Texts that outlive every replica: in the control store of the Ray cluster."""
+"""A store that outlives every replica: the key-value store of the Ray cluster."""
 
 from ray.experimental.internal_kv import (
     _internal_kv_del,
@@ -16,13 +16,13 @@ COUNTS = "counts"
 class RayStore:
     """A :class:`~cascade.serving.policy.log.Store` in Ray's internal key-value store.
 
-    It lives as long as the cluster's head (with a fault-tolerant head, longer than that), and there is one of it for
-    all nodes. Ray Serve keeps its own state there. Its functions are not part of Ray's stable interface, so this file
-    is the only one that knows them; ``tests/serving/test_ray_reload.py`` sees it if they change.
+    It lives as long as the cluster's head (with a fault-tolerant head, longer), and all nodes share it. Ray Serve keeps
+    its own state there. Its functions are not part of Ray's stable interface, so only this file calls them;
+    ``tests/serving/ray/test_ray_reload.py`` fails if they change.
 
     Args:
         name: of the application.
-        run: tells this start of it from others.
+        run: id of this start of it.
     """
 
     def __init__(self, name: str, run: str) -> None:
@@ -31,13 +31,13 @@ class RayStore:
         self._counts = f"{name}/{COUNTS}/"
 
     def drop_other_runs(self) -> None:
-        """Forgets what earlier starts of the application left; a cluster may outlive many."""
+        """Deletes the values of earlier starts of the application; a cluster may outlive many."""
         for key in _internal_kv_list(self._name, namespace=NAMESPACE):
             if not str(key, "utf-8").startswith((self._prefix, self._counts)):
                 _internal_kv_del(key, namespace=NAMESPACE)
 
     def next_number(self, what: str) -> int:
-        """1, 2, 3 and so on: one that nobody has had, in this start of the application or an earlier one."""
+        """1, 2, 3 and so on: a number not returned before, in this start of the application or an earlier one."""
         prefix = f"{self._counts}{what}/"
         taken = (str(key, "utf-8").removeprefix(prefix) for key in _internal_kv_list(prefix, namespace=NAMESPACE))
         number = 1 + max(map(int, taken), default=0)
@@ -59,12 +59,12 @@ class RayStore:
         return None if value is None else str(value, "utf-8")
 
     def keys(self, prefix: str) -> list[str]:
-        """All keys that begin so."""
+        """All keys with a prefix."""
         found = _internal_kv_list(self._prefix + prefix, namespace=NAMESPACE)
         return [str(key, "utf-8").removeprefix(self._prefix) for key in found]
 
     def delete(self, key: str) -> None:
-        """Forgets a key, if it is there."""
+        """Deletes a key, if it is there."""
         _internal_kv_del(self._prefix + key, namespace=NAMESPACE)
 
 
@@ -73,11 +73,11 @@ def living_jobs() -> set[str]:
     from ray._private.worker import global_worker
 
     jobs = global_worker.gcs_client.get_all_job_info()  # type: ignore[attr-defined]
-    return {job.hex() for job, told in jobs.items() if not told.is_dead}
+    return {job.hex() for job, status in jobs.items() if not status.is_dead}
 
 
 def cluster_address() -> str:
-    """Tells the cluster that this process has joined from others."""
+    """The address of the cluster that this process has joined, which identifies it."""
     import ray
 
     return str(ray.get_runtime_context().gcs_address)

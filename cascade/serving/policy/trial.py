@@ -1,4 +1,4 @@
-"""Whether the stages that run can work by a new policy: tried with one row before it comes into force."""
+"""Whether the stages can work by a new policy: each is tried with one row before the policy comes into force."""
 
 from dataclasses import replace
 
@@ -15,31 +15,34 @@ __all__ = ["try_out"]
 TRIAL_S = 5.0
 
 
-async def try_out(batcher: Batcher, row: np.ndarray, policy: Policy, present: Policy) -> None:
-    """Sends a row through all stages, in all segments, by a new policy.
+async def try_out(batcher: Batcher, row: np.ndarray, policy: Policy, current: Policy) -> None:
+    """Runs every stage on a row by a new policy, in whichever segment it is.
 
-    Stages that fail on such a row by the present policy as well tell nothing, nor do those that are too busy to answer.
+    A stage that fails on such a row by the current policy as well does not count, nor does one that is too busy to
+    answer.
 
     Args:
         batcher: of the first segment.
         row: (1, ...).
         policy: the new one.
-        present: the one in force.
+        current: the one in force.
 
     Raises:
-        PolicyError: a stage fails by the new policy, and not by the present one.
+        PolicyError: a stage fails by the new policy, and not by the current one.
     """
-    problem = await _failure(batcher, row, policy)
-    if problem is not None and await _failure(batcher, row, present) is None:
-        raise PolicyError(f"the stages cannot work by this policy: {problem}")
+    for stage in range(len(policy.stages)):
+        problem = await _failure(batcher, row, policy, stage)
+        if problem is not None and await _failure(batcher, row, current, stage) is None:
+            raise PolicyError(f"the stages cannot work by this policy: {problem}")
 
 
-async def _failure(batcher: Batcher, row: np.ndarray, policy: Policy) -> CascadeError | None:
-    through_all = replace(policy, thresholds=np.full_like(policy.thresholds, NEVER), defer_below=np.zeros(0))
+async def _failure(batcher: Batcher, row: np.ndarray, policy: Policy, stage: int) -> CascadeError | None:
+    # No stage before it answers the row, so that it comes to the stage, which answers it.
+    deferring = replace(policy, thresholds=np.full_like(policy.thresholds, NEVER), defer_below=np.zeros(0))
     try:
-        answers = await batcher.answer(row, through_all, timeout_s=TRIAL_S)
+        answers = await batcher.answer(row, deferring, timeout_s=TRIAL_S, last_stage=stage)
     except (StageFailed, PolicyError) as error:
         return error
     except CascadeError:
         return None
-    return None if answers.degraded is None else StageFailed("a later stage fails by it")
+    return None if answers.stage[0] == stage else StageFailed(f"stage {policy.stages[stage]!r} fails by it")

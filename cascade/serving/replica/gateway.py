@@ -17,6 +17,7 @@ from cascade.serving.http.http_app import HttpApp
 from cascade.serving.http.listener import Listener
 from cascade.serving.http.proxied import proxied_response
 from cascade.serving.oip.grpc_listener import GrpcListener
+from cascade.serving.policy.request_overrides import RequestOverrides
 from cascade.serving.replica.gateway_service import GatewayService
 from cascade.serving.replica.port_claim import PortClaim
 from cascade.serving.replica.segment_batcher import check_not_stuck
@@ -79,7 +80,7 @@ class Gateway:
         """Answers rows from inside the cluster.
 
         Args:
-            rows: (n, ...) as the configuration says.
+            rows: (n, ...), as configured.
             timeout_s: seconds until the deadline; at most, and by default, ``serving.request_timeout_s``.
             max_stage: name of the last stage that may run, raised to ``serving.least_max_stage``; rows that it is not
                 sure of have its answer, and are marked as degraded.
@@ -89,7 +90,7 @@ class Gateway:
             "policy_version".
 
         Raises:
-            RowsError: the rows are not what the configuration says, or there is no such stage.
+            RowsError: the rows do not match the configuration, or there is no such stage.
             Overloaded: too many rows are waiting.
             DeadlineExceeded: there is no answer in time, and nothing to fall back to.
             StageFailed: the model of a stage failed on these rows, or broke the stage contract.
@@ -97,10 +98,11 @@ class Gateway:
         """
         try:
             self._check_not_stopping()
-            return await self.service.answer_rows(check_rows(rows, self._config.rows), timeout_s, max_stage)
+            overrides = RequestOverrides(timeout_s, max_stage)
+            return await self.service.answer_rows(check_rows(rows, self._config.rows), overrides)
         except CascadeError as error:
-            if self.service.telemetry.seen is not None:
-                self.service.telemetry.seen.refused(error)
+            if self.service.telemetry.stats is not None:
+                self.service.telemetry.stats.refused(error)
             raise error from None  # Ray Serve logs it, and the text of a model's own error might quote rows
 
     def _check_not_stopping(self) -> None:

@@ -13,13 +13,12 @@ from cascade.rows.checks import example_row
 from cascade.serving.audit.auditor import Auditor
 from cascade.serving.auth.guard import Guard
 from cascade.serving.batching.batcher import Batcher
-from cascade.serving.batching.segment_client import Hop
+from cascade.serving.batching.segment_client import SegmentClient
 from cascade.serving.bodies.pending_bodies import PendingBodies
 from cascade.serving.http.http_app import HttpApp
 from cascade.serving.http.listener import Listener
 from cascade.serving.oip.grpc_listener import GrpcListener
 from cascade.serving.policy.keeper import PolicyKeeper
-from cascade.serving.policy.limits import StageLimit
 from cascade.serving.policy.log import PolicyLog
 from cascade.serving.policy.ray_store import RayStore, cluster_address
 from cascade.serving.policy.trial import try_out
@@ -57,7 +56,7 @@ def new_gateway_parts(
     new_name_claim(telemetry.application, run).check()
     store = RayStore(telemetry.application, run)
     store.drop_other_runs()
-    client = None if next_segment is None else Hop(next_segment, segment_name(config, 1))
+    client = None if next_segment is None else SegmentClient(next_segment, segment_name(config, 1))
     auditor = _new_auditor(config, store)
     batcher = new_batcher(config, folder, 0, client, telemetry, auditor)
     service = GatewayService(
@@ -66,9 +65,8 @@ def new_gateway_parts(
         batcher,
         _new_policy_keeper(config, policies_json, store, batcher, telemetry.application),
         auditor,
-        batcher.answer if client is None else client.ask,
+        batcher.answer if client is None else client.answer,
         Readiness(None if client is None else client.probe),
-        StageLimit([stage.name for stage in config.stages], config.serving.least_max_stage),
         None if config.serving.review is None else Review(config.serving.review, config.classes),
     )
     return _with_listeners(service)
@@ -102,18 +100,18 @@ def _with_listeners(service: GatewayService) -> GatewayParts:
     """Puts the HTTP application and the listeners in front of a service."""
     serving, telemetry = service.config.serving, service.telemetry
     guard = Guard.from_config(serving)
-    app = HttpApp(service, guard, telemetry.seen, telemetry.tracing)
+    app = HttpApp(service, guard, telemetry.stats, telemetry.tracing)
     bodies = PendingBodies(serving.max_pending_body_bytes)
     listeners: list[Listener | GrpcListener] = []
     if serving.listener == "own":
         listeners.append(Listener(app, serving, bodies))
     if serving.grpc_port is not None:
-        listeners.append(GrpcListener(service, guard, serving.grpc_port, telemetry.seen, bodies))
+        listeners.append(GrpcListener(service, guard, serving.grpc_port, telemetry.stats, bodies))
     claims = [PortClaim(serving.host, each.port, telemetry.application, cluster_address()) for each in listeners]
     return GatewayParts(service, app, bodies, tuple(zip(listeners, claims, strict=True)))
 
 
 async def _call_all_gateways(application: str, method: str) -> None:
-    """Calls a method of all gateways, the calling one among them, and waits for none."""
+    """Calls a method of all gateways, including the calling one; errors are ignored."""
     gateways = serve.get_deployment_handle("gateway", application)
     await gateways.broadcast(method).results_async(timeout_s=BROADCAST_S, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What a gateway answers: rows, and questions about its policy, its audit and its traffic."""
+"""The service of a gateway: answers rows, and describes its policy, audit and traffic."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -10,12 +10,12 @@ import numpy as np
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig
 from cascade.engine import Answers
-from cascade.serving.audit.auditor import AskLast, Auditor
+from cascade.serving.audit.auditor import Auditor, RunLastStage
 from cascade.serving.batching.batcher import Batcher
 from cascade.serving.bodies.wire import answer_columns
 from cascade.serving.http.dashboard import dashboard_data
 from cascade.serving.policy.keeper import PolicyKeeper
-from cascade.serving.policy.limits import StageLimit, limited_policy, marked_answers
+from cascade.serving.policy.request_overrides import RequestOverrides
 from cascade.serving.replica.readiness import Readiness
 from cascade.serving.replica.telemetry import Telemetry
 from cascade.serving.review.review import Review
@@ -34,9 +34,8 @@ class GatewayService:
         batcher: of the first segment.
         policies: keeps the policy in force.
         auditor: compares a sample of the answers with the last stage's.
-        ask_last: asks the last stage about audited rows.
+        run_last_stage: sends audited rows to the last stage.
         readiness: of the later segments.
-        limit: on the last stage that a request asks for.
         review: receives the rows that are abstained on; ``None`` for none.
     """
 
@@ -45,19 +44,18 @@ class GatewayService:
     batcher: Batcher
     policies: PolicyKeeper
     auditor: Auditor
-    ask_last: AskLast
+    run_last_stage: RunLastStage
     readiness: Readiness
-    limit: StageLimit
     review: Review | None
     _gear_task: "asyncio.Task[None] | None" = None
 
     async def start(self) -> None:
-        """Starts the work beside the requests, in the running event loop.
+        """Starts the background work, in the running event loop.
 
         Raises:
             Unavailable: the log of policies cannot be reached.
         """
-        self.auditor.start(self.ask_last, lambda: self.batcher.is_idle)
+        self.auditor.start(self.run_last_stage, lambda: self.batcher.is_idle)
         await self.policies.open()
         if self.config.serving.gears is not None:
             self._gear_task = asyncio.get_running_loop().create_task(self.policies.watch(self.batcher))
@@ -65,7 +63,7 @@ class GatewayService:
         self.readiness.start()
 
     def stop_background(self) -> None:
-        """Stops what would ask later segments besides the requests under way; from now on nothing is ready."""
+        """Stops the audit and the readiness probes; from now on the service is not ready."""
         self.readiness.stop()
         self.auditor.stop()
 
@@ -83,15 +81,12 @@ class GatewayService:
         """Whether the later segments can be reached and have loaded, as of a few seconds ago."""
         return self.readiness.is_ready
 
-    async def answer_rows(
-        self, rows: np.ndarray, timeout_s: float | None = None, max_stage: str | None = None
-    ) -> dict[str, Any]:
+    async def answer_rows(self, rows: np.ndarray, overrides: RequestOverrides) -> dict[str, Any]:
         """Answers checked rows, as columns.
 
         Args:
-            rows: (n, ...) as the configuration says.
-            timeout_s: seconds until the deadline; at most, and by default, ``serving.request_timeout_s``.
-            max_stage: name of the last stage that may run, raised to ``serving.least_max_stage``.
+            rows: (n, ...), as configured.
+            overrides: of the configuration, by this request.
 
         Returns:
             Columns "answer", "stage", "confidence", "cost", "degraded", "abstained" (and "label"), and
@@ -100,12 +95,12 @@ class GatewayService:
         Raises:
             CascadeError: as :meth:`Gateway.predict <cascade.serving.replica.gateway.Gateway.predict>` raises it.
         """
-        policy, longest_s = self.policies.policy, self.config.serving.request_timeout_s
-        timeout_s = longest_s if timeout_s is None else min(timeout_s, longest_s)
-        last = None if max_stage is None else self.limit.place(max_stage)
-        answering = (
-            self._audited(rows, policy, timeout_s) if last is None else self._limited(rows, policy, timeout_s, last)
-        )
+        policy, timeout_s = self.policies.policy, overrides.limited_timeout_s(self.config)
+        last_stage = overrides.last_stage(self.config)
+        if last_stage is None:
+            answering = self._audited(rows, policy, timeout_s)
+        else:
+            answering = self.batcher.answer(rows, policy, timeout_s=timeout_s, last_stage=last_stage)
         if policy.abstains:
             answering = self._abstaining(answering, rows, policy)
         answers = await self.telemetry.answered(answering, len(rows), policy)
@@ -124,11 +119,6 @@ class GatewayService:
         if draw is not None:
             draw.settle(answers)
         return answers
-
-    async def _limited(self, rows: np.ndarray, policy: Policy, timeout_s: float, last: int) -> Answers:
-        """Answers rows that the stage at place ``last`` is to answer at the latest."""
-        answers = await self.batcher.answer(rows, limited_policy(policy, last), timeout_s=timeout_s)
-        return marked_answers(answers, policy, last)
 
     async def _abstaining(self, answering: Awaitable[Answers], rows: np.ndarray, policy: Policy) -> Answers:
         """Marks the rows that are abstained on, and passes them on for review."""
@@ -158,6 +148,6 @@ class GatewayService:
         stats.reloads["accepted"] = self.policies.revision
         if self.config.serving.gears is not None:
             stats.gear = self.policies.gear
-        self.auditor.tell(policy, stats)
+        self.auditor.export(policy, stats)
         if self.review is not None:
             stats.reviewed_rows |= self.review.outcomes

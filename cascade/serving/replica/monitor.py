@@ -1,4 +1,4 @@
-"""Looks after the counts of a process: once a second into its history, now and then to Ray, and refusals to the log."""
+"""Moves the statistics of a process on, from a timer: into its history, to Ray, and refusals to the log."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from cascade.serving.telemetry.observations import ANSWERED, Observations
 __all__ = ["Monitor"]
 
 TICK_S = 1.0
-# Ray sends on what it was told every ten seconds, by default.
+# Ray exports every ten seconds, by default.
 EXPORT_TICKS = 5
 LOG_TICKS = 10
 
@@ -21,47 +21,47 @@ logger = logging.getLogger(__name__)
 
 
 class Monitor:
-    """Works off the way of the requests, from a timer.
+    """Polls the statistics from a timer, in the background.
 
     Args:
-        seen: what the process has seen.
+        stats: of the process.
         batcher: of the process.
         export: to Ray; ``None`` for none.
-        tell: notes what the process knows besides; ``None`` if that is nothing.
+        export_state: adds the state of other parts, such as the policy, to the statistics; ``None`` if there are none.
     """
 
     def __init__(
         self,
-        seen: Observations,
+        stats: Observations,
         batcher: Batcher,
         export: MetricsExport | None,
-        tell: Callable[[Observations], None] | None = None,
+        export_state: Callable[[Observations], None] | None = None,
     ) -> None:
-        self.seen = seen
-        self.history = History(seen)
+        self.stats = stats
+        self.history = History(stats)
         self._batcher = batcher
         self._export = export
-        self._tell = tell
+        self._export_state = export_state
         self._logged: Counter[tuple[str, str]] = Counter()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins, in the event loop that runs."""
-        if self._tell is not None:
-            self._tell(self.seen)
+        """Starts, in the running event loop."""
+        if self._export_state is not None:
+            self._export_state(self.stats)
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     def stop(self) -> None:
-        """Ends."""
+        """Stops."""
         if self._task is not None:
             self._task.cancel()
 
-    def look(self, tick: int) -> None:
-        """What is done at a tick."""
-        if self._tell is not None:
-            self._tell(self.seen)
-        self.seen.queue_rows = self._batcher.queue_rows
-        self.seen.forwarding_rows = self._batcher.forwarding_rows
+    def poll(self, tick: int) -> None:
+        """Does the work of a tick, one per second."""
+        if self._export_state is not None:
+            self._export_state(self.stats)
+        self.stats.queue_rows = self._batcher.queue_rows
+        self.stats.forwarding_rows = self._batcher.forwarding_rows
         self.history.tick()
         if self._export is not None and tick % EXPORT_TICKS == 0:
             self._export.export()
@@ -74,16 +74,16 @@ class Monitor:
             await asyncio.sleep(TICK_S)
             tick += 1
             try:
-                self.look(tick)
+                self.poll(tick)
             except Exception:
-                # Nobody awaits this task: an error would end it unseen, and the metrics with it.
-                logger.exception("the metrics could not be brought up to date")
+                # The task is not awaited: an error would end it, and the metrics, without a trace.
+                logger.exception("the metrics could not be updated")
 
     def _log_refusals(self) -> None:
-        """One line for many: a flood of refusals must not become a flood of the log."""
-        refused = self.seen.requests - self._logged
+        """One line for many refusals, so that they cannot flood the log."""
+        refused = self.stats.requests - self._logged
         refused.pop(ANSWERED, None)
-        self._logged = self.seen.requests.copy()
+        self._logged = self.stats.requests.copy()
         for (status, reason), count in sorted(refused.items()):
             level = logging.WARNING if status >= "500" else logging.INFO
             logger.log(

@@ -1,4 +1,4 @@
-"""Which run of ``cascade serve`` has the name of an application on a cluster."""
+"""The claim of a run of ``cascade serve`` on the name of its application on a cluster."""
 
 import json
 import os
@@ -13,31 +13,31 @@ __all__ = ["NameClaim", "new_name_claim"]
 
 
 class NameClaim:
-    """A claim that lasts as long as the program that took it.
+    """A claim that is valid as long as the program that took it runs.
 
-    Ray Serve itself replaces an application by another one of the same name, requests under way included.
+    Without it, Ray Serve replaces an application by another one of the same name, and drops requests under way.
 
     Args:
         store: of all claims of a cluster.
         name: of the application.
-        run: tells this start of the cascade from others.
-        living_jobs: ids of the programs that are joined to the cluster.
+        run: id of this start of the cascade.
+        living_jobs: returns ids of the programs that are joined to the cluster.
     """
 
     def __init__(self, store: Store, name: str, run: str, living_jobs: Callable[[], set[str]]) -> None:
         self._store, self._name, self._run, self._living_jobs = store, name, run, living_jobs
 
     def take(self, job: str) -> bool:
-        """Claims the name; what a dead program claimed is free.
+        """Claims the name; a claim of a dead program does not count.
 
         Args:
             job: id of the program that claims it.
 
         Returns:
-            Whether a dead program had it: what it left may still be running.
+            Whether a dead program had it: its application may still be running.
 
         Raises:
-            ConfigError: a program that lives has it.
+            ConfigError: another running program has it.
         """
         value = json.dumps({"run": self._run, "job": job, "host": socket.gethostname(), "pid": os.getpid()})
         was_stale = False
@@ -48,10 +48,10 @@ class NameClaim:
         return was_stale
 
     def check(self) -> None:
-        """Makes sure that no other start of a cascade has the name.
+        """Checks that no other start of a cascade has the name.
 
         Raises:
-            ConfigError: one has it, and lives.
+            ConfigError: one has it, and runs.
         """
         text = self._store.get(self._name)
         owner = {} if text is None else json.loads(text)
@@ -62,7 +62,7 @@ class NameClaim:
             )
 
     def release(self) -> None:
-        """Gives the name back."""
+        """Releases the name."""
         self._store.delete(self._name)
 
 

@@ -1,4 +1,4 @@
-"""Which cascade has a port of this node: gateways share theirs, so the kernel would share it among cascades as well."""
+"""The claim of a cascade on a port of its node, which the kernel would let any processes share, as gateways do."""
 
 import contextlib
 import fcntl
@@ -20,14 +20,14 @@ RETRIES = 100
 class PortClaim:
     """A claim of all gateways of one cascade on an address of their node.
 
-    It is a lock on a file, which the kernel takes back when the process ends, however it ends: a claim is never stale.
-    The first gateway that locks the file makes sure that nobody else listens, and writes down who it is.
+    It is a lock on a file, which the kernel releases when the process ends, however it ends: a claim is never stale.
+    The first gateway that locks the file checks that no other program listens, and writes its cascade into the file.
 
     Args:
         host: to listen on.
         port: to listen on.
         cascade: name of the application.
-        cluster: tells its cluster from others.
+        cluster: address of its cluster.
     """
 
     def __init__(self, host: str, port: int, cascade: str, cluster: str) -> None:
@@ -36,7 +36,7 @@ class PortClaim:
         self._file: int | None = None
 
     def take(self) -> None:
-        """Claims the address, which blocks for five seconds at most.
+        """Claims the address; blocks for five seconds at most.
 
         Raises:
             ConfigError: another cascade has it, or another program listens there.
@@ -54,7 +54,7 @@ class PortClaim:
             raise
 
     def release(self) -> None:
-        """Gives the address back."""
+        """Releases the address."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -65,9 +65,9 @@ class PortClaim:
                 os.ftruncate(file, 0)
                 check_port(self._host, self._port)
                 os.pwrite(file, json.dumps(self._owner).encode(), 0)
-                fcntl.flock(file, fcntl.LOCK_SH)  # another one may come in between; what it wrote is read below
+                fcntl.flock(file, fcntl.LOCK_SH)  # another gateway may come in between; its entry is read below
             elif not _locked(file, fcntl.LOCK_SH):
-                time.sleep(RETRY_S)  # somebody is about to write
+                time.sleep(RETRY_S)  # another gateway is about to write
                 continue
             owner = _owner(self._host, self._port)
             if owner != self._owner:
@@ -77,10 +77,10 @@ class PortClaim:
 
 
 def check_port(host: str, port: int) -> None:
-    """Makes sure that nobody listens on an address of this machine.
+    """Checks that no program listens on an address of this machine.
 
     Raises:
-        ConfigError: somebody does, or it is no address of this machine; the text names the cascade, if it is one.
+        ConfigError: one does, or it is no address of this machine; the message names the cascade, if it is one.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -108,7 +108,7 @@ def _locked(file: int, kind: int) -> bool:
 
 
 def _owner(host: str, port: int) -> dict[str, str]:
-    """Who has claimed an address; nothing if nobody has, or the claim is of a dead cascade."""
+    """The cascade that has claimed an address; empty if none has, or the cascade is dead."""
     try:
         with _path(host, port).open() as file:
             content = {} if _locked(file.fileno(), fcntl.LOCK_EX) else json.loads(file.read() or "{}")

@@ -1,4 +1,4 @@
-"""Whether the later segments can be asked, known before anybody wants to know."""
+"""Whether the later segments can be reached, probed in the background."""
 
 import asyncio
 import contextlib
@@ -15,16 +15,16 @@ logger = logging.getLogger(__name__)
 
 
 class Readiness:
-    """Asks the next segment every few seconds whether it and all after it are there, off the way of the requests.
+    """Probes the next segment, and all after it, every few seconds.
 
     Args:
         probe: returns when the later segments have answered, raises if they cannot; ``None`` if there are none, and
-            then nothing is to be waited for.
-        every_s: seconds between two questions; half a second while the last answer was no.
-        timeout_s: seconds after which no answer is a no.
+            then the gateway is ready at once.
+        every_s: seconds between two probes; half a second while the last one failed.
+        timeout_s: seconds after which a probe has failed.
 
     Attributes:
-        is_ready: what is known at the moment. Not before the first answer.
+        is_ready: result of the last probe; false before the first one.
     """
 
     def __init__(
@@ -37,26 +37,26 @@ class Readiness:
         self._watching: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to ask, in the event loop that runs."""
+        """Starts to probe, in the running event loop."""
         if self._probe is not None:
             self._watching = asyncio.get_running_loop().create_task(self._watch(self._probe))
 
     def stop(self) -> None:
-        """Asks no more; from now on nothing is ready."""
+        """Stops; from now on the gateway is not ready."""
         self.is_ready = False
         if self._watching is not None:
             self._watching.cancel()
 
     async def _watch(self, probe: Callable[[], Awaitable[None]]) -> None:
         while True:
-            found = await self._ask(probe)
+            found = await self._succeeds(probe)
             if found is not self.is_ready:
                 self.is_ready = found
                 level, can = (logging.INFO, "can") if found else (logging.WARNING, "cannot")
                 logger.log(level, "the later segments %s be reached", can)
             await asyncio.sleep(self._every_s if found else min(RETRY_S, self._every_s))
 
-    async def _ask(self, probe: Callable[[], Awaitable[None]]) -> bool:
+    async def _succeeds(self, probe: Callable[[], Awaitable[None]]) -> bool:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(probe(), self._timeout_s)
             return True

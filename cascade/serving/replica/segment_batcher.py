@@ -5,9 +5,9 @@ from pathlib import Path
 from cascade.cascade import load_stages
 from cascade.config import CascadeConfig
 from cascade.engine import Segment
-from cascade.serving.batching.batcher import Batcher
+from cascade.serving.batching.batcher import Batcher, BatcherOptions
 from cascade.serving.batching.observer import Observer
-from cascade.serving.batching.segment_client import Hop
+from cascade.serving.batching.segment_client import SegmentClient
 from cascade.serving.batching.steps import SegmentSteps
 from cascade.serving.replica.segment_deployment import max_replicas, uses_gpu
 from cascade.serving.replica.telemetry import Telemetry
@@ -25,7 +25,7 @@ def new_batcher(
     config: CascadeConfig,
     folder: Path,
     index: int,
-    client: Hop | None,
+    client: SegmentClient | None,
     telemetry: Telemetry,
     observer: Observer | None = None,
 ) -> Batcher:
@@ -42,21 +42,17 @@ def new_batcher(
     serving = config.serving
     first = sum(len(segment) for segment in config.segments[:index])
     segment = Segment(load_stages(config.segments[index], folder, config.classes), first, telemetry.watch)
-    return Batcher(
-        segment.run,
-        None if client is None else client.ask,
+    options = BatcherOptions(
         serving.max_batch_rows,
         serving.max_queue_rows,
         fallback=first + len(segment.stages) - 1 if serving.on_failure == "degrade" else None,
         partial=index > 0,
-        most_forwards=CALLS_PER_REPLICA * max_replicas(config, index + 1),
-        observer=observer,
-        seen=telemetry.seen,
-        tracing=telemetry.tracing,
-        # A CPU thread waits for the GPU; the event loop reads requests meanwhile.
+        max_forwards=CALLS_PER_REPLICA * max_replicas(config, index + 1),
+        # A thread waits for a GPU, while the event loop reads requests.
         max_inline_s=0.0 if uses_gpu(config, index) else serving.max_inline_ms / 1e3,
-        steps=SegmentSteps(segment),
     )
+    forward = None if client is None else client.answer
+    return Batcher(SegmentSteps(segment), forward, options, observer, telemetry.stats, telemetry.tracing)
 
 
 def check_not_stuck(batcher: Batcher, config: CascadeConfig) -> None:

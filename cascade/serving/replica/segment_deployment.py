@@ -1,4 +1,4 @@
-"""The deployment of a segment in Ray Serve: its name, its most replicas, and its failure to start."""
+"""The deployment of a segment in Ray Serve: its name, its largest number of replicas, and errors at its start."""
 
 import contextlib
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def segment_name(config: CascadeConfig, index: int) -> str:
 
 
 def max_replicas(config: CascadeConfig, index: int) -> int:
-    """Most replicas that a segment may have; 1 if there is no such segment."""
+    """Largest number of replicas of a segment; 1 if there is no such segment."""
     options = config.segments[index][0].deployment if index < len(config.segments) else {}
     count = options.get("num_replicas", 1)
     scaling = options.get("autoscaling_config") or {}
@@ -29,24 +29,24 @@ def max_replicas(config: CascadeConfig, index: int) -> int:
 
 
 def max_gateways(config: CascadeConfig) -> int:
-    """Most gateways that there may be."""
+    """Largest number of gateways."""
     options = config.segments[0][0].deployment
     is_set = "num_replicas" in options or "autoscaling_config" in options
     return max_replicas(config, 0) if is_set else config.serving.gateways
 
 
 def uses_gpu(config: CascadeConfig, index: int) -> bool:
-    """Whether replicas of a segment ask for a GPU."""
+    """Whether replicas of a segment require a GPU."""
     options = config.segments[index][0].deployment.get("ray_actor_options") or {}
     return bool(options.get("num_gpus"))
 
 
 @contextlib.contextmanager
 def start_errors(config: CascadeConfig, index: int) -> Iterator[None]:
-    """Turns whatever keeps a replica of a segment from starting into one sentence.
+    """Turns any error that keeps a replica of a segment from starting into one message.
 
     Raises:
-        StartFailed: something did; the text names the segment's stages.
+        StartFailed: there was an error; the message names the segment's stages.
     """
     process = f"the process of {', '.join(stage.name for stage in config.segments[index])}"
     try:

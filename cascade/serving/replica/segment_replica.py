@@ -11,7 +11,8 @@ from cascade.calibration import Policy
 from cascade.config import CascadeConfig
 from cascade.engine import Answers
 from cascade.errors import CascadeError
-from cascade.serving.batching.segment_client import Hop
+from cascade.routers import Evidence
+from cascade.serving.batching.segment_client import SegmentClient
 from cascade.serving.replica.loopback import keep_replica_on_loopback
 from cascade.serving.replica.segment_batcher import check_not_stuck, new_batcher
 from cascade.serving.replica.segment_deployment import segment_name, start_errors
@@ -42,7 +43,9 @@ class SegmentReplica:
             keep_replica_on_loopback()
             self._config = config
             self._telemetry = Telemetry(config)
-            self._client = None if next_segment is None else Hop(next_segment, segment_name(config, index + 1))
+            self._client = (
+                None if next_segment is None else SegmentClient(next_segment, segment_name(config, index + 1))
+            )
             self._batcher = new_batcher(config, folder, index, self._client, self._telemetry)
             self._telemetry.start(self._batcher)
 
@@ -53,22 +56,27 @@ class SegmentReplica:
         evidence: np.ndarray | None,
         timeout_s: float,
         traceparent: str | None = None,
+        last_stage: int | None = None,
     ) -> Answers:
         """Answers n rows of one caller.
 
         Args:
             rows: (n, ...), deferred by the segments before.
             policy_json: the policy, which travels with the rows.
-            evidence: (n, W), of the segments before, where the policy needs it.
+            evidence: (n, W), of the segments before, where the policy needs it; see :meth:`Evidence.to_array`.
             timeout_s: seconds until no caller waits for the answers any more.
             traceparent: of the span that the call belongs to, if it is traced.
+            last_stage: index of the last stage that may run on the rows; ``None`` for all stages.
 
         Raises:
             CascadeError: as :meth:`Batcher.answer <cascade.serving.batching.batcher.Batcher.answer>` raises it.
         """
         current_traceparent.set(traceparent)
         try:
-            return await self._batcher.answer(rows, _parsed_policy(policy_json), evidence, timeout_s)
+            policy, found = _parsed_policy(policy_json), None
+            if evidence is not None:
+                found = Evidence.from_array(evidence, policy.needs_evidence, policy.defers_early)
+            return await self._batcher.answer(rows, policy, found, timeout_s, last_stage)
         except CascadeError as error:
             # Ray Serve logs what is raised here, and the text of a model's own error might quote rows.
             raise error from None

@@ -1,4 +1,4 @@
-"""What a replica tells of itself: counts and their export, spans, logs; each as the configuration wants it."""
+"""The telemetry of a replica: statistics and their export, spans and logs, as configured."""
 
 import asyncio
 import logging
@@ -24,15 +24,15 @@ logger = logging.getLogger(__name__)
 
 
 class Telemetry:
-    """The one object that a replica asks.
+    """All telemetry of a process.
 
     Args:
         config: of the cascade.
 
     Attributes:
-        seen: what the process has seen; ``None`` if it does not count.
-        tracing: makes spans; ``None`` for none.
-        application: that Ray Serve runs it in; its name may be another one than the configuration's.
+        stats: of the process; ``None`` if it does not count.
+        tracing: creates spans; ``None`` for none.
+        application: name of the application in Ray Serve; may differ from the configuration's.
         replica: its name.
         rank: of the replica among those of its deployment, from 0.
 
@@ -46,14 +46,14 @@ class Telemetry:
         self.application = names.get("application", config.name)
         set_up_logs(serving.log_format, names)
         self.replica = names["replica"]
-        self.seen = Observations(stages) if serving.metrics else None
+        self.stats = Observations(stages) if serving.metrics else None
         self.tracing = None if serving.traces is None else Tracing(serving.traces, stages, config.name)
         self._monitor: Monitor | None = None
 
     @property
     def watch(self) -> Watch | None:
-        """For the segment: told of every stage that has run."""
-        watches = [part.stage_ran for part in (self.seen, self.tracing) if part is not None]
+        """Called by the segment after every stage."""
+        watches = [part.stage_ran for part in (self.stats, self.tracing) if part is not None]
         if len(watches) < 2:
             return watches[0] if watches else None
 
@@ -65,40 +65,40 @@ class Telemetry:
 
     @property
     def history(self) -> History | None:
-        """The last minutes; ``None`` if nothing is counted."""
+        """The last minutes; ``None`` without statistics."""
         return None if self._monitor is None else self._monitor.history
 
-    def start(self, batcher: Batcher, tell: Callable[[Observations], None] | None = None) -> None:
-        """Begins the work off the way of requests; called in the event loop.
+    def start(self, batcher: Batcher, export: Callable[[Observations], None] | None = None) -> None:
+        """Starts the background work, in the running event loop.
 
         Args:
             batcher: of the process.
-            tell: notes what the process knows besides, such as its policy, once a second.
+            export: adds the state of other parts, such as the policy, to the statistics; called once per second.
         """
-        if self.seen is not None:
-            self._monitor = Monitor(self.seen, batcher, MetricsExport(self.seen, new_ray_metric), tell)
+        if self.stats is not None:
+            self._monitor = Monitor(self.stats, batcher, MetricsExport(self.stats, new_ray_metric), export)
             self._monitor.start()
 
     async def stop(self) -> None:
-        """Ends it."""
+        """Stops it."""
         if self._monitor is not None:
             self._monitor.stop()
         if self.tracing is not None:
-            # A collector that does not answer must not hold up requests that are being ended.
+            # A collector that does not respond must not delay requests that are still being answered.
             await asyncio.to_thread(self.tracing.close)
 
     async def answered(self, answering: Awaitable[Answers], rows: int, policy: Policy) -> Answers:
-        """Awaits the answers of a request, and takes note of it.
+        """Awaits the answers of a request, and adds it to the statistics and traces.
 
         Args:
-            answering: not begun yet.
+            answering: not started yet.
             rows: of the request.
             policy: that answers it.
         """
         started = time.perf_counter()
         answers = await (answering if self.tracing is None else self.tracing.route(answering, rows, policy))
-        if self.seen is not None:
-            self.seen.answered(time.perf_counter() - started, answers)
+        if self.stats is not None:
+            self.stats.answered(time.perf_counter() - started, answers)
         return answers
 
 

@@ -6,10 +6,10 @@ __all__ = ["Histogram", "log_edges", "percentiles"]
 
 
 class Histogram:
-    """How many values came into each of B + 1 buckets, and their sum.
+    """Number of values in each of B + 1 buckets, and their sum.
 
     Args:
-        edges: (B,) ascending upper ends of the buckets, each inside; the last bucket has what is larger.
+        edges: (B,) ascending upper ends of the buckets, inclusive; larger values go into the last bucket.
 
     Attributes:
         edges: as given.
@@ -33,16 +33,17 @@ class Histogram:
         """Values so far."""
         return int(self.counts.sum())
 
-    def cumulative(self, every: int = 1) -> list[tuple[str, int]]:
-        """Prometheus' form: pairs of an upper end and how many values do not exceed it; the last one is "+Inf".
+    def cumulative(self, every: int = 1, scale: float = 1.0) -> list[tuple[str, int]]:
+        """Prometheus' form: pairs of an upper end and the number of values up to it; the last one is "+Inf".
 
         Args:
-            every: of the edges only each ``every``-th is told.
+            every: only each ``every``-th edge is returned.
+            scale: factor of the edges, for another unit.
         """
         below = np.cumsum(self.counts).tolist()
-        edges = self.edges.tolist()
-        told = [(f"{edges[i]:.6g}", below[i]) for i in range(0, len(edges), every)]
-        return [*told, ("+Inf", below[-1])]
+        edges = (scale * self.edges).tolist()
+        found = [(f"{edges[i]:.6g}", below[i]) for i in range(0, len(edges), every)]
+        return [*found, ("+Inf", below[-1])]
 
 
 def log_edges(low: float, decades: int, per_decade: int) -> np.ndarray:
@@ -54,8 +55,8 @@ def log_edges(low: float, decades: int, per_decade: int) -> np.ndarray:
 def percentiles(counts: np.ndarray, edges: np.ndarray, percents: tuple[float, ...]) -> np.ndarray:
     """Percentiles of T histograms with the same edges.
 
-    Inside a bucket values are taken to be spread evenly on the logarithmic scale, so the error is at most the width of
-    a bucket. Of what lies beyond the first or the last edge only that edge is known.
+    Inside a bucket values are assumed to be spread evenly on the logarithmic scale, so the error is at most the width
+    of a bucket. A percentile beyond the first or the last edge is that edge.
 
     Args:
         counts: (T, B + 1).
@@ -63,7 +64,7 @@ def percentiles(counts: np.ndarray, edges: np.ndarray, percents: tuple[float, ..
         percents: P numbers in (0, 100].
 
     Returns:
-        (T, P); NaN where nothing was counted.
+        (T, P); NaN where no value was counted.
     """
     below = np.cumsum(counts, axis=1)
     size = below[:, -1]

@@ -1,4 +1,4 @@
-"""The last minutes of what a process has seen, second by second."""
+"""The last minutes of the statistics of a process, second by second."""
 
 import time
 from collections import Counter, deque
@@ -28,7 +28,7 @@ class _Moment(NamedTuple):
 
 
 class _Slot(NamedTuple):
-    """Between two moments; ``None`` where nothing was answered."""
+    """Between two moments; percentiles are ``None`` where no request was answered."""
 
     at_s: float
     requests_per_s: float
@@ -43,45 +43,45 @@ class History:
     """Differences between the counts of moments.
 
     Args:
-        seen: what the process has seen.
+        stats: of the process.
         slots: most moments that are kept, besides the first.
 
     Attributes:
-        seen: as given.
+        stats: as given.
     """
 
-    def __init__(self, seen: Observations, slots: int = SLOTS) -> None:
-        self.seen = seen
+    def __init__(self, stats: Observations, slots: int = SLOTS) -> None:
+        self.stats = stats
         self._moments: deque[_Moment] = deque(maxlen=slots + 1)
         self._slots: deque[_Slot] = deque(maxlen=slots)
         self.tick()
 
     def tick(self, now_s: float | None = None) -> None:
-        """Keeps the counts of this moment; called about once a second.
+        """Keeps the counts of this moment; called about once per second.
 
         Args:
             now_s: by default, ``time.monotonic()``.
         """
-        self.seen.fold()
+        self.stats.fold()
         now = _Moment(
             time.monotonic() if now_s is None else now_s,
-            self.seen.requests.copy(),
-            self.seen.latency_ms.counts.copy(),
-            self.seen.answered_rows.copy(),
-            self.seen.degraded_rows,
-            self.seen.abstained_rows,
-            self.seen.cost,
+            self.stats.requests.copy(),
+            self.stats.latency_ms.counts.copy(),
+            self.stats.answered_rows.copy(),
+            self.stats.degraded_rows,
+            self.stats.abstained_rows,
+            self.stats.cost,
         )
         if self._moments:
             self._slots.append(self._slot(self._moments[-1], now))
         self._moments.append(now)
 
     def series(self) -> dict[str, list[float | None]]:
-        """Between each two moments: what was served.
+        """What was served between each two moments.
 
         Returns:
             Lists of equal length, oldest first: "ago_s" (the end of the slot, before the last one), "requests_per_s",
-            "refused_per_s", "rows_per_s", and "p50_ms", "p95_ms", "p99_ms", ``None`` where nothing was answered.
+            "refused_per_s", "rows_per_s", and "p50_ms", "p95_ms", "p99_ms", ``None`` where no request was answered.
         """
         end_s = self._moments[-1].at_s
         columns: list[list[Any]] = [list(column) for column in zip(*self._slots)] or [[] for _ in _Slot._fields]
@@ -93,8 +93,8 @@ class History:
 
         Returns:
             "seconds", "requests" (answered), "refused" (a list of status, reason and count, most first),
-            "answered_rows" (a list, by the stage), "degraded_rows", "abstained_rows", "mean_cost" of a row, and
-            "p50_ms", "p95_ms", "p99_ms"; ``None`` where nothing was answered.
+            "answered_rows" (a list, by the stage), "degraded_rows", "abstained_rows", "mean_cost" per row, and
+            "p50_ms", "p95_ms", "p99_ms"; ``None`` where no request was answered.
         """
         first, last = self._moments[0], self._moments[-1]
         rows = last.answered_rows - first.answered_rows
@@ -125,5 +125,5 @@ class History:
 
     def _percentiles_ms(self, first: _Moment, last: _Moment) -> list[float | None]:
         counts = (last.latency - first.latency)[None]
-        found = percentiles(counts, self.seen.latency_ms.edges, PERCENTS)[0]
+        found = percentiles(counts, self.stats.latency_ms.edges, PERCENTS)[0]
         return [None if np.isnan(value) else round(float(value), 4) for value in found]

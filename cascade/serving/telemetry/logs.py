@@ -1,7 +1,7 @@
-"""Logs of the replicas: one line an event, without anything that a client has sent.
+"""Logs of the replicas: one line per event, without anything that a client has sent.
 
-A model's exception may quote the rows that it failed on, so of an exception only its type and the lines of code that it
-came through are written, never its text.
+The text of a model's exception may quote the rows that it failed on, so of an exception only its type and its lines of
+code are logged.
 """
 
 import json
@@ -14,8 +14,8 @@ __all__ = ["LogFormatter", "set_up_logs"]
 
 LOGGER = "cascade"
 
-# What every record has; whatever else it has was given as ``extra``.
-_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# What every record has; all other attributes come from ``extra``.
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class LogFormatter(logging.Formatter):
@@ -39,7 +39,7 @@ class LogFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **self._context,
-            **{name: value for name, value in vars(record).items() if name not in _USUAL},
+            **{name: value for name, value in vars(record).items() if name not in _STANDARD},
         }
         if record.exc_info and record.exc_info[1] is not None:
             fields["exception"] = _described(record.exc_info[1])
@@ -50,7 +50,7 @@ class LogFormatter(logging.Formatter):
 
 
 def _described(error: BaseException | None) -> list[dict[str, Any]]:
-    """Types and places of an exception and of what caused it, without their texts."""
+    """Types and lines of code of an exception and its causes, without their texts."""
     described = []
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -63,7 +63,7 @@ def _described(error: BaseException | None) -> list[dict[str, Any]]:
 
 
 def set_up_logs(kind: Literal["json", "text"], context: dict[str, str]) -> None:
-    """Writes what the project logs in this process to standard error, which Ray keeps in a file of the process.
+    """Logs of this project go to standard error, which Ray writes to a file of the process.
 
     Args:
         kind: of the lines.

@@ -1,8 +1,8 @@
-"""The metrics of a process, and their way to Prometheus through ``ray.serve.metrics``.
+"""The metrics of a process, exported to Prometheus through ``ray.serve.metrics``.
 
-Ray adds the tags "application", "deployment" and "replica", puts "ray_" before a name and "_total" after a counter's.
-Histograms are exported as counters, with the tag "le" on the buckets as Prometheus has it: Ray's own histograms take
-one value at a time, which for every request is too dear.
+Ray adds the tags "application", "deployment" and "replica", the prefix "ray_", and the suffix "_total" to counters.
+Histograms are exported as counters, with Prometheus' tag "le" on the buckets: Ray's own histograms take one value at a
+time, which is too expensive for every request.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,10 +13,12 @@ from cascade.serving.telemetry.observations import Observations
 
 __all__ = ["METRICS", "Metric", "MetricsExport", "exported_name", "new_ray_metric"]
 
-# Of the fine edges of times, the page looks at all of them.
-TOLD_EDGES = 4
+# Every fourth edge of the fine histograms of times is exported.
+TIME_EDGES = 4
+SECONDS_PER_MS = 1e-3
 
 Values = Iterable[tuple[tuple[str, ...], float]]
+Read = Callable[[Observations], Values]
 
 
 class Metric(NamedTuple):
@@ -27,198 +29,231 @@ class Metric(NamedTuple):
         name: without what Ray adds to it.
         description: one line, with the unit.
         tags: names of its labels, besides those that Ray adds.
-        read: gives, from the counts of a process, the values of the labels and the value, for every series.
+        read: returns, from the statistics of a process, the label values and the value of every series.
     """
 
     kind: Literal["counter", "gauge"]
     name: str
     description: str
     tags: tuple[str, ...]
-    read: Callable[[Observations], Values]
+    read: Read
 
 
 def exported_name(metric: Metric) -> str:
-    """The name that Prometheus sees."""
+    """The name in Prometheus."""
     return f"ray_{metric.name}{'_total' if metric.kind == 'counter' else ''}"
 
 
-def _by_stage(name: str) -> Callable[[Observations], Values]:
-    return lambda seen: [((stage,), value) for stage, value in zip(seen.stages, getattr(seen, name).tolist())]
+def _by_stage(name: str) -> Read:
+    return lambda stats: [((stage,), value) for stage, value in zip(stats.stages, getattr(stats, name).tolist())]
 
 
-def _number(name: str) -> Callable[[Observations], Values]:
-    return lambda seen: [((), getattr(seen, name))]
+def _number(name: str) -> Read:
+    return lambda stats: [((), getattr(stats, name))]
 
 
-def _outcomes(seen: Observations) -> Values:
-    for stage, accepted, forwarded in zip(seen.stages, seen.accepted_rows.tolist(), seen.forwarded_rows.tolist()):
+def _outcomes(stats: Observations) -> Values:
+    for stage, accepted, deferred in zip(stats.stages, stats.accepted_rows.tolist(), stats.deferred_rows.tolist()):
         yield (stage, "accepted"), accepted
-        yield (stage, "forwarded"), forwarded
+        yield (stage, "deferred"), deferred
 
 
-def _confidences(seen: Observations) -> Values:
-    for stage, histogram in zip(seen.stages, seen.confidence):
+def _confidences(stats: Observations) -> Values:
+    for stage, histogram in zip(stats.stages, stats.confidence):
         yield from (((stage, edge), count) for edge, count in histogram.cumulative())
 
 
-def _audit(name: str) -> Callable[[Observations], Values]:
-    return lambda seen: [] if (value := getattr(seen.audit, name, None)) is None else [((), value)]
+def _audit(name: str) -> Read:
+    return lambda stats: [] if (value := getattr(stats.audit, name, None)) is None else [((), value)]
 
 
-def _histogram(name: str, unit: str, description: str, every: int = 1) -> tuple[Metric, ...]:
-    def histogram(seen: Observations) -> Histogram:
-        found: Histogram = getattr(seen, name.removeprefix("cascade_").removeprefix("request_"))
-        return found
-
+def _histogram(
+    name: str, unit: str, description: str, read: Callable[[Observations], Histogram], every: int = 1, scale: float = 1
+) -> tuple[Metric, ...]:
     return (
         Metric(
             "counter",
             f"{name}_bucket",
-            f"{description}: how many were at most le {unit}.",
+            f"{description}: number up to le {unit}.",
             ("le",),
-            lambda seen: [((edge,), count) for edge, count in histogram(seen).cumulative(every)],
+            lambda stats: [((edge,), count) for edge, count in read(stats).cumulative(every, scale)],
         ),
         Metric(
-            "counter", f"{name}_sum", f"{description}: sum, {unit}.", (), lambda seen: [((), histogram(seen).total)]
+            "counter",
+            f"{name}_sum",
+            f"{description}: sum, {unit}.",
+            (),
+            lambda stats: [((), scale * read(stats).total)],
         ),
-        Metric("counter", f"{name}_count", f"{description}: number.", (), lambda seen: [((), histogram(seen).size)]),
+        Metric("counter", f"{name}_count", f"{description}: number.", (), lambda stats: [((), read(stats).size)]),
     )
+
+
+def _time_histogram(name: str, description: str, read: Callable[[Observations], Histogram]) -> tuple[Metric, ...]:
+    """Of a histogram in milliseconds."""
+    return _histogram(name, "seconds", description, read, TIME_EDGES, SECONDS_PER_MS)
 
 
 METRICS = (
     Metric(
         "counter",
         "cascade_requests",
-        "Requests for rows that were answered (status 200), and all that were refused, by the error's name.",
+        "Answered requests for rows (status 200), and all refused requests by the name of the error.",
         ("status", "reason"),
-        lambda seen: seen.requests.items(),
+        lambda stats: stats.requests.items(),
     ),
-    *_histogram("cascade_request_latency_ms", "milliseconds", "Time to the answers of a request", TOLD_EDGES),
-    Metric("counter", "cascade_answered_rows", "Answered rows, by the stage.", ("stage",), _by_stage("answered_rows")),
-    Metric("counter", "cascade_degraded_rows", "Answered rows, degraded.", (), _number("degraded_rows")),
-    Metric("counter", "cascade_abstained_rows", "Rows left to a person.", (), _number("abstained_rows")),
+    *_time_histogram(
+        "cascade_request_latency_seconds", "Time to the answers of a request", lambda stats: stats.latency_ms
+    ),
+    Metric(
+        "counter",
+        "cascade_answered_rows",
+        "Answered rows, by the stage that answered.",
+        ("stage",),
+        _by_stage("answered_rows"),
+    ),
+    Metric("counter", "cascade_degraded_rows", "Answered rows that are degraded.", (), _number("degraded_rows")),
+    Metric(
+        "counter", "cascade_abstained_rows", "Rows that the last stage abstained on.", (), _number("abstained_rows")
+    ),
     Metric(
         "counter",
         "cascade_reviewed_rows",
-        "Abstained rows, by receiver and what became of them: written or dropped.",
+        "Abstained rows, by receiver and outcome: written or dropped.",
         ("receiver", "outcome"),
-        lambda seen: seen.reviewed_rows.items(),
+        lambda stats: stats.reviewed_rows.items(),
     ),
     Metric("counter", "cascade_cost", "Cost of the answered rows, in the policy's unit.", (), _number("cost")),
     Metric(
         "counter",
         "cascade_stage_rows",
-        "Rows that came to a stage, by what it did with them: accepted or forwarded.",
+        "Rows that came to a stage, by outcome: accepted or deferred.",
         ("stage", "outcome"),
         _outcomes,
     ),
-    Metric("counter", "cascade_stage_run_s", "Seconds that a stage has run.", ("stage",), _by_stage("stage_s")),
+    Metric("counter", "cascade_stage_run_seconds", "Time that a stage has run.", ("stage",), _by_stage("stage_s")),
     Metric(
         "counter",
         "cascade_confidence_bucket",
-        "Rows that came to a stage: how many had a confidence of at most le.",
+        "Rows that came to a stage: number with a confidence up to le.",
         ("stage", "le"),
         _confidences,
     ),
     Metric("counter", "cascade_failed_rows", "Rows of calls on which a model failed.", (), _number("failed_rows")),
-    *_histogram("cascade_batch_rows", "rows", "Rows of a batch"),
-    *_histogram("cascade_batch_wait_ms", "milliseconds", "Wait of a batch's oldest request", TOLD_EDGES),
-    *_histogram("cascade_batch_run_ms", "milliseconds", "Time that a batch ran", TOLD_EDGES),
+    *_histogram("cascade_batch_rows", "rows", "Rows of a batch", lambda stats: stats.batch_rows),
+    *_time_histogram(
+        "cascade_batch_wait_seconds", "Wait of the oldest request of a batch", lambda stats: stats.batch_wait_ms
+    ),
+    *_time_histogram("cascade_batch_run_seconds", "Time that a batch ran", lambda stats: stats.batch_run_ms),
     Metric("gauge", "cascade_queue_rows", "Rows that wait for a batch.", (), _number("queue_rows")),
-    Metric("gauge", "cascade_forwarding_rows", "Rows that later segments owe.", (), _number("forwarding_rows")),
+    Metric(
+        "gauge",
+        "cascade_forwarding_rows",
+        "Rows that are with the next segment, or wait for it.",
+        (),
+        _number("forwarding_rows"),
+    ),
     Metric(
         "gauge",
         "cascade_policy_info",
         "1 for the policy in force at a gateway.",
         ("policy_version",),
-        lambda seen: [((seen.policy_version,), 1)] if seen.policy_version else [],
+        lambda stats: [((stats.policy_version,), 1)] if stats.policy_version else [],
     ),
     Metric(
         "counter",
         "cascade_policy_reloads",
         "Reloads of the policy, by outcome.",
         ("outcome",),
-        lambda seen: [((outcome,), count) for outcome, count in seen.reloads.items()],
+        lambda stats: [((outcome,), count) for outcome, count in stats.reloads.items()],
     ),
     Metric(
         "gauge",
         "cascade_gear",
         "Index of the operating point in force, 0 for the best.",
         (),
-        lambda seen: [] if seen.gear is None else [((), seen.gear)],
+        lambda stats: [] if stats.gear is None else [((), stats.gear)],
     ),
     Metric("counter", "cascade_audit_rows", "Audited rows.", (), _audit("rows")),
     Metric(
-        "counter", "cascade_audit_dropped_rows", "Rows not audited for lack of time.", (), _number("dropped_audit_rows")
+        "counter",
+        "cascade_audit_dropped_rows",
+        "Drawn rows that were not audited, for lack of time.",
+        (),
+        _number("dropped_audit_rows"),
     ),
     Metric(
-        "gauge", "cascade_audit_agreement", "Share of audited rows the last stage agrees on.", (), _audit("agreement")
+        "gauge",
+        "cascade_audit_agreement",
+        "Share of the audited rows on which the last stage agrees.",
+        (),
+        _audit("agreement"),
     ),
     Metric("gauge", "cascade_audit_agreement_low", "Lower end of its confidence sequence.", (), _audit("low")),
     Metric("gauge", "cascade_audit_agreement_high", "Upper end of its confidence sequence.", (), _audit("high")),
     Metric(
         "gauge",
         "cascade_audit_agreement_least",
-        "The least agreement without an alarm: guaranteed, or else a lower bound from the calibration data.",
+        "Lowest agreement without an alarm: guaranteed, or else a lower bound from the calibration data.",
         (),
         _audit("least"),
     ),
     Metric(
         "gauge",
         "cascade_alarm",
-        "1 while an alarm is raised, by its name.",
+        "1 while an alarm is raised, by name.",
         ("alarm",),
-        lambda seen: [((name,), int(raised)) for name, raised in seen.alarms.items()],
+        lambda stats: [((name,), int(raised)) for name, raised in stats.alarms.items()],
     ),
 )
 """Every metric, in the order of the documentation."""
 
 
 class RayMetric(Protocol):
-    """What is used of a counter or a gauge of ``ray.serve.metrics``."""
+    """A counter or a gauge of ``ray.serve.metrics``."""
 
     def inc(self, value: float, tags: dict[str, str]) -> None:
-        """Of a counter."""
+        """Adds to a counter."""
 
     def set(self, value: float, tags: dict[str, str]) -> None:
-        """Of a gauge."""
+        """Sets a gauge."""
 
 
 class MetricsExport:
-    """Brings counts to Ray: of counters what was added since the last time.
+    """Exports statistics to Ray: of counters, what was added since the last export.
 
     Args:
-        seen: what the process has seen.
-        new_metric: makes the counter or gauge.
+        stats: of the process.
+        new_metric: creates the counter or gauge.
     """
 
-    def __init__(self, seen: Observations, new_metric: Callable[[Metric], RayMetric]) -> None:
-        self._seen = seen
+    def __init__(self, stats: Observations, new_metric: Callable[[Metric], RayMetric]) -> None:
+        self._stats = stats
         self._metrics = [(metric, new_metric(metric)) for metric in METRICS]
-        self._told: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._exported: dict[tuple[str, tuple[str, ...]], float] = {}
 
     def export(self) -> None:
-        """Tells Ray the counts as they are now."""
-        self._seen.fold()
+        """Exports the current values."""
+        self._stats.fold()
         for metric, ray_metric in self._metrics:
             for tags, value in self._series(metric):
                 labels = dict(zip(metric.tags, tags))
                 if metric.kind == "gauge":
                     ray_metric.set(value, labels)
-                elif value > (told := self._told.get((metric.name, tags), 0)):
-                    ray_metric.inc(value - told, labels)
-                self._told[metric.name, tags] = value
+                elif value > (exported := self._exported.get((metric.name, tags), 0)):
+                    ray_metric.inc(value - exported, labels)
+                self._exported[metric.name, tags] = value
 
     def _series(self, metric: Metric) -> Iterator[tuple[tuple[str, ...], float]]:
-        """Those of now; and a gauge that has none any more, such as the version of an earlier policy, is 0."""
-        now = dict(metric.read(self._seen))
+        """The current series; a gauge that has none any more, such as the version of an earlier policy, is 0."""
+        now = dict(metric.read(self._stats))
         yield from now.items()
         if metric.kind == "gauge":
-            yield from ((tags, 0) for name, tags in tuple(self._told) if name == metric.name and tags not in now)
+            yield from ((tags, 0) for name, tags in tuple(self._exported) if name == metric.name and tags not in now)
 
 
 def new_ray_metric(metric: Metric) -> Any:
-    """A counter or gauge of Ray Serve's, which adds the tags of the replica that it is made in."""
+    """A counter or gauge of Ray Serve, which adds the tags of the replica that creates it."""
     from ray.serve import metrics
 
     kind: Any = {"counter": metrics.Counter, "gauge": metrics.Gauge}[metric.kind]

@@ -1,8 +1,8 @@
 """Spans of some requests, to an OpenTelemetry collector.
 
 A sampled request has a span ``cascade.route`` from its rows to its answers, and in it a span ``cascade.stage`` for each
-stage that looked at rows of it, in whatever process: the context travels with the rows, as a W3C ``traceparent``
-(https://www.w3.org/TR/trace-context/). A stage's span is that of the whole batch in which the rows were. Where rows of
+stage that ran on rows of it, in whichever process: the context travels with the rows, as a W3C ``traceparent``
+(https://www.w3.org/TR/trace-context/). The span of a stage covers the whole batch in which the rows were. Where rows of
 several sampled requests go on to a later process in one call, its spans are in the trace of the first of them.
 """
 
@@ -23,19 +23,19 @@ from cascade.errors import ConfigError
 __all__ = ["Tracing", "current_traceparent"]
 
 current_traceparent: ContextVar[str | None] = ContextVar("current_traceparent", default=None)
-"""Of the span that whatever runs in this context belongs to."""
+"""The span to which work in this context belongs."""
 
 # Each function imports OpenTelemetry where it needs it, since it comes with the extra "traces".
 
 
 class Tracing:
-    """Makes spans, and sends them off in a thread of its own.
+    """Creates spans, and exports them in a thread of its own.
 
     Args:
-        config: which requests.
+        config: which requests are sampled.
         stages: names of the cascade's K stages.
-        name: of the cascade; the "service.name" unless OTEL_SERVICE_NAME says otherwise.
-        exporter: takes the spans; by default OTLP over HTTP, as the environment's OTEL_EXPORTER_OTLP_... say.
+        name: of the cascade; the "service.name" unless OTEL_SERVICE_NAME is set.
+        exporter: of the spans; by default OTLP over HTTP, configured by the variables OTEL_EXPORTER_OTLP_...
 
     Raises:
         ConfigError: the exporter is not installed.
@@ -53,19 +53,18 @@ class Tracing:
         self._continues = config.continue_callers
         self._stages = tuple(stages)
         resource = Resource({"service.name": name}).merge(OTELResourceDetector().detect())
-        # What is sampled is decided here, before the costs of a span. The provider is our own: the process's global one
-        # is Ray's.
+        # Requests are sampled here, before a span costs anything. The provider is our own: the global one is Ray's.
         self._provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter or _otlp_exporter()))
         self._tracer = self._provider.get_tracer("cascade")
         self._batch: list[str] = []
 
     def close(self) -> None:
-        """Sends off what is left."""
+        """Exports the remaining spans."""
         self._provider.shutdown()
 
     def accept_caller(self, traceparent: str | None) -> None:
-        """Lets the spans of what runs in this context be children of a caller's, if those are wanted and sampled."""
+        """Makes the spans of this context children of a caller's span, if that is wanted and the span is sampled."""
         if self._continues and traceparent is not None:
             from opentelemetry.trace import get_current_span
 
@@ -77,12 +76,12 @@ class Tracing:
         """Awaits the answers of a request, in a span if the request is sampled.
 
         Args:
-            answering: not begun yet, so that it runs in the span's context.
+            answering: not started yet, so that it runs in the span's context.
             rows: of the request.
             policy: in force.
         """
         caller = current_traceparent.get()
-        if caller is None and not self._chosen():
+        if caller is None and not self._is_sampled():
             return await answering
         from opentelemetry.trace import StatusCode
 
@@ -96,15 +95,15 @@ class Tracing:
             span.set_attribute("cascade.degraded_rows", 0 if answers.degraded is None else int(answers.degraded.sum()))
             return answers
         except BaseException as error:
-            # Not its text, which might quote rows.
+            # Without its text, which might quote rows.
             span.set_status(StatusCode.ERROR, type(error).__name__)
             raise
         finally:
             current_traceparent.reset(token)
             span.end()
 
-    def _chosen(self) -> bool:
-        """Whether a request without a caller's span is to have one."""
+    def _is_sampled(self) -> bool:
+        """Whether a request without a caller's span gets one."""
         if random.random() >= self._share:
             return False
         now = time.monotonic()
@@ -114,20 +113,20 @@ class Tracing:
         return True
 
     def batch(self, traceparents: list[str]) -> None:
-        """Says whose rows are in the batch that runs next; there is one at a time."""
+        """Sets the calls whose rows are in the batch that runs next; there is one at a time."""
         self._batch = traceparents
 
     def stage_ran(
         self, stage: int, seconds: float, confidence: np.ndarray, unsure: np.ndarray, cost: np.ndarray
     ) -> None:
-        """Makes the spans of a stage, see :data:`cascade.engine.Watch`; called in the batch's thread."""
+        """Creates the spans of a stage, see :data:`cascade.engine.Watch`; called in the batch's thread."""
         if not self._batch:
             return
         end = time.time_ns()
         attributes: dict[str, Any] = {
             "cascade.stage": self._stages[stage],
             "cascade.batch_rows": len(confidence),
-            "cascade.forwarded_rows": int(np.count_nonzero(unsure)),
+            "cascade.deferred_rows": int(np.count_nonzero(unsure)),
             "cascade.cost": float(cost.sum()),
         }
         for parent in self._batch:

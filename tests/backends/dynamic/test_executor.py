@@ -156,7 +156,7 @@ def test_gates_that_look_at_features_choose_the_paths_of_the_masked_reference(ne
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), rows=st.integers(1, 5), hidden=st.integers(1, 12))
-def test_the_recurrent_gate_in_numpy_says_what_it_says_in_torch(seed, rows, hidden):
+def test_the_recurrent_gate_in_numpy_equals_that_in_torch(seed, rows, hidden):
     torch.manual_seed(seed)
     gate = RecurrentGate([4, 4, 8], hidden).eval()
     scorer = gate.scorer()
@@ -170,7 +170,7 @@ def test_the_recurrent_gate_in_numpy_says_what_it_says_in_torch(seed, rows, hidd
         np.testing.assert_allclose(scores, logits.numpy(), rtol=1e-5, atol=1e-5)
 
 
-def test_features_that_did_not_change_are_not_looked_at_again():
+def test_unchanged_features_are_not_read_again():
     gate = RecurrentGate([4, 4]).eval()
     features = torch.rand(2, 4, 3, 3)
     scorer = gate.scorer()

@@ -83,7 +83,7 @@ def test_a_big_network(settled, device):
         check(executor, network, device, (torch.rand(rows, len(network.choices)) < 0.5).long(), 64)
 
 
-def test_it_says_what_the_executor_without_graphs_says(network, device):
+def test_it_equals_the_executor_without_graphs(network, device):
     torch.manual_seed(1)
     policy = OneShotPolicy(CifarResNet(depth=8, width=4, classes=6)).eval().to(device)
     images = torch.randn(11, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last).to(device)
@@ -113,7 +113,7 @@ def test_a_row_of_nan_leaves_the_others_alone(executor, network, device):
 
 
 def test_gates_inside_the_network_are_refused(network):
-    with pytest.raises(ValueError, match="decide on the way"):
+    with pytest.raises(ValueError, match="decides from the image alone"):
         GraphExecutor(network, RecurrentGate([choice.channels for choice in network.choices]))
 
 

@@ -108,9 +108,9 @@ def test_a_training_continued_gives_the_same_weights_bit_for_bit(tmp_path, name)
     with pytest.raises(Interrupted):
         trainer(tmp_path, wanted, interrupt_at(1, 2)).fit()
     torch.manual_seed(12345)  # another process has another state
-    told = []
-    resumed = trainer(tmp_path, wanted, lambda progress: told.append(progress.epoch)).fit()
-    assert set(told) == {1}, "the first epoch was not done again"
+    calls = []
+    resumed = trainer(tmp_path, wanted, lambda progress: calls.append(progress.epoch)).fit()
+    assert set(calls) == {1}, "the first epoch was not done again"
     assert_same(state(resumed.network), state(whole.network))
     for one, other in zip(resumed.history, whole.history, strict=True):
         assert {k: v for k, v in one.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
@@ -130,9 +130,9 @@ def test_training_changes_the_weights_and_lowers_the_loss(tmp_path):
 
 def test_a_finished_training_is_not_done_again(tmp_path):
     first = trainer(tmp_path, recipe()).fit()
-    told = []
-    second = trainer(tmp_path, recipe(), told.append).fit()
-    assert told == []
+    calls = []
+    second = trainer(tmp_path, recipe(), calls.append).fit()
+    assert calls == []
     assert_same(state(second.network), state(first.network))
 
 
@@ -152,9 +152,9 @@ def test_a_damaged_checkpoint_starts_over(tmp_path, damage):
         save_file({"x": torch.zeros(1)}, path, metadata={"training": "[]"})
     else:
         path.write_bytes({"truncated": content[:-10], "empty": b"", "text": b"not at all"}[damage])
-    told = []
-    again = trainer(tmp_path, recipe(), lambda progress: told.append(progress.epoch)).fit()
-    assert set(told) == {0, 1}
+    calls = []
+    again = trainer(tmp_path, recipe(), lambda progress: calls.append(progress.epoch)).fit()
+    assert set(calls) == {0, 1}
     assert_same(state(again.network), state(whole.network))
 
 

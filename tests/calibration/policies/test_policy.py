@@ -287,10 +287,10 @@ def test_text_that_is_no_policy_is_refused(text):
 def test_missing_and_unreadable_files_are_refused(tmp_path):
     with pytest.raises(PolicyError, match="'cascade calibrate' makes it"):
         Policy.load(tmp_path / "none.json")
-    with pytest.raises(PolicyError, match=r"cannot be read|no text in UTF-8"):
+    with pytest.raises(PolicyError, match=r"cannot be read|not UTF-8 text"):
         Policy.load(tmp_path)
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(PolicyError, match="no text in UTF-8"):
+    with pytest.raises(PolicyError, match="not UTF-8 text"):
         Policy.load(tmp_path / "binary.json")
 
 

@@ -82,7 +82,7 @@ def whole(**changes):
         ({"cost": np.array([1.0, np.inf])}, "cost must be finite and >= 0"),
         ({"label": np.zeros(3, dtype=int)}, "label must be 4 integers"),
         ({"label": np.zeros(4)}, "label must be 4 integers"),
-        ({"label": np.array(["a"] * 4)}, "label_ids makes ids of names"),
+        ({"label": np.array(["a"] * 4)}, "label_ids maps names to ids"),
         ({"label": np.array([0, 0, -1, -1])}, r"2 values are not, first label\[2\] = -1 \(leave rows without a label"),
         ({"label": np.ma.array([0] * 4, mask=[0, 0, 1, 0])}, "label must have a value everywhere"),
         ({"prediction": np.full((4, 2), -1)}, r"prediction must be classes >= 0; 8 .* prediction\[0, 0\] = -1"),

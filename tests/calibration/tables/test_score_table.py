@@ -229,7 +229,7 @@ def test_an_entry_that_is_no_array_is_refused(tmp_path):
     np.savez(tmp_path / "scores.npz", **{name: value for name, value in whole().items() if name != "label"})
     with zipfile.ZipFile(tmp_path / "scores.npz", "a") as archive:
         archive.writestr("label", b"0, 0, 0, 0")
-    with pytest.raises(ScoreTableError, match="'label', which is no array"):
+    with pytest.raises(ScoreTableError, match="'label', which is not an array"):
         ScoreTable.load(tmp_path / "scores.npz")
 
 

@@ -1,4 +1,4 @@
-"""The audit, without Ray: which rows are drawn, what becomes of them, and what is never disturbed."""
+"""The audit, without Ray: which rows are drawn, how they are audited, and that requests are not delayed."""
 
 import asyncio
 import logging
@@ -47,7 +47,7 @@ def answers(stage, answer=0):
 
 
 async def until(condition, seconds=5.0):
-    """Waits until something is so."""
+    """Waits until a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -82,12 +82,14 @@ def test_a_full_queue_drops_and_counts():
     assert auditor.draw(np.zeros(2), policy) is not None
     assert auditor.draw(np.zeros(2), policy) is None
     assert auditor.draw(np.zeros(1), policy) is not None
-    seen = auditor.describe(policy)
-    assert (seen["waiting_rows"], seen["policies"][policy.version]["dropped_rows"]) == (3, 2)
+    state, stats = auditor.describe(policy), Observations(STAGES)
+    assert (state["waiting_rows"], state["policies"][policy.version]["dropped_rows"]) == (3, 2)
+    auditor.export(policy, stats)
+    assert stats.dropped_audit_rows == 2
 
 
 def run_auditor(auditor, ask, is_idle, scenario):
-    """Runs a scenario beside an auditor that works."""
+    """Runs a scenario beside a running auditor."""
 
     async def main():
         auditor.start(ask, is_idle)
@@ -97,7 +99,7 @@ def run_auditor(auditor, ask, is_idle, scenario):
     asyncio.run(main())
 
 
-def test_rows_are_looked_at_in_their_order_and_lost_ones_are_counted():
+def test_rows_are_audited_in_their_order_and_lost_ones_are_counted():
     auditor, policy, asked = new_auditor(share=1.0), new_policy(), []
 
     async def ask(rows, policy, evidence, timeout_s):
@@ -161,7 +163,7 @@ def test_while_requests_wait_only_a_share_of_the_time_is_spent(busy_time_share, 
 
 
 @pytest.mark.parametrize("arrangement", SEGMENTS)
-def test_a_gateway_audits_what_it_accepts_and_asks_no_stage_between(arrangement, tmp_path, monkeypatch):
+def test_a_gateway_audits_accepted_rows_and_no_stage_between_runs(arrangement, tmp_path, monkeypatch):
     policy = new_policy(CERTIFICATE)
     seen_rows = {}
     predict = FakeBackend.predict
@@ -203,8 +205,7 @@ def test_a_gateway_audits_what_it_accepts_and_asks_no_stage_between(arrangement,
 
 
 def schema_of(name, config):
-    document = openapi_document(config)
-    return document["components"]["schemas"][name]
+    return {"$ref": f"#/components/schemas/{name}", "components": openapi_document(config)["components"]}
 
 
 def test_an_alarm_is_logged_once_without_payload_and_stays(tmp_path, caplog):
@@ -233,7 +234,7 @@ def test_an_alarm_is_logged_once_without_payload_and_stays(tmp_path, caplog):
     assert report["alarm"]
 
 
-def test_several_policies_are_watched_apart_and_old_ones_forgotten():
+def test_several_policies_are_monitored_separately_and_old_ones_dropped():
     auditor = new_auditor()
     policies = [new_policy({"number": number}) for number in range(20)]
     for number, policy in enumerate(policies):
@@ -261,7 +262,7 @@ def test_gears_gateways_and_restarts_share_one_risk():
     assert 0.09 < levels.sum() < 0.1
 
 
-def test_eight_gears_and_five_restarts_raise_an_alarm_in_vain_with_probability_delta_at_most():
+def test_eight_gears_and_five_restarts_raise_a_false_alarm_with_probability_delta_at_most():
     delta, runs, agreement = 0.2, 100, 0.9
     gears = [new_policy({"gear": gear}) for gear in range(8)]
     rng = np.random.default_rng(0)
@@ -281,16 +282,16 @@ def test_eight_gears_and_five_restarts_raise_an_alarm_in_vain_with_probability_d
     assert alarms <= delta * runs + 3 * np.sqrt(delta * (1 - delta) * runs)
 
 
-def test_the_least_agreement_is_shown_with_where_it_comes_from():
+def test_the_least_agreement_is_exported_with_its_source():
     for certificate, source in ((CERTIFICATE, "calibration"), ({**CERTIFICATE, **AGREEMENT_GUARANTEED}, "guarantee")):
         auditor, policy, seen = new_auditor(share=1.0), new_policy(certificate), Observations(STAGES)
         auditor._watch(policy).monitor.add_audited(np.zeros(10, int), np.ones(10, bool))
-        auditor.tell(policy, seen)
+        auditor.export(policy, seen)
         assert seen.audit.source == source
         assert (seen.audit.least == 0.8) == (source == "guarantee")
 
 
-def test_an_audit_costs_a_request_next_to_nothing():
+def test_an_audit_costs_a_request_little_time():
     auditor, policy, row = new_auditor(share=0.01, max_queue_rows=1), new_policy(CERTIFICATE), np.zeros((1, 8))
     said = answers([0])
 

@@ -141,7 +141,7 @@ class Counts:
     def __init__(self, config):
         self.config = config
 
-    async def answer_rows(self, rows, timeout_s=None, max_stage=None):
+    async def answer_rows(self, rows, overrides):
         return {"answer": [0] * len(rows)}
 
     def describe_policy(self):

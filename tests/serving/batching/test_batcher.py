@@ -16,7 +16,9 @@ from cascade.calibration import Policy
 from cascade.engine import PENDING, Answers, Segment
 from cascade.errors import RowsError
 from cascade.prediction import Prediction
-from cascade.serving.batching.batcher import Batcher
+from cascade.routers import Evidence
+from cascade.serving.batching.batcher import Batcher, BatcherOptions
+from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import DeadlineExceeded, Overloaded, StageFailed, Unavailable, http_status
 from cascade.stage import Stage
 
@@ -35,18 +37,22 @@ class Recorder:
     def __init__(self, sure=lambda rows: rows % 2 == 0):
         self.sizes, self.forwarded, self.sure = [], [], sure
 
-    def run(self, rows, policy, earlier):
+    def run(self, rows, policy, evidence, last_stage=None):
         self.sizes.append(len(rows))
         return say(rows, self.sure(rows))
 
-    async def forward(self, rows, policy, evidence, timeout_s):
+    async def forward(self, rows, policy, evidence, timeout_s, last_stage=None):
         self.forwarded.append(rows)
         await asyncio.sleep(0)
         return Answers(rows.copy(), np.full(len(rows), 1), np.ones(len(rows)), np.full(len(rows), 10.0))
 
 
 def new_batcher(recorder, max_batch_rows=8, max_queue_rows=10_000, forward=True, **options):
-    return Batcher(recorder.run, recorder.forward if forward else None, max_batch_rows, max_queue_rows, **options)
+    return Batcher(
+        single_step(recorder.run),
+        recorder.forward if forward else None,
+        BatcherOptions(max_batch_rows, max_queue_rows, **options),
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -69,10 +75,10 @@ def test_every_caller_gets_its_own_rows_in_order(sizes, max_batch_rows, max_inli
     assert sum(recorder.sizes) == sum(sizes)
 
 
-def test_batches_known_to_be_quick_run_in_the_event_loop_which_goes_on_turning_between_them():
+def test_batches_expected_to_be_quick_run_in_the_event_loop_which_does_other_work_between_them():
     ran_in, turns = [], []
 
-    def run(rows, policy, earlier):
+    def run(rows, policy, evidence, last_stage=None):
         if rows[0] == 99:
             time.sleep(0.05)
         ran_in.append(threading.current_thread() is threading.main_thread())
@@ -88,14 +94,14 @@ def test_batches_known_to_be_quick_run_in_the_event_loop_which_goes_on_turning_b
 
     async def main():
         ticking = asyncio.create_task(tick())
-        batcher = Batcher(run, None, 1, 100, max_inline_s=0.002)
+        batcher = Batcher(single_step(run), None, BatcherOptions(1, 100, max_inline_s=0.002))
         await asyncio.gather(*(batcher.answer(np.array([row]), POLICY) for row in [*range(20), 99, *range(6)]))
         ticking.cancel()
         batcher.close()
 
     asyncio.run(main())
     inline = np.array(ran_in)
-    assert not inline[:4].any()  # not known yet
+    assert not inline[:4].any()  # not measured yet
     assert inline[12:21].all()
     assert not inline[21:24].any()  # one took far too long
     assert np.diff(turns).min() > 0
@@ -104,12 +110,12 @@ def test_batches_known_to_be_quick_run_in_the_event_loop_which_goes_on_turning_b
 def test_without_a_limit_every_batch_runs_in_a_thread():
     names = set()
 
-    def run(rows, policy, earlier):
+    def run(rows, policy, evidence, last_stage=None):
         names.add(threading.current_thread().name)
         return say(rows, np.ones(len(rows), dtype=bool))
 
     async def main():
-        batcher = Batcher(run, None, 1, 100)
+        batcher = Batcher(single_step(run), None, BatcherOptions(1, 100))
         await asyncio.gather(*(batcher.answer(np.array([row]), POLICY) for row in range(20)))
         batcher.close()
 
@@ -117,7 +123,7 @@ def test_without_a_limit_every_batch_runs_in_a_thread():
     assert names == {"segment_0"}
 
 
-def test_the_unsure_rows_of_a_batch_travel_as_one_contiguous_array():
+def test_the_deferred_rows_of_a_batch_travel_as_one_contiguous_array():
     recorder = Recorder()
 
     async def main():
@@ -132,15 +138,15 @@ def test_the_unsure_rows_of_a_batch_travel_as_one_contiguous_array():
     assert sorted(np.concatenate(recorder.forwarded).tolist()) == list(range(1, 24, 2))
 
 
-def test_sure_rows_do_not_wait_for_the_forwarded_rows_of_their_batch():
+def test_accepted_rows_do_not_wait_for_the_deferred_rows_of_their_batch():
     gate = asyncio.Event()
 
     async def main():
-        async def slow_forward(rows, policy, evidence, timeout_s):
+        async def slow_forward(rows, policy, evidence, timeout_s, last_stage=None):
             await gate.wait()
             return Answers(rows, np.full(len(rows), 1), np.ones(len(rows)), np.ones(len(rows)))
 
-        batcher = Batcher(Recorder().run, slow_forward, 8, 100)
+        batcher = Batcher(single_step(Recorder().run), slow_forward, BatcherOptions(8, 100))
         unsure = asyncio.create_task(batcher.answer(np.array([1]), POLICY))
         sure = asyncio.create_task(batcher.answer(np.array([2]), POLICY))
         assert (await asyncio.wait_for(sure, 5)).stage.tolist() == [0]
@@ -155,14 +161,14 @@ def test_sure_rows_do_not_wait_for_the_forwarded_rows_of_their_batch():
 def test_a_batch_holds_rows_of_one_policy_and_mixed_arrivals_do_not_split_it():
     seen = []
 
-    def run(rows, policy, earlier):
+    def run(rows, policy, evidence, last_stage=None):
         seen.append((policy.version, len(rows)))
         return say(rows, np.ones(len(rows), dtype=bool))
 
     other = Policy.from_thresholds(("small", "big"), np.array([0.7]))
 
     async def main():
-        batcher = Batcher(run, None, 64, 100)
+        batcher = Batcher(single_step(run), None, BatcherOptions(64, 100))
         await asyncio.gather(*(batcher.answer(np.arange(2), POLICY if i % 2 else other) for i in range(6)))
         batcher.close()
 
@@ -171,13 +177,13 @@ def test_a_batch_holds_rows_of_one_policy_and_mixed_arrivals_do_not_split_it():
 
 
 def test_only_the_rows_at_fault_are_refused():
-    def run(rows, policy, earlier):
+    def run(rows, policy, evidence, last_stage=None):
         if (rows == 13).any():
             raise ValueError("unlucky")
         return say(rows, np.ones(len(rows), dtype=bool))
 
     async def main():
-        batcher = Batcher(run, None, 64, 100)
+        batcher = Batcher(single_step(run), None, BatcherOptions(64, 100))
         found = await asyncio.gather(
             *(batcher.answer(np.array([i]), POLICY) for i in range(10, 16)), return_exceptions=True
         )
@@ -190,12 +196,12 @@ def test_only_the_rows_at_fault_are_refused():
     assert [answers.answer.tolist() for i, answers in enumerate(found) if i != 3] == [[10], [11], [12], [14], [15]]
 
 
-def test_a_failed_later_segment_fails_the_forwarded_callers_only():
-    async def forward(rows, policy, evidence, timeout_s):
+def test_a_failed_later_segment_fails_the_callers_of_deferred_rows_only():
+    async def forward(rows, policy, evidence, timeout_s, last_stage=None):
         raise RuntimeError("gone")
 
     async def main():
-        batcher = Batcher(Recorder().run, forward, 64, 100)
+        batcher = Batcher(single_step(Recorder().run), forward, BatcherOptions(64, 100))
         found = await asyncio.gather(*(batcher.answer(np.array([i]), POLICY) for i in range(4)), return_exceptions=True)
         batcher.close()
         return found
@@ -204,15 +210,15 @@ def test_a_failed_later_segment_fails_the_forwarded_callers_only():
     assert [isinstance(each, StageFailed) for each in found] == [False, True, False, True]
 
 
-def test_rows_beyond_the_queue_are_refused_at_once_and_room_comes_back():
+def test_rows_beyond_the_queue_are_refused_at_once_until_there_is_room():
     release = threading.Event()
 
-    def run(rows, policy, earlier):
+    def run(rows, policy, evidence, last_stage=None):
         release.wait(5)
         return say(rows, np.ones(len(rows), dtype=bool))
 
     async def main():
-        batcher = Batcher(run, None, 4, 8)
+        batcher = Batcher(single_step(run), None, BatcherOptions(4, 8))
         running = asyncio.create_task(batcher.answer(np.arange(4), POLICY))
         await asyncio.sleep(0.05)
         waiting = asyncio.create_task(batcher.answer(np.arange(8), POLICY))
@@ -227,15 +233,15 @@ def test_rows_beyond_the_queue_are_refused_at_once_and_room_comes_back():
     asyncio.run(main())
 
 
-def test_callers_that_went_away_leave_no_rows_in_the_queue():
+def test_cancelled_callers_leave_no_rows_in_the_queue():
     release = threading.Event()
 
-    def run(rows, policy, earlier):
+    def run(rows, policy, evidence, last_stage=None):
         release.wait(5)
         return say(rows, np.ones(len(rows), dtype=bool))
 
     async def main():
-        batcher = Batcher(run, None, 4, 8)
+        batcher = Batcher(single_step(run), None, BatcherOptions(4, 8))
         running = asyncio.create_task(batcher.answer(np.arange(4), POLICY))
         await asyncio.sleep(0.05)
         gone = asyncio.create_task(batcher.answer(np.arange(8), POLICY))
@@ -250,30 +256,30 @@ def test_callers_that_went_away_leave_no_rows_in_the_queue():
     asyncio.run(main())
 
 
-def test_evidence_travels_with_the_unsure_rows_through_split_and_joined_batches():
+def test_evidence_travels_with_the_deferred_rows_through_split_and_joined_batches():
     seen = []
 
-    def first(rows, policy, earlier):
-        assert earlier is None
+    def first(rows, policy, evidence, last_stage=None):
+        assert evidence is None
         answers = say(rows, rows % 3 == 0)
         unsure = rows[answers.stage == PENDING]
-        return replace(answers, evidence=np.stack([unsure, -unsure], axis=1).astype(float))
+        return replace(answers, evidence=Evidence(np.stack([unsure, -unsure], axis=1).astype(float)))
 
-    def second(rows, policy, earlier):
+    def second(rows, policy, evidence, last_stage=None):
         seen.append(len(rows))
-        np.testing.assert_array_equal(earlier, np.stack([rows, -rows], axis=1))
+        np.testing.assert_array_equal(evidence.stages, np.stack([rows, -rows], axis=1))
         answers = Answers(rows.copy(), np.where(rows % 3 == 1, 1, PENDING), np.ones(len(rows)), np.ones(len(rows)))
         pending = answers.stage == PENDING
-        return replace(answers, evidence=np.concatenate([earlier, earlier], axis=1)[pending])
+        return replace(answers, evidence=Evidence(np.tile(evidence.stages, 2)[pending]))
 
-    def third(rows, policy, earlier):
-        np.testing.assert_array_equal(earlier, np.stack([rows, -rows, rows, -rows], axis=1))
+    def third(rows, policy, evidence, last_stage=None):
+        np.testing.assert_array_equal(evidence.stages, np.stack([rows, -rows, rows, -rows], axis=1))
         return Answers(rows.copy(), np.full(len(rows), 2), np.ones(len(rows)), np.ones(len(rows)))
 
     async def main():
-        last = Batcher(third, None, 3, 1000)
-        middle = Batcher(second, last.answer, 5, 1000)
-        gateway = Batcher(first, middle.answer, 16, 1000)
+        last = Batcher(single_step(third), None, BatcherOptions(3, 1000))
+        middle = Batcher(single_step(second), last.answer, BatcherOptions(5, 1000))
+        gateway = Batcher(single_step(first), middle.answer, BatcherOptions(16, 1000))
         calls = np.split(np.arange(100), [1, 2, 40, 50, 75])
         found = await asyncio.gather(*(gateway.answer(rows, POLICY) for rows in calls))
         for batcher in (gateway, middle, last):
@@ -288,17 +294,18 @@ def test_evidence_travels_with_the_unsure_rows_through_split_and_joined_batches(
 
 
 def test_the_pieces_of_a_failed_batch_keep_their_evidence():
-    def run(rows, policy, earlier):
-        np.testing.assert_array_equal(earlier[:, 0], rows)
+    def run(rows, policy, evidence, last_stage=None):
+        np.testing.assert_array_equal(evidence.stages[:, 0], rows)
         if (rows == 13).any():
             raise ValueError("unlucky")
         return say(rows, np.ones(len(rows), dtype=bool))
 
     async def main():
-        batcher = Batcher(run, None, 64, 100)
+        batcher = Batcher(single_step(run), None, BatcherOptions(64, 100))
         calls = [np.array([i]) for i in range(10, 16)]
         found = await asyncio.gather(
-            *(batcher.answer(rows, POLICY, rows[:, None].astype(float)) for rows in calls), return_exceptions=True
+            *(batcher.answer(rows, POLICY, Evidence(rows[:, None].astype(float))) for rows in calls),
+            return_exceptions=True,
         )
         batcher.close()
         return found
@@ -307,21 +314,21 @@ def test_the_pieces_of_a_failed_batch_keep_their_evidence():
     assert [isinstance(each, StageFailed) for each in found] == [i == 13 for i in range(10, 16)]
 
 
-def sure_of_all(rows, policy, earlier):
+def sure_of_all(rows, policy, evidence, last_stage=None):
     return say(rows, np.ones(len(rows), dtype=bool))
 
 
-async def hang(rows, policy, evidence, timeout_s):
+async def hang(rows, policy, evidence, timeout_s, last_stage=None):
     await asyncio.Event().wait()
 
 
 def degrading(run, forward, max_queue_rows=100, partial=False, fallback=0):
-    return Batcher(run, forward, 8, max_queue_rows, fallback=fallback, partial=partial)
+    return Batcher(single_step(run), forward, BatcherOptions(8, max_queue_rows, fallback=fallback, partial=partial))
 
 
 def test_a_late_row_is_an_error_and_the_sure_rows_of_other_callers_are_not_late():
     async def main():
-        batcher = Batcher(Recorder().run, hang, 8, 100)
+        batcher = Batcher(single_step(Recorder().run), hang, BatcherOptions(8, 100))
         found = await asyncio.gather(
             *(batcher.answer(np.array([i]), POLICY, timeout_s=0.1) for i in range(4)), return_exceptions=True
         )
@@ -334,7 +341,7 @@ def test_a_late_row_is_an_error_and_the_sure_rows_of_other_callers_are_not_late(
     assert "0.1 s" in str(found[1])
 
 
-def test_a_late_row_falls_back_to_the_answer_so_far_and_only_it_is_marked():
+def test_a_late_row_falls_back_to_the_answer_so_far_and_only_it_is_degraded():
     async def main():
         batcher = degrading(Recorder().run, hang)
         found = await batcher.answer(np.arange(5), POLICY, timeout_s=0.1)
@@ -348,8 +355,8 @@ def test_a_late_row_falls_back_to_the_answer_so_far_and_only_it_is_marked():
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), Unavailable("gone"), Overloaded("full")])
-def test_a_later_segment_that_fails_leaves_the_answer_so_far_at_once(error):
-    async def fail(rows, policy, evidence, timeout_s):
+def test_if_a_later_segment_fails_the_answer_so_far_is_returned_at_once(error):
+    async def fail(rows, policy, evidence, timeout_s, last_stage=None):
         raise error
 
     async def main():
@@ -361,10 +368,10 @@ def test_a_later_segment_that_fails_leaves_the_answer_so_far_at_once(error):
     assert asyncio.run(main()).degraded.tolist() == [False, True, False, True]
 
 
-def test_rows_that_nobody_looked_at_are_an_error_even_with_a_fallback():
+def test_rows_on_which_no_stage_has_run_are_an_error_even_with_a_fallback():
     release = threading.Event()
 
-    def run(rows, policy, earlier):
+    def run(rows, policy, evidence, last_stage=None):
         release.wait(5)
         return say(rows, np.zeros(len(rows), dtype=bool))
 
@@ -378,22 +385,24 @@ def test_rows_that_nobody_looked_at_are_an_error_even_with_a_fallback():
     asyncio.run(main())
 
 
-def test_a_segment_hands_back_what_it_knows_and_the_one_before_falls_back_for_the_rest():
+def test_a_segment_returns_partial_answers_and_the_one_before_falls_back_for_the_rest():
     async def main():
         first_batch = threading.Event()
 
-        def slow_second(rows, policy, earlier):
+        def slow_second(rows, policy, evidence, last_stage=None):
             if first_batch.is_set():
                 threading.Event().wait(0.5)
             first_batch.set()
             return Answers(rows + 100, np.full(len(rows), 1), np.ones(len(rows)), np.ones(len(rows)))
 
-        second = Batcher(slow_second, None, 4, 100, fallback=1, partial=True)
+        second = Batcher(single_step(slow_second), None, BatcherOptions(4, 100, fallback=1, partial=True))
 
-        async def forward(rows, policy, evidence, timeout_s):
-            return await second.answer(rows, policy, evidence, timeout_s)
+        async def forward(rows, policy, evidence, timeout_s, last_stage=None):
+            return await second.answer(rows, policy, evidence, timeout_s, last_stage)
 
-        first = degrading(lambda rows, policy, earlier: say(rows, np.zeros(len(rows), dtype=bool)), forward)
+        first = degrading(
+            lambda rows, policy, evidence, last_stage: say(rows, np.zeros(len(rows), dtype=bool)), forward
+        )
         found = await first.answer(np.arange(8), POLICY, timeout_s=0.2)
         first.close()
         second.close()
@@ -405,16 +414,16 @@ def test_a_segment_hands_back_what_it_knows_and_the_one_before_falls_back_for_th
     assert found.degraded.tolist() == [False] * 4 + [True] * 4
 
 
-def test_the_next_segment_learns_how_much_time_is_left():
+def test_the_next_segment_receives_the_remaining_time():
     left = []
 
-    async def forward(rows, policy, evidence, timeout_s):
+    async def forward(rows, policy, evidence, timeout_s, last_stage=None):
         left.append(timeout_s)
         return Answers(rows, np.full(len(rows), 1), np.ones(len(rows)), np.ones(len(rows)))
 
     async def main():
         for fallback in (None, 0):
-            batcher = Batcher(Recorder().run, forward, 8, 100, fallback=fallback)
+            batcher = Batcher(single_step(Recorder().run), forward, BatcherOptions(8, 100, fallback=fallback))
             # The last of the callers counts: the first one's rows are in the batch anyway.
             await asyncio.gather(*(batcher.answer(np.array([1]), POLICY, timeout_s=t) for t in (0.2, 10)))
             batcher.close()
@@ -424,16 +433,16 @@ def test_the_next_segment_learns_how_much_time_is_left():
     assert 9 < left[1] < left[0]
 
 
-def test_rows_whose_caller_is_late_or_gone_are_never_run_and_leave_room():
+def test_rows_whose_caller_is_late_or_cancelled_are_never_run_and_make_room():
     seen, release = [], threading.Event()
 
-    def run(rows, policy, earlier):
+    def run(rows, policy, evidence, last_stage=None):
         seen.extend(rows.tolist())
         release.wait(5)
         return say(rows, np.ones(len(rows), dtype=bool))
 
     async def main():
-        batcher = Batcher(run, None, 1, 3)
+        batcher = Batcher(single_step(run), None, BatcherOptions(1, 3))
         running = asyncio.create_task(batcher.answer(np.array([1]), POLICY))
         await asyncio.sleep(0.05)
         late = asyncio.create_task(batcher.answer(np.array([2]), POLICY, timeout_s=0.05))
@@ -454,10 +463,10 @@ def test_rows_whose_caller_is_late_or_gone_are_never_run_and_leave_room():
     assert seen == [1, 4, 4, 4]
 
 
-def test_a_forward_is_cancelled_once_all_its_callers_are_gone():
+def test_a_call_of_the_next_segment_is_cancelled_once_all_its_callers_are():
     cancelled = []
 
-    async def forward(rows, policy, evidence, timeout_s):
+    async def forward(rows, policy, evidence, timeout_s, last_stage=None):
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -465,7 +474,7 @@ def test_a_forward_is_cancelled_once_all_its_callers_are_gone():
             raise
 
     async def main():
-        batcher = Batcher(Recorder().run, forward, 8, 100)
+        batcher = Batcher(single_step(Recorder().run), forward, BatcherOptions(8, 100))
         first, second = (asyncio.create_task(batcher.answer(np.array([row]), POLICY)) for row in (1, 3))
         await asyncio.sleep(0.05)
         first.cancel()
@@ -480,11 +489,11 @@ def test_a_forward_is_cancelled_once_all_its_callers_are_gone():
 
 
 def test_a_later_replica_that_was_cancelled_does_not_leave_its_callers_waiting():
-    async def forward(rows, policy, evidence, timeout_s):
+    async def forward(rows, policy, evidence, timeout_s, last_stage=None):
         raise asyncio.CancelledError
 
     async def main():
-        batcher = Batcher(Recorder().run, forward, 8, 100)
+        batcher = Batcher(single_step(Recorder().run), forward, BatcherOptions(8, 100))
         with pytest.raises(Unavailable):
             await asyncio.wait_for(batcher.answer(np.array([1]), POLICY), 5)
         batcher.close()
@@ -494,7 +503,7 @@ def test_a_later_replica_that_was_cancelled_does_not_leave_its_callers_waiting()
 
 def test_rows_in_flight_to_the_next_segment_are_bounded():
     async def main():
-        batcher = Batcher(Recorder().run, hang, 8, 3)
+        batcher = Batcher(single_step(Recorder().run), hang, BatcherOptions(8, 3))
         held = asyncio.create_task(batcher.answer(np.array([1, 3, 5]), POLICY, timeout_s=0.3))
         await asyncio.sleep(0.05)
         with pytest.raises(Overloaded, match="3 rows wait for the next segment"):
@@ -513,13 +522,13 @@ def test_rows_in_flight_to_the_next_segment_are_bounded():
 
 @pytest.mark.parametrize("error", [StageFailed("unlucky"), RowsError("row 0 holds NaN")], ids=repr)
 def test_a_stage_that_fails_downstream_refuses_only_the_callers_at_fault(error):
-    async def forward(rows, policy, evidence, timeout_s):
+    async def forward(rows, policy, evidence, timeout_s, last_stage=None):
         if (rows == 13).any():
             raise error
         return Answers(rows, np.full(len(rows), 1), np.ones(len(rows)), np.ones(len(rows)))
 
     async def main():
-        batcher = Batcher(Recorder().run, forward, 64, 100)
+        batcher = Batcher(single_step(Recorder().run), forward, BatcherOptions(64, 100))
         found = await asyncio.gather(
             *(batcher.answer(np.array([i]), POLICY) for i in range(10, 18)), return_exceptions=True
         )
@@ -530,7 +539,7 @@ def test_a_stage_that_fails_downstream_refuses_only_the_callers_at_fault(error):
 
 
 class Falls:
-    """A model that answers -- or fails in its own way, where the row 13 is among its rows."""
+    """A model that fails in a given way if row 13 is in its batch."""
 
     def __init__(self, way):
         self.way = way
@@ -553,7 +562,7 @@ class Falls:
 @pytest.mark.parametrize("way", ["too few", "too many", "NaN", "logits", "raises"])
 @pytest.mark.parametrize("segments", [1, 2, 3])
 def test_a_broken_contract_fails_the_callers_at_fault_alike_in_every_segment(way, segments, caplog):
-    """The last of three stages breaks it, in a process of its own or not; nothing of the model leaves."""
+    """The last of three stages breaks it, in a process of its own or not; its error text reaches no caller."""
     unsure = FakeBackend(np.full((20, 2), 0.5))
     stages = [Stage("a", unsure), Stage("b", unsure), Stage("c", Falls(way))]
     policy = Policy.from_thresholds(("a", "b", "c"), np.array([0.9, 0.9]))
@@ -562,7 +571,13 @@ def test_a_broken_contract_fails_the_callers_at_fault_alike_in_every_segment(way
     async def main():
         batchers, forward = [], None
         for first, end in reversed(list(itertools.pairwise(cuts))):
-            batchers.append(Batcher(Segment(stages[first:end], first).run, forward, 64, 1000, partial=first > 0))
+            batchers.append(
+                Batcher(
+                    single_step(Segment(stages[first:end], first).run),
+                    forward,
+                    BatcherOptions(64, 1000, partial=first > 0),
+                )
+            )
             forward = batchers[-1].answer
         calls = (forward(np.array([[i]]), policy) for i in range(5, 20))
         found = await asyncio.gather(*calls, return_exceptions=True)
@@ -589,10 +604,12 @@ def test_a_broken_contract_fails_the_callers_at_fault_alike_in_every_segment(way
     st.sampled_from([None, 0]),
     st.sampled_from(["answer", "fail", "hang"]),
 )
-def test_every_call_ends_with_right_rows_or_an_error_and_nothing_is_left(calls, max_batch_rows, fallback, next_segment):
-    """Callers of all sizes and hurries, some of whom go away, and a later segment that answers, raises or hangs."""
+def test_every_call_ends_with_right_rows_or_an_error_and_no_rows_are_left(
+    calls, max_batch_rows, fallback, next_segment
+):
+    """Callers of all sizes and deadlines, some of them cancelled; a later segment that answers, raises or hangs."""
 
-    async def forward(rows, policy, evidence, timeout_s):
+    async def forward(rows, policy, evidence, timeout_s, last_stage=None):
         if next_segment == "fail":
             raise RuntimeError("broken")
         if next_segment == "hang":
@@ -600,7 +617,7 @@ def test_every_call_ends_with_right_rows_or_an_error_and_nothing_is_left(calls, 
         return Answers(rows, np.full(len(rows), 1), np.ones(len(rows)), np.ones(len(rows)))
 
     async def main():
-        batcher = Batcher(Recorder().run, forward, max_batch_rows, 1000, fallback=fallback)
+        batcher = Batcher(single_step(Recorder().run), forward, BatcherOptions(max_batch_rows, 1000, fallback=fallback))
         tasks = []
         for i, (size, timeout_s, leaves) in enumerate(calls):
             wait_s = min(timeout_s, 0.05) if next_segment == "hang" else timeout_s
@@ -610,8 +627,7 @@ def test_every_call_ends_with_right_rows_or_an_error_and_nothing_is_left(calls, 
                 tasks[-1].cancel()
         found = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
         await asyncio.sleep(0.01)
-        assert len(batcher._queue) == 0
-        assert batcher._forwarder is None or not len(batcher._forwarder)
+        assert batcher.is_idle
         batcher.close()
         return found
 

@@ -1,4 +1,4 @@
-"""Steps of a segment: rows are gathered before a stage with a high cost per call, and answers stay what they are."""
+"""Steps of a segment: rows are gathered before a stage with a high cost per call, and answers do not change."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from cascade.calibration.costs.arrivals import RowsTogether
 from cascade.calibration.costs.cost_curve import CostCurve
 from cascade.engine import Segment
 from cascade.routers import NEVER
-from cascade.serving.batching.batcher import Batcher
+from cascade.serving.batching.batcher import Batcher, BatcherOptions
 from cascade.serving.batching.steps import SegmentSteps
 from cascade.serving.errors import StageFailed
 from cascade.stage import Stage
@@ -23,7 +23,7 @@ CHEAP, COSTLY = CostCurve.fit(SIZES, 0.01 + 0.001 * SIZES), CostCurve.fit(SIZES,
 
 
 class Model(FakeBackend):
-    """Sure of even rows; takes some time a call, notes the sizes, and may fail on one row."""
+    """Sure of the given rows; takes some time per call, records the sizes, and may fail on one row."""
 
     def __init__(self, sure, call_s=0.0, fails_on=None):
         table = np.array([[0.95, 0.05] if sure(k) else [0.55, 0.45] for k in range(1000)])
@@ -48,7 +48,7 @@ def served(stages, policy, rows, size=1, forward=None, together=8, **options):
     segment = Segment(stages)
 
     async def main():
-        batcher = Batcher(segment.run, forward, together, 100_000, steps=SegmentSteps(segment), **options)
+        batcher = Batcher(SegmentSteps(segment), forward, BatcherOptions(together, 100_000, **options))
         calls = [batcher.answer(part, policy, timeout_s=20.0) for part in np.split(rows, range(size, len(rows), size))]
         try:
             return await asyncio.gather(*calls, return_exceptions=True), batcher
@@ -59,7 +59,7 @@ def served(stages, policy, rows, size=1, forward=None, together=8, **options):
 
 
 @pytest.mark.parametrize("size", [1, 5])
-def test_rows_of_many_batches_meet_before_the_costly_stage_and_every_caller_gets_its_own(size):
+def test_rows_of_many_batches_are_gathered_before_the_expensive_stage_and_every_caller_gets_its_own(size):
     small, big = Model(lambda k: k % 2 == 0), Model(lambda k: True, 5e-3)
     stages = [Stage("small", small), Stage("big", big)]
     policy = new_policy(stages, [CHEAP, COSTLY], [0.9])
@@ -85,7 +85,7 @@ def test_without_a_high_cost_per_call_or_curves_a_segment_is_one_step():
     assert len(SegmentSteps(segment)(new_policy(stages, [CHEAP, COSTLY], [NEVER]))) == 1
 
 
-def test_a_failure_in_a_later_step_is_only_its_callers_and_the_others_are_answered():
+def test_a_failure_in_a_later_step_fails_its_caller_only():
     stages = [Stage("small", Model(lambda k: False)), Stage("big", Model(lambda k: True, fails_on=13))]
     policy = new_policy(stages, [CHEAP, COSTLY], [0.9])
     answers, _ = served(stages, policy, np.arange(32)[:, None])
@@ -93,7 +93,7 @@ def test_a_failure_in_a_later_step_is_only_its_callers_and_the_others_are_answer
     assert all(each.stage.tolist() == [1] for k, each in enumerate(answers) if k != 13)
 
 
-def test_a_row_that_falls_back_has_the_answer_of_the_stage_that_looked_at_it_last():
+def test_a_row_that_falls_back_has_the_answer_of_the_last_stage_that_ran_on_it():
     stages = [Stage("small", Model(lambda k: False)), Stage("big", Model(lambda k: True, fails_on=13))]
     policy = new_policy(stages, [CHEAP, COSTLY], [0.9])
     answers, _ = served(stages, policy, np.arange(32)[:, None], fallback=1)
@@ -102,8 +102,8 @@ def test_a_row_that_falls_back_has_the_answer_of_the_stage_that_looked_at_it_las
     assert answers[12].stage.tolist() == [1]
 
 
-def test_where_no_stage_has_looked_at_a_row_there_is_nothing_to_fall_back_to():
-    async def gone(rows, policy, evidence, timeout_s):
+def test_where_no_stage_has_run_on_a_row_there_is_nothing_to_fall_back_to():
+    async def gone(rows, policy, evidence, timeout_s, last_stage=None):
         raise StageFailed("gone")
 
     stages = [Stage("small", Model(lambda k: True))]
@@ -115,14 +115,14 @@ def test_where_no_stage_has_looked_at_a_row_there_is_nothing_to_fall_back_to():
     assert [each.stage.tolist() for each in answers] == [[0]] * 3
 
 
-def test_gathered_rows_do_not_wait_for_ever_where_new_ones_keep_coming():
+def test_gathered_rows_do_not_wait_forever_while_new_ones_keep_coming():
     small, big = Model(lambda k: k % 10 != 0, 1e-3), Model(lambda k: True)
     stages = [Stage("small", small), Stage("big", big)]
     policy = new_policy(stages, [CHEAP, COSTLY], [0.9])
     segment = Segment(stages)
 
     async def main():
-        batcher = Batcher(segment.run, None, 4, 100_000, steps=SegmentSteps(segment))
+        batcher = Batcher(SegmentSteps(segment), None, BatcherOptions(4, 100_000))
         loop = asyncio.get_running_loop()
         first = loop.create_task(batcher.answer(np.array([[0]]), policy))
         began = loop.time()

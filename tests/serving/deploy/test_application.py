@@ -51,7 +51,7 @@ def test_keys_of_ray_serve_reach_their_segment_unchanged(tmp_path):
     assert all(each.max_ongoing_requests >= 1000 for each in (gateway, middle, last))
 
 
-def test_automatic_replicas_count_batches_and_keep_what_is_given(tmp_path):
+def test_automatic_replicas_count_batches_and_keep_given_keys(tmp_path):
     _, last = deployments(tmp_path, {}, {"num_replicas": "auto", "autoscaling_config": {"max_replicas": 5}})
     scaling = last._deployment_config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (1, 5, 2)
@@ -61,28 +61,28 @@ def test_automatic_replicas_count_batches_and_keep_what_is_given(tmp_path):
 
 
 @pytest.mark.parametrize("keys", [{"num_replicas": "auto"}, {"autoscaling_config": {"max_replicas": 3}}])
-def test_gateways_that_listen_themselves_cannot_be_scaled_by_ray_serve(tmp_path, keys):
+def test_gateways_with_their_own_listener_cannot_be_scaled_by_ray_serve(tmp_path, keys):
     with pytest.raises(ConfigError, match=r"'s0'.*listener"):
         deployments(tmp_path, keys, {})
     gateway, _ = deployments(tmp_path, keys, {}, listener="serve")
     assert gateway._deployment_config.autoscaling_config.max_replicas in (3, 16)
 
 
-def test_a_key_that_ray_serve_does_not_know_is_refused_with_its_stage(tmp_path):
+def test_a_key_unknown_to_ray_serve_is_refused_with_its_stage(tmp_path):
     with pytest.raises(ConfigError, match="'s1'"):
         deployments(tmp_path, {}, {"num_replica": 2})
 
 
 @pytest.mark.parametrize(("options", "quick"), [({}, True), ({"num_cpus": 2}, True), ({"num_gpus": 0.5}, False)])
-def test_segments_on_gpus_always_have_their_thread(config, config_path, options, quick):
+def test_batches_of_a_segment_on_a_gpu_always_run_in_a_thread(config, config_path, options, quick):
     from cascade.serving.replica.segment_batcher import new_batcher
 
     first, *others = config.stages
     first = first.model_copy(update={"deployment": {"ray_actor_options": options}})
     config = config.model_copy(update={"stages": (first, *others)})
-    nobody = SimpleNamespace(watch=None, seen=None, tracing=None)
+    nobody = SimpleNamespace(watch=None, stats=None, tracing=None)
     batcher = new_batcher(config, config_path.parent, 0, None, nobody)
     for _ in range(10):
-        batcher._paced(0).ran(1, 1e-5)
-    assert batcher._paced(0).is_quick(1) is quick
+        batcher.estimator(0).add(1, 1e-5)
+    assert batcher.estimator(0).is_quick(1) is quick
     batcher.close()

@@ -1,4 +1,4 @@
-"""``cascade build`` without a cluster: what Ray Serve's and KubeRay's own schemas say of the files."""
+"""``cascade build`` without a cluster: the files, validated by the schemas of Ray Serve and KubeRay."""
 
 import gzip
 import json
@@ -48,7 +48,7 @@ def validator():
 
 
 def manifest(tmp_path, *options, at="/app", **serving):
-    """The RayService of stages with these ``deployment`` keys, a segment each."""
+    """The RayService of stages with these ``deployment`` keys, one segment each."""
     from cascade.serving.deploy.application import ServeArguments
     from cascade.serving.deploy.ray_service import ray_service
 
@@ -86,7 +86,7 @@ SERVINGS = {
 
 
 @pytest.mark.parametrize("kind", SERVINGS)
-def test_manifests_keep_to_the_schema_of_kuberay_and_their_text_to_that_of_ray_serve(tmp_path, validator, kind):
+def test_manifests_are_valid_by_the_schemas_of_kuberay_and_ray_serve(tmp_path, validator, kind):
     from ray.serve.schema import ServeDeploySchema
 
     gpu = {"num_replicas": 4, "ray_actor_options": {"num_gpus": 0.5, "num_cpus": 2, "memory": 1 << 30}}
@@ -97,7 +97,7 @@ def test_manifests_keep_to_the_schema_of_kuberay_and_their_text_to_that_of_ray_s
     assert str(tmp_path) not in yaml.safe_dump(made)
 
 
-def test_the_schema_notices_what_is_wrong(tmp_path, validator):
+def test_the_schema_finds_errors(tmp_path, validator):
     made = manifest(tmp_path, {})
     group = made["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
     group["replica"] = 3
@@ -107,7 +107,7 @@ def test_the_schema_notices_what_is_wrong(tmp_path, validator):
     assert "http" in found
 
 
-def test_every_segment_has_pods_of_its_own_of_its_size(tmp_path):
+def test_every_segment_has_pods_of_its_own_size(tmp_path):
     gpu = {"num_replicas": 3, "ray_actor_options": {"num_gpus": 0.5, "num_cpus": 2, "resources": {"fast_disk": 1}}}
     scaled = {"autoscaling_config": {"min_replicas": 1, "initial_replicas": 2, "max_replicas": 6}}
     made = manifest(tmp_path, {}, gpu, scaled, gateways=2)
@@ -131,7 +131,7 @@ def test_every_segment_has_pods_of_its_own_of_its_size(tmp_path):
     assert made["spec"]["rayClusterConfig"]["enableInTreeAutoscaling"] is True
 
 
-def test_only_gateways_are_behind_the_service_and_are_asked_whether_they_are_ready(tmp_path):
+def test_only_gateways_are_behind_the_service_and_have_a_readiness_probe(tmp_path):
     made = manifest(tmp_path, {}, {}, grpc_port=8001)
     gateway, later = map(container, groups(made).values())
     assert [port["name"] for port in gateway["ports"]] == ["serve", "serve-grpc"]
@@ -150,7 +150,7 @@ def arguments(made):
     return yaml.safe_load(made["spec"]["serveConfigV2"])["applications"][0]["args"]
 
 
-def test_it_asks_for_keys_unless_it_is_open_and_gets_them_from_secrets(tmp_path):
+def test_it_requires_keys_unless_it_is_open_and_gets_them_from_secrets(tmp_path):
     bare = manifest(tmp_path, {})
     assert arguments(bare) == {"config": "/app/config.yaml", "host": "0.0.0.0", "keys_env": "CASCADE_KEYS"}  # noqa: S104
     (variable,) = [each for each in container(groups(bare)["gateway"])["env"] if "valueFrom" in each]
@@ -165,7 +165,7 @@ def test_it_asks_for_keys_unless_it_is_open_and_gets_them_from_secrets(tmp_path)
     assert "tcpSocket" in container(filed["gateway"])["readinessProbe"]
 
 
-def test_what_cannot_be_deployed_is_refused(tmp_path):
+def test_a_configuration_that_cannot_be_deployed_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="a folder of its own"):
         manifest(tmp_path, {}, keys_file="keys.txt")
     with pytest.raises(ConfigError, match="placement group"):
@@ -176,7 +176,7 @@ def test_what_cannot_be_deployed_is_refused(tmp_path):
     ("name", "plain"),
     [("cifar10", "cifar10"), ("My_App", "my-app"), ("10-things", "cascade-10-things"), ("_", "cascade")],
 )
-def test_names_are_made_fit_for_kubernetes(name, plain):
+def test_names_are_converted_for_kubernetes(name, plain):
     from cascade.serving.deploy.ray_service import service_name
 
     assert service_name(name) == plain
@@ -206,7 +206,7 @@ def test_the_verb_takes_a_policy_set(run, config_path, tmp_path, two_gears):
     assert (done.json["policy_version"], done.json["image"]) == (two_gears.version, f"fake:{two_gears.version}")
 
 
-def test_files_are_elsewhere_where_that_is_said(run, config_path, config, tmp_path):
+def test_paths_of_the_image_can_be_given(run, config_path, config, tmp_path):
     policy = ("--policy", config.policy)
     assert run("build", config_path, "--out", tmp_path, "--at", "/srv/c", *policy, "--image", "i:2").code == 0
     serve = yaml.safe_load((tmp_path / "serve.yaml").read_text())

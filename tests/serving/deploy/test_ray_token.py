@@ -1,4 +1,4 @@
-"""Ray's token: nobody else may read it."""
+"""Ray's token, readable by its owner only."""
 
 import stat
 
@@ -10,7 +10,7 @@ from cascade.serving.deploy.ray_token import ensure_private_token
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A home in a world where everybody may enter the folders above it."""
+    """A home folder; every user may enter the folders above it."""
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -28,7 +28,7 @@ def written(home, mode, folder_mode=0o755):
     return path
 
 
-def test_a_token_that_is_made_is_for_its_owner_only(home):
+def test_a_created_token_is_readable_by_its_owner_only(home):
     ensure_private_token()
     path = home / ".ray" / "auth_token"
     assert [stat.S_IMODE(each.stat().st_mode) for each in (path, path.parent)] == [0o600, 0o700]
@@ -39,7 +39,7 @@ def test_a_token_that_is_made_is_for_its_owner_only(home):
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o602])
-def test_a_token_that_others_can_use_is_warned_of(home, caplog, mode):
+def test_a_token_that_others_can_read_causes_a_warning(home, caplog, mode):
     path = written(home, mode)
     ensure_private_token()
     assert f"chmod 600 {path}" in caplog.text
@@ -47,7 +47,7 @@ def test_a_token_that_others_can_use_is_warned_of(home, caplog, mode):
 
 
 @pytest.mark.parametrize(("mode", "folder_mode"), [(0o600, 0o755), (0o640, 0o755), (0o644, 0o700)])
-def test_a_token_that_others_cannot_reach_is_left_alone(home, caplog, mode, folder_mode):
+def test_a_token_that_others_cannot_reach_causes_no_warning(home, caplog, mode, folder_mode):
     written(home, mode, folder_mode)
     ensure_private_token()
     assert caplog.text == ""
@@ -56,7 +56,7 @@ def test_a_token_that_others_cannot_reach_is_left_alone(home, caplog, mode, fold
 @pytest.mark.parametrize(
     ("name", "value"), [("RAY_AUTH_MODE", "disabled"), ("RAY_AUTH_TOKEN", "a"), ("RAY_AUTH_TOKEN_PATH", "/none")]
 )
-def test_no_token_is_made_where_ray_takes_none_or_another(home, monkeypatch, name, value):
+def test_no_token_is_created_where_ray_uses_none_or_another(home, monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     ensure_private_token()
     assert list(home.iterdir()) == []

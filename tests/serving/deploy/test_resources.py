@@ -1,11 +1,11 @@
-"""What replicas ask for, compared with what nodes have."""
+"""Resources of replicas, compared with those of nodes."""
 
 import pytest
 
 from cascade.config import CascadeConfig
 from cascade.errors import ConfigError
 from cascade.serving.deploy import resources
-from cascade.serving.deploy.resources import asked_cpus, check_machine, check_resources
+from cascade.serving.deploy.resources import check_machine, check_resources, required_cpus
 
 NODE = {"CPU": 4.0, "memory": 1e9}
 
@@ -24,39 +24,39 @@ def actor(**options):
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("options", "message"),
     [
-        ({"num_gpus": 1}, "'second' asks for num_gpus: 1, and no node has more than 0"),
-        ({"num_cpus": 9}, "'second' asks for num_cpus: 9, and no node has more than 4"),
-        ({"memory": 2e9}, "'second' asks for memory: 2e\\+09"),
-        ({"resources": {"camera": 1}}, "'second' asks for camera: 1"),
-        ({"accelerator_type": "H100"}, "'second' asks for accelerator_type:H100"),
+        ({"num_gpus": 1}, "'second' requires num_gpus: 1, and no node has more than 0"),
+        ({"num_cpus": 9}, "'second' requires num_cpus: 9, and no node has more than 4"),
+        ({"memory": 2e9}, "'second' requires memory: 2e\\+09"),
+        ({"resources": {"camera": 1}}, "'second' requires camera: 1"),
+        ({"accelerator_type": "H100"}, "'second' requires accelerator_type:H100"),
     ],
 )
-def test_what_no_node_has_is_named_with_the_stage_that_asks_for_it(asked, said):
-    with pytest.raises(ConfigError, match=said):
-        check_resources(config(actor(**asked)), [NODE, NODE])
+def test_a_resource_that_no_node_has_is_named_with_its_stage(options, message):
+    with pytest.raises(ConfigError, match=message):
+        check_resources(config(actor(**options)), [NODE, NODE])
 
 
-def test_all_stages_at_fault_are_told_together():
-    with pytest.raises(ConfigError, match=r"'first' asks for num_gpus: 1.*'second' asks for num_gpus: 2"):
+def test_all_stages_at_fault_are_reported_together():
+    with pytest.raises(ConfigError, match=r"'first' requires num_gpus: 1.*'second' requires num_gpus: 2"):
         check_resources(config(actor(num_gpus=2), actor(num_gpus=1)), [NODE])
 
 
 def test_replicas_that_fit_each_but_not_together_are_refused():
     wanted = config({"num_replicas": 3, **actor(num_gpus=1)})
-    with pytest.raises(ConfigError, match="together ask for num_gpus: 3, and the nodes have 2"):
+    with pytest.raises(ConfigError, match="together require num_gpus: 3, and the nodes have 2"):
         check_resources(wanted, [NODE | {"GPU": 2.0}])
     check_resources(wanted, [NODE | {"GPU": 2.0}, NODE | {"GPU": 1.0}])
 
 
-def test_a_segment_that_scales_asks_for_its_fewest_replicas_at_the_start():
+def test_a_segment_that_scales_starts_with_its_fewest_replicas():
     scaled = config({"autoscaling_config": {"min_replicas": 2, "max_replicas": 50}, **actor(num_gpus=1)})
     check_resources(scaled, [NODE | {"GPU": 2.0}])
     check_resources(config({"num_replicas": "auto", **actor(num_gpus=1)}), [NODE | {"GPU": 1.0}])
 
 
-def test_a_machine_without_what_is_asked_for_is_refused_and_processors_are_shared(monkeypatch):
+def test_a_machine_without_the_resources_is_refused_and_processors_are_shared(monkeypatch):
     check_machine(config(actor(num_cpus=900)))
     monkeypatch.setattr(resources, "_machine_resources", lambda: {"CPU": float("inf")})
     with pytest.raises(ConfigError, match="num_gpus: 1"):
@@ -64,6 +64,6 @@ def test_a_machine_without_what_is_asked_for_is_refused_and_processors_are_share
 
 
 def test_processors_of_all_replicas_are_added_up():
-    assert asked_cpus(config({})) == 2
-    assert asked_cpus(config({"num_replicas": 3, **actor(num_cpus=0.5)}, gateways=2)) == 4
-    assert asked_cpus(config(actor(num_cpus=0))) == 1
+    assert required_cpus(config({})) == 2
+    assert required_cpus(config({"num_replicas": 3, **actor(num_cpus=0.5)}, gateways=2)) == 4
+    assert required_cpus(config(actor(num_cpus=0))) == 1

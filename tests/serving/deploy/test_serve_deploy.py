@@ -1,4 +1,4 @@
-"""What ``cascade build`` writes, deployed with Ray Serve's own command on a cluster of two nodes."""
+"""The files of ``cascade build``, deployed with Ray Serve's own command on a cluster of two nodes."""
 
 import os
 import subprocess
@@ -78,7 +78,7 @@ def config_path(tmp_path_factory):
 
 
 def serve(cluster, *arguments):
-    """Ray Serve's own command, as its guide has it."""
+    """Ray Serve's own command, as in its guide."""
     command = [str(Path(sys.executable).with_name("serve")), *arguments, "-a", cluster.dashboard_url]
     environment = os.environ | cluster.environment
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
@@ -86,7 +86,7 @@ def serve(cluster, *arguments):
 
 
 def wait_for(code, ask):
-    """Asks until the command ends with a code."""
+    """Repeats the command until it ends with a code."""
     deadline = time.monotonic() + DEPLOY_S
     while time.monotonic() < deadline:
         result = ask()
@@ -96,7 +96,7 @@ def wait_for(code, ask):
     raise AssertionError(f"{result.out}\n{result.err}")
 
 
-def test_serve_deploy_takes_the_file_and_status_tells_how_it_is(run, cluster, config_path, monkeypatch, tmp_path):
+def test_serve_deploy_accepts_the_file_and_status_reports_it(run, cluster, config_path, monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_AUTH_TOKEN", cluster.environment["RAY_AUTH_TOKEN"])
     assert run("build", config_path, "--out", tmp_path).code == 0
 
@@ -105,14 +105,14 @@ def test_serve_deploy_takes_the_file_and_status_tells_how_it_is(run, cluster, co
 
     assert ask().code == 5
     serve(cluster, "deploy", str(tmp_path / "serve.yaml"))
-    told = wait_for(0, ask)
-    assert (told["name"], told["application"], told["ready"]) == ("deployed", "RUNNING", True)
-    found = [(each["name"], each["status"], each["replicas"], each["wanted"]) for each in told["deployments"]]
+    status = wait_for(0, ask)
+    assert (status["name"], status["application"], status["ready"]) == ("deployed", "RUNNING", True)
+    found = [(each["name"], each["status"], each["replicas"], each["wanted"]) for each in status["deployments"]]
     assert found == [("gateway", "HEALTHY", {"RUNNING": 1}, 1), ("segment-big", "HEALTHY", {"RUNNING": 2}, 2)]
     first = list(range(8))
-    answer = httpx.post(f"{told['url']}/predict", json={"rows": [[row] for row in first]}, timeout=20).json()
+    answer = httpx.post(f"{status['url']}/predict", json={"rows": [[row] for row in first]}, timeout=20).json()
     assert answer["answer"] == [row % 4 for row in first]
     assert answer["stage"] == ["big" if row % 2 else "small" for row in first]
-    assert told["policy_version"] == answer["policy_version"]
+    assert status["policy_version"] == answer["policy_version"]
     serve(cluster, "shutdown", "-y")
     wait_for(5, ask)

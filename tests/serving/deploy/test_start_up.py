@@ -1,4 +1,4 @@
-"""The wait for the segments: what is told meanwhile, and how it ends."""
+"""The wait for the segments: its progress lines, and its end."""
 
 import threading
 from types import SimpleNamespace
@@ -35,41 +35,41 @@ def application(status, gateway, segment):
 
 
 @pytest.fixture
-def told(monkeypatch):
-    """Runs the wait through what Ray Serve says, look by look; returns the lines."""
-    monkeypatch.setattr(start_up, "LOOK_S", 0.001)
+def lines_of(monkeypatch):
+    """Runs the wait through given states of Ray Serve, poll by poll; returns the lines."""
+    monkeypatch.setattr(start_up, "POLL_S", 0.001)
 
-    def told(*looks, stop=None):
-        lines, left = [], list(looks)
+    def lines_of(*polls, stop=None):
+        lines, left = [], list(polls)
         monkeypatch.setattr(start_up, "_application", lambda _: left.pop(0) if len(left) > 1 else left[0])
         wait_until_running(CONFIG, stop or threading.Event(), lines.append)
         return lines
 
-    return told
+    return lines_of
 
 
-def test_every_change_of_a_segment_is_told_once(told):
+def test_every_change_of_a_segment_is_reported_once(lines_of):
     loading = deployment("UPDATING", STARTING=2)
     half = deployment("UPDATING", RUNNING=1, STARTING=1)
     ready = deployment("HEALTHY", RUNNING=1)
     first = application("DEPLOYING", loading, loading)
-    lines = told(None, first, first, application("DEPLOYING", half, ready), application("RUNNING", ready, ready))
+    lines = lines_of(None, first, first, application("DEPLOYING", half, ready), application("RUNNING", ready, ready))
     assert lines == [
         "small, mid: loading", "big: loading", "small, mid: loading, 1 of 2 replicas ready", "big: ready",
         "small, mid: ready",
     ]  # fmt: skip
 
 
-def test_what_is_missing_is_told_again_and_again(told, monkeypatch):
+def test_missing_segments_are_reported_repeatedly(lines_of, monkeypatch):
     monkeypatch.setattr(start_up, "REMIND_S", 0.0)
     ready, loading = deployment("HEALTHY", RUNNING=1), deployment("UPDATING", STARTING=1)
     waiting = application("DEPLOYING", ready, loading)
-    lines = told(waiting, waiting, waiting, application("RUNNING", ready, ready))
+    lines = lines_of(waiting, waiting, waiting, application("RUNNING", ready, ready))
     assert [line for line in lines if line.startswith("waiting")] == ["waiting for big (loading) since 0 s"] * 3
 
 
 @pytest.mark.parametrize(
-    ("segment", "said"),
+    ("segment", "message"),
     [
         (
             deployment("UPDATING", TRACEBACK, STARTING=1),
@@ -82,20 +82,20 @@ def test_what_is_missing_is_told_again_and_again(told, monkeypatch):
         ),
     ],
 )
-def test_the_first_replica_that_cannot_start_ends_the_wait_with_its_own_sentence(told, segment, said):
+def test_the_first_replica_that_cannot_start_ends_the_wait_with_its_own_message(lines_of, segment, message):
     with pytest.raises(ConfigError) as refused:
-        told(application("DEPLOYING", deployment("HEALTHY", RUNNING=1), segment))
-    assert str(refused.value) == said
+        lines_of(application("DEPLOYING", deployment("HEALTHY", RUNNING=1), segment))
+    assert str(refused.value) == message
 
 
-def test_a_process_that_died_is_told_as_such(told):
+def test_a_process_that_died_is_reported_as_such(lines_of):
     dead = deployment("UPDATING", "A replica failed to start. Error:\nray.exceptions.ActorDiedError()", STARTING=1)
     with pytest.raises(ConfigError, match="big: its process died while it loaded"):
-        told(application("DEPLOYING", deployment("HEALTHY", RUNNING=1), dead))
+        lines_of(application("DEPLOYING", deployment("HEALTHY", RUNNING=1), dead))
 
 
-def test_the_wait_can_be_stopped(told):
+def test_the_wait_can_be_stopped(lines_of):
     stop = threading.Event()
     stop.set()
     with pytest.raises(StartStopped):
-        told(application("DEPLOYING", deployment("UPDATING"), deployment("UPDATING")), stop=stop)
+        lines_of(application("DEPLOYING", deployment("UPDATING"), deployment("UPDATING")), stop=stop)

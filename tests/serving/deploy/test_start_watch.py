@@ -1,4 +1,4 @@
-"""The end of a start that was stopped or cannot succeed: one line, one exit code, whatever the process is busy with."""
+"""The end of a start that was stopped or cannot succeed: one line, one exit code, at any point."""
 
 import threading
 import time
@@ -22,30 +22,30 @@ class Trial:
 
 @pytest.fixture
 def watched(monkeypatch):
-    """Runs a start under a watch; returns what was told, the exit codes, and the trial."""
-    monkeypatch.setattr(start_watch, "LOOK_S", 0.01)
+    """Runs a start under a watch; returns the lines, the exit codes, and the trial."""
+    monkeypatch.setattr(start_watch, "POLL_S", 0.01)
 
     def watched(start):
-        stop, trial, told, codes = threading.Event(), Trial(), [], []
-        with StartWatch(stop, trial, told.append, codes.append) as watch:
+        stop, trial, lines, codes = threading.Event(), Trial(), [], []
+        with StartWatch(stop, trial, lines.append, codes.append) as watch:
             start(stop, trial, watch)
             time.sleep(0.1)
-        return told, codes, trial
+        return lines, codes, trial
 
     return watched
 
 
-def test_a_stop_ends_it_well(watched):
-    told, codes, _ = watched(lambda stop, trial, watch: stop.set())
-    assert (told, codes) == (["stopped before it was up"], [0])
+def test_a_stop_ends_the_start_with_exit_code_0(watched):
+    lines, codes, _ = watched(lambda stop, trial, watch: stop.set())
+    assert (lines, codes) == (["stopped before it was up"], [0])
 
 
-def test_a_stage_that_cannot_load_ends_it_with_its_error(watched):
+def test_a_stage_that_cannot_load_ends_the_start_with_its_error(watched):
     def start(stop, trial, watch):
         trial.found = "stage 'big' cannot load: no file"
 
-    told, codes, _ = watched(start)
-    assert (told, codes) == (["error: stage 'big' cannot load: no file"], [3])
+    lines, codes, _ = watched(start)
+    assert (lines, codes) == (["error: stage 'big' cannot load: no file"], [3])
 
 
 def test_nothing_ends_a_cascade_that_is_up(watched):
@@ -55,5 +55,5 @@ def test_nothing_ends_a_cascade_that_is_up(watched):
         trial.found = "too late"
         stop.set()
 
-    told, codes, _ = watched(start)
-    assert (told, codes) == ([], [])
+    lines, codes, _ = watched(start)
+    assert (lines, codes) == ([], [])

@@ -1,4 +1,4 @@
-"""The process in front of a served cascade: signals, exit codes, nothing left behind; without Ray."""
+"""The parent process of a served cascade: signals, exit codes, no process left; without Ray."""
 
 import os
 import signal
@@ -51,7 +51,7 @@ def are_gone(family):
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_every_signal_is_the_same_orderly_stop_and_leaves_nothing(start, number):
+def test_every_signal_is_the_same_orderly_stop_and_leaves_no_process(start, number):
     process, family = start(ORDERLY.format(code=0))
     process.send_signal(number)
     assert process.wait(20) == 0
@@ -74,7 +74,7 @@ def test_the_exit_code_is_the_childs(start):
     assert are_gone(family)
 
 
-def test_a_second_signal_ends_it_at_once(start):
+def test_a_second_signal_kills_the_child_at_once(start):
     process, family = start(DEAF)
     process.send_signal(signal.SIGTERM)
     time.sleep(0.3)
@@ -86,14 +86,14 @@ def test_a_second_signal_ends_it_at_once(start):
     assert are_gone(family)
 
 
-def test_a_child_that_does_not_stop_in_time_is_ended(start):
+def test_a_child_that_does_not_stop_in_time_is_killed(start):
     process, family = start(DEAF, stop_s=0.5)
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 128 + signal.SIGALRM
     assert are_gone(family)
 
 
-def test_a_child_that_is_killed_leaves_nothing_either(start):
+def test_a_child_that_is_killed_leaves_no_process(start):
     process, family = start(ORDERLY.format(code=0))
     family[0].kill()
     assert process.wait(20) == 128 + signal.SIGKILL

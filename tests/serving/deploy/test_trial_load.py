@@ -1,4 +1,4 @@
-"""The trial of the stages while Ray starts: it finds what cannot load, and nothing else."""
+"""The trial of the stages while Ray starts: it finds those that cannot load, and no others."""
 
 import time
 
@@ -11,7 +11,7 @@ from cascade.serving.deploy.trial_load import TrialLoad, is_tried
 
 
 def outcome(trial):
-    """What a trial has found when its process has ended."""
+    """The result of a trial when its process has ended."""
     while trial._process.poll() is None:
         assert trial.problem() is None
         time.sleep(0.02)
@@ -37,12 +37,12 @@ def tried(tmp_path, monkeypatch):
         ('{type: custom, object: "no_such_module:Model"}', "stage 'big' cannot load: 'no_such_module:Model'"),
     ],
 )
-def test_what_cannot_load_is_found_with_the_name_of_its_stage(tried, backend, found):
+def test_a_stage_that_cannot_load_is_found_by_name(tried, backend, found):
     assert tried(backend).startswith(found)
 
 
 @pytest.mark.parametrize("name", ["Good", "Dies"])
-def test_a_trial_that_loads_or_dies_finds_nothing(tried, name):
+def test_a_trial_that_loads_or_dies_finds_no_error(tried, name):
     assert tried(custom(name)) is None
 
 
@@ -53,7 +53,7 @@ def test_a_damaged_file_is_found(tried, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["Sleeps", "Spins"])
-def test_a_trial_that_lasts_is_given_up(tmp_path, monkeypatch, name):
+def test_a_trial_that_takes_too_long_is_stopped(tmp_path, monkeypatch, name):
     monkeypatch.setattr(trial_load, "TRIAL_S", 0.5)
     began = time.monotonic()
     assert outcome(TrialLoad(write_failing_cascade(tmp_path, custom(name)))) is None
@@ -61,7 +61,7 @@ def test_a_trial_that_lasts_is_given_up(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize("options", [{"num_gpus": 0.5}, {"resources": {"edge": 1}}, {"runtime_env": {"pip": ["x"]}}])
-def test_a_stage_that_this_process_could_not_load_like_its_replica_is_not_tried(options):
+def test_a_stage_that_needs_another_machine_or_environment_is_not_tried(options):
     def stage(**deployment):
         backend = {"type": "custom", "object": "x:Y"}
         return StageConfig.model_validate({"name": "big", "backend": backend, "deployment": deployment})

@@ -14,6 +14,7 @@ from cascade.serving.auth.keys import KeyRing
 from cascade.serving.errors import StageFailed
 from cascade.serving.http.dashboard import dashboard_data, dashboard_page
 from cascade.serving.http.http_app import HttpApp
+from cascade.serving.policy.request_overrides import RequestOverrides
 from cascade.serving.telemetry.observations import AuditEstimate
 
 KEY = "a key that is long enough"
@@ -83,7 +84,7 @@ def in_browser(config, tmp_path, look, guard=None, prepare=lambda service: None)
             await look(page, service)
             assert page.problems == []
 
-    with listening(HttpApp(service, guard or Guard(), service.seen), config.serving) as port:
+    with listening(HttpApp(service, guard or Guard(), service.stats), config.serving) as port:
         asyncio.run(main(f"http://127.0.0.1:{port}/dashboard"))
 
 
@@ -102,7 +103,7 @@ def test_a_page_opened_with_nothing_served_yet_is_calm_and_comes_to_life(config,
         assert "live" in text
         assert "Alarm" not in text
         await no_wider_than_the_window(page)
-        await service.answer_rows(np.array([[0, 0], [1, 0]]))
+        await service.answer_rows(np.array([[0, 0], [1, 0]]), RequestOverrides())
         await page.wait_for("document.body.innerText.includes('answers 1 row, 50.0 %')")
         assert "No rows have been answered" not in await page.text()
 
@@ -112,12 +113,12 @@ def test_a_page_opened_with_nothing_served_yet_is_calm_and_comes_to_life(config,
 @needs_browser
 def test_the_page_shows_flow_policy_audit_alarms_and_refusals(config, tmp_path):
     def prepare(service):
-        service.seen.audit = AuditEstimate(0.97, 0.95, 0.985, 2000, 0.96, "calibration")
-        service.seen.alarms = {"agreement": True, "forward_rate": False}
-        service.seen.gear = 1
+        service.stats.audit = AuditEstimate(0.97, 0.95, 0.985, 2000, 0.96, "calibration")
+        service.stats.alarms = {"agreement": True, "forward_rate": False}
+        service.stats.gear = 1
         service.history.tick()
         ask(service, predict(*range(8)), predict(0, 2))
-        service.seen.refused(StageFailed("x"))
+        service.stats.refused(StageFailed("x"))
 
     async def look(page, service):
         await page.wait_for("document.body.innerText.includes('Alarm: agreement')")

@@ -13,7 +13,8 @@ from local_service import POLICY, ConstantService, LocalService, ask
 
 from cascade.backends.config import CustomConfig
 from cascade.calibration import Policy
-from cascade.serving.batching.batcher import Batcher
+from cascade.serving.batching.batcher import Batcher, BatcherOptions
+from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import Overloaded
 from cascade.serving.http.routes import ROUTES
 
@@ -165,7 +166,7 @@ def test_no_body_is_an_internal_error(config, body, kind, shape, dtype):
 
 def test_overload_says_when_to_come_back(config):
     class Full(ConstantService):
-        async def answer_rows(self, rows, timeout_s=None, max_stage=None):
+        async def answer_rows(self, rows, overrides):
             raise Overloaded("full")
 
     (response,) = ask(Full(config), rows_json([[1, 2]]))
@@ -191,9 +192,9 @@ def test_the_caller_may_say_how_long_it_waits(config, header, timeout_s):
     asked = []
 
     class Noting(ConstantService):
-        async def answer_rows(self, rows, timeout_s=None, max_stage=None):
+        async def answer_rows(self, rows, overrides):
             asked.append(timeout_s)
-            return await super().answer_rows(rows)
+            return await super().answer_rows(rows, overrides)
 
     ask(Noting(config), post(b"\0" * 16, **RAW, **header))
     assert asked == [timeout_s]
@@ -210,7 +211,7 @@ def test_a_late_answer_is_a_504(config, most_s, header):
     hasty = config.model_copy(update={"serving": config.serving.model_copy(update={"request_timeout_s": most_s})})
     service = LocalService(hasty)
     release = threading.Event()
-    service.batcher = Batcher(lambda *_: release.wait(5), None, 8, 100)
+    service.batcher = Batcher(single_step(lambda *_: release.wait(5)), None, BatcherOptions(8, 100))
     (response,) = ask(service, post(b"\0" * 16, **RAW, **header))
     release.set()
     assert response.status_code == 504
@@ -219,7 +220,7 @@ def test_a_late_answer_is_a_504(config, most_s, header):
 
 def test_an_unexpected_error_tells_nothing_of_the_inside(config):
     class Broken(ConstantService):
-        async def answer_rows(self, rows, timeout_s=None, max_stage=None):
+        async def answer_rows(self, rows, overrides):
             raise ZeroDivisionError("secret")
 
     (response,) = ask(Broken(config), rows_json([[1, 2]]))

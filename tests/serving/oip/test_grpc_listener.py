@@ -175,7 +175,7 @@ def test_a_bad_call_gets_a_code_and_one_sentence(config):
 )
 def test_errors_of_the_service_have_a_code(config, error, code):
     class Failing(ConstantService):
-        async def answer_rows(self, rows, timeout_s=None, max_stage=None):
+        async def answer_rows(self, rows, overrides):
             raise error
 
     ((found, sentence),) = call(Failing(config), infer())
@@ -187,9 +187,9 @@ def test_the_shorter_time_to_wait_counts(config):
     asked = []
 
     class Noting(ConstantService):
-        async def answer_rows(self, rows, timeout_s=None, max_stage=None):
-            asked.append(timeout_s)
-            return await super().answer_rows(rows)
+        async def answer_rows(self, rows, overrides):
+            asked.append(overrides.timeout_s)
+            return await super().answer_rows(rows, overrides)
 
     call(Noting(config), infer(parameters={"timeout": {"uint64_param": 1500}}), infer())
     assert sorted(asked) == [0.0015, pytest.approx(20, abs=5)]
@@ -217,9 +217,9 @@ class KeepingService(ConstantService):
         super().__init__(config.model_copy(update={"rows": config.rows.model_copy(update=rows)}))
         self.seen = []
 
-    async def answer_rows(self, rows, timeout_s=None, max_stage=None):
+    async def answer_rows(self, rows, overrides):
         self.seen.append(rows.tolist())
-        return await super().answer_rows(np.zeros((len(rows), 2), dtype=np.int64))
+        return await super().answer_rows(np.zeros((len(rows), 2), dtype=np.int64), overrides)
 
 
 def test_float16_has_no_contents_but_raw_ones(config):

@@ -137,9 +137,9 @@ def test_the_time_to_wait_is_in_microseconds(config):
     asked = []
 
     class Noting(ConstantService):
-        async def answer_rows(self, rows, timeout_s=None, max_stage=None):
-            asked.append(timeout_s)
-            return await super().answer_rows(rows)
+        async def answer_rows(self, rows, overrides):
+            asked.append(overrides.timeout_s)
+            return await super().answer_rows(rows, overrides)
 
     for timeout in (1500, 0):
         ask(Noting(config), infer({"inputs": [tensor()], "parameters": {"timeout": timeout}}))
@@ -157,7 +157,7 @@ def with_rows(dtype, shape=()):
 class Keeping(ConstantService):
     """Keeps the rows that came."""
 
-    async def answer_rows(self, rows, timeout_s=None, max_stage=None):
+    async def answer_rows(self, rows, overrides):
         self.rows = rows
         return {"answer": [0] * len(rows), "stage": ["small"] * len(rows), "confidence": [1.0] * len(rows),
                 "cost": [1.0] * len(rows), "abstained": [False] * len(rows),
@@ -317,8 +317,8 @@ def test_truth_values_are_bytes_of_zero_and_one():
 
 def test_a_policy_that_changes_meanwhile_does_not_answer_for_another(config):
     class Changing(ConstantService):
-        async def answer_rows(self, rows, timeout_s=None, max_stage=None):
-            return await super().answer_rows(rows) | {"policy_version": "newer"}
+        async def answer_rows(self, rows, overrides):
+            return await super().answer_rows(rows, overrides) | {"policy_version": "newer"}
 
     request = infer({"inputs": [tensor()]}, path=f"/v2/models/fake/versions/{POLICY.version}/infer")
     (response,) = ask(Changing(config), request)

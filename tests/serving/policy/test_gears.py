@@ -34,20 +34,20 @@ def test_without_settings_only_the_best_gear_is_used_whatever_it_guarantees():
 
 
 @pytest.mark.parametrize(
-    ("policy", "floor", "said"),
+    ("policy", "floor", "message"),
     [
-        (GEARS[0], {"floor_accuracy": 0.95}, "guarantees target_accuracy 0.94, and the floor asks for 0.95"),
+        (GEARS[0], {"floor_accuracy": 0.95}, "guarantees target_accuracy 0.94, and the floor is 0.95"),
         (GEARS[0], {"floor_agreement": 0.9}, "no certificate of target_agreement"),
         (GEARS[0], {"floor_accuracy": 0.9, "floor_delta": 0.01}, "delta 0.05"),
-        (certified(0.9, 3.0, max_accuracy_drop=0.02), {"floor_accuracy_drop": 0.01}, "guarantees max_accuracy_drop"),
+        (certified(0.9, 3.0, max_accuracy_drop=0.02), {"floor_accuracy_drop": 0.01}, "max_accuracy_drop 0.02"),
         (certified(0.9, 3.0, delta="low", target_accuracy=0.9), {"floor_accuracy": 0.9}, "delta low"),
         (Policy.from_thresholds(("a", "b"), np.array([0.5])), {"floor_accuracy": 0.5}, "no certificate"),
         (replace(GEARS[0], certificate={"guarantee": "none", "target": {"target_accuracy": 0.99}}),
          {"floor_accuracy": 0.5}, "no certificate"),
     ],
 )  # fmt: skip
-def test_a_policy_below_the_floor_is_refused(policy, floor, said):
-    with pytest.raises(PolicyError, match=said):
+def test_a_policy_below_the_floor_is_refused(policy, floor, message):
+    with pytest.raises(PolicyError, match=message):
         usable_gears(PolicySet((policy,)), GearsConfig(**floor))
 
 
@@ -72,7 +72,7 @@ def simulated(shift, rates, capacities, seconds):
         offered += rate * TICK_S
         waiting = max(0.0, waiting + (rate - capacity) * TICK_S)
         waits.append(waiting / capacity)
-        gears.append(shift.look(tick * TICK_S, waits[-1], round(offered)))
+        gears.append(shift.update(tick * TICK_S, waits[-1], round(offered)))
     return np.array(gears), np.array(waits)
 
 
@@ -83,19 +83,19 @@ def burst(second):
 CAPACITIES = (1000, 2000, 4000)
 
 
-def test_a_burst_is_borne_in_a_cheap_gear_and_the_best_one_comes_back():
+def test_a_burst_is_served_in_a_cheap_gear_and_the_best_one_comes_back():
     settings = GearsConfig()
     gears, waits = simulated(GearShift(3, settings), burst, CAPACITIES, 110)
     second = np.arange(len(gears)) * TICK_S
     assert (gears[second < 10] == 0).all()
     assert (gears[(second > 12) & (second < 70)] == 2).mean() > 0.9
     assert (gears[second > 70 + 10] == 0).all()
-    # Steps and trials of better gears cost a little; nobody ever waits long.
+    # Steps and trials of better gears cost a little; no row ever waits long.
     assert waits.max() < 5 * settings.step_down_wait_ms / 1e3
     assert (waits < settings.step_down_wait_ms / 1e3).mean() > 0.97
 
 
-def test_a_load_that_the_middle_gear_bears_ends_there():
+def test_a_load_that_the_middle_gear_can_carry_stays_there():
     gears, _ = simulated(GearShift(3, GearsConfig()), lambda _: 1500, CAPACITIES, 60)
     changes = np.count_nonzero(np.diff(gears))
     assert np.bincount(gears[len(gears) // 3 :]).argmax() == 1
@@ -107,13 +107,13 @@ def test_a_load_that_the_middle_gear_bears_ends_there():
     st.lists(st.tuples(st.floats(0, 2), st.integers(0, 1000)), max_size=60),
     st.integers(0, 3),
 )
-def test_the_gear_moves_by_one_and_only_for_a_reason(count, seen, first):
+def test_the_gear_moves_by_one_and_only_for_a_reason(count, updates, first):
     settings = GearsConfig()
     shift = GearShift(count, settings, min(first, count - 1))
     now, offered, before, changed_at = 0.0, 0, shift.gear, -np.inf
-    for waited, rows in seen:
+    for waited, rows in updates:
         now, offered = now + 0.5, offered + rows
-        gear = shift.look(now, waited, offered)
+        gear = shift.update(now, waited, offered)
         assert 0 <= gear < count
         assert abs(gear - before) <= 1
         if gear > before:
@@ -126,11 +126,11 @@ def test_the_gear_moves_by_one_and_only_for_a_reason(count, seen, first):
         before = gear
 
 
-def test_a_wait_between_the_two_marks_changes_nothing():
+def test_a_wait_between_the_two_thresholds_changes_nothing():
     shift = GearShift(3, GearsConfig(), gear=1)
-    assert {shift.look(tick * 1.0, 0.075, 0) for tick in range(100)} == {1}
+    assert {shift.update(tick * 1.0, 0.075, 0) for tick in range(100)} == {1}
 
 
-def test_the_marks_must_differ():
+def test_the_two_thresholds_must_differ():
     with pytest.raises(ValueError, match="step_up_wait_ms must be less"):
         GearsConfig(step_up_wait_ms=100, step_down_wait_ms=100)

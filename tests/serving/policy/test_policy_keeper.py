@@ -13,10 +13,12 @@ from cascade.calibration import Policy, PolicySet
 from cascade.calibration.policies.stage_entry import HeadEntry
 from cascade.config import GearsConfig
 from cascade.routers import Router
-from cascade.serving.batching.steps import Step
+from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import PolicyRefused, ReloadConflict, Unavailable, UnknownVersion
+from cascade.serving.policy import gateway_presence
 from cascade.serving.policy import keeper as policy_keeper
 from cascade.serving.policy.log import KEPT, Entry, PolicyLog, Presence
+from cascade.serving.policy.request_overrides import RequestOverrides
 
 OTHER = Policy.from_thresholds(("small", "big"), np.array([0.5]))
 THIRD = Policy.from_thresholds(("small", "big"), np.array([0.95]))
@@ -25,8 +27,8 @@ THIRD = Policy.from_thresholds(("small", "big"), np.array([0.95]))
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(policy_keeper, "POLL_S", 0.01)
-    monkeypatch.setattr(policy_keeper, "CONFIRM_S", 0.5)
-    monkeypatch.setattr(policy_keeper, "CONFIRM_LOOK_S", 0.01)
+    monkeypatch.setattr(gateway_presence, "CONFIRM_S", 0.5)
+    monkeypatch.setattr(gateway_presence, "CONFIRM_POLL_S", 0.01)
 
 
 def run(config, story, gateways=1, store=None):
@@ -49,18 +51,18 @@ def run(config, story, gateways=1, store=None):
 
 def test_a_reload_is_in_force_everywhere_when_it_is_answered(config):
     async def story(*services):
-        seen = []
+        versions = []
         for policy in (OTHER, THIRD, OTHER):
             result = await services[0].policies.replace(policy.to_json())
             assert (result["version"], result["gateways"], result["behind"]) == (policy.version, 3, [])
-            seen.append([service.policies.policy.version for service in services])
+            versions.append([service.policies.policy.version for service in services])
         assert result["revision"] == 3
-        return seen
+        return versions
 
     assert run(config, story, gateways=3) == [[OTHER.version] * 3, [THIRD.version] * 3, [OTHER.version] * 3]
 
 
-def test_a_gateway_that_comes_back_has_the_policy_in_force(config):
+def test_a_restarted_gateway_has_the_policy_in_force(config):
     store = MemoryStore()
 
     async def story(service):
@@ -98,14 +100,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_does_not_fit_is_refused_and_the_old_policy_stays(config, case):
-    text, said = REFUSED[case]
+def test_a_policy_that_does_not_fit_is_refused_and_the_old_one_stays(config, case):
+    text, message = REFUSED[case]
 
     async def story(one, other):
-        with pytest.raises(PolicyRefused, match=said) as refused:
+        with pytest.raises(PolicyRefused, match=message) as refused:
             await one.policies.replace(text)
         assert f"{POLICY.version} stays in force" in str(refused.value)
-        answers = await one.answer_rows(np.array([[1, 0]]))
+        answers = await one.answer_rows(np.array([[1, 0]]), RequestOverrides())
         assert answers["policy_version"] == POLICY.version
         assert [entry["kind"] for entry in await other.policies.history()] == ["start"]
         assert (await other.policies.replace(OTHER.to_json()))["revision"] == 1
@@ -136,35 +138,53 @@ def test_a_policy_that_the_stages_cannot_work_by_is_refused(config):
     async def story(service):
         # The head of the second place wants to see six inputs more than there are.
         (step,) = service.batcher._steps(POLICY)
-        service.batcher._steps = lambda policy: (Step(failing(step.run)),)
+        service.batcher._steps = single_step(failing(step.run))
         with pytest.raises(PolicyRefused, match="cannot work by this policy"):
             await service.policies.replace(replace(OTHER, routers=(router, POLICY.routers[1])).to_json())
         assert service.policies.policy == POLICY
         assert (await service.policies.replace(OTHER.to_json()))["revision"] == 1
 
     def failing(work):
-        def work_or_fail(rows, policy, earlier=None):
+        def work_or_fail(rows, policy, evidence, last_stage):
             if policy.needs_evidence:
                 raise ValueError("no probabilities here")
-            return work(rows, policy, earlier)
+            return work(rows, policy, evidence, last_stage)
 
         return work_or_fail
 
     run(config, story)
 
 
-def test_stages_that_fail_on_the_example_row_anyway_stop_no_reload(config):
+def test_a_policy_by_which_the_first_stage_alone_fails_is_refused(config):
+    async def story(service):
+        (step,) = service.batcher._steps(POLICY)
+
+        def work_or_fail(rows, policy, evidence, last_stage):
+            if last_stage == 0 and policy.routers[0].score == "margin":
+                raise ValueError("no probabilities here")
+            return step.run(rows, policy, evidence, last_stage)
+
+        service.batcher._steps = single_step(work_or_fail)
+        router = Router("margin", POLICY.routers[0].calibrator)
+        with pytest.raises(PolicyRefused, match="cannot work by this policy"):
+            await service.policies.replace(replace(OTHER, routers=(router, POLICY.routers[1])).to_json())
+        assert (await service.policies.replace(OTHER.to_json()))["revision"] == 1
+
+    run(config, story)
+
+
+def test_stages_that_fail_on_the_example_row_in_any_case_do_not_prevent_a_reload(config):
     async def story(service):
         def fail(*_):
             raise ValueError("zeros are not rows")
 
-        service.batcher._run = fail
+        service.batcher._steps = single_step(fail)
         assert (await service.policies.replace(OTHER.to_json()))["version"] == OTHER.version
 
     run(config, story)
 
 
-def test_a_reload_while_one_is_under_way_is_told_so(config):
+def test_a_reload_while_another_is_under_way_is_refused(config):
     async def story(service):
         results = await asyncio.gather(
             *(service.policies.replace(policy.to_json()) for policy in (OTHER, THIRD)), return_exceptions=True
@@ -176,7 +196,7 @@ def test_a_reload_while_one_is_under_way_is_told_so(config):
     run(config, story)
 
 
-def test_of_reloads_at_several_gateways_each_has_a_revision_of_its_own_and_all_end_alike(config):
+def test_concurrent_reloads_at_several_gateways_get_different_revisions_and_all_gateways_end_with_the_same(config):
     policies = [Policy.from_thresholds(("small", "big"), np.array([k / 20])) for k in range(12)]
 
     async def story(*services):
@@ -212,7 +232,7 @@ def test_rollback_goes_to_the_one_before_or_to_a_version(config):
     run(config, story, gateways=2)
 
 
-def test_a_gateway_that_died_does_not_hold_a_reload_up_for_long_and_one_that_hangs_is_named(config):
+def test_a_dead_gateway_does_not_delay_a_reload_for_long_and_one_that_hangs_is_named(config):
     store = MemoryStore()
     log = PolicyLog(store)
 
@@ -241,7 +261,7 @@ class Broken(MemoryStore):
         return super().keys(prefix)
 
 
-def test_without_the_log_the_present_policy_stays_and_the_log_is_followed_again_when_it_is_back(config):
+def test_without_the_log_the_current_policy_stays_and_the_log_is_followed_again_when_it_is_back(config):
     store = Broken()
 
     async def story(one, other):
@@ -250,7 +270,7 @@ def test_without_the_log_the_present_policy_stays_and_the_log_is_followed_again_
         for call in (one.policies.replace(OTHER.to_json()), one.policies.restore(), one.policies.history()):
             with pytest.raises(Unavailable, match="cannot be reached: ConnectionError"):
                 await call
-        assert (await one.answer_rows(np.array([[1, 0]])))["policy_version"] == POLICY.version
+        assert (await one.answer_rows(np.array([[1, 0]]), RequestOverrides()))["policy_version"] == POLICY.version
         store.down = False
         result = await one.policies.replace(OTHER.to_json())
         assert (result["gateways"], other.policies.policy) == (2, OTHER)
@@ -271,7 +291,7 @@ def test_a_log_that_was_lost_begins_again_with_the_policy_in_force(config):
     run(config, story, store=store)
 
 
-def test_the_history_is_bounded_and_who_slept_through_it_takes_the_newest():
+def test_the_history_is_bounded_and_a_gateway_that_missed_entries_takes_the_newest():
     log = PolicyLog(MemoryStore())
     for revision in range(KEPT + 20):
         assert log.append(Entry(revision, str(revision), "reload", 0.0, "{}"))
@@ -284,13 +304,13 @@ def test_every_answer_is_of_one_version_and_right_for_it(config):
     rows = np.array([[0, 0], [1, 0], [2, 0], [3, 0]])
     # Of the small stage's rows, even ones have a confidence of 0.9, odd ones of 0.6.
     stages = {POLICY.version: ["small", "big"] * 2, OTHER.version: ["small"] * 4, THIRD.version: ["big"] * 4}
-    seen = set()
+    versions = set()
 
     async def ask(service):
         for _ in range(60):
-            answers = await service.answer_rows(rows)
+            answers = await service.answer_rows(rows, RequestOverrides())
             assert answers["stage"] == stages[answers["policy_version"]]
-            seen.add(answers["policy_version"])
+            versions.add(answers["policy_version"])
 
     async def story(service):
         clients = [asyncio.create_task(ask(service)) for _ in range(8)]
@@ -299,7 +319,7 @@ def test_every_answer_is_of_one_version_and_right_for_it(config):
         await asyncio.gather(*clients)
 
     run(config, story)
-    assert seen >= {OTHER.version, THIRD.version}
+    assert versions >= {OTHER.version, THIRD.version}
 
 
 def test_the_gear_is_described_and_survives_a_reload_under_load(config):
@@ -314,7 +334,7 @@ def test_the_gear_is_described_and_survives_a_reload_under_load(config):
     async def story():
         keeper = policy_keeper.PolicyKeeper(gears, config.stages, GearsConfig(), PolicyLog(MemoryStore()))
         assert keeper.describe()["gear"]["index"] == 0
-        keeper.look(1.0, 10)
+        keeper.update_gear(1.0, 10)
         described = keeper.describe()
         assert described["version"] == gears.gears[1].version == keeper.policy.version
         assert described["gear"] == {
@@ -324,7 +344,7 @@ def test_the_gear_is_described_and_survives_a_reload_under_load(config):
         assert (keeper.gear, keeper.policy) == (1, gears.gears[2])
         await keeper.replace(OTHER.to_json())
         assert (keeper.gear, keeper.policy) == (0, OTHER)
-        keeper.look(9.0, 20)
+        keeper.update_gear(9.0, 20)
         assert keeper.policy == OTHER
 
     asyncio.run(story())

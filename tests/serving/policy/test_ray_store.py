@@ -1,4 +1,4 @@
-"""The store of texts, on a dictionary in the place of Ray's."""
+"""The store, on a dictionary in place of Ray's."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def kept(monkeypatch):
     return kept
 
 
-def test_a_number_is_given_once_over_all_starts_of_an_application(kept):
+def test_a_number_is_returned_once_over_all_starts_of_an_application(kept):
     numbers = []
     for run in ("first", "second", "third"):
         store = RayStore("digits", run)
@@ -45,7 +45,7 @@ def test_a_number_is_given_once_over_all_starts_of_an_application(kept):
     assert RayStore("digits", "first").next_number("other") == 1
 
 
-def test_two_that_ask_at_the_same_time_get_different_numbers(kept, monkeypatch):
+def test_concurrent_callers_get_different_numbers(kept, monkeypatch):
     RayStore("digits", "run").next_number("gateway")
     monkeypatch.setattr(ray_store, "_internal_kv_list", lambda prefix, namespace: [])  # as before the other wrote
     assert RayStore("digits", "run").next_number("gateway") == 2

@@ -102,9 +102,9 @@ def test_prometheus_is_told_everything(served):
     lines = [line for line in text.splitlines() if line.startswith("ray_cascade_answered_rows_total")]
     assert {line.rpartition(" ")[2] for line in lines} == {"10.0"}
     assert all('application="fake"' in line and 'deployment="gateway"' in line for line in lines)
-    (forwarded,) = [line for line in text.splitlines() if 'outcome="forwarded"' in line and "_stage_rows_" in line]
-    assert 'stage="small"' in forwarded
-    assert forwarded.endswith(" 10.0")
+    (deferred,) = [line for line in text.splitlines() if 'outcome="deferred"' in line and "_stage_rows_" in line]
+    assert 'stage="small"' in deferred
+    assert deferred.endswith(" 10.0")
 
 
 EXPECTED = {"CascadeStageFails", "CascadeDoesNotAnswer"}

@@ -1,4 +1,4 @@
-"""A gateway in this process: what a request may ask for."""
+"""A gateway in this process: what a request may override."""
 
 import asyncio
 import gc
@@ -9,6 +9,7 @@ import pytest
 from local_gateway import STAGES, local_gateway, new_config, new_policy
 
 from cascade.errors import RowsError
+from cascade.serving.policy.request_overrides import RequestOverrides
 
 pytestmark = [
     # What importing Ray says of itself.
@@ -17,17 +18,24 @@ pytestmark = [
 ]
 
 
-def test_no_request_leaves_work_behind_that_nobody_awaits(tmp_path):
+@pytest.mark.parametrize("segments", [[list(STAGES)], [[name] for name in STAGES]], ids=["one process", "each apart"])
+def test_a_request_overrides_the_last_stage_and_leaves_no_coroutine_that_is_never_awaited(segments, tmp_path):
     async def main():
-        async with local_gateway(new_config([list(STAGES)]), new_policy(), tmp_path) as gateway:
-            said = [await gateway.service.answer_rows(np.arange(4), max_stage=name) for name in (None, *STAGES)]
+        async with local_gateway(new_config(segments), new_policy(), tmp_path) as gateway:
+            answers = [
+                await gateway.service.answer_rows(np.arange(4), RequestOverrides(max_stage=name))
+                for name in (None, *STAGES)
+            ]
             with pytest.raises(RowsError, match="max_stage must be one of"):
-                await gateway.service.answer_rows(np.arange(4), max_stage="none")
-            return said
+                await gateway.service.answer_rows(np.arange(4), RequestOverrides(max_stage="none"))
+            return answers
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        said = asyncio.run(main())
+        answers = asyncio.run(main())
         gc.collect()
     assert [str(each.message) for each in caught if "never awaited" in str(each.message)] == []
-    assert [set(each["stage"]) for each in said] == [set(STAGES), {"small"}, {"small", "middle"}, set(STAGES)]
+    whole = ["small", "small", "middle", "big"]
+    assert [each["stage"] for each in answers] == [whole, ["small"] * 4, ["small"] * 2 + ["middle"] * 2, whole]
+    degraded = [[row for row in range(4) if each["degraded"][row]] for each in answers]
+    assert degraded == [[], [2, 3], [3], []]

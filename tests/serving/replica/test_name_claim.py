@@ -18,7 +18,7 @@ def new_claim():
     return new_claim
 
 
-def test_the_name_of_a_cascade_that_lives_is_refused(new_claim):
+def test_the_name_of_a_running_cascade_is_refused(new_claim):
     assert not new_claim("a").take("01")
     with pytest.raises(ConfigError, match="'digits' already, started by process"):
         new_claim("b").take("02")
@@ -28,7 +28,7 @@ def test_the_name_of_a_cascade_that_lives_is_refused(new_claim):
     assert not new_claim("b", "letters").take("02")
 
 
-def test_the_claim_of_a_dead_program_blocks_nobody(new_claim):
+def test_the_claim_of_a_dead_program_does_not_block(new_claim):
     new_claim("a").take("01")
     new_claim.jobs.remove("01")
     new_claim("b").check()
@@ -37,7 +37,7 @@ def test_the_claim_of_a_dead_program_blocks_nobody(new_claim):
         new_claim("a").check()
 
 
-def test_a_name_that_was_given_back_is_free(new_claim):
+def test_a_released_name_is_free(new_claim):
     claim = new_claim("a")
     claim.take("01")
     claim.release()

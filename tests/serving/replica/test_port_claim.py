@@ -54,7 +54,7 @@ def test_another_cascade_is_refused_with_the_name_of_the_first_one(port, other):
     PortClaim(HOST, port, *other).take()
 
 
-def test_a_port_that_something_else_listens_on_cannot_be_claimed(port):
+def test_a_port_on_which_another_program_listens_cannot_be_claimed(port):
     with shared_listener(port):
         with pytest.raises(ConfigError, match="in use; choose another"):
             PortClaim(HOST, port, "digits", "cluster").take()
@@ -73,7 +73,7 @@ def test_the_claim_on_all_addresses_and_on_one_of_them_exclude_each_other(port):
             PortClaim(HOST, port, "letters", "cluster").take()
 
 
-def test_the_claim_of_a_cascade_that_was_killed_blocks_nobody(port):
+def test_the_claim_of_a_killed_cascade_does_not_block(port):
     ready = multiprocessing.get_context("fork").Event()
     killed = multiprocessing.get_context("fork").Process(target=_claim_and_hang, args=(port, ready))
     killed.start()

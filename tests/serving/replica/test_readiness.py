@@ -1,4 +1,4 @@
-"""Readiness: what is known of the later segments, without Ray."""
+"""Readiness of the later segments, without Ray."""
 
 import asyncio
 
@@ -12,10 +12,10 @@ class Segment:
     """A later segment that can die, hang and come back."""
 
     def __init__(self):
-        self.state, self.asked = "up", 0
+        self.state, self.probes = "up", 0
 
     async def probe(self):
-        self.asked += 1
+        self.probes += 1
         if self.state == "dead":
             raise RuntimeError("no replica")
         if self.state == "hangs":
@@ -23,7 +23,7 @@ class Segment:
 
 
 def watched(segment, *steps, timeout_s=0.02):
-    """What is known after each step: the segment takes a state, and some time passes."""
+    """The readiness after each step: the segment takes a state, and some time passes."""
 
     async def main():
         readiness = Readiness(segment.probe, every_s=0.005, timeout_s=timeout_s)
@@ -40,17 +40,17 @@ def watched(segment, *steps, timeout_s=0.02):
 
 
 @pytest.mark.parametrize("state", ["dead", "hangs"])
-def test_it_follows_the_segment_down_and_up_and_ends_as_not_ready(state):
+def test_it_follows_the_segment_down_and_up_and_is_not_ready_after_the_stop(state):
     segment = Segment()
     assert watched(segment, "up", state, "up") == [False, True, False, True, False]
-    assert segment.asked > 10
+    assert segment.probes > 10
 
 
-def test_nothing_is_ready_before_the_first_answer():
+def test_it_is_not_ready_before_the_first_probe_succeeds():
     assert watched(Segment(), "hangs", timeout_s=5) == [False, False, False]
 
 
-def test_without_a_later_segment_nothing_is_asked():
+def test_without_a_later_segment_it_is_ready_without_a_probe():
     async def main():
         readiness = Readiness(None)
         readiness.start()
@@ -59,7 +59,7 @@ def test_without_a_later_segment_nothing_is_asked():
     assert asyncio.run(main()) == (True, 1)
 
 
-def test_a_request_that_asks_for_it_reads_what_is_known(config):
+def test_a_readiness_request_reads_the_last_probe(config):
     class NotReady(LocalService):
         is_ready = False
 

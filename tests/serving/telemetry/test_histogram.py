@@ -20,15 +20,15 @@ def test_counts_and_sum_are_those_of_counting_one_by_one(parts):
     assert histogram.size == len(values)
     assert histogram.total == pytest.approx(sum(values))
     for every in (1, 4):
-        told = histogram.cumulative(every)
-        assert told[-1] == ("+Inf", len(values))
+        pairs = histogram.cumulative(every)
+        assert pairs[-1] == ("+Inf", len(values))
         exact = [float(edge) for edge in EDGES[::every]]
-        assert [count for _, count in told[:-1]] == [sum(value <= edge for value in values) for edge in exact]
-        assert [float(edge) for edge, _ in told[:-1]] == pytest.approx(exact, rel=1e-5)
+        assert [count for _, count in pairs[:-1]] == [sum(value <= edge for value in values) for edge in exact]
+        assert [float(edge) for edge, _ in pairs[:-1]] == pytest.approx(exact, rel=1e-5)
 
 
 @given(st.lists(st.floats(0.1, 1e5), min_size=1, max_size=60), st.floats(1, 100))
-def test_a_percentile_is_right_but_for_the_width_of_a_bucket(values, percent):
+def test_the_error_of_a_percentile_is_at_most_the_width_of_a_bucket(values, percent):
     histogram = Histogram(EDGES)
     histogram.add(np.array(values))
     ((found,),) = percentiles(histogram.counts[None], EDGES, (percent,))
@@ -36,7 +36,7 @@ def test_a_percentile_is_right_but_for_the_width_of_a_bucket(values, percent):
     assert exact / 1.123 <= found <= exact * 1.123
 
 
-def test_nothing_counted_has_no_percentile_and_what_is_beyond_the_edges_has_the_edge():
+def test_without_values_there_is_no_percentile_and_beyond_the_edges_it_is_the_edge():
     counts = np.zeros((3, len(EDGES) + 1), dtype=int)
     counts[1, 0] = counts[2, -1] = 5
     found = percentiles(counts, EDGES, (50.0,))[:, 0]

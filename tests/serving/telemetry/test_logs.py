@@ -32,7 +32,7 @@ def record(**extra):
 
 
 @pytest.mark.parametrize("kind", ["json", "text"])
-def test_an_exception_is_told_without_its_text(kind):
+def test_an_exception_is_logged_without_its_text(kind):
     line = LogFormatter(kind, {"replica": "abc"}).format(record(rows=3))
     assert NUMBER not in line
     assert "\n" not in line
@@ -67,16 +67,16 @@ def test_a_service_that_fails_on_a_row_does_not_log_the_row(config, capsys, rest
     set_up_logs(kind, {"replica": "abc"})
     request = {"method": "POST", "url": "/predict", "json": {"rows": [[int(NUMBER), 0]]}}
     (response,) = ask(LocalService(config), request)
-    said = capsys.readouterr().err
+    logged = capsys.readouterr().err
     assert response.status_code == 500
-    assert "IndexError" in said
-    assert said.count("\n") == 1
-    assert NUMBER not in said + response.text
+    assert "IndexError" in logged
+    assert logged.count("\n") == 1
+    assert NUMBER not in logged + response.text
     if kind == "json":
-        assert json.loads(said)["rows"] == 1
+        assert json.loads(logged)["rows"] == 1
 
 
-def test_a_formatter_copes_with_an_error_that_causes_itself():
+def test_an_error_that_is_its_own_cause_is_formatted():
     error = pickle.loads(pickle.dumps(ValueError("x")))
     error.__cause__ = error
     made = logging.makeLogRecord({"exc_info": (ValueError, error, None)})

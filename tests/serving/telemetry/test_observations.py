@@ -1,4 +1,4 @@
-"""What a process counts, its last minutes, and what Prometheus is told of it."""
+"""The statistics of a process, their last minutes, and their export to Prometheus."""
 
 import asyncio
 import logging
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from local_service import LocalService, ask
 
 from cascade.engine import Answers, Segment
-from cascade.serving.batching.batcher import Batcher
+from cascade.serving.batching.batcher import Batcher, BatcherOptions
+from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import Overloaded, StageFailed
 from cascade.serving.replica.monitor import EXPORT_TICKS, Monitor
 from cascade.serving.telemetry.history import History
@@ -28,47 +29,47 @@ REQUESTS = st.lists(
 )
 
 
-def said(rows):
+def answers_of(rows):
     stage, cost, degraded = (np.array(column) for column in zip(*rows))
     return Answers(stage, stage, np.ones(len(rows)), cost, degraded=degraded if degraded.any() else None)
 
 
 @given(REQUESTS)
 def test_requests_are_counted_as_one_by_one(requests):
-    seen = Observations(STAGES)
+    stats = Observations(STAGES)
     for seconds, rows in requests:
-        seen.answered(seconds, said(rows))
-    seen.fold()
+        stats.answered(seconds, answers_of(rows))
+    stats.fold()
     rows = [row for _, each in requests for row in each]
-    assert seen.requests[ANSWERED] == seen.latency_ms.size == len(requests)
-    assert seen.latency_ms.total == pytest.approx(1e3 * sum(seconds for seconds, _ in requests))
-    assert seen.answered_rows.tolist() == [sum(row[0] == k for row in rows) for k in range(3)]
-    assert seen.cost == pytest.approx(sum(row[1] for row in rows))
-    assert seen.degraded_rows == sum(row[2] for row in rows)
+    assert stats.requests[ANSWERED] == stats.latency_ms.size == len(requests)
+    assert stats.latency_ms.total == pytest.approx(1e3 * sum(seconds for seconds, _ in requests))
+    assert stats.answered_rows.tolist() == [sum(row[0] == k for row in rows) for k in range(3)]
+    assert stats.cost == pytest.approx(sum(row[1] for row in rows))
+    assert stats.degraded_rows == sum(row[2] for row in rows)
 
 
 @pytest.mark.parametrize("rows", [1, 100])
-def test_what_has_gathered_stays_small(rows):
-    seen = Observations(STAGES)
+def test_what_is_collected_stays_small(rows):
+    stats = Observations(STAGES)
     for _ in range(3 * MOST_CALLS):
-        seen.answered(0.001, said([(0, 1.0, False)] * rows))
-        assert len(seen._answers) < MOST_CALLS
-        assert sum(len(answers) for _, answers in seen._answers) < 8192
+        stats.answered(0.001, answers_of([(0, 1.0, False)] * rows))
+        assert len(stats._answers) < MOST_CALLS
+        assert sum(len(answers) for _, answers in stats._answers) < 8192
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1))))
 def test_stages_are_counted_as_one_by_one(runs):
-    seen = Observations(STAGES)
+    stats = Observations(STAGES)
     for stage, rows in runs:
         confidence, unsure = (np.array(column) for column in zip(*rows))
-        seen.stage_ran(stage, 0.5, confidence, unsure, np.ones(len(rows)))
-    seen.fold()
+        stats.stage_ran(stage, 0.5, confidence, unsure, np.ones(len(rows)))
+    stats.fold()
     for stage in range(3):
         rows = [row for k, each in runs if k == stage for row in each]
-        assert seen.forwarded_rows[stage] == sum(unsure for _, unsure in rows)
-        assert seen.accepted_rows[stage] == sum(not unsure for _, unsure in rows)
-        assert seen.confidence[stage].size == len(rows)
-        assert seen.stage_s[stage] == 0.5 * sum(k == stage for k, _ in runs)
+        assert stats.deferred_rows[stage] == sum(unsure for _, unsure in rows)
+        assert stats.accepted_rows[stage] == sum(not unsure for _, unsure in rows)
+        assert stats.confidence[stage].size == len(rows)
+        assert stats.stage_s[stage] == 0.5 * sum(k == stage for k, _ in runs)
 
 
 def rows_request(*numbers):
@@ -78,36 +79,36 @@ def rows_request(*numbers):
 def test_a_service_counts_what_its_stages_did(config):
     service = LocalService(config)
     ask(service, rows_request(*range(8)), rows_request(1), rows_request(), rows_request(424242))
-    seen = service.seen
-    seen.fold()
-    assert seen.accepted_rows.tolist() == [4, 5]
-    assert seen.forwarded_rows.tolist() == [5, 0]
-    assert seen.answered_rows.tolist() == [4, 5]
-    assert seen.requests == {ANSWERED: 2, ("400", "RowsError"): 1, ("500", "StageFailed"): 1}
-    assert seen.failed_rows == 1
-    assert seen.batch_rows.total == 9
-    assert seen.batch_wait_ms.size == seen.batch_run_ms.size == seen.batch_rows.size
-    assert 0 <= seen.batch_wait_ms.total < 1e5
-    assert np.all(seen.stage_s > 0)
+    stats = service.stats
+    stats.fold()
+    assert stats.accepted_rows.tolist() == [4, 5]
+    assert stats.deferred_rows.tolist() == [5, 0]
+    assert stats.answered_rows.tolist() == [4, 5]
+    assert stats.requests == {ANSWERED: 2, ("400", "RowsError"): 1, ("500", "StageFailed"): 1}
+    assert stats.failed_rows == 1
+    assert stats.batch_rows.total == 9
+    assert stats.batch_wait_ms.size == stats.batch_run_ms.size == stats.batch_rows.size
+    assert 0 <= stats.batch_wait_ms.total < 1e5
+    assert np.all(stats.stage_s > 0)
 
 
-def test_the_watch_changes_no_answer_and_is_told_every_row(config):
+def test_the_watch_changes_no_answer_and_receives_every_row(config):
     from local_service import POLICY
 
     from cascade.cascade import load_stages
 
-    told = []
+    runs = []
     stages = load_stages(config.stages)
     rows = np.array([[number, 0] for number in range(20)])
-    watched = Segment(stages, watch=lambda *run: told.append(run)).run(rows, POLICY)
+    watched = Segment(stages, watch=lambda *run: runs.append(run)).run(rows, POLICY)
     plain = Segment(stages).run(rows, POLICY)
     assert np.array_equal(watched.stage, plain.stage)
     assert np.array_equal(watched.confidence, plain.confidence)
-    assert [(run[0], len(run[2]), int(run[3].sum())) for run in told] == [(0, 20, 10), (1, 10, 0)]
+    assert [(run[0], len(run[2]), int(run[3].sum())) for run in runs] == [(0, 20, 10), (1, 10, 0)]
 
 
 class Recorded:
-    """A counter or a gauge that remembers."""
+    """A counter or a gauge that records its values."""
 
     def __init__(self, metric):
         self.metric, self.values = metric, {}
@@ -125,30 +126,30 @@ class Recorded:
 
 @given(st.lists(REQUESTS, max_size=4))
 def test_however_often_it_is_exported_the_sum_is_the_count(parts):
-    seen, made = Observations(STAGES), {}
-    export = MetricsExport(seen, lambda metric: made.setdefault(metric.name, Recorded(metric)))
+    stats, made = Observations(STAGES), {}
+    export = MetricsExport(stats, lambda metric: made.setdefault(metric.name, Recorded(metric)))
     for part in parts:
         for seconds, rows in part:
-            seen.answered(seconds, said(rows))
+            stats.answered(seconds, answers_of(rows))
         export.export()
     export.export()
     for metric in METRICS:
-        wanted = {tags: value for tags, value in dict(metric.read(seen)).items() if value or metric.kind == "gauge"}
+        wanted = {tags: value for tags, value in dict(metric.read(stats)).items() if value or metric.kind == "gauge"}
         assert made[metric.name].values == pytest.approx(wanted)
 
 
-def test_gauges_follow_and_the_version_of_an_earlier_policy_goes_to_zero():
-    seen, made = Observations(STAGES), {}
-    export = MetricsExport(seen, lambda metric: made.setdefault(metric.name, Recorded(metric)))
+def test_gauges_follow_and_that_of_an_earlier_policy_version_becomes_zero():
+    stats, made = Observations(STAGES), {}
+    export = MetricsExport(stats, lambda metric: made.setdefault(metric.name, Recorded(metric)))
     export.export()
     assert made["cascade_policy_info"].values == {}
     assert made["cascade_audit_agreement"].values == {}
-    seen.policy_version, seen.audit = "one", AuditEstimate(0.9, 0.8, 1.0, 50)
-    seen.alarms["agreement"] = True
+    stats.policy_version, stats.audit = "one", AuditEstimate(0.9, 0.8, 1.0, 50)
+    stats.alarms["agreement"] = True
     export.export()
-    seen.policy_version = "two"
-    seen.alarms["agreement"] = False
-    seen.reloads["accepted"] += 1
+    stats.policy_version = "two"
+    stats.alarms["agreement"] = False
+    stats.reloads["accepted"] += 1
     export.export()
     assert made["cascade_policy_info"].values == {("one",): 0, ("two",): 1}
     assert made["cascade_alarm"].values == {("agreement",): 0}
@@ -166,13 +167,13 @@ def test_names_are_those_of_prometheus_and_different():
 
 
 def test_the_history_has_the_differences_and_forgets():
-    seen = Observations(STAGES)
-    history = History(seen, slots=3)
+    stats = Observations(STAGES)
+    history = History(stats, slots=3)
     start = history._moments[0].at_s
     for second in range(1, 6):
         for _ in range(second):
-            seen.answered(0.01 * second, said([(0, 1.0, False), (2, 3.0, True)]))
-        seen.refused(Overloaded("full"))
+            stats.answered(0.01 * second, answers_of([(0, 1.0, False), (2, 3.0, True)]))
+        stats.refused(Overloaded("full"))
         history.tick(start + second)
     series, summary = history.series(), history.summary()
     assert series["ago_s"] == [2, 1, 0]
@@ -189,33 +190,34 @@ def test_the_history_has_the_differences_and_forgets():
     assert summary["refused"] == [{"status": "503", "reason": "Overloaded", "requests": 3}]
 
 
-def test_abstained_rows_and_what_became_of_them_are_counted():
-    seen, made = Observations(STAGES), {}
-    export = MetricsExport(seen, lambda metric: made.setdefault(metric.name, Recorded(metric)))
-    history = History(seen)
-    answers = said([(2, 1.0, False)] * 3)
-    seen.answered(0.01, replace(answers, abstained=np.array([True, False, True])))
-    seen.reviewed_rows |= {("file", "written"): 1, ("file", "dropped"): 1}
+def test_abstained_rows_and_their_reviews_are_counted():
+    stats, made = Observations(STAGES), {}
+    export = MetricsExport(stats, lambda metric: made.setdefault(metric.name, Recorded(metric)))
+    history = History(stats)
+    answers = answers_of([(2, 1.0, False)] * 3)
+    stats.answered(0.01, replace(answers, abstained=np.array([True, False, True])))
+    stats.reviewed_rows |= {("file", "written"): 1, ("file", "dropped"): 1}
     export.export()
     history.tick()
-    assert seen.abstained_rows == history.summary()["abstained_rows"] == 2
-    assert seen.answered_rows.tolist() == [0, 0, 3]
+    assert stats.abstained_rows == history.summary()["abstained_rows"] == 2
+    assert stats.answered_rows.tolist() == [0, 0, 3]
     assert made["cascade_abstained_rows"].values == {(): 2}
     assert made["cascade_reviewed_rows"].values == {("file", "written"): 1, ("file", "dropped"): 1}
 
 
-def test_the_monitor_exports_now_and_then_and_logs_refusals_once(caplog):
-    seen, made = Observations(STAGES), {}
-    batcher = Batcher(lambda *_: None, None, 8, 100)
-    monitor = Monitor(seen, batcher, MetricsExport(seen, lambda metric: made.setdefault(metric.name, Recorded(metric))))
-    seen.refused(StageFailed("secret"))
-    seen.refused(StageFailed("secret"))
+def test_the_monitor_exports_every_few_ticks_and_logs_refusals_once(caplog):
+    stats, made = Observations(STAGES), {}
+    batcher = Batcher(single_step(lambda *_: None), None, BatcherOptions(8, 100))
+    export = MetricsExport(stats, lambda metric: made.setdefault(metric.name, Recorded(metric)))
+    monitor = Monitor(stats, batcher, export)
+    stats.refused(StageFailed("secret"))
+    stats.refused(StageFailed("secret"))
     for tick in range(1, EXPORT_TICKS):
-        monitor.look(tick)
+        monitor.poll(tick)
     assert made["cascade_requests"].values == {}
     with caplog.at_level(logging.INFO, logger="cascade"):
         for tick in range(EXPORT_TICKS, 40):
-            monitor.look(tick)
+            monitor.poll(tick)
     assert made["cascade_requests"].values == {("500", "StageFailed"): 2}
     assert [(record.status, record.reason, record.requests) for record in caplog.records] == [(500, "StageFailed", 2)]
     batcher.close()
@@ -231,7 +233,9 @@ def test_the_monitor_works_from_a_timer_and_survives_an_export_that_fails(monkey
             raise OSError("gone")
 
     async def main():
-        monitor = Monitor(Observations(STAGES), Batcher(lambda *_: None, None, 8, 100), Failing())
+        monitor = Monitor(
+            Observations(STAGES), Batcher(single_step(lambda *_: None), None, BatcherOptions(8, 100)), Failing()
+        )
         monitor.start()
         until = time.monotonic() + 5
         while calls["export"] < 2 and time.monotonic() < until:

@@ -12,7 +12,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from cascade.calibration import Policy
 from cascade.config import TracesConfig
 from cascade.engine import PENDING, Answers, Segment
-from cascade.serving.batching.batcher import Batcher
+from cascade.serving.batching.batcher import Batcher, BatcherOptions
+from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import StageFailed
 from cascade.serving.telemetry.tracing import Tracing, current_traceparent
 
@@ -36,20 +37,27 @@ class Stage:
 
 
 class Pair:
-    """A gateway and a later segment in one process, that hand on what Ray would."""
+    """A gateway and a later segment in one process, which pass on what Ray would."""
 
     def __init__(self, **settings):
         self.exported = InMemorySpanExporter()
         self.tracing = Tracing(TracesConfig(**{"most_per_s": 1e9} | settings), ("small", "big"), "test", self.exported)
         watch = self.tracing.stage_ran
-        self.later = Batcher(Segment([Stage(True)], 1, watch).run, None, 8, 100, tracing=self.tracing)
-        self.first = Batcher(Segment([Stage(False)], 0, watch).run, self.forward, 8, 100, tracing=self.tracing)
+        self.later = Batcher(
+            single_step(Segment([Stage(True)], 1, watch).run), None, BatcherOptions(8, 100), tracing=self.tracing
+        )
+        self.first = Batcher(
+            single_step(Segment([Stage(False)], 0, watch).run),
+            self.forward,
+            BatcherOptions(8, 100),
+            tracing=self.tracing,
+        )
         self.handed_on = []
 
-    async def forward(self, rows, policy, evidence, timeout_s):
+    async def forward(self, rows, policy, evidence, timeout_s, last_stage=None):
         self.handed_on.append(current_traceparent.get())
         current_traceparent.set(self.handed_on[-1])
-        return await self.later.answer(rows, policy, evidence, timeout_s)
+        return await self.later.answer(rows, policy, evidence, timeout_s, last_stage)
 
     async def ask(self, *numbers, traceparent=None):
         self.tracing.accept_caller(traceparent)
@@ -57,7 +65,7 @@ class Pair:
         return await self.tracing.route(self.first.answer(rows, POLICY), len(rows), POLICY)
 
     def run(self, *requests):
-        """Asks in tasks of their own, as a listener does; returns what came and the spans."""
+        """Runs requests in tasks of their own, as a listener does; returns the results and the spans."""
 
         async def main():
             tasks = [asyncio.create_task(request) for request in requests]
@@ -86,7 +94,7 @@ def test_a_request_has_a_span_and_each_of_its_stages_one_inside():
     assert route.parent is None
     assert [span.attributes["cascade.stage"] for span in stages] == ["small", "big"]
     assert [span.attributes["cascade.batch_rows"] for span in stages] == [3, 1]
-    assert [span.attributes["cascade.forwarded_rows"] for span in stages] == [1, 0]
+    assert [span.attributes["cascade.deferred_rows"] for span in stages] == [1, 0]
     for span in stages:
         assert span.parent.span_id == route.context.span_id
         assert span.context.trace_id == route.context.trace_id
@@ -103,7 +111,7 @@ def test_requests_of_one_batch_have_traces_of_their_own():
     assert sorted(span.parent.span_id for span in stages) == sorted(span.context.span_id for span in routes)
 
 
-def test_without_a_sample_nothing_is_made_and_nothing_travels():
+def test_without_a_sample_there_is_no_span_and_no_context_travels():
     pair = Pair(sample_share=0)
     _, spans = pair.run(*(pair.ask(number, traceparent=CALLER) for number in range(6)))
     assert spans == ()
@@ -153,7 +161,7 @@ def test_a_callers_trace_is_continued_if_it_is_sampled(traceparent, continued):
     assert all(span.context.trace_id == int("ab" * 16, 16) for span in spans)
 
 
-def test_an_error_is_told_by_its_name_alone():
+def test_only_the_name_of_an_error_is_in_its_span():
     pair = Pair(sample_share=1)
     (error,), spans = pair.run(pair.ask(13))
     assert isinstance(error, StageFailed)
@@ -162,14 +170,14 @@ def test_an_error_is_told_by_its_name_alone():
     assert route.events == ()
 
 
-def test_what_travels_is_a_traceparent():
+def test_the_context_travels_as_a_traceparent():
     pair = Pair(sample_share=1)
     pair.run(pair.ask(1))
     (traceparent,) = pair.handed_on
     assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", traceparent)
 
 
-def test_a_flood_of_requests_is_no_flood_of_spans():
+def test_many_requests_do_not_make_many_spans():
     pair = Pair(sample_share=1, most_per_s=5)
     begin = time.monotonic()
     _, spans = pair.run(*(pair.ask(2 * place) for place in range(60)))
@@ -177,13 +185,13 @@ def test_a_flood_of_requests_is_no_flood_of_spans():
     assert 1 <= routes <= 1 + 5 * (time.monotonic() - begin)
 
 
-def test_degraded_rows_are_told():
+def test_degraded_rows_are_in_the_span():
     pair = Pair(sample_share=1)
 
     async def answers():
-        said = Answers(np.zeros(2, int), np.zeros(2, int), np.ones(2), np.ones(2))
-        assert PENDING not in said.stage
-        return replace(said, degraded=np.array([True, False]))
+        answers = Answers(np.zeros(2, int), np.zeros(2, int), np.ones(2), np.ones(2))
+        assert PENDING not in answers.stage
+        return replace(answers, degraded=np.array([True, False]))
 
     _, (span,) = pair.run(pair.tracing.route(answers(), 2, POLICY))
     assert span.attributes["cascade.degraded_rows"] == 1

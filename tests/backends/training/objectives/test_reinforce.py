@@ -82,7 +82,7 @@ def test_the_best_path_as_the_baseline_makes_the_gradient_less_noisy(network, ba
     assert spread["best"] < 0.5 * spread["none"]
 
 
-def test_a_returns_later_rewards_count_and_earlier_ones_do_not():
+def test_a_return_counts_later_rewards_and_not_earlier_ones():
     found = returns(torch.tensor([1.0, 2.0]), torch.tensor([[0.0, 0.5, 0.25], [1.0, 0.0, 0.0]]))
     torch.testing.assert_close(found, torch.tensor([[-0.25, -0.25, -0.75], [-1.0, -2.0, -2.0]]))
 

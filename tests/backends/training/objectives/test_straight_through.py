@@ -109,7 +109,7 @@ def test_self_critical_trains_base_and_policy_or_the_policy_only(network, batch,
 
 @pytest.mark.parametrize("objective", OBJECTIVES[:4], ids=lambda o: o.kind)
 def test_a_network_without_paths_is_refused(objective):
-    with pytest.raises(ConfigError, match="CifarResNet has none"):
+    with pytest.raises(ConfigError, match="CifarResNet is none"):
         objective.prepare(CifarResNet(depth=8, width=4))
 
 

@@ -1,4 +1,4 @@
-"""The queue of a segment: bounded, fair between versions of the policy, without rows of callers that have gone."""
+"""The queue of a segment: bounded, fair between versions of the policy, without rows of cancelled callers."""
 
 import asyncio
 import math
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cascade.calibration import Policy
 from cascade.serving.batching.call import Call
-from cascade.serving.batching.queue import RowQueue
+from cascade.serving.batching.row_queue import RowQueue
 from cascade.serving.errors import Overloaded
 
 POLICIES = [Policy.from_thresholds(("small", "big"), np.array([value])) for value in (0.5, 0.6, 0.7)]
@@ -19,7 +19,7 @@ POLICIES = [Policy.from_thresholds(("small", "big"), np.array([value])) for valu
 def new_call(rows, policy, deadline=math.inf):
     loop = asyncio.new_event_loop()
     loop.close()
-    return Call(np.asarray(rows), policy, None, deadline, None, False, asyncio.Future(loop=loop))
+    return Call(np.asarray(rows), policy, None, None, deadline, None, False, asyncio.Future(loop=loop))
 
 
 def drain(queue, most, now=0.0):
@@ -29,7 +29,7 @@ def drain(queue, most, now=0.0):
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 2), st.integers(0, 3)), max_size=20), st.integers(1, 7))
 def test_rows_leave_once_in_full_batches_of_one_version_oldest_version_first(arrivals, most):
-    """Each arrival: rows, version, and whether it has gone (3) before its turn."""
+    """Each arrival: rows, version, and whether it is cancelled (3) before its turn."""
     queue, calls = RowQueue(10_000), []
     for number, (size, version, fate) in enumerate(arrivals):
         calls.append((new_call(np.full(size, number), POLICIES[version]), fate == 3))
@@ -53,7 +53,7 @@ def test_rows_leave_once_in_full_batches_of_one_version_oldest_version_first(arr
     assert all(call.taken == len(call.rows) for call, _ in calls)
 
 
-def test_a_call_whose_deadline_has_passed_loses_its_place():
+def test_a_call_whose_deadline_has_passed_is_dropped():
     queue = RowQueue(10)
     queue.append(new_call([1, 1], POLICIES[0], deadline=5.0))
     queue.append(new_call([2], POLICIES[0], deadline=7.0))

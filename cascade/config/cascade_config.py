@@ -1,0 +1,91 @@
+"""The configuration of a whole cascade: a YAML file, checked as a whole."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import field_validator, model_validator
+from typing_extensions import Self
+
+from cascade.config.fields import ConfigModel, ConfigName
+from cascade.config.rows_config import RowsConfig
+from cascade.config.serving_config import ServingConfig
+from cascade.config.stage_config import StageConfig
+from cascade.errors import ConfigError
+from cascade.files.yaml_files import load_yaml_model
+
+__all__ = ["CascadeConfig"]
+
+
+class CascadeConfig(ConfigModel):
+    """A whole cascade.
+
+    Attributes:
+        schema_version: of this format.
+        name: of the application.
+        rows: shape and type of a row.
+        classes: names of the classes 0 to C - 1, the same for every stage; ``None`` if numbers suffice.
+        stages: cheapest first.
+        policy: the policy file, relative to the folder of the configuration.
+        serving: how the cascade is served.
+    """
+
+    schema_version: Literal[1] = 1
+    name: ConfigName
+    rows: RowsConfig
+    classes: tuple[str, ...] | None = None
+    stages: tuple[StageConfig, ...]
+    policy: Path = Path("policy.json")
+    serving: ServingConfig = ServingConfig()
+
+    def __repr__(self) -> str:
+        return f"CascadeConfig({self.name!r}: {' -> '.join(stage.name for stage in self.stages)})"
+
+    @classmethod
+    def load(cls, path: Path | str) -> "CascadeConfig":
+        """Reads a configuration; relative paths in it are relative to its folder.
+
+        Raises:
+            ConfigError: the file cannot be read, or is invalid; the message lists every problem.
+        """
+        config = load_yaml_model(Path(path), cls, ConfigError)
+        return config.model_copy(update={"policy": Path(path).resolve().parent / config.policy})
+
+    @field_validator("stages")
+    @classmethod
+    def _not_empty(cls, value: tuple[StageConfig, ...]) -> tuple[StageConfig, ...]:
+        # Not a min_length, with which pydantic would report an empty tuple for every invalid stage.
+        if not value:
+            raise ValueError("there must be at least one stage")
+        return value
+
+    @field_validator("classes")
+    @classmethod
+    def _are_different_names(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and (len(value) < 2 or len(set(value)) < len(value)):
+            raise ValueError("classes must be two or more different names")
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"stages must have different names; got {names}")
+        segments = self.serving.segments
+        if segments is not None and [name for segment in segments for name in segment] != names:
+            raise ValueError(f"serving.segments must hold every stage once, in order {names}; got {segments}")
+        if segments is not None and not all(segments):
+            raise ValueError("serving.segments must not hold an empty segment")
+        least = self.serving.least_max_stage
+        if least is not None and least not in names:
+            raise ValueError(f"serving.least_max_stage must be a stage, one of {names}; got {least!r}")
+        return self
+
+    @property
+    def segments(self) -> tuple[tuple[StageConfig, ...], ...]:
+        """The stages, grouped by process."""
+        by_name = {stage.name: stage for stage in self.stages}
+        names = self.serving.segments
+        if names is None:
+            ordered = tuple(by_name)
+            names = tuple(filter(None, (ordered[:-1], ordered[-1:])))
+        return tuple(tuple(by_name[name] for name in segment) for segment in names)
