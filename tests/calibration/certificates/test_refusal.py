@@ -58,7 +58,7 @@ def test_the_printed_nearest_target_is_certified_when_it_is_typed(kind):
     for seed in range(5):
         table = draw(np.random.default_rng((seed, 5)), (100, 300, 1000)[seed % 3], kind.endswith("ties"))
         refusal = refusal_of(table, seed=seed, **targets, **options)
-        printed = re.search(r"nearest (?:that can be|budget that can be kept) is ([\d.e+-]*\d)", str(refusal))
+        printed = re.search(r"nearest (?:that can be|budget that can be met) is ([\d.e+-]*\d)", str(refusal))
         if refusal is None or printed is None:
             continue
         nearest = float(printed.group(1))
