@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-slow check audit format bench bench-serving simulate clean
+.PHONY: help demo test test-slow check audit format results bench bench-serving simulate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ format: .venv/installed-dev  ## put the code into its format
 	$(BIN)/ruff format .
 
 EXPERIMENT := $(BIN)/python -m cascade.benchmarks.experiments
+
+results: .venv/installed-dev  ## docs/results.md from the result files of benchmarks/results
+	$(BIN)/python -m cascade.benchmarks.harness.results.results_page
 
 bench: .venv/installed-dev  ## the times of benchmarks/results, measured again (about 20 minutes; needs wrk)
 	$(EXPERIMENT).costs.cascade_against_biggest

@@ -4,9 +4,9 @@ import numpy as np
 
 from cascade.backends.backend import Backend, BoundsCost
 from cascade.backends.config import CombinationRule
+from cascade.backends.stage_contract import StageContract
 from cascade.errors import ConfigError
 from cascade.prediction import Prediction
-from cascade.stage_contract import StageContract
 
 __all__ = ["EnsembleBackend"]
 

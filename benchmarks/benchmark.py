@@ -16,11 +16,11 @@ __all__ = ["Benchmark"]
 
 @dataclass(frozen=True, eq=False)
 class Benchmark:
-    """What is repeated.
+    """A load that is repeated.
 
     Attributes:
         loop: the load.
-        workload: what is sent.
+        workload: rows to send.
         stages: names of the cascade's stages.
         repeats: at least 1.
     """
@@ -56,7 +56,7 @@ class Benchmark:
         """Loads the engine; each repeat also times the stages, and may load the last stage alone.
 
         Args:
-            cascade: what is measured.
+            cascade: to measure.
             biggest_alone: load the last stage alone in every repeat, before or after the cascade by turns.
             on_repeat: called with the number of repeats done.
 

@@ -1,4 +1,4 @@
-"""What can go wrong between a benchmark and its target."""
+"""Errors between a benchmark and its target, and of result files."""
 
 from cascade.errors import InputError
 
@@ -6,7 +6,7 @@ __all__ = ["RequestFailed", "ResultError", "TargetError"]
 
 
 class TargetError(InputError):
-    """The target of a benchmark cannot be reached, or does not answer as it should."""
+    """The target of a benchmark cannot be reached, or its answers are invalid."""
 
 
 class ResultError(InputError):
@@ -17,8 +17,8 @@ class RequestFailed(Exception):
     """One request was not answered; the load goes on and counts it.
 
     Args:
-        status: what it is counted under, such as "503" or "timeout".
-        message: what the target said about it.
+        status: under which it is counted, such as "503" or "timeout".
+        message: of the target.
     """
 
     def __init__(self, status: str, message: str = "") -> None:

@@ -20,7 +20,7 @@ class HandleTarget:
     Args:
         application: its name.
         stages: names of the config's stages.
-        timeout_s: after it a request counts as failed.
+        timeout_s: a request without an answer by then counts as failed.
     """
 
     def __init__(self, application: str, stages: Sequence[str], timeout_s: float = 30.0) -> None:

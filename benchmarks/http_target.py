@@ -25,7 +25,7 @@ class HttpTarget:
         url: of the server, such as "http://127.0.0.1:8000".
         stages: names of the config's stages.
         connections: most connections at a time.
-        timeout_s: after it a request counts as failed.
+        timeout_s: a request without an answer by then counts as failed.
     """
 
     def __init__(self, url: str, stages: Sequence[str], connections: int = 8, timeout_s: float = 30.0) -> None:
@@ -36,11 +36,11 @@ class HttpTarget:
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Connects, and asks for the server's health.
+        """Connects, and requests the server's health.
 
         Raises:
             ConfigError: aiohttp is not installed.
-            TargetError: nothing listens there, or the server is not well.
+            TargetError: nothing listens there, or the server reports a problem.
         """
         try:
             import aiohttp

@@ -13,7 +13,7 @@ __all__ = ["InProcessTarget", "LastStageTarget"]
 
 
 class _Threaded:
-    """Answers in one thread of its own, since a backend is called by one at a time."""
+    """Answers in one thread of its own, since a backend must not be called by two threads at once."""
 
     def __init__(self, answer: Callable[[np.ndarray], Reply]) -> None:
         self._answer = answer
@@ -24,7 +24,7 @@ class _Threaded:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="target")
 
     async def send(self, rows: np.ndarray) -> Reply:
-        """Answers in the thread; what the cascade raises is not caught, since it would be raised every time."""
+        """Answers in the thread; an error of the cascade is not caught, since every call would raise it."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._answer, rows)
 
     async def close(self) -> None:
@@ -38,7 +38,7 @@ class InProcessTarget(_Threaded):
     """``Cascade.predict`` in a thread.
 
     Args:
-        cascade: what is measured.
+        cascade: to measure.
     """
 
     def __init__(self, cascade: Cascade) -> None:

@@ -16,7 +16,7 @@ from cascade.benchmarks.workload import Batch, Workload
 __all__ = ["ClosedLoop", "Load", "OpenLoop"]
 
 FAILURE_PAUSE_S = 0.01
-"""A worker rests this long after a failure: a refused connection would else be tried 10,000 times a second."""
+"""Pause of a worker after a failure: otherwise it would try a refused connection 10,000 times per second."""
 
 ARRIVALS_SEED = 0
 MOST_IN_A_ROW = 32
@@ -24,11 +24,11 @@ NOT_SENT = "not sent"
 
 
 class Load(Protocol):
-    """How requests are sent."""
+    """A way to send requests."""
 
     @property
     def seconds(self) -> float:
-        """How long requests are sent in the counted part."""
+        """Time for which requests are sent in the counted part."""
 
     async def run(self, target: Target, workload: Workload, stages: tuple[str, ...]) -> Measurement:
         """Loads an open target; the numbers are of the counted part.
@@ -39,7 +39,7 @@ class Load(Protocol):
             stages: names of the cascade's stages.
 
         Raises:
-            TargetError: no request at all was answered, or one was answered with nonsense.
+            TargetError: no request was answered, or an answer is invalid.
         """
 
 
@@ -47,13 +47,13 @@ class Load(Protocol):
 class ClosedLoop:
     """Workers that each send a request, wait for its answer, and send the next.
 
-    Nobody sends after the deadline, but every request that was sent is waited for and counted; a target gives up on a
-    request after its own time limit, so a run ends. A closed loop slows down with its target: its latencies are those
-    of this many connections, not those of a given arrival rate.
+    No request is sent after the deadline, but every request that was sent is waited for and counted; a target gives up
+    on a request after its own time limit, so a run ends. A closed loop slows down with its target: its latencies are
+    those of this many connections, not those of a given arrival rate.
 
     Attributes:
         connections: number of workers, at least 1.
-        seconds: how long requests are sent, above 0.
+        seconds: for which requests are sent, above 0.
         warmup_seconds: load of the same kind before it, not counted; 0 for none.
         max_requests: of all workers together, in the counted part; ``None`` for as many as the time allows.
     """
@@ -72,7 +72,7 @@ class ClosedLoop:
             stages: names of the cascade's stages.
 
         Raises:
-            TargetError: no request at all was answered, or one was answered with nonsense.
+            TargetError: no request was answered, or an answer is invalid.
         """
         if self.warmup_seconds:
             await self._load(target, workload.endless(), Tally(stages), self.warmup_seconds, None)
@@ -115,16 +115,16 @@ class ClosedLoop:
 
 @dataclass(frozen=True)
 class OpenLoop:
-    """Requests that arrive at random moments of a given rate, whatever becomes of the earlier ones: a Poisson process.
+    """Requests at random moments of a given rate, independent of the answers to earlier ones: a Poisson process.
 
-    The latency of a request counts from the moment when it was due, so a target (or this process) that stands still
-    for a second is charged with every request that was due in that second; a closed loop would charge it with one a
+    The latency of a request counts from the moment when it was due, so if a target (or this process) hangs for a
+    second, that second counts for every request that was due in it; in a closed loop it would count for one request per
     worker ("coordinated omission"; Schroeder, Wierman, Harchol-Balter, "Open Versus Closed: A Cautionary Tale", NSDI
     2006, https://www.usenix.org/conference/nsdi-06/open-versus-closed-cautionary-tale).
 
     Attributes:
-        rate_per_s: mean arrivals a second, above 0.
-        seconds: how long requests arrive, above 0; what was sent by then is waited for and counted.
+        rate_per_s: mean arrivals per second, above 0.
+        seconds: for which requests arrive, above 0; those that were sent by then are waited for and counted.
         warmup_seconds: arrivals of the same rate before it, not counted; 0 for none.
         most_under_way: a request that is due while so many wait for their answers is not sent, and counts as failed
             with the status "not sent".
@@ -139,12 +139,12 @@ class OpenLoop:
         """Loads an open target.
 
         Args:
-            target: open; it may hold requests back to keep to its number of connections, they wait on their own time.
+            target: open; where it delays requests to keep to its number of connections, the delay counts as latency.
             workload: sent in order, from its first batch on.
             stages: names of the cascade's stages.
 
         Raises:
-            TargetError: no request at all was answered, or one was answered with nonsense.
+            TargetError: no request was answered, or an answer is invalid.
         """
         random = np.random.default_rng(ARRIVALS_SEED)
         if self.warmup_seconds:
@@ -158,23 +158,23 @@ class OpenLoop:
         """Returns the seconds from the start to the last answer."""
         begin = time.perf_counter()
         under_way: set[asyncio.Task[None]] = set()
-        nonsense: list[BaseException] = []
+        invalid: list[BaseException] = []
 
         def end(task: "asyncio.Task[None]") -> None:
             under_way.discard(task)
             error = None if task.cancelled() else task.exception()
             if error is not None:
-                nonsense.append(error)
+                invalid.append(error)
 
         try:
             in_a_row = 0
             for moment in (begin + due).tolist():
                 early = moment - time.perf_counter()
                 in_a_row = 0 if early > 0 else in_a_row + 1
-                # Answers are read while this sleeps, which for every request that is late would cost too much.
+                # Answers are read while this sleeps; to sleep before every late request would cost too much.
                 if early > 0 or in_a_row % MOST_IN_A_ROW == 0:
                     await asyncio.sleep(max(early, 0.0))
-                if nonsense:
+                if invalid:
                     break
                 if len(under_way) >= self.most_under_way:
                     tally.fail(NOT_SENT, f"{self.most_under_way} requests were waiting for their answers")
@@ -182,14 +182,14 @@ class OpenLoop:
                 task = asyncio.create_task(_send(target, next(batches), tally, moment))
                 under_way.add(task)
                 task.add_done_callback(end)
-            if not nonsense:
+            if not invalid:
                 await asyncio.gather(*under_way)
         finally:
             for task in under_way:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
-        if nonsense:
-            raise nonsense[0]
+        if invalid:
+            raise invalid[0]
         return time.perf_counter() - begin
 
 
@@ -203,7 +203,7 @@ def arrivals(rate_per_s: float, seconds: float, random: np.random.Generator) -> 
 
 
 async def _send(target: Target, batch: Batch, tally: Tally, begin: float) -> None:
-    """Sends one request and counts what becomes of it; its latency is from ``begin`` on."""
+    """Sends one request and counts its outcome; its latency is from ``begin`` on."""
     try:
         reply = await target.send(batch.rows)
     except RequestFailed as error:

@@ -18,7 +18,7 @@ PERCENTILES = (50, 95, 99)
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was seen in one repeat.
+    """The numbers of one repeat.
 
     Attributes:
         seconds: from the first request sent to the last answer.
@@ -33,7 +33,7 @@ class Measurement:
         abstained: share of the rows without an answer, in [0, 1].
         mean_cost: of a row, in the unit of the policy.
         errors: requests that failed, by status.
-        policy_versions: all that were seen in answers.
+        policy_versions: all that answers have named.
     """
 
     seconds: float
@@ -56,7 +56,7 @@ class Measurement:
 
 
 class Tally:
-    """Adds replies up while a load runs; what it keeps of a request is one latency.
+    """Adds replies up while a load runs; of each request it keeps the latency alone.
 
     Args:
         stages: K names.
@@ -128,7 +128,7 @@ class Tally:
 def spread(repeats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Median, min and max over repeats of every number, in the nesting of the repeats.
 
-    A number that a repeat lacks counts as 0, which only happens to counts of errors. What is not a number is left out.
+    A number that a repeat lacks counts as 0, which only happens to counts of errors. All other values are left out.
 
     Args:
         repeats: at least one.

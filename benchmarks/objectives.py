@@ -1,4 +1,4 @@
-"""What a benchmark must reach."""
+"""Objectives of a benchmark."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ __all__ = ["Objectives"]
 
 @dataclass(frozen=True)
 class Objectives:
-    """Bounds on the medians over the repeats; ``None`` asks for nothing.
+    """Bounds on the medians over the repeats; ``None`` for no bound.
 
     Attributes:
         max_p99_ms: highest 99th percentile of the latency, in ms; a failed request counts as slower than that.
@@ -22,7 +22,7 @@ class Objectives:
     min_rows_per_s: float | None = None
 
     def check(self, summary: Mapping[str, Any]) -> None:
-        """Holds a result's summary against the objectives.
+        """Compares a result's summary with the objectives.
 
         Raises:
             ObjectiveMissed: one or more are missed; the text names all of them.

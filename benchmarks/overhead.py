@@ -1,4 +1,4 @@
-"""What the engine adds to its models: the cascade's time against that of its stages alone."""
+"""The engine's overhead: the cascade's time against that of its stages alone."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,8 +16,8 @@ from cascade.prediction import Prediction
 __all__ = ["EngineTimes", "engine_overhead", "measure_engine"]
 
 CHUNK_BATCHES = 8
-"""Cascade and stages take turns after this many batches: seldom enough for warm caches, often enough for a machine
-whose speed changes."""
+"""Cascade and stages take turns after this many batches: enough for warm caches, and few enough that a change of the
+machine's speed affects both."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class EngineTimes:
         rows: number of rows that the cascade answered, and each stage too.
         ms_per_row: of the cascade.
         stage_ms_per_row: by stage name, of the stage alone on all rows.
-        reached_share: by stage name, share of the rows that came to it in the cascade, in [0, 1].
+        reached_share: by stage name, share of the rows that reached it in the cascade, in [0, 1].
         overhead: see :func:`engine_overhead`.
-        engine_only: time of the cascade over that of the stages on exactly the arrays that the cascade gave them; what
-            is left of ``overhead`` when later stages' smaller batches are not held against the engine.
+        engine_only: time of the cascade over that of the stages on exactly the arrays that they got in the cascade: the
+            part of ``overhead`` that does not come from the smaller batches of later stages.
         biggest_ratio: time of the last stage alone, at its own best batch size, over time of the cascade; above 1 the
             cascade is faster.
     """
@@ -52,13 +52,13 @@ class EngineTimes:
 def engine_overhead(cascade_time: float, stage_time: Sequence[float], reached_share: Sequence[float]) -> float:
     """Time of the cascade over that of an engine that costs nothing.
 
-    The ideal is sum_k t_k r_k, with t_k the time a row of stage k alone, at the batch size that the cascade was sent,
-    and r_k the share of rows that came to it. Later stages get smaller batches than that, so what they lose by it
-    counts as overhead too.
+    The ideal is sum_k t_k r_k, with t_k the time per row of stage k alone, at the batch size that was sent to the
+    cascade, and r_k the share of rows that reached it. Later stages get smaller batches than that, and the time that
+    this costs them counts as overhead too.
 
     Args:
-        cascade_time: of a row, in the unit of ``stage_time``.
-        stage_time: (K,) of a row.
+        cascade_time: per row, in the unit of ``stage_time``.
+        stage_time: (K,) per row.
         reached_share: (K,) in [0, 1].
 
     Returns:
@@ -81,8 +81,8 @@ class _Clock:
 
 
 @dataclass
-class _Noted:
-    """A model that notes the arrays it is given."""
+class _Recorder:
+    """A model that records the arrays of its calls."""
 
     model: Backend
     seen: list[np.ndarray] = field(default_factory=list)
@@ -96,8 +96,8 @@ class _Race:
     """Cascade and stages, chunk by chunk."""
 
     def __init__(self, cascade: Cascade) -> None:
-        self.noted = [_Noted(stage.backend) for stage in cascade.stages]
-        stages = [replace(stage, backend=noted) for stage, noted in zip(cascade.stages, self.noted)]
+        self.recorded = [_Recorder(stage.backend) for stage in cascade.stages]
+        stages = [replace(stage, backend=recorded) for stage, recorded in zip(cascade.stages, self.recorded)]
         self.observed = Cascade(stages, cascade.policy, cascade.rows)
         self.stages = cascade.stages
         self.last_alone = last_stage_alone(cascade)
@@ -113,13 +113,13 @@ class _Race:
             self.rows += len(batch.rows)
         for batch in chunk:
             self.last.time(partial(self.last_alone.predict, batch.rows))
-        for k, (stage, clock, noted) in enumerate(zip(self.stages, self.alone, self.noted)):
+        for k, (stage, clock, recorded) in enumerate(zip(self.stages, self.alone, self.recorded)):
             for batch in chunk:
                 clock.time(partial(stage.predict, batch.rows))
-            for rows in noted.seen:
+            for rows in recorded.seen:
                 self.parts.time(partial(stage.predict, rows))
                 self.reached[k] += len(rows)
-            noted.seen.clear()
+            recorded.seen.clear()
 
     def times(self) -> EngineTimes:
         names = [stage.name for stage in self.stages]
@@ -141,9 +141,9 @@ def measure_engine(cascade: Cascade, workload: Workload, seconds: float) -> Engi
     """Times a cascade and each of its stages alone on the same batches, taking turns.
 
     Args:
-        cascade: what is measured.
-        workload: whose batches are taken in order, in whole chunks, from the first on.
-        seconds: ends after the chunk in which this is over; a pass before it warms up and is not counted.
+        cascade: to measure.
+        workload: its batches are used in order, in whole chunks, from the first on.
+        seconds: least time; the chunk in which it passes is the last. A pass before it warms up and is not counted.
     """
     chunks = [workload.batches[i : i + CHUNK_BATCHES] for i in range(0, len(workload.batches), CHUNK_BATCHES)]
     _Race(cascade).run(chunks[0])

@@ -17,7 +17,7 @@ def plot_result(result: Result, path: Path | str) -> None:
     """Draws latency percentiles, throughput and stage shares of every repeat.
 
     Args:
-        result: what is drawn.
+        result: to draw.
         path: file to write; its suffix, one of ``PLOT_SUFFIXES``, chooses the format.
     """
     from matplotlib.figure import Figure
@@ -32,7 +32,7 @@ def plot_result(result: Result, path: Path | str) -> None:
         axes.set_xlabel("repeat")
     measured = result.measured
     figure.suptitle(
-        f"{measured['config']}, {measured['target']}: {measured['rows_per_request']} rows a request, "
+        f"{measured['config']}, {measured['target']}: {measured['rows_per_request']} rows per request, "
         + (
             f"{measured['rate_per_s']:g} requests/s"
             if measured.get("rate_per_s")

@@ -20,8 +20,8 @@ class Result:
     """Everything about one benchmark.
 
     Attributes:
-        measured: what: config, policy version, target, batch, connections.
-        machine: on what.
+        measured: config, policy version, target, batch, connections.
+        machine: on which it ran.
         options: of the command; files by their names only.
         repeats: the numbers of each repeat.
         schema_version: of this format.

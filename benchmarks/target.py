@@ -13,7 +13,7 @@ __all__ = ["Reply", "Target"]
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """What a target says about the n rows of a request.
+    """A target's answer to the n rows of a request.
 
     Attributes:
         answer: (n,) int64, the class.
@@ -31,7 +31,7 @@ class Reply:
 
     @classmethod
     def from_columns(cls, columns: Any, stages: Sequence[str], rows: int) -> "Reply":
-        """Reads the columns that a served cascade answers with.
+        """Reads the columns of a served cascade's answer.
 
         Args:
             columns: "answer", "stage" (names), "cost" and "policy_version"; "abstained", if rows may be.
@@ -69,7 +69,7 @@ class Reply:
 
 
 def _numbers(name: str, column: list[Any], kinds: str) -> np.ndarray:
-    """(n,) array of a column of n numbers; ``None`` would quietly become NaN, and 0.5 the class 0."""
+    """(n,) array of a column of n numbers; ``None`` would become NaN without an error, and 0.5 the class 0."""
     try:
         array = np.asarray(column)
     except ValueError as error:
@@ -98,8 +98,8 @@ class Target(Protocol):
 
         Raises:
             RequestFailed: this request was refused or lost; others may succeed.
-            TargetError: the target answers nonsense.
+            TargetError: the answer is invalid.
         """
 
     async def close(self) -> None:
-        """Lets go of the connection; may be called twice."""
+        """Closes the connection; may be called twice."""

@@ -1,4 +1,4 @@
-"""The time that was predicted for a cascade, against the time that it took."""
+"""Predicted and realised time of a cascade."""
 
 from dataclasses import dataclass
 from typing import Any

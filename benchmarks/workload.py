@@ -1,4 +1,4 @@
-"""What is sent: batches of one size, cut once from labelled rows."""
+"""The rows to send: batches of one size, cut once from labelled rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Batch:
 
     Attributes:
         rows: (rows_per_request, ...), C-contiguous.
-        label: (rows_per_request,) int, or ``None`` if labels are not known.
+        label: (rows_per_request,) int, or ``None`` without labels.
     """
 
     rows: np.ndarray

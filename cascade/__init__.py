@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cascade.answers import Answers
     from cascade.backends.backend import Backend
     from cascade.calibration import (
         Evaluation,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from cascade.cascade import Cascade, check_table, last_stage_policy, load_stages
     from cascade.collection.collect import collect
     from cascade.config import CascadeConfig
-    from cascade.engine import Answers
     from cascade.errors import (
         CascadeError,
         CheckFailed,
@@ -103,7 +103,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Answers": "engine",
+    "Answers": "answers",
     "Backend": "backends.backend",
     "Cascade": "cascade",
     "CascadeConfig": "config",

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from cascade.answers import Answers
 from cascade.backends.config import BackendConfig
 from cascade.backends.digest import model_digest
 from cascade.backends.loading import load_backend
 from cascade.calibration import Identity, Policy, PolicySet, ScoreTable
 from cascade.config import CascadeConfig, RowsConfig, StageConfig
-from cascade.engine import Answers, Segment
+from cascade.engine import Segment
 from cascade.errors import CascadeError, ConfigError, InputError, PolicyError, ScoreTableError
 from cascade.routers import Router
 from cascade.rows.checks import check_rows

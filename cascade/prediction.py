@@ -10,7 +10,7 @@ __all__ = ["Prediction"]
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The answers of one model; ``cascade.stage_contract`` checks them.
+    """The answers of one model; ``cascade.backends.stage_contract`` checks them.
 
     Attributes:
         answer: (n,) int64 >= 0, the class of each row.

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cascade.backends.backend import Backend
+from cascade.backends.stage_contract import StageContract
 from cascade.errors import PolicyError
 from cascade.prediction import Prediction
 from cascade.routers import SCORES, Router, new_evidence
-from cascade.stage_contract import StageContract
 
 __all__ = ["Stage"]
 

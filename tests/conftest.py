@@ -1,4 +1,4 @@
-"""What several folders of tests share."""
+"""Fixtures of several folders of tests."""
 
 import json
 import sys
@@ -26,8 +26,8 @@ def build_table(n, stages, seed=0, levels=None, classes=None, labels=True, row_c
         seed: of everything random.
         levels: number of distinct confidences, for ties; ``None`` for as many as there are rows.
         classes: C; then the table has scores, and the confidences are the largest of them.
-        labels: whether the right answers are known.
-        row_cost: whether every row has costs of its own.
+        labels: whether there are labels.
+        row_cost: whether costs differ from row to row.
         dtype: of the scores.
     """
     random = np.random.default_rng(seed)
@@ -60,7 +60,7 @@ def make_table():
 
 
 class Result:
-    """What a run of the command left: ``code``, ``out``, ``err``, and ``out`` as JSON."""
+    """The result of a command: ``code``, ``out``, ``err``, and ``out`` as JSON."""
 
     def __init__(self, code, out, err):
         self.code, self.out, self.err = code, out, err
@@ -72,7 +72,7 @@ class Result:
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path_factory):
-    """Runs ``cascade`` with some arguments; a traceback or another exception fails the test."""
+    """Runs ``cascade`` with some arguments; a traceback or any other exception fails the test."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["cascade", *map(str, arguments)])
@@ -92,7 +92,7 @@ def run(monkeypatch, capsys, tmp_path_factory):
 
 @contextmanager
 def _own_imports(folder):
-    """Begins and ends without the modules of a folder, like a process does."""
+    """Starts and ends without the modules of a folder, as a new process does."""
     path = [*sys.path]
     _forget_modules(folder)
     try:

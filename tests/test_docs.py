@@ -1,4 +1,4 @@
-"""The pages of the documentation: their code runs as it is printed, their links lead somewhere."""
+"""The pages of the documentation: their code runs as printed, and their links exist."""
 
 import re
 import shlex

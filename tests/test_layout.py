@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in SOU
 
 
 def imports(name, file):
-    """Full names of all modules that a file imports, wherever in it; names imported from a module are appended."""
+    """Full names of all modules that a file imports anywhere; names imported from a module are appended."""
     is_package = file.name == "__init__.py"
     for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Import):
@@ -184,7 +185,7 @@ ROOMS = {
     ),
     "cascade.reports": ("page", "explorer", "figures", "tables", "measures", "result_file", "text"),
 }
-"""The folders and files of a package, each of which may import those after it alone."""
+"""The folders and files of a package; each may only import those after it."""
 
 
 @pytest.mark.parametrize("package", ALLOWED)
@@ -249,6 +250,60 @@ def test_an_import_loads_nothing_heavy(statement, heavy):
     loaded = loaded_after(statement)
     assert "numpy" in loaded or "cli" in statement
     assert loaded & (heavy | set(LINKED)) == set()
+
+
+EVERYWHERE = {"errors", "files", "html_table", "machine", "prediction", "theme"}
+"""What every package may import, and no picture shows."""
+
+
+def pictures():
+    """The diagrams of CONTRIBUTING.md: by their number, {node: nodes that it leads to}."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for picture in re.findall(r"```mermaid\nflowchart TD\n(.*?)```", text, re.S):
+        graph = {}
+        for line in re.sub(r'\["[^"]*"\]', "", picture).splitlines():
+            start, _, ends = line.strip().partition(" --> ")
+            graph.setdefault(start, set()).update(end for end in ends.split(" & ") if end)
+        yield graph
+
+
+def below(graph, node):
+    """The nodes that arrows lead to from a node, step by step."""
+    return {node}.union(*(below(graph, end) for end in graph.get(node, ())))
+
+
+def imports_between(parts):
+    """(part, part) of every import, with parts as a function of a module's full name."""
+    return {(parts(n), parts(t)) for n, found in IMPORTS.items() for t in found if is_in(t, {"cascade"})}
+
+
+def package_of(name):
+    inside = name.split(".")[1:]
+    if inside in ([], ["__main__"]):
+        return None  # the public face and the command import everything
+    folders = {n.split(".")[1] for n in SOURCES if n.count(".") > 1} | EVERYWHERE
+    return inside[0] if inside and inside[0] in folders else "cascade"
+
+
+def room_of(name):
+    return name.split(".")[2] if name.startswith("cascade.serving.") else None
+
+
+@pytest.mark.parametrize(("number", "part"), [(0, package_of), (1, room_of)])
+def test_the_pictures_of_the_house_show_what_imports_what(number, part):
+    graph = list(pictures())[number]
+    found = {(a, b) for a, b in imports_between(part) if a and b and a != b and not {a, b} & (EVERYWHERE - set(graph))}
+    found -= {(a, b) for a, b in found if "application" in (a, b)}
+    assert {node for pair in found for node in pair} <= set(graph) | {end for ends in graph.values() for end in ends}
+    assert sorted(pair for pair in found if pair[1] not in below(graph, pair[0])) == []
+    assert sorted((a, b) for a, ends in graph.items() for b in ends if (a, b) not in found) == []
+
+
+def test_the_places_of_a_request_exist():
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("| a request is |")[1].split("\n\n")[0]
+    named = re.findall(r"`([a-z_/]+\.py)`", table)
+    assert len(named) >= 6
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 MOST_FILES = 15

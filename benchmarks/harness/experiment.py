@@ -1,31 +1,78 @@
-"""What every experiment shares: its command line and its result file."""
+"""The shell of every experiment: options, signals, the result file, the verdict and the exit code.
 
-import json
+An experiment is a function that measures and returns what it found, and a function that names the figures in it. One
+that takes long yields what it has so far; every state is saved.
+"""
+
+import inspect
+import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from cascade.errors import CascadeError
+from cascade.benchmarks.harness.results.figure import Figure, Figures, FiguresOf, Found
+from cascade.benchmarks.harness.results.result_file import RESULTS, Start, save_result
+from cascade.cli.console import console
+from cascade.errors import CascadeError, ObjectiveMissed
 
-__all__ = ["RESULTS", "run_experiment", "save_result"]
+__all__ = ["Figure", "Figures", "Found", "run_experiment"]
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+Main = Callable[..., Found | Iterator[Found]]
+Draw = Callable[[Found, Path], None]
 
 
-def run_experiment(main: Callable[..., Any]) -> None:
-    """Runs the command line of an experiment; a problem that the product reports is one line and exit code 1."""
+def run_experiment(main: Main, figures: FiguresOf, draw: Draw | None = None, picture: Path | None = None) -> None:
+    """Runs the command line of an experiment, and ends the process.
+
+    The exit code is 0, 6 where a figure misses what is sought, 143 after SIGTERM, so that servers are stopped then,
+    too, and that of the error where the library raises one.
+
+    Args:
+        main: takes the options, as typer reads them from its signature.
+        figures: of what ``main`` returns.
+        draw: draws the picture.
+        picture: default path; beside the result file if not given, and where ``--out`` is.
+    """
+    file = Path(main.__code__.co_filename)
+    experiment = f"{file.parent.name}/{file.stem}"
+    default = RESULTS / f"{experiment}.json"
+
+    def command(out: Path, **options: Any) -> None:
+        start = Start(experiment, sys.argv[1:], options)
+        measured = main(**options)
+        missed: list[str] = []
+        for found in measured if isinstance(measured, Iterator) else [measured]:
+            result = start.result(found, figures(found))
+            save_result(out, result)
+            missed = report(result)
+        if draw is not None:
+            draw(found, picture if picture is not None and out == default else out.with_suffix(".png"))
+        if missed:
+            raise ObjectiveMissed(f"missed: {', '.join(missed)}")
+
+    option = Annotated[Path, typer.Option(help="Result file.", show_default=False)]
+    own = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
+    parameters = inspect.signature(main).parameters.values()
+    command.__signature__ = inspect.Signature([*parameters, own])  # type: ignore[attr-defined]
+    command.__annotations__ = main.__annotations__ | {"out": option, "return": None}
+    command.__doc__ = main.__doc__
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        typer.run(main)
+        typer.run(command)
     except CascadeError as error:
-        sys.exit(f"error: {error}")
+        console.print(f"error: {error}", highlight=False)
+        sys.exit(error.exit_code)
 
 
-def save_result(out: Path, result: Mapping[str, Any]) -> None:
-    """Writes a result file as a whole: one that is there stays until the new one is complete."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.part")
-    part.write_text(json.dumps(result, indent=1, sort_keys=True, default=float) + "\n", encoding="utf-8")
-    part.replace(out)
+def report(result: dict[str, Any]) -> list[str]:
+    """Prints the figures; returns the names of those that miss what is sought."""
+    for name, figure in result["figures"].items():
+        line = f"{name}: {figure['value']:.4g}" if figure["value"] is not None else f"{name}: nothing measured"
+        if figure["sought"] is not None:
+            verdict = "satisfied" if figure["satisfied"] else "missed"
+            line += f" (sought {figure['comparison']} {figure['sought']:g}: {verdict})"
+        typer.echo(line)
+    return [name for name, figure in result["figures"].items() if figure["satisfied"] is False]

@@ -1,7 +1,7 @@
 """Populations of rows whose truth is known, to draw calibration samples from.
 
-A population is a large score table. Rows drawn from it with replacement are independent draws, and what a policy does
-on future data is exactly what it does on the table.
+A population is a large score table. Rows drawn from it with replacement are independent draws, and a policy's behaviour
+on future data is exactly its behaviour on the table.
 """
 
 from collections.abc import Callable
@@ -36,29 +36,29 @@ class Population:
         return self.table.take(rng.integers(0, len(self.table), rows))
 
     def problem(self, agreement: bool = False) -> RoutingProblem:
-        """The whole population as a problem; confidences count as they are."""
+        """The whole population as a problem; confidences are used as is."""
         return problem(self.table, agreement)
 
 
 def problem(table: ScoreTable, agreement: bool = False) -> RoutingProblem:
-    """The problem of a table whose confidences count as they are."""
+    """The problem of a table whose confidences are used as is."""
     gain = table.agrees if agreement else table.correct
     confidence = table.confidence[:, :-1].astype(np.float64)
     return RoutingProblem(confidence, gain.astype(np.float64), table.cumulative_cost, table.highest_work)
 
 
 def _smooth(ease: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Confidences that tell the truth, but for noise."""
+    """Calibrated confidences, but for noise."""
     return np.asarray(1 / (1 + np.exp(-1.7 * (ease + 0.5 * rng.normal(size=ease.shape)))))
 
 
 def _ties(ease: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Few levels only."""
+    """The same, rounded to few levels."""
     return np.asarray(np.round(_smooth(ease, rng) * LEVELS) / LEVELS)
 
 
 def _miscalibrated(ease: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Far too sure of everything, and surest of a twentieth of the rows whatever they are."""
+    """Far too high confidences, highest for a random twentieth of the rows."""
     return np.asarray(np.where(rng.random(ease.shape) < 0.05, 0.999, _smooth(ease, rng) ** 0.1))
 
 
@@ -73,7 +73,7 @@ def synthetic(family: str, stages: int, rows: int = ROWS, seed: int = 0) -> Popu
     """Models of rising skill on rows of random difficulty, which all models share in part.
 
     Args:
-        family: a name of ``FAMILIES``: what the confidences are like.
+        family: a name of ``FAMILIES``, the kind of the confidences.
         stages: K; 2, 3 or 5.
         rows: N.
         seed: of everything random.

@@ -1,4 +1,4 @@
-"""Score tables with known habits, of any size: what the experiments on the threshold search run on."""
+"""Synthetic score tables of any size, for the experiments on the threshold search."""
 
 import numpy as np
 
@@ -8,13 +8,13 @@ FAMILIES = ("shared_difficulty", "independent", "overconfident", "specialists")
 
 
 def synthetic_table(family: str, rows: int, stages: int, seed: int) -> ScoreTable:
-    """A score table whose later stages are better and three times dearer each.
+    """A score table whose later stages are better, each three times as expensive as the one before it.
 
     Args:
-        family: what makes a stage wrong. "shared_difficulty": hard rows are hard for all stages, as with models of one
-            architecture; "independent": every stage errs on its own; "overconfident": as the first, but the first
-            stages are far too sure, and confidences are rounded to thousandths, so that many are equal;
-            "specialists": each row is easy for some stages and hard for others.
+        family: which rows a stage gets wrong. "shared_difficulty": hard rows are hard for all stages, as with models of
+            one architecture; "independent": the stages err independently; "overconfident": as the first, but the first
+            stages' confidences are far too high, and rounded to thousandths, so that many are equal; "specialists":
+            each row is easy for some stages and hard for others.
         rows: n.
         stages: K.
         seed: of everything random.

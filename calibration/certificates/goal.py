@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import numpy as np
 
@@ -60,9 +61,13 @@ class Goal:
             targets: by name.
 
         Raises:
-            ValueError: there is no target, or several beside ``max_cost``, or one is out of its range; or
-                ``max_abstain`` comes with a target that abstaining cannot help.
+            ValueError: there is no target, or several beside ``max_cost``, or one is not a number or out of its range;
+                or ``max_abstain`` comes with a target that abstaining cannot help.
         """
+        values: dict[str, object] = {**targets, "max_abstain": max_abstain}
+        for name, value in values.items():
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+                raise ValueError(f"{name} must be a number; got {value!r}")
         given = {name: value for name, value in targets.items() if value is not None}
         gains = [cls(name, float(value)) for name, value in given.items() if name != "max_cost"]
         budget = cls("max_cost", float(given["max_cost"])) if "max_cost" in given else None

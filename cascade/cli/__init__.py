@@ -1,1 +1,1 @@
-"""The command line: a verb a file."""
+"""The command line: one file per verb."""

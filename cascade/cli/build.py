@@ -1,4 +1,4 @@
-"""``cascade build``: files with which Ray Serve and KubeRay deploy a cascade."""
+"""``cascade build``: deployment files for Ray Serve and KubeRay."""
 
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,10 +22,10 @@ def build(
     policy_path: Annotated[Path | None, typer.Option("--policy", help="Policy [default: the config's].")] = None,
     at: Annotated[
         str | None,
-        typer.Option(help="Folder of the config on every node [default: where it is here; in the image, /app]."),
+        typer.Option(help="Folder of the config on every node [default: its folder here; in the image, /app]."),
     ] = None,
     image: Annotated[
-        str | None, typer.Option(help="Container image for Kubernetes [default: NAME:VERSION OF THE POLICY].")
+        str | None, typer.Option(help="Container image for Kubernetes [default: NAME:POLICY VERSION].")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -33,7 +33,8 @@ def build(
     from cascade.calibration import PolicySet
     from cascade.config import CascadeConfig
     from cascade.serving.deploy.application import new_application
-    from cascade.serving.deploy.ray_service import ray_service, service_name
+    from cascade.serving.deploy.pod_group import service_name
+    from cascade.serving.deploy.ray_service import ray_service
     from cascade.serving.deploy.serve_config import serve_config
 
     if at is not None and not PurePosixPath(at).is_absolute():
@@ -41,13 +42,13 @@ def build(
     config = CascadeConfig.load(config_path)
     policies = PolicySet.load(policy_path or config.policy)
     here = config_path.resolve().parent
-    new_application(config, policies, here)  # refuses what could not be deployed
+    new_application(config, policies, here)  # raises an error for what cannot be deployed
     image = image or f"{service_name(config.name)}:{policies.version}"
     in_the_image = _arguments(config_path, policy_path, here, PurePosixPath(at) if at else IN_THE_IMAGE)
     on_the_nodes = _arguments(config_path, policy_path, here, PurePosixPath(at) if at else None)
     manifest = ray_service(config, in_the_image, image, here)
     out.mkdir(parents=True, exist_ok=True)
-    about = f"# Made by 'cascade build' from {config_path.name}, policy {policies.version}.\n"
+    about = f"# Written by 'cascade build' from {config_path.name}, policy {policies.version}.\n"
     _write(out / "serve.yaml", about, serve_config(config, on_the_nodes))
     _write(out / "rayservice.yaml", about, manifest)
     result = {
@@ -63,7 +64,7 @@ def build(
 def _arguments(
     config_path: Path, policy_path: Path | None, here: Path, there: PurePosixPath | None
 ) -> "ServeArguments":
-    """The application's arguments, for files that are elsewhere than here, or here (``None``)."""
+    """The application's arguments, with paths in the folder ``there``; ``None`` for the paths on this machine."""
     from cascade.serving.deploy.application import ServeArguments
 
     def place(path: Path) -> str:
@@ -71,14 +72,16 @@ def _arguments(
         if there is None:
             return str(whole)
         if not whole.is_relative_to(here):
-            raise typer.BadParameter(f"--policy must be in the folder of the config, which is copied; got {path}")
+            raise typer.BadParameter(
+                f"--policy must be in the folder of the config, which is copied to the nodes; got {path}"
+            )
         return str(there / whole.relative_to(here).as_posix())
 
     return ServeArguments(config=place(config_path), policy=None if policy_path is None else place(policy_path))
 
 
 def _secrets(manifest: dict[str, Any]) -> list[str]:
-    """Names of the Secrets that must be there."""
+    """Names of the Secrets that the manifest requires."""
     pod = manifest["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]
     variables = [
         each["valueFrom"]["secretKeyRef"]["name"] for each in pod["containers"][0]["env"] if "valueFrom" in each
@@ -87,14 +90,14 @@ def _secrets(manifest: dict[str, Any]) -> list[str]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as such."""
+    """Writes strings of several lines as block scalars."""
 
 
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+def _represent_string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
-_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(str, _represent_string)
 
 
 def _write(path: Path, about: str, content: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""``cascade calibrate``: from a score table and a target to a policy."""
+"""``cascade calibrate``: finds a policy for a target on a score table."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,40 +14,44 @@ if TYPE_CHECKING:
 
 __all__ = ["calibrate"]
 
-MOST_COPIES = 0.1
-"""Share of the testing rows that may look like copies without a warning."""
+MAX_DUPLICATES = 0.1
+"""Share of the testing rows that may be duplicates without a warning."""
 
 
 def calibrate(
     config_path: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="Configuration; tells each stage's score and calibrator.")
+        Path | None, typer.Argument(metavar="[CONFIG]", help="Configuration, with each stage's score and calibrator.")
     ] = None,
     scores: Annotated[Path, typer.Option(help="Score table.")] = Path("scores.npz"),
-    target_accuracy: Annotated[float | None, typer.Option(help="Least accuracy, in [0, 1].")] = None,
-    max_accuracy_drop: Annotated[float | None, typer.Option(help="Most accuracy lost against the last stage.")] = None,
-    target_agreement: Annotated[float | None, typer.Option(help="Least agreement with the last stage.")] = None,
-    max_cost: Annotated[float | None, typer.Option(help="Most mean cost of a row, in the table's unit.")] = None,
+    target_accuracy: Annotated[float | None, typer.Option(help="Minimum accuracy, in [0, 1].")] = None,
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(help="Maximum loss of accuracy compared with the last stage.")
+    ] = None,
+    target_agreement: Annotated[float | None, typer.Option(help="Minimum agreement with the last stage.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Maximum mean cost per row, in the table's unit.")] = None,
     max_abstain: Annotated[
         float | None,
-        typer.Option(help="Most rows left to a person, as a share; accuracy is then that of the answered rows."),
+        typer.Option(help="Maximum share of abstained rows; the accuracy is then that of the answered rows."),
     ] = None,
-    delta: Annotated[float, typer.Option(help="Risk that a certified target is missed on future data.")] = 0.05,
+    delta: Annotated[
+        float, typer.Option(help="Probability that a certified target may be violated on future data.")
+    ] = 0.05,
     guarantee: Annotated[
         str, typer.Option(help="'certified', or 'none' for the best thresholds on the table itself.")
     ] = "certified",
-    seed: Annotated[int, typer.Option(help="Of the split of the rows into those that search and those that test.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the split into rows for searching and rows for testing.")] = 0,
     routers: Annotated[
         str | None,
         typer.Option(
-            help="Rule and calibrator of each stage, such as margin:platt,deferral; one alone counts for all. "
-            "[default: the config's, or the table's confidences as they are]"
+            help="Score or head, and calibrator, of each stage, such as margin:platt,deferral; a single one is for all "
+            "stages [default: the config's, or the table's confidences unchanged]."
         ),
     ] = None,
     gears: Annotated[
         str | None,
         typer.Option(
-            help="Values of the target for further, cheaper gears, best first, such as 0.93,0.92; the result is a "
-            "policy set. Without a target they are accuracies."
+            help="Values of the target for further, cheaper gears, the most accurate first, such as 0.93,0.92; the "
+            "result is a policy set. Without a target they are accuracies."
         ),
     ] = None,
     early_deferral: Annotated[
@@ -65,14 +69,14 @@ def calibrate(
         int | None,
         typer.Option(
             min=1,
-            help="Number of this look, 1 for the first, if targets may be asked for again: look k is tested at level "
-            "delta / 2^k. [default: the only look, at level delta]",
+            help="Number of this look at the same rows, from 1: look k is tested at level delta / 2^k [default: the "
+            "only look, at level delta].",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Policy to write [default: the config's, or policy.json].")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the cheapest policy that keeps a target, or the best one within a budget."""
+    """Find the cheapest policy that reaches a target, or the most accurate one within a budget."""
     from cascade.calibration import Guarantee, Policy, PolicySet, ScoreTable, calibrate_gears
     from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
     from cascade.cascade import check_table
@@ -115,24 +119,24 @@ def calibrate(
         ]
     result |= _verdict(table, found.best)
     print_result(result, as_json)
-    _warn_of_copies(found.best.certificate)
+    _warn_of_duplicates(found.best.certificate)
 
 
-def _warn_of_copies(certificate: Mapping[str, Any]) -> None:
-    """Rows that are copies are no independent draws, which a certificate takes them for."""
+def _warn_of_duplicates(certificate: Mapping[str, Any]) -> None:
+    """Warns if many testing rows are duplicates, since a certificate assumes independent rows."""
     copies = certificate.get("duplicate_rows", 0)
     tested = max((test["rows"] for test in certificate.get("tests", [])), default=0)
-    if copies > MOST_COPIES * tested:
+    if copies > MAX_DUPLICATES * tested:
         typer.echo(
-            f"warning: {copies} of {tested} testing rows look like copies of searching rows; copies are no independent "
-            "draws, and the certificate counts them as such. Remove them, unless rows of few possible confidences look "
-            "alike by chance",
+            f"warning: {copies} of {tested} testing rows look like duplicates of searching rows. The certificate "
+            "assumes independent rows, so remove duplicates; ignore this warning if different rows have equal "
+            "confidences by chance",
             err=True,
         )
 
 
 def _verdict(table: "ScoreTable", policy: "Policy") -> dict[str, Any]:
-    """Whether the policy is worth more than its last stage alone."""
+    """Whether the policy costs less than its last stage alone."""
     from cascade.calibration.evaluation.break_even import pays_from
 
     together = None if policy.arrivals is None else str(policy.arrivals)
@@ -152,27 +156,29 @@ def _verdict(table: "ScoreTable", policy: "Policy") -> dict[str, Any]:
 
 
 def _gear_targets(given: dict[str, float], gears: str | None) -> list[dict[str, float]]:
-    """The targets of each gear; the first one's are those that are given, if any are."""
+    """The targets of each gear, beginning with the given ones, if any."""
     if gears is None:
         return [given]
     try:
         values = [float(part) for part in gears.split(",")]
     except ValueError as error:
-        raise typer.BadParameter(f"--gears must be numbers with commas, such as 0.93,0.92; got {gears!r}") from error
-    # Of two targets, that of the answers says how good a gear is.
+        raise typer.BadParameter(
+            f"--gears must be numbers separated by commas, such as 0.93,0.92; got {gears!r}"
+        ) from error
+    # Of two targets, the first is the quality of the answers, which gears differ in.
     name = next(iter(given), "target_accuracy")
     return [*([given] if given else []), *(given | {name: value} for value in values)]
 
 
 def _parse_routers(text: str, stages: int) -> list[tuple[str, str]]:
-    """(score or head, calibrator) of each stage; "identity" where no calibrator is given."""
+    """(score or head, calibrator) of each stage; the calibrator is "identity" by default."""
     pairs = [part.strip().partition(":") for part in text.split(",")]
     choices = [(name, calibrator or "identity") for name, _, calibrator in pairs]
     return choices * stages if len(choices) == 1 else choices
 
 
 def _constructed(certificate: dict[str, Any]) -> list[str] | None:
-    """The targets that hold whatever the rows are."""
+    """The targets that hold by construction, on any rows."""
     tests = certificate.get("tests", [])
     return [test["target"] for test in tests if test["test"] == "by construction"] or None
 

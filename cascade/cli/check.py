@@ -1,24 +1,26 @@
-"""``cascade check``: whether config, models, policy, score table and the traffic of today fit each other."""
+"""``cascade check``: whether configuration, models, policy, score table and fresh rows match."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cascade.cli.collect import collection_progress
 from cascade.cli.console import JsonOption, console, print_result
-from cascade.cli.inputs import DatasetOption, RowsOption, SplitOption, load_rows
+from cascade.cli.inputs import DatasetOption, RowsOption, SplitOption, load_checked_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
 
-    from cascade.calibration import Policy, ScoreTable
+    from cascade.calibration import Policy, PolicySet, ScoreTable
     from cascade.calibration.evaluation.fresh_check import FreshCheck
     from cascade.config import CascadeConfig
     from cascade.stage import Stage
@@ -31,27 +33,28 @@ TRIED_ROWS = 16
 def check(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
     policy_path: Annotated[Path | None, typer.Option("--policy", help="Policy [default: the config's].")] = None,
-    scores: Annotated[Path | None, typer.Option(help="Score table to hold against the config.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="Score table to compare with the config.")] = None,
     rows_file: RowsOption = None,
     dataset: DatasetOption = None,
     split: SplitOption = "test",
-    limit: Annotated[int | None, typer.Option(min=1, help="Use the first of the fresh rows only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only this many of the fresh rows.")] = None,
     delta: Annotated[
         float | None,
-        typer.Option(help="Risk of an alarm while all still holds, with fresh rows [default: the policy's, or 0.05]."),
+        typer.Option(help="Probability of a false alarm on fresh rows [default: the policy's delta, or 0.05]."),
     ] = None,
     elsewhere: Annotated[
-        bool, typer.Option("--elsewhere", help="It is served on other machines: this one may lack what stages ask for.")
+        bool,
+        typer.Option(
+            "--elsewhere", help="The cascade is served on other machines, so do not check the resources of this one."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Load everything and push a few rows through all stages; with fresh rows, test whether the policy still fits."""
-    from cascade.calibration import PolicySet, ScoreTable
+    """Load everything and run a few rows through all stages; with fresh rows, test whether the policy still holds."""
     from cascade.calibration.evaluation.fresh_check import check_fresh
-    from cascade.cascade import check_models, check_table, load_stages
     from cascade.config import CascadeConfig
     from cascade.errors import CheckFailed
-    from cascade.rows.checks import check_rows, example_rows
+    from cascade.rows.checks import example_rows
     from cascade.serving.deploy.resources import check_machine
     from cascade.stage_check import try_stage
 
@@ -61,49 +64,88 @@ def check(
     config = CascadeConfig.load(config_path)
     if not (elsewhere or os.environ.get("RAY_ADDRESS")):
         check_machine(config)
-    names = [stage.name for stage in config.stages]
-    stages = []
-    for stage in config.stages:
-        if not as_json:
-            console.print(f"{stage.name}: loading", style="dim", highlight=False, markup=False)
-        stages += load_stages([stage], config_path.resolve().parent, config.classes)
-    rows, label = example_rows(config.rows, TRIED_ROWS), None
-    if with_rows:
-        rows, label = load_rows(dataset, split, rows_file, config.classes)
-        rows = check_rows(rows[:limit], config.rows)
-    tried = {stage.name: try_stage(stage, rows[:TRIED_ROWS], made_up=not with_rows) for stage in stages}
-    result: dict[str, object] = {"config": str(config_path), "stages": names, "tried_rows": tried, "policy": None}
-    path = policy_path or config.policy
-    policy = None
-    if with_rows or policy_path is not None or path.exists():
-        policies = PolicySet.load(path)
-        for each in policies.gears:
-            check_models(each, config.stages)
-        policy = policies.best
-        result["policy"] = policies.version
-        result["guarantee"] = policy.certificate.get("guarantee", "none")
-        result["cost_curves"] = _curves_of(policy)
+    with _exit_as_error():
+        stages = _load_stages(config, config_path, as_json)
+        rows, label = example_rows(config.rows, TRIED_ROWS), None
+        if with_rows:
+            rows, label = load_checked_rows(config, dataset, split, rows_file, limit)
+        tried = {stage.name: try_stage(stage, rows[:TRIED_ROWS], made_up=not with_rows) for stage in stages}
+        policies = _load_policies(policy_path or config.policy, config, with_rows or policy_path is not None)
+        fresh = None
+        if with_rows and policies is not None:
+            fresh = check_fresh(_collect(stages, rows, label, config, as_json), policies.best, delta)
+    result = {"config": str(config_path), "stages": list(tried), "tried_rows": tried, **_policy_facts(policies)}
     if scores is not None:
-        table = ScoreTable.load(scores)
-        check_table(table, config)
-        result["score_table_rows"] = len(table)
-    fresh = None
-    if with_rows and policy is not None:
-        label = None if label is None else label[:limit]
-        fresh = check_fresh(_collect(stages, rows, label, config, as_json), policy, delta)
-    if fresh is None:
-        print_result(result, as_json)
-    elif as_json:
-        print_result(result | {"fresh": fresh.to_dict()}, as_json)
-    else:
-        print_result(result, as_json)
+        result["score_table_rows"] = _rows_of_table(scores, config)
+    print_result(result if fresh is None or not as_json else result | {"fresh": fresh.to_dict()}, as_json)
+    if fresh is not None and not as_json:
         _print_fresh(fresh)
     if fresh is not None and fresh.violated:
         raise CheckFailed(f"{', '.join(finding.claim for finding in fresh.violated)}: {fresh.conclusion}")
 
 
+@contextmanager
+def _exit_as_error() -> Iterator[None]:
+    """Makes ``os._exit`` raise ``SystemExit``, so that a model that calls it fails the check; forked processes exit."""
+    process, leave = os.getpid(), os._exit
+
+    def exit_or_raise(status: int) -> NoReturn:
+        if os.getpid() == process:
+            raise SystemExit(status)
+        leave(status)
+
+    os._exit = exit_or_raise
+    try:
+        yield
+    finally:
+        os._exit = leave
+
+
+def _load_stages(config: "CascadeConfig", config_path: Path, quiet: bool) -> "list[Stage]":
+    """Loads the stages, and prints the name of each before."""
+    from cascade.cascade import load_stages
+
+    stages: list[Stage] = []
+    for stage in config.stages:
+        if not quiet:
+            console.print(f"{stage.name}: loading", style="dim", highlight=False, markup=False)
+        stages += load_stages([stage], config_path.resolve().parent, config.classes)
+    return stages
+
+
+def _load_policies(path: Path, config: "CascadeConfig", required: bool) -> "PolicySet | None":
+    """The policies, which match the models; ``None`` if the file does not exist and is not required."""
+    from cascade.calibration import PolicySet
+    from cascade.cascade import check_models
+
+    if not (required or path.exists()):
+        return None
+    policies = PolicySet.load(path)
+    for gear in policies.gears:
+        check_models(gear, config.stages)
+    return policies
+
+
+def _policy_facts(policies: "PolicySet | None") -> dict[str, Any]:
+    if policies is None:
+        return {"policy": None}
+    policy = policies.best
+    guarantee = policy.certificate.get("guarantee", "none")
+    return {"policy": policies.version, "guarantee": guarantee, "cost_curves": _curves_of(policy)}
+
+
+def _rows_of_table(scores: Path, config: "CascadeConfig") -> int:
+    """Number of rows of a score table, which matches the configuration."""
+    from cascade.calibration import ScoreTable
+    from cascade.cascade import check_table
+
+    table = ScoreTable.load(scores)
+    check_table(table, config)
+    return len(table)
+
+
 def _curves_of(policy: "Policy") -> str | None:
-    """Where the cost curves of a policy were measured; ``None`` without curves."""
+    """Whether the policy's cost curves were measured on this kind of machine; ``None`` without curves."""
     from cascade.machine.description import machine_line
 
     measured_on, here = policy.certificate.get("curves_measured_on"), machine_line()
@@ -111,7 +153,7 @@ def _curves_of(policy: "Policy") -> str | None:
         return None
     if measured_on.startswith(here):
         return "measured on this kind of machine"
-    return f"measured on {measured_on}; this one is {here}, so predicted times may not hold here: collect again"
+    return f"measured on {measured_on}; this machine is {here}, so predicted times may be wrong here: collect again"
 
 
 def _collect(
@@ -119,17 +161,8 @@ def _collect(
 ) -> "ScoreTable":
     from cascade.collection.collect import collect
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=quiet) as bar:
-        tasks = {stage.name: bar.add_task(stage.name, total=len(rows)) for stage in stages}
-        return collect(
-            stages,
-            rows,
-            label,
-            classes=config.classes,
-            curve_seconds=0,
-            on_rows=lambda name, done: bar.update(tasks[name], completed=done),
-        )
+    with collection_progress(stages, len(rows), timed=False, quiet=quiet) as callbacks:
+        return collect(stages, rows, label, classes=config.classes, curve_seconds=0, **callbacks)
 
 
 def _print_fresh(fresh: "FreshCheck") -> None:
@@ -146,7 +179,7 @@ def _print_fresh(fresh: "FreshCheck") -> None:
         low, high = seen.accuracy_interval
         accuracy = f" accuracy {seen.accuracy:.4f} (in {low:.4f} to {high:.4f});"
     output.print(
-        f"{seen.rows:,} fresh rows;{accuracy} risk of an alarm while all still holds: {fresh.delta:.4g}",
+        f"{seen.rows:,} fresh rows;{accuracy} probability of a false alarm: {fresh.delta:.4g}",
         highlight=False,
     )
     tests = [f"test: {test}" for test in dict.fromkeys(finding.test for finding in fresh.findings)]

@@ -1,20 +1,32 @@
-"""``cascade collect``: every stage's answers on a labelled set, as a score table."""
+"""``cascade collect``: every stage's predictions on a set of rows, as a score table."""
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cascade.cli.console import JsonOption, console, print_result
-from cascade.cli.inputs import DatasetOption, RowsOption, SplitOption, load_rows
+from cascade.cli.inputs import DatasetOption, RowsOption, SplitOption, load_checked_rows
 
-__all__ = ["collect"]
+if TYPE_CHECKING:
+    from cascade.calibration import ScoreTable
+    from cascade.stage import Stage
+
+__all__ = ["collect", "collection_progress"]
+
+CostOption = Annotated[
+    str, typer.Option(help="Cost of a stage: 'time' (ms per row), 'flops', 'money' or 'energy' (mJ per row).")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processor threads; replicas of Ray Serve have 1 by default [default: this machine's]."),
+]
 
 
 def collect(
@@ -23,58 +35,46 @@ def collect(
     split: SplitOption = "test",
     rows_file: RowsOption = None,
     out: Annotated[Path, typer.Option(help="Score table to write.")] = Path("scores.npz"),
-    limit: Annotated[int | None, typer.Option(min=1, help="Use the first rows only.")] = None,
-    batch_rows: Annotated[int, typer.Option(min=1, help="Rows a batch.")] = 64,
-    cost: Annotated[
-        str, typer.Option(help="What a stage costs: 'time' (ms a row), 'flops', 'money' or 'energy' (mJ a row).")
-    ] = "time",
-    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of this machine, for '--cost money'.")] = None,
-    curve_seconds: Annotated[
-        float, typer.Option(min=0, help="Most time for each stage's cost curve; 0 for constant costs per row.")
-    ] = 3.0,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Of the processor; replicas of Ray Serve have 1 by default [default: as it is here]."),
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only this many rows.")] = None,
+    batch_rows: Annotated[int, typer.Option(min=1, help="Rows per batch.")] = 64,
+    cost: CostOption = "time",
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="Price of this machine per hour, for '--cost money'.")
     ] = None,
+    curve_seconds: Annotated[
+        float, typer.Option(min=0, help="Maximum seconds for each stage's cost curve; 0 for constant costs per row.")
+    ] = 3.0,
+    threads: ThreadsOption = None,
     scores: Annotated[bool, typer.Option(help="Keep all class probabilities.")] = True,
-    resume: Annotated[bool, typer.Option(help="Go on from what a run that stopped left beside --out.")] = True,
+    resume: Annotated[
+        bool, typer.Option(help="Continue an interrupted run, from the files that it left beside --out.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Run every stage on every row, once, and write the score table."""
+    """Run every stage on every row once, and write the score table."""
     from cascade.cascade import load_stages
     from cascade.collection.collect import collect as collect_scores
     from cascade.collection.measure import use_threads
     from cascade.collection.meter import COST_UNIT
     from cascade.collection.partial_collection import PartialCollection
     from cascade.config import CascadeConfig
-    from cascade.rows.checks import check_rows
 
     if cost not in COST_UNIT:
         raise typer.BadParameter(f"--cost must be one of {', '.join(COST_UNIT)}; got {cost!r}")
     config = CascadeConfig.load(config_path)
     _check_writable(out, rows_file)
-    rows, label = load_rows(dataset, split, rows_file, config.classes)
-    rows = check_rows(rows[:limit], config.rows)
+    rows, label = load_checked_rows(config, dataset, split, rows_file, limit)
     stages = load_stages(config.stages, config_path.resolve().parent, config.classes)
     if threads is not None:
         use_threads(threads)
     partial = PartialCollection(out.with_name(f"{out.name}.partial"))
     if not resume:
         partial.remove()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=as_json) as bar, _sigterm_as_exit():
-        tasks = {stage.name: bar.add_task(stage.name, total=len(rows)) for stage in stages}
-        timing = {stage.name: 0.0 for stage in stages}
-        timed = bar.add_task("timing calls", total=100, visible=curve_seconds > 0)
-
-        def on_timed(name: str, share: float) -> None:
-            timing[name] = share
-            bar.update(timed, completed=round(100 * sum(timing.values()) / len(timing)))
-
+    with collection_progress(stages, len(rows), curve_seconds > 0, as_json) as callbacks, _sigterm_as_exit():
         table = collect_scores(
             stages,
             rows,
-            None if label is None else label[:limit],
+            label,
             classes=config.classes,
             batch_rows=batch_rows,
             cost=cost,
@@ -82,32 +82,59 @@ def collect(
             keep_scores=scores,
             partial=partial.folder,
             curve_seconds=curve_seconds,
-            on_rows=lambda name, done: bar.update(tasks[name], completed=done),
-            on_timed=on_timed,
             on_note=lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),
+            **callbacks,
         )
-        bar.update(timed, completed=100)
     table.save(out)
     partial.remove()
-    accuracy = None if table.label is None else dict(zip(table.stage.tolist(), table.correct.mean(axis=0).tolist()))
+    print_result({"scores": str(out)} | _facts(table), as_json)
+
+
+@contextmanager
+def collection_progress(stages: "Sequence[Stage]", rows: int, timed: bool, quiet: bool) -> Iterator[dict[str, Any]]:
+    """Shows a bar for each stage, and one for the timing of calls.
+
+    Args:
+        stages: to be collected.
+        rows: number of rows.
+        timed: whether calls are timed.
+        quiet: show nothing.
+
+    Yields:
+        The callbacks "on_rows" and "on_timed" of :func:`cascade.collection.collect.collect`.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=quiet) as bar:
+        tasks = {stage.name: bar.add_task(stage.name, total=rows) for stage in stages}
+        shares = {stage.name: 0.0 for stage in stages}
+        timing = bar.add_task("timing calls", total=100, visible=timed)
+
+        def on_timed(name: str, share: float) -> None:
+            shares[name] = share
+            bar.update(timing, completed=round(100 * sum(shares.values()) / len(shares)))
+
+        yield {"on_rows": lambda name, done: bar.update(tasks[name], completed=done), "on_timed": on_timed}
+        bar.update(timing, completed=100)
+
+
+def _facts(table: "ScoreTable") -> dict[str, Any]:
+    names = table.stage.tolist()
     mean_cost = table.cost if table.cost.ndim == 1 else table.cost.mean(axis=0)
-    result = {
-        "scores": str(out),
+    return {
         "rows": len(table),
-        "accuracy": accuracy,
-        "cost": dict(zip(table.stage.tolist(), mean_cost.tolist())),
+        "accuracy": None if table.label is None else dict(zip(names, table.correct.mean(axis=0).tolist())),
+        "cost": dict(zip(names, mean_cost.tolist())),
         "cost_unit": table.cost_unit,
-        "curves": {name: str(curve) for name, curve in zip(table.stage.tolist(), table.curves) if curve is not None},
+        "curves": {name: str(curve) for name, curve in zip(names, table.curves) if curve is not None},
         "measured_on": table.curve_machine,
     }
-    print_result(result, as_json)
 
 
 def _check_writable(path: Path, rows_file: Path | None) -> None:
-    """Refuses before any long work what could not be written after it.
+    """Checks before the long run that its result can be written.
 
     Raises:
-        InputError: the folder is missing or may not be written to, or the path is no file, or the file of the rows.
+        InputError: the folder is missing or not writable, or the path is not a file, or it is the file of the rows.
     """
     from cascade.errors import InputError
 
@@ -118,16 +145,16 @@ def _check_writable(path: Path, rows_file: Path | None) -> None:
     if not all(os.access(each, os.W_OK) for each in (path.parent, path) if each.exists()):
         raise InputError(f"{path} cannot be written: permission denied")
     if rows_file is not None and path.exists() and rows_file.exists() and path.samefile(rows_file):
-        raise InputError(f"{path} holds the rows; give another file for the result")
+        raise InputError(f"{path} is the file of the rows; choose another file with --out")
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM came; not an ``Exception``, which a stage would be blamed for."""
+    """SIGTERM arrived. Not an ``Exception``, since those are reported as errors of a stage."""
 
 
 @contextmanager
 def _sigterm_as_exit() -> Iterator[None]:
-    """SIGTERM ends the work like Ctrl-C, by an exception, so that what there is can be saved."""
+    """Makes SIGTERM raise an exception, as Ctrl-C does, so that finished work is saved."""
 
     def stop(number: int, _: FrameType | None) -> None:
         raise _Terminated(number)

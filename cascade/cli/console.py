@@ -1,4 +1,4 @@
-"""What all verbs share: where they print, and how."""
+"""Output of the verbs: progress on standard error, results on standard output."""
 
 import json
 from collections.abc import Mapping
@@ -16,17 +16,25 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 
 
 def print_result(result: Mapping[str, Any], as_json: bool) -> None:
-    """Prints a result on standard output, as JSON or as a table of two columns."""
+    """Prints a result on standard output.
+
+    Args:
+        result: facts by name.
+        as_json: print all facts as JSON; else a table of two columns, without facts that are ``None`` or empty.
+    """
     if as_json:
         typer.echo(json.dumps(result, sort_keys=True))
         return
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for key, value in result.items():
-        table.add_row(key.replace("_", " "), _text(value))
+        if value is not None and value not in ("", [], (), {}):
+            table.add_row(key.replace("_", " "), _text(value))
     Console().print(table)
 
 
 def _text(value: Any) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):

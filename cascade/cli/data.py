@@ -1,4 +1,4 @@
-"""``cascade data``: fetches a data set into the cache."""
+"""``cascade data``: downloads a data set into the cache."""
 
 from typing import Annotated
 
@@ -11,10 +11,10 @@ __all__ = ["data"]
 
 
 def data(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Data set: cifar10.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set: cifar10.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch a data set once into the cache, and verify it."""
+    """Download a data set into the cache, once, and verify it."""
     from cascade import datasets
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -25,6 +25,6 @@ def data(
             on_bytes=lambda done, total: bar.update(task, completed=done, total=total or None),
             on_note=lambda note: None if as_json else bar.print(note),
         )
-        bar.update(task, description=f"{name} is there", total=1, completed=1)
+        bar.update(task, description=f"{name} is ready", total=1, completed=1)
     rows = {split: len(datasets.load(name, split).rows) for split in ("train", "test")}
     print_result({"data_set": name, "folder": str(folder), "rows": rows}, as_json)

@@ -1,4 +1,4 @@
-"""``cascade evaluate``: what a policy gives on a score table."""
+"""``cascade evaluate``: accuracy, cost and guarantees of a policy on a score table."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,17 +17,17 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    scores: Annotated[Path, typer.Option(help="Score table, of rows that the policy was not calibrated on.")],
-    policy_path: Annotated[Path, typer.Option("--policy", help="Policy.")],
-    gear: Annotated[int, typer.Option(min=0, help="Of a policy set; 0 is the best.")] = 0,
+    scores: Annotated[Path, typer.Option(help="Score table of rows that the policy was not calibrated on.")],
+    policy_path: Annotated[Path, typer.Option("--policy", help="Policy, or policy set.")],
+    gear: Annotated[int, typer.Option(min=0, help="Gear of a policy set; 0 is the most accurate one.")] = 0,
     level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Level of the confidence intervals.")] = 0.95,
     batch_rows: BatchRowsOption = None,
     rate: RateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay a policy on a score table: whether its targets hold there, accuracy, cost and shares, with intervals.
+    """Replay a policy on a score table: accuracy, cost and shares with intervals, and whether its targets hold.
 
-    Exit code 5 if these rows refute a guaranteed target.
+    Exit code 5 if a guaranteed target is violated on these rows.
     """
     from cascade.calibration import PolicySet, ScoreTable, judge
     from cascade.calibration import evaluate as replay

@@ -1,4 +1,4 @@
-"""``cascade explain``: why one row got its answer, and what it would get at other operating points."""
+"""``cascade explain``: how one row gets its answer, at this and other operating points."""
 
 import json
 from pathlib import Path
@@ -23,24 +23,22 @@ __all__ = ["explain"]
 def explain(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
     row_file: Annotated[
-        Path | None, typer.Option("--row", help="A file with one row: .npy, or JSON (nested lists, or a text).")
+        Path | None, typer.Option("--row", help="File with one row: .npy, or JSON (nested lists, or a text).")
     ] = None,
     rows_file: RowsOption = None,
     dataset: DatasetOption = None,
     split: SplitOption = "test",
-    index: Annotated[int, typer.Option(min=0, help="Which row of --rows or --dataset, from 0.")] = 0,
+    index: Annotated[int, typer.Option(min=0, help="Index of the row in --rows or --dataset, from 0.")] = 0,
     policy_paths: Annotated[
         list[Path] | None,
         typer.Option(
-            "--policy", help="Policy, or policy set [default: the config's]; further ones are compared with the first."
+            "--policy", help="Policy, or policy set [default: the config's]; others are compared with the first."
         ),
     ] = None,
-    scores: Annotated[
-        Path | None, typer.Option(help="Score table: its frontier tells what other operating points would do.")
-    ] = None,
+    scores: Annotated[Path | None, typer.Option(help="Score table, for the answers along its frontier.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask every stage about one row: answers, confidences, thresholds, costs, and who answers."""
+    """Run every stage on one row: answers, confidences, thresholds, costs, and the stage that answers."""
     from cascade.calibration import PolicySet, ScoreTable
     from cascade.cascade import check_models, check_table, load_stages
     from cascade.config import CascadeConfig
@@ -77,14 +75,14 @@ def _row(
     index: int,
     classes: tuple[str, ...] | None,
 ) -> "tuple[np.ndarray, int | None]":
-    """(1, ...) and its label, if it is known."""
+    """One row, (1, ...), and its label, if known."""
     if row_file is not None:
         if rows_file is not None or dataset is not None:
             raise typer.BadParameter("give one of --row, --rows and --dataset")
         return load_row(row_file), None
     rows, label = load_rows(dataset, split, rows_file, classes)
     if index >= len(rows):
-        raise typer.BadParameter(f"--index must be below the number of rows, {len(rows)}; got {index}")
+        raise typer.BadParameter(f"--index must be less than the number of rows, {len(rows)}; got {index}")
     return rows[index : index + 1], None if label is None else int(label[index])
 
 
@@ -98,13 +96,13 @@ def _threshold(value: float | None) -> str:
 
 def _print_way(way: "Explanation", names: tuple[str, ...] | None, label: int | None) -> None:
     table = Table(box=None, padding=(0, 1, 0, 0))
-    titles = ("stage", "says", "raw", "calibrated", "threshold", "defer below", "cost", "so far", "")
+    titles = ("stage", "answer", "raw", "calibrated", "threshold", "defer below", "cost", "so far", "")
     for title in titles:
         table.add_column(title, overflow="fold")
     for word in way.stages:
-        verdict = "forwards" if word.asked else "not asked"
+        verdict = "defers" if word.asked else "not run"
         if word.answers:
-            verdict = "leaves it to a person" if way.abstained else "answers"
+            verdict = "abstains" if way.abstained else "answers"
         table.add_row(
             escape(word.stage),
             _class(word.answer, names),
@@ -130,7 +128,7 @@ def _print_way(way: "Explanation", names: tuple[str, ...] | None, label: int | N
 def _ending(way: "Explanation", names: tuple[str, ...] | None) -> str:
     word = way.answering
     stage, answer = escape(word.stage), _class(word.answer, names)
-    return f"{stage} guesses {answer} and leaves it to a person" if way.abstained else f"{stage} answers {answer}"
+    return f"{stage} guesses {answer} and abstains" if way.abstained else f"{stage} answers {answer}"
 
 
 def _print_others(ways: "list[Explanation]", names: tuple[str, ...] | None) -> None:
@@ -147,7 +145,7 @@ def _print_pieces(pieces: "list[FrontierPiece]", unit: str, gain: str, names: tu
     if not pieces:
         return
     table = Table(box=None, padding=(0, 2, 0, 0), title="Along the frontier of the score table", title_justify="left")
-    for title in (f"mean cost ({unit})", gain, "points", "who answers", "says", "cost"):
+    for title in (f"mean cost ({unit})", gain, "points", "answering stage", "answer", "cost"):
         table.add_column(escape(title), overflow="fold")
     for piece in pieces:
         cells: tuple[Any, ...] = (_range(piece.mean_cost, ".4g"), _range(piece.gain, ".4f"), str(piece.points))

@@ -1,4 +1,4 @@
-"""What several verbs read: rows with labels, tables, configurations."""
+"""Options and loaders that several verbs share: rows with labels, arrivals."""
 
 import json
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from cascade.rows.rows_file import load_rows as load_rows_file
 
 if TYPE_CHECKING:
     from cascade.calibration.costs.arrivals import Arrivals
+    from cascade.config import CascadeConfig
 
 __all__ = [
     "BatchRowsOption",
@@ -24,19 +25,20 @@ __all__ = [
     "RowsOption",
     "SplitOption",
     "arrivals_of",
+    "load_checked_rows",
     "load_row",
     "load_rows",
 ]
 
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Name of a data set (see 'cascade data').")]
 RowsOption = Annotated[
-    Path | None, typer.Option("--rows", help="An .npz file with 'rows' (numbers or texts) and 'label' (ids or names).")
+    Path | None, typer.Option("--rows", help="File .npz with 'rows' (numbers or texts) and 'label' (ids or names).")
 ]
 BatchRowsOption = Annotated[
     str | None,
     typer.Option(
-        help="Rows that arrive together, such as 64, or sizes of requests with their shares, such as 1:0.9,64:0.1; "
-        "predicted costs are for them [default: 64, or those of the policy]."
+        help="Rows that arrive together, such as 64, or sizes of requests with their shares, such as 1:0.9,64:0.1; the "
+        "predicted costs are for these arrivals [default: 64, or the policy's]."
     ),
 ]
 RateOption = Annotated[
@@ -47,10 +49,10 @@ SplitOption = Annotated[str, typer.Option("--split", help="Part of the data set:
 
 
 def arrivals_of(batch_rows: str | None, rate: float | None, has_curves: bool) -> "Arrivals | None":
-    """How rows arrive, as asked for; ``None`` if nothing is asked.
+    """The arrivals in the options; ``None`` without them.
 
     Raises:
-        typer.BadParameter: an option cannot be read, or the costs do not depend on it.
+        typer.BadParameter: an option is invalid, or the costs do not depend on the arrivals.
     """
     from cascade.calibration.costs.arrivals import RowsAtRate, RowsTogether
 
@@ -58,7 +60,7 @@ def arrivals_of(batch_rows: str | None, rate: float | None, has_curves: bool) ->
         return None
     if not has_curves:
         raise typer.BadParameter(
-            "--batch-rows and --rate need a score table with cost curves, and this one has constant costs per row; "
+            "--batch-rows and --rate require a score table with cost curves; this one has constant costs per row, so "
             "collect it again with 'cascade collect'"
         )
     try:
@@ -75,19 +77,19 @@ def arrivals_of(batch_rows: str | None, rate: float | None, has_curves: bool) ->
 def load_rows(
     dataset: str | None, split: str, rows_file: Path | None, classes: Sequence[str] | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Loads rows from a data set or a file; exactly one of them is given.
+    """Loads rows from a data set or a file; exactly one of them must be given.
 
     Args:
         dataset: name of a data set.
-        split: part of it, "train" or "test".
-        rows_file: a file (``cascade.rows_file``).
-        classes: (C,) names of the ids 0 to C - 1, which labels may be.
+        split: part of the data set, "train" or "test".
+        rows_file: file of rows, see :mod:`cascade.rows.rows_file`.
+        classes: (C,) names of the classes 0 to C - 1, which labels may use.
 
     Returns:
-        (n, ...) rows and (n,) int64 labels >= 0; ``None`` where a file has no labels.
+        (n, ...) rows and (n,) int64 labels >= 0; ``None`` for the labels if a file has none.
 
     Raises:
-        DataError: it cannot be had, or a label is not one of the classes.
+        DataError: the rows cannot be loaded, or a label is not one of the classes.
         typer.BadParameter: neither or both are given, or the split is unknown.
     """
     if (dataset is None) == (rows_file is None):
@@ -103,19 +105,33 @@ def load_rows(
     return rows, label_ids(label, classes)
 
 
+def load_checked_rows(
+    config: "CascadeConfig", dataset: str | None, split: str, rows_file: Path | None, limit: int | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Like :func:`load_rows`, with the first rows only, of the configured shape and dtype.
+
+    Raises:
+        RowsError: the rows do not match the configuration.
+    """
+    from cascade.rows.checks import check_rows
+
+    rows, label = load_rows(dataset, split, rows_file, config.classes)
+    return check_rows(rows[:limit], config.rows), None if label is None else label[:limit]
+
+
 def load_row(path: Path) -> np.ndarray:
-    """Loads one row from a file of its own.
+    """Loads one row from a ``.npy`` or JSON file.
 
     Returns:
         (1, ...).
 
     Raises:
-        DataError: it cannot be had.
+        DataError: the file cannot be read, or has no row.
     """
     try:
         if path.suffix == ".npy":
             return read_npy(path.read_bytes(), str(path), DataError)[None]
         row = np.asarray(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} must be an .npy file, or JSON, with one row: {error}") from error
+        raise DataError(f"{path} must be a .npy or JSON file with one row: {error}") from error
     return row.astype(object)[None] if row.dtype.kind == "U" else row[None]

@@ -45,11 +45,11 @@ app.command()(data)
 
 @app.callback()
 def _root() -> None:
-    """Prediction cascades: deploy, tune, benchmark."""
+    """Prediction cascades: tune, deploy, benchmark."""
 
 
 def main() -> None:
-    """Runs a verb; errors made by people become one message and an exit code."""
+    """Runs a verb; an expected error becomes one message and an exit code."""
     try:
         app()
     except CascadeError as error:

@@ -1,4 +1,4 @@
-"""``cascade plan``: which stages share a process, and how many processes to begin with."""
+"""``cascade plan``: which stages share a process, and the number of replicas of each segment."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,17 +19,18 @@ def plan(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
     scores: Annotated[Path, typer.Option(help="Score table with times as costs.")] = Path("scores.npz"),
     policy_path: Annotated[Path | None, typer.Option("--policy", help="Policy [default: the config's].")] = None,
-    hop_ms: Annotated[float, typer.Option(min=0, help="Of one call from a process to the next.")] = 2.0,
-    request_ms: Annotated[float, typer.Option(min=0, help="Of the gateway for one request.")] = 0.1,
-    rate: Annotated[float | None, typer.Option(min=0, help="Rows a second to plan for.")] = None,
+    hop_ms: Annotated[float, typer.Option(min=0, help="Milliseconds per call between processes.")] = 2.0,
+    request_ms: Annotated[float, typer.Option(min=0, help="Milliseconds of the gateway per request.")] = 0.1,
+    rate: Annotated[float | None, typer.Option(min=0, help="Rows per second to plan for.")] = None,
     replicas: Annotated[
-        int | None, typer.Option(min=1, help="Instead of a rate: processes in all, for the most rows a second.")
+        int | None,
+        typer.Option(min=1, help="Instead of --rate: total number of processes, for the highest throughput."),
     ] = None,
-    utilisation: Annotated[float, typer.Option(min=0.05, max=1, help="Share of the time a process is busy.")] = 0.7,
+    utilisation: Annotated[float, typer.Option(min=0.05, max=1, help="Target utilisation of each process.")] = 0.7,
     autoscale: Annotated[bool, typer.Option(help="Let Ray Serve change the number of later segments.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Plan the segments: which stages share a process, and the replicas of each, from measured times."""
+    """Plan the segments from measured times: which stages share a process, and the replicas of each segment."""
     from cascade.calibration import PolicySet, ScoreTable
     from cascade.calibration.costs.arrivals import RowsTogether
     from cascade.cascade import check_policy, check_table
@@ -45,7 +46,7 @@ def plan(
     found = plan_segments(
         StageLoad.measure(table, policy, RowsTogether((config.serving.max_batch_rows,))),
         Transport(hop_ms, config.serving.max_batch_rows, request_ms),
-        # Resources are given to a process, so a stage that asks for some of its own begins one.
+        # Ray assigns resources to a process, so a stage that requests resources begins a segment.
         [bool(stage.deployment.get("ray_actor_options")) for stage in config.stages],
         rate,
         replicas,
@@ -60,14 +61,14 @@ def plan(
 
 def _print_plan(plan: "SegmentPlan", autoscale: bool) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("segment", "rows that reach it", "ms a row of the cascade", "replicas"):
+    for title in ("segment", "reach share", "ms per row of the cascade", "replicas"):
         table.add_column(title)
     for segment, reach, load, count in zip(plan.segments, plan.reach, plan.load_ms, plan.replicas, strict=True):
         table.add_row(", ".join(segment), f"{reach:.1%}", f"{load:.3g}", str(count))
     Console().print(table)
     typer.echo(
-        f"about {plan.rows_per_s:.4g} rows/s with each replica busy {plan.utilisation:.0%} of the time; "
-        f"{plan.mean_answer_ms:.3g} ms to an answer in full batches, without queues\n"
+        f"about {plan.rows_per_s:.4g} rows/s at {plan.utilisation:.0%} utilisation; mean latency "
+        f"{plan.mean_answer_ms:.3g} ms in full batches, without queueing\n"
     )
     typer.echo(_as_yaml(plan, autoscale), nl=False)
 

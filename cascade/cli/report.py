@@ -1,7 +1,7 @@
-"""``cascade report``: what a policy does, as one page."""
+"""``cascade report``: an HTML page about a policy."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from cascade.cli.console import JsonOption, console, print_result
 if TYPE_CHECKING:
     from cascade.calibration import Policy
     from cascade.reports import ReportTable
+    from cascade.reports.measures.replay import Replay
 
 __all__ = ["report"]
 
@@ -18,24 +19,26 @@ def report(
     scores: Annotated[Path, typer.Option(help="Score table (.npz) to replay the policy on.")],
     policy: Annotated[Path, typer.Option(help="Policy file (JSON).")],
     out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
-    gear: Annotated[int, typer.Option(min=0, help="Of a policy set; 0 is the best.")] = 0,
+    gear: Annotated[int, typer.Option(min=0, help="Gear of a policy set; 0 is the most accurate one.")] = 0,
     calibration_scores: Annotated[
-        Path | None, typer.Option(help="Score table of other rows, to certify points of the frontier on.")
+        Path | None, typer.Option(help="Score table of other rows, for certifying points of the frontier.")
     ] = None,
     delta: Annotated[
-        float | None, typer.Option(help="Risk of each certified point, in (0, 1) [default: the policy's, or 0.05].")
+        float | None, typer.Option(help="delta of each certified point, in (0, 1) [default: the policy's, or 0.05].")
     ] = None,
     slices: Annotated[
-        Path | None, typer.Option(help="An .npz file, an array of integers or texts a kind of slice, a value a row.")
+        Path | None, typer.Option(help="File .npz with one array per kind of slice, of one integer or text per row.")
     ] = None,
     bench: Annotated[
         Path | None,
-        typer.Option(help="Result of 'cascade bench --target in-process': realised beside predicted time."),
+        typer.Option(
+            help="Result of 'cascade bench --target in-process', for the realised time beside the predicted one."
+        ),
     ] = None,
-    pictures: Annotated[Path | None, typer.Option(help="Folder to write the pictures to (PNG).")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Folder to write the figures to (PNG).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a page on a policy: whether its targets hold, frontier, stages, confidences, where the cascade loses."""
+    """Write a page about a policy: its targets, frontier, stages, confidences, and where the cascade loses accuracy."""
     from cascade.calibration import PolicySet, ScoreTable
     from cascade.reports import load_slices, write_report
 
@@ -56,34 +59,36 @@ def report(
             slices=None if slices is None else load_slices(slices, len(table)),
             pictures=pictures,
         )
-    seen = replay.evaluation
-    print_result(
-        {
-            "report": str(out),
-            "policy_version": replay.policy.version,
-            "guarantee": replay.judgement.guarantee,
-            "verdicts": [f"{each.claim}: {each.words}" for each in replay.judgement.targets],
-            "rows": seen.rows,
-            "accuracy": seen.accuracy,
-            "agreement": seen.agreement,
-            "mean_cost": seen.mean_cost,
-            "cost_unit": seen.cost_unit,
-            "cost_ratio": replay.cost_ratio,
-            "stage_share": seen.stage_share.tolist(),
-        },
-        as_json,
-    )
+    print_result({"report": str(out)} | _facts(replay), as_json)
+
+
+def _facts(replay: "Replay") -> dict[str, Any]:
+    evaluation = replay.evaluation
+    return {
+        "policy_version": replay.policy.version,
+        "guarantee": replay.judgement.guarantee,
+        "verdicts": [f"{each.claim}: {each.words}" for each in replay.judgement.targets],
+        "rows": evaluation.rows,
+        "accuracy": evaluation.accuracy,
+        "agreement": evaluation.agreement,
+        "mean_cost": evaluation.mean_cost,
+        "cost_unit": evaluation.cost_unit,
+        "cost_ratio": replay.cost_ratio,
+        "stage_share": evaluation.stage_share.tolist(),
+    }
 
 
 def _realised(path: Path, policy: "Policy") -> "ReportTable":
-    """Predicted and realised time, from the result file of a benchmark."""
+    """Predicted and realised time from the result file of a benchmark."""
     from cascade.errors import InputError
     from cascade.reports import ReportTable
     from cascade.reports.result_file import load_prediction
 
     seen = load_prediction(path)
     if seen["policy_version"] != policy.version:
-        raise InputError(f"{path} is of policy {seen['policy_version']}, the report of {policy.version}; measure again")
+        raise InputError(
+            f"{path} is of policy {seen['policy_version']}, the report is about {policy.version}; measure again"
+        )
     rows = [
         ("predicted time per row (ms)", f"{seen['predicted_ms']:.4g}"),
         ("realised time per row (ms)", f"{seen['realised_ms']:.4g}"),

@@ -1,8 +1,9 @@
-"""``cascade search``: which models make the best cascade, in which order."""
+"""``cascade search``: chooses models and their order for a cascade."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,79 +21,94 @@ if TYPE_CHECKING:
 
 __all__ = ["search"]
 
+OrderedPolicyOption = Annotated[
+    Path | None, typer.Option("--policy", help="Instead of a target: find the best order of this policy's stages.")
+]
+OutScoresOption = Annotated[Path | None, typer.Option(help="Score table of the best choice's stages to write (.npz).")]
+
 
 def search(
-    scores: Annotated[Path, typer.Option(help="Score table; its stages are the pool.")] = Path("scores.npz"),
-    target_accuracy: Annotated[float | None, typer.Option(help="Least accuracy, in [0, 1].")] = None,
-    max_accuracy_drop: Annotated[float | None, typer.Option(help="Most accuracy lost against the last stage.")] = None,
-    target_agreement: Annotated[float | None, typer.Option(help="Least agreement with the last stage.")] = None,
-    max_cost: Annotated[float | None, typer.Option(help="Most mean cost of a row, in the table's unit.")] = None,
-    policy_path: Annotated[
-        Path | None, typer.Option("--policy", help="Instead of a target: order the stages of this policy, as they are.")
+    scores: Annotated[Path, typer.Option(help="Score table; its stages are the candidates.")] = Path("scores.npz"),
+    target_accuracy: Annotated[float | None, typer.Option(help="Minimum accuracy, in [0, 1].")] = None,
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(help="Maximum loss of accuracy compared with the last stage.")
     ] = None,
-    hop_cost: Annotated[float, typer.Option(min=0, help="Cost of every stage after the first that a row reaches.")] = 0,
-    deadline: Annotated[float | None, typer.Option(help="Most that a row may cost if it runs through all.")] = None,
-    max_stages: Annotated[int, typer.Option(min=1, max=12, help="Most models in a cascade.")] = 4,
+    target_agreement: Annotated[float | None, typer.Option(help="Minimum agreement with the last stage.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Maximum mean cost per row, in the table's unit.")] = None,
+    policy_path: OrderedPolicyOption = None,
+    hop_cost: Annotated[
+        float, typer.Option(min=0, help="Additional cost of each stage after the first that a row reaches.")
+    ] = 0,
+    deadline: Annotated[float | None, typer.Option(help="Maximum cost of a row that runs through all stages.")] = None,
+    max_stages: Annotated[int, typer.Option(min=1, max=12, help="Maximum number of models in a cascade.")] = 4,
     batch_rows: BatchRowsOption = None,
     rate: RateOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split into rows that choose and rows that judge.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the split into rows for choosing and rows for judging.")
+    ] = 0,
     level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Level of the confidence intervals.")] = 0.95,
     out: Annotated[Path | None, typer.Option(help="Policy of the best choice to write (JSON).")] = None,
-    out_scores: Annotated[
-        Path | None, typer.Option(help="Score table of the best choice's stages to write (.npz).")
-    ] = None,
+    out_scores: OutScoresOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the models and the order that reach a target at the lowest cost, judged on held-out rows.
+    """Find the models and the order that reach a target at the lowest cost, with figures from held-out rows.
 
     Exit code 4 if the best cascade costs more than its last stage alone.
     """
-    from cascade.calibration import Policy, ScoreTable, choose_cascade
+    from cascade.calibration import Policy, ScoreTable
     from cascade.calibration.choice.policy_order import order_policy
     from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
-    from cascade.errors import InfeasibleTarget
 
-    targets = (target_accuracy, max_accuracy_drop, target_agreement, max_cost)
-    if policy_path is not None and targets != (None,) * 4:
+    targets = {
+        "target_accuracy": target_accuracy,
+        "max_accuracy_drop": max_accuracy_drop,
+        "target_agreement": target_agreement,
+        "max_cost": max_cost,
+    }
+    if policy_path is not None and any(value is not None for value in targets.values()):
         raise typer.BadParameter("give either --policy or a target")
     table = ScoreTable.load(scores)
     arrivals = arrivals_of(batch_rows, rate, table.has_curves)
+    options: dict[str, Any] = {"hop_cost": hop_cost, "deadline": deadline, "seed": seed, "level": level}
     try:
         if policy_path is not None:
-            given = Policy.load(policy_path)
-            ordered = order_policy(
-                table, given, hop_cost=hop_cost, deadline=deadline, arrivals=arrivals, seed=seed, level=level
-            )
+            ordered = order_policy(table, Policy.load(policy_path), arrivals=arrivals, **options)
             _write(table, ordered.policy, out, out_scores)
             _print_order(ordered, table.cost_unit, as_json)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, disable=as_json) as bar:
-            steps = {name: bar.add_task(name, total=None) for name in ("candidates", "thresholds")}
-            choice = choose_cascade(
-                table,
-                target_accuracy=target_accuracy,
-                max_accuracy_drop=max_accuracy_drop,
-                target_agreement=target_agreement,
-                max_cost=max_cost,
-                hop_cost=hop_cost,
-                deadline=deadline,
-                max_stages=max_stages,
-                arrivals=arrivals or DEFAULT_ARRIVALS,
-                seed=seed,
-                level=level,
-                on_step=lambda name, done, total: bar.update(steps[name], completed=done, total=total),
-            )
+        arrivals = arrivals or DEFAULT_ARRIVALS
+        choice = _choose(table, targets | options | {"max_stages": max_stages, "arrivals": arrivals}, as_json)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     _print_choice(choice, as_json)
+    _check_pays(choice)
+    _write(table, choice.best.policy(table, arrivals), out, out_scores)
+
+
+def _choose(table: "ScoreTable", options: Mapping[str, Any], quiet: bool) -> "CascadeChoice":
+    """Chooses a cascade, with a progress bar."""
+    from cascade.calibration import choose_cascade
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=quiet) as bar:
+        steps = {name: bar.add_task(name, total=None) for name in ("candidates", "thresholds")}
+
+        def on_step(name: str, done: int, total: int) -> None:
+            bar.update(steps[name], completed=done, total=total)
+
+        return choose_cascade(table, **options, on_step=on_step)
+
+
+def _check_pays(choice: "CascadeChoice") -> None:
+    """Raises an error if the best cascade costs more than its last stage alone."""
+    from cascade.errors import InfeasibleTarget
+
     best = choice.best
     if len(best.stages) > 1 and best.mean_cost > best.last_stage_cost:
         raise InfeasibleTarget(
             f"the best cascade costs {best.mean_cost:.4g} {choice.cost_unit} per row, its last stage alone "
-            f"{best.last_stage_cost:.4g}: no policy is written"
+            f"{best.last_stage_cost:.4g}; no policy is written"
         )
-    _write(table, best.policy(table, arrivals or DEFAULT_ARRIVALS), out, out_scores)
 
 
 def _write(table: "ScoreTable", policy: "Policy", out: Path | None, out_scores: Path | None) -> None:
@@ -119,8 +135,8 @@ def _print_choice(choice: "CascadeChoice", as_json: bool) -> None:
     output = Console()
     output.print(_table(cascades, choice.gain, choice.cost_unit, with_target=True))
     output.print(
-        f"{choice.candidates:,} cascades screened ({choice.method}); chosen on {choice.choosing_rows:,} rows, "
-        f"figures from {choice.judging_rows:,} others, intervals at {choice.level:.4g}; "
+        f"{choice.candidates:,} cascades compared ({choice.method}); chosen on {choice.choosing_rows:,} rows, "
+        f"figures from {choice.judging_rows:,} other rows, intervals at level {choice.level:.4g}; "
         f"{'constant costs per row' if choice.arrivals is None else f'costs for {choice.arrivals}'}.",
         highlight=False,
     )
@@ -139,15 +155,15 @@ def _print_order(ordered: "PolicyOrder", cost_unit: str, as_json: bool) -> None:
     low, high = comparison.cost_saving_interval
     output.print(
         f"- the best order saves {100 * comparison.cost_saving:.1f} % of the given one's cost "
-        f"{escape(f'[{100 * low:.1f}, {100 * high:.1f}]')} on {ordered.judging_rows:,} rows that did not choose it",
+        f"{escape(f'[{100 * low:.1f}, {100 * high:.1f}]')} on {ordered.judging_rows:,} held-out rows",
         highlight=False,
     )
 
 
 def _table(cascades: dict[str, "ChosenCascade"], gain: str, cost_unit: str, with_target: bool) -> Table:
-    """A line a cascade, figures of the held-out rows."""
+    """One line per cascade, with figures from the held-out rows."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    titles = ("", "cascade", gain, f"mean cost ({cost_unit})", "at worst", "answered (%)")
+    titles = ("", "cascade", gain, f"mean cost ({cost_unit})", "worst cost", "answered by stage (%)")
     for title in (*titles, "target") if with_target else titles:
         table.add_column(escape(title), overflow="fold")
     for name, cascade in cascades.items():

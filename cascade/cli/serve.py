@@ -1,4 +1,4 @@
-"""``cascade serve``: the cascade on Ray Serve, until a signal stops it."""
+"""``cascade serve``: serves a cascade on Ray Serve until a signal stops it."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,32 +32,32 @@ def serve(
     from cascade.serving.policy.keeper import check_policies
 
     config = CascadeConfig.load(config_path)
-    wanted = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
-    config = config.model_copy(update={"serving": config.serving.model_copy(update=wanted)})
+    overrides = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    config = config.model_copy(update={"serving": config.serving.model_copy(update=overrides)})
     policies = PolicySet.load(policy_path or config.policy)
     check_start(config)
     check_policies(policies, config.stages, config.serving.gears)
     stop = supervised(stop_s(config))
     try:
         with ExitStack() as watching:
-            if not joins():  # what a cluster has begun must be taken back
-                watching.enter_context(StartWatch(stop, TrialLoad(config_path), _tell))
-            with running_cascade(config, policies, config_path.resolve().parent, stop, _tell):
+            if not joins():  # on a cluster, an aborted start must be undone first
+                watching.enter_context(StartWatch(stop, TrialLoad(config_path), _print_progress))
+            with running_cascade(config, policies, config_path.resolve().parent, stop, _print_progress):
                 watching.close()
                 stop_on_signals(stop)
                 print_result(_served(config, policies.version), as_json)
                 stop.wait()
-                _tell("stopping: requests under way are answered first; a second signal ends it at once")
+                _print_progress("stopping after the requests in progress; a second signal stops at once")
     except StartStopped as stopped:
-        _tell(str(stopped))
+        _print_progress(str(stopped))
 
 
-def _tell(line: str) -> None:
+def _print_progress(line: str) -> None:
     typer.echo(line, err=True)
 
 
 def _served(config: "CascadeConfig", policy_version: str) -> dict[str, Any]:
-    """Where it is served, and how."""
+    """Addresses, policy version and segments of the served cascade."""
     from cascade.serving.deploy.cluster import metrics_addresses
 
     serving = config.serving

@@ -1,4 +1,4 @@
-"""How verbs find a served cascade, and ask it."""
+"""Options and helpers of the verbs that send requests to a served cascade."""
 
 import os
 from pathlib import Path
@@ -30,16 +30,20 @@ KeyVariableOption = Annotated[
     typer.Option("--key-env", help=f"Environment variable with a key of the cascade [default: {KEY_VARIABLE}]."),
 ]
 AuthorityOption = Annotated[
-    Path | None, typer.Option("--ca", help="PEM file of its certificate's authority [default: the machine's].")
+    Path | None,
+    typer.Option(
+        "--ca",
+        help="PEM file of the authority that signed the server's certificate [default: the machine's authorities].",
+    ),
 ]
 
 
 def served_config(target: str) -> "CascadeConfig | None":
-    """The configuration that a target names; ``None`` where it is an address.
+    """Loads the configuration that a target names; returns ``None`` for an address.
 
     Raises:
-        InputError: an address that is not of HTTP.
-        ConfigError: a configuration that is not right, or not there.
+        InputError: the address is not an HTTP address.
+        ConfigError: the configuration is invalid or does not exist.
     """
     from cascade.config import CascadeConfig
 
@@ -50,29 +54,32 @@ def served_config(target: str) -> "CascadeConfig | None":
 
 
 def served_url(config: "CascadeConfig") -> str:
-    """Where a cascade of this configuration is reached from its own machine."""
+    """Address of a cascade with this configuration, as seen from its own machine."""
     serving = config.serving
-    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (not bound to, but asked)
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (replaced, not bound to)
     return serving.model_copy(update={"host": anywhere.get(serving.host, serving.host)}).url
 
 
 def check_address(address: str) -> None:
-    """Refuses what is no address of HTTP.
+    """Refuses an address that does not begin with http:// or https://.
 
     Raises:
-        InputError: it is not.
+        InputError: it does not.
     """
     if not address.startswith(("http://", "https://")):
         raise InputError(f"an address must look like {DEFAULT_URL}; got {address!r}")
 
 
 def key_of(variable: str | None) -> str | None:
-    """The key in an environment variable; of the usual one, if none is named, it may be missing.
+    """The key in an environment variable.
+
+    Args:
+        variable: name of the variable, which must be set then; ``None`` for :data:`KEY_VARIABLE`, which may be unset.
 
     Raises:
-        InputError: the named variable is not set.
+        InputError: the named variable is not set or empty.
     """
     key = os.environ.get(variable or KEY_VARIABLE, "").strip() or None
     if variable is not None and key is None:
-        raise InputError(f"the environment variable {variable} is empty; it must hold the key")
+        raise InputError(f"the environment variable {variable} is not set; set it to the key")
     return key

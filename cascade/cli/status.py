@@ -1,4 +1,4 @@
-"""``cascade status``: whether a served cascade is well."""
+"""``cascade status``: whether a served cascade is healthy."""
 
 import os
 from typing import TYPE_CHECKING, Annotated
@@ -35,13 +35,13 @@ def status(
         str | None,
         typer.Option(
             envvar="RAY_DASHBOARD_ADDRESS",
-            help="Address of Ray's dashboard, such as http://127.0.0.1:8265, to ask for the deployments too; "
-            "a token for it is taken from RAY_AUTH_TOKEN.",
+            help="Address of Ray's dashboard, such as http://127.0.0.1:8265, for the status of the deployments; the "
+            "token, if needed, is read from RAY_AUTH_TOKEN.",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask a served cascade, and Ray Serve, how it is; exit code 5 if it is not well, 3 if nothing answers."""
+    """Show the status of a served cascade; exit code 5 if it has a problem, 3 if nothing answers."""
     from cascade.calibration import PolicySet
     from cascade.errors import CheckFailed, InputError
     from cascade.serving.client.status import deployments_status, served_status
@@ -55,7 +55,7 @@ def status(
     if config is not None and found.policy_version is not None and config.policy.exists():
         versions = [gear.version for gear in PolicySet.load(config.policy).gears]
         if found.policy_version not in versions:
-            found.notes.append(f"the policy in force is not of {config.policy.name}, which has {', '.join(versions)}")
+            found.notes.append(f"the policy in force is not in {config.policy.name}, which has {', '.join(versions)}")
     if as_json:
         print_result(found.to_dict(), as_json)
     else:
@@ -76,7 +76,7 @@ def _print_status(found: "CascadeStatus") -> None:
         "policy": found.policy_version,
         "guarantee": found.guarantee,
         "thresholds": found.thresholds or None,
-        "takes": ", ".join(f"{each['datatype']} {each['shape']}" for each in found.inputs) or None,
+        "input": ", ".join(f"{each['datatype']} {each['shape']}" for each in found.inputs) or None,
         "application": found.application,
     }
     print_result({key: value for key, value in lines.items() if value is not None}, as_json=False)

@@ -1,4 +1,4 @@
-"""``cascade train``: makes the weights of a stage from a recipe."""
+"""``cascade train``: trains the weights of a stage from a recipe."""
 
 import json
 from pathlib import Path
@@ -17,10 +17,10 @@ CHECKED_ROWS = 500
 def train(
     recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")],
     weights: Annotated[Path | None, typer.Option(help="Weights file to write [default: ../weights/RECIPE].")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of the processor; 0 for all.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 for all.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a network from a recipe; continues from its checkpoint when it was interrupted."""
+    """Train a network from a recipe; an interrupted run continues from its checkpoint."""
     import torch
 
     from cascade import datasets
@@ -41,7 +41,7 @@ def train(
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with TrainingProgress(recipe, quiet=as_json) as progress:
         pretrained = datasets.cache_folder() / "pretrained"
-        trainer = Trainer(recipe, rows, labels, checkpoint, pretrained, progress.update, progress.tell)
+        trainer = Trainer(recipe, rows, labels, checkpoint, pretrained, progress.update, progress.print_epoch)
         trainer.fit()
     figures = trainer.figures(test.rows, test.labels)
     result = {

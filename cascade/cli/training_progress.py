@@ -1,4 +1,4 @@
-"""How far a training has come."""
+"""Progress of a training run."""
 
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -16,10 +16,10 @@ __all__ = ["TrainingProgress"]
 
 
 class TrainingProgress:
-    """A bar over all steps of all epochs, with the running loss, and a line an epoch.
+    """A progress bar over all steps with the running loss, and one line per epoch.
 
     Args:
-        recipe: tells the number of epochs.
+        recipe: has the number of epochs.
         quiet: show nothing.
     """
 
@@ -39,7 +39,7 @@ class TrainingProgress:
         self.bar.stop()
 
     def update(self, step: "Step") -> None:
-        """Moves the bar to where the training stands."""
+        """Moves the bar to the current step."""
         self.bar.update(
             self.task,
             total=self.recipe.epochs * step.steps,
@@ -48,8 +48,8 @@ class TrainingProgress:
             loss=step.loss,
         )
 
-    def tell(self, record: dict[str, float]) -> None:
-        """Prints an epoch's record: where output goes to a file there is no bar."""
+    def print_epoch(self, record: dict[str, float]) -> None:
+        """Prints the record of an epoch, also where the output is a file and there is no bar."""
         if self.quiet:
             return
         figures = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in record.items() if name != "epoch")

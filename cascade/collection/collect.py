@@ -1,22 +1,21 @@
 """Collection of a score table: every stage predicts every row once, and is timed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cascade.backends.backend import BoundsCost, CountsFlops
 from cascade.calibration import ScoreTable
 from cascade.calibration.exact_binomial import exact_interval
 from cascade.collection.collected_stage import CollectedStage
 from cascade.collection.measure import LARGEST_CALL, SECONDS_A_STAGE, MeasuredCurves, measure_curves
-from cascade.collection.meter import COST_UNIT, SECONDS_PER_HOUR, CostKind, Meter
+from cascade.collection.meter import SECONDS_PER_HOUR, CostKind, Meter
 from cascade.collection.partial_collection import PartialCollection
 from cascade.collection.stage_run import StageRun
-from cascade.errors import InputError, StageError
-from cascade.prediction import Prediction
+from cascade.collection.stage_scores import StageScores, check_first_batch, score_table
+from cascade.errors import InputError
 from cascade.rows.labels import checked_ids
 from cascade.stage import Stage
 
@@ -24,25 +23,6 @@ __all__ = ["collect"]
 
 LEAST_COST = 1e-12
 CHANCE_TAIL = 1e-3
-
-
-@dataclass(frozen=True)
-class _StageScores:
-    """Predictions and costs of one stage on all rows.
-
-    Attributes:
-        prediction: of n rows.
-        confidence: (n,), before calibration.
-        cost: of a row: (), or (n,) if rows differ.
-        rate: cost per million operations, if the model counts those of every row; else 0.
-        highest: maximum cost of any row; inf if the model declares no bound.
-    """
-
-    prediction: Prediction
-    confidence: np.ndarray
-    cost: np.ndarray
-    rate: float
-    highest: float
 
 
 def collect(
@@ -101,7 +81,7 @@ def collect(
     runs = [StageRun(stage, rows, batch_rows, meter) for stage in stages]
     collected = _collected(stages, rows, batch_rows, partial, on_note)
     for run in runs:
-        _check(run, cost)
+        check_first_batch(run, cost)
     for run, part in zip(runs, collected, strict=True):
         try:
             run.complete(part, on_rows, on_note)
@@ -112,8 +92,8 @@ def collect(
                     "predictions and those of the earlier stages, and the same command resumes from there"
                 )
             raise
-    found = [_stage_scores(run, part.prediction(), cost) for run, part in zip(runs, collected, strict=True)]
-    table = _table(stages, found, ids, classes, COST_UNIT[cost], keep_scores)
+    scores = [StageScores.of(run, part.prediction(), cost) for run, part in zip(runs, collected, strict=True)]
+    table = score_table(stages, scores, ids, classes, cost, keep_scores)
     if _is_below_chance(table):
         on_note(
             "warning: every stage is less accurate than guessing; are the labels ids in the order of the "
@@ -125,7 +105,7 @@ def collect(
     measured = measure_curves(stages, rows, largest=largest, seconds=curve_seconds, on_call=on_timed)
     if measured.warning is not None:
         on_note(f"warning: {measured.warning}")
-    own = np.array([each.prediction.cost is not None for each in found])
+    own = np.array([each.prediction.cost is not None for each in scores])
     return _with_curves(table, measured, cost, batch_rows, price_per_hour or 0.0, own)
 
 
@@ -186,81 +166,3 @@ def _collected(
             "used, and are removed when the score table has been written"
         )
     return parts
-
-
-def _table(
-    stages: Sequence[Stage],
-    found: Sequence[_StageScores],
-    label: np.ndarray | None,
-    classes: Sequence[str] | None,
-    cost_unit: str,
-    keep_scores: bool,
-) -> ScoreTable:
-    models = [stage.model for stage in stages]
-    probabilities = [each.prediction.probabilities for each in found]
-    shapes = {None if p is None else p.shape for p in probabilities}
-    has_scores = keep_scores and len(shapes) == 1 and None not in shapes
-    return ScoreTable(
-        prediction=np.stack([each.prediction.answer for each in found], axis=1),
-        confidence=np.stack([each.confidence for each in found], axis=1),
-        cost=_costs(found),
-        stage=np.array([stage.name for stage in stages]),
-        cost_unit=cost_unit,
-        label=label,
-        scores=np.stack([p for p in probabilities if p is not None], axis=1) if has_scores else None,
-        model=None if None in models else np.array(models),
-        cost_per_mflop=np.array([each.rate for each in found]) if any(each.rate for each in found) else None,
-        highest_cost=np.array([each.highest for each in found]) if any(each.cost.ndim for each in found) else None,
-        classes=None if classes is None else np.array(classes, dtype=str),
-    )
-
-
-def _check(run: StageRun, kind: CostKind) -> None:
-    """Runs the first batch, so that a stage that fails or cannot count does so before a long run."""
-    prediction = run.first_batch()
-    if kind == "flops" and prediction.cost is None and prediction.mflop is None:
-        _flops(run.stage, run.rows[:1])
-
-
-def _stage_scores(run: StageRun, prediction: Prediction, kind: CostKind) -> _StageScores:
-    confidence = run.stage.raw_confidence(prediction)
-    own = prediction.mflop if prediction.cost is None else prediction.cost
-    if own is None:
-        value = _flops(run.stage, run.rows[:1]) / 1e6 if kind == "flops" else run.cost
-        return _StageScores(prediction, confidence, np.asarray(value, dtype=np.float64), 0.0, value)
-    price = 1.0 if prediction.cost is not None or kind == "flops" else run.cost
-    rate = price if prediction.cost is None else 0.0
-    cost = price * np.asarray(own, dtype=np.float64)
-    return _StageScores(prediction, confidence, cost, rate, price * _highest(run, own))
-
-
-def _highest(run: StageRun, own: np.ndarray) -> float:
-    """The model's declared bound of a row's own cost.
-
-    Raises:
-        StageError: a row exceeds it.
-    """
-    backend = run.stage.backend
-    most = backend.highest_row_cost(run.rows[:1]) if isinstance(backend, BoundsCost) else np.inf
-    above = np.flatnonzero(own > most)
-    if len(above):
-        raise StageError(
-            run.stage.name,
-            f"its model declares a maximum cost per row of {most:g}; row {above[0]} cost {own[above[0]]:g}, and "
-            f"{len(above)} of {len(own)} rows exceed it",
-        )
-    return most
-
-
-def _flops(stage: Stage, rows: np.ndarray) -> float:
-    if not isinstance(stage.backend, CountsFlops):
-        raise InputError(f"stage {stage.name!r} cannot count its operations; collect with the cost 'time' instead")
-    return stage.backend.flops_per_row(rows)
-
-
-def _costs(found: Sequence[_StageScores]) -> np.ndarray:
-    """(K,), or (n, K) if the cost of any stage differs from row to row."""
-    if all(each.cost.ndim == 0 for each in found):
-        return np.array([each.cost for each in found])
-    n = len(found[0].prediction)
-    return np.stack([np.broadcast_to(each.cost, n) for each in found], axis=1)

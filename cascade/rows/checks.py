@@ -1,10 +1,9 @@
 """Checks of rows where they enter, before any model sees them."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from cascade.config import RowsConfig
 from cascade.errors import InputError, RowsError
 
 __all__ = ["check_rows", "example_row", "example_rows", "refuse_masked"]
@@ -12,7 +11,23 @@ __all__ = ["check_rows", "example_row", "example_rows", "refuse_masked"]
 WORDS = ("a", "good", "bad", "row", "of", "text")
 
 
-def check_rows(rows: Any, expected: RowsConfig) -> np.ndarray:
+class RowForm(Protocol):
+    """What the configuration of rows fixes (:class:`~cascade.config.RowsConfig`)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one row, without the axis n."""
+
+    @property
+    def dtype(self) -> str:
+        """NumPy name of the number type, or "text"."""
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """Type of the arrays of rows."""
+
+
+def check_rows(rows: Any, expected: RowForm) -> np.ndarray:
     """Converts rows to the array that the models expect.
 
     Args:
@@ -44,7 +59,7 @@ def check_rows(rows: Any, expected: RowsConfig) -> np.ndarray:
     return wanted
 
 
-def example_row(expected: RowsConfig) -> np.ndarray:
+def example_row(expected: RowForm) -> np.ndarray:
     """(1, *shape), a row of zeros or an empty text, for trying a stage."""
     row = np.zeros((1, *expected.shape), expected.numpy_dtype)
     if expected.dtype == "text":
@@ -52,7 +67,7 @@ def example_row(expected: RowsConfig) -> np.ndarray:
     return row
 
 
-def example_rows(expected: RowsConfig, count: int, seed: int = 0) -> np.ndarray:
+def example_rows(expected: RowForm, count: int, seed: int = 0) -> np.ndarray:
     """(count, *shape), the row of :func:`example_row` and synthetic ones: numbers in [0, 1], bytes, words."""
     random = np.random.default_rng(seed)
     dtype, shape = expected.numpy_dtype, (count, *expected.shape)

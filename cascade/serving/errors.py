@@ -1,4 +1,4 @@
-"""Errors of a request; each class knows its HTTP status. And the one error of a replica that cannot start."""
+"""Errors of a request, each class with its HTTP status; and the error of a replica that cannot start."""
 
 from typing import TypeGuard
 
@@ -33,7 +33,7 @@ __all__ = [
 
 
 class StartFailed(InputError):
-    """A replica cannot start; Ray Serve hands its text on as a part of a traceback, after the name of this class."""
+    """A replica cannot start; in Ray Serve's traceback the message follows the name of this class."""
 
 
 class RequestError(CascadeError):
@@ -41,7 +41,7 @@ class RequestError(CascadeError):
 
     Attributes:
         status: of the HTTP response.
-        headers: (name, value) pairs that go with it, names in lower case.
+        headers: (name, value) pairs of that response, names in lower case.
     """
 
     status = 500
@@ -49,44 +49,44 @@ class RequestError(CascadeError):
 
 
 class MalformedRequest(RequestError):
-    """What came is not HTTP/1.1."""
+    """The bytes are not a valid HTTP/1.1 request."""
 
     status = 400
 
 
 class PolicyRefused(RequestError):
-    """The policy cannot be served here; the one in force stays."""
+    """The policy does not fit the served cascade; the one in force stays."""
 
     status = 400
 
 
 class Unauthorized(RequestError):
-    """The request has no key, or one that is not known."""
+    """The request has no key, or an unknown one."""
 
     status = 401
     headers = (("www-authenticate", "Bearer"),)
 
 
 class Forbidden(RequestError):
-    """The key is known, but does not allow this."""
+    """The key does not permit the request."""
 
     status = 403
 
 
 class UnknownRoute(RequestError):
-    """No such path."""
+    """There is no such path."""
 
     status = 404
 
 
 class UnknownModel(RequestError):
-    """No model of this name or version is served."""
+    """The name or version is not the served cascade's."""
 
     status = 404
 
 
 class UnknownVersion(RequestError):
-    """No policy of this version is in the history."""
+    """The history has no policy of this version."""
 
     status = 404
 
@@ -95,8 +95,8 @@ class MethodNotAllowed(RequestError):
     """The path exists, but not with this method.
 
     Args:
-        message: what was asked.
-        allowed: the methods that the path has, with commas.
+        message: one sentence.
+        allowed: methods of the path, separated by commas.
     """
 
     status = 405
@@ -116,20 +116,20 @@ class RequestTooSlow(RequestError):
 
 
 class ReloadConflict(RequestError):
-    """Another policy is coming into force at the moment; the request may be sent again later."""
+    """Another policy change is in progress; the request can be sent again later."""
 
     status = 409
     headers = (("retry-after", "1"),)
 
 
 class BodyTooLarge(RequestError):
-    """More bytes, or more rows, than a request may have."""
+    """The request has more bytes or rows than allowed."""
 
     status = 413
 
 
 class UnsupportedBody(RequestError):
-    """The content type is not one that is read."""
+    """The content type is not supported."""
 
     status = 415
 
@@ -142,26 +142,26 @@ class UnsupportedEncoding(RequestError):
 
 
 class HeaderTooLarge(RequestError):
-    """More or longer header fields than a request may have."""
+    """The request has more or longer header fields than allowed."""
 
     status = 431
 
 
 class StageFailed(RequestError):
-    """The model of a stage failed, or broke the stage contract, on rows of the request; the log has what came."""
+    """A stage's model raised, or violated the stage contract, on rows of the request; the log has the details."""
 
     status = 500
 
 
 class Overloaded(RequestError):
-    """The queue is full; the request may be sent again later."""
+    """The queue is full; the request can be sent again later."""
 
     status = 503
     headers = (("retry-after", "1"),)
 
 
 class Unavailable(RequestError):
-    """A later segment is gone, or cannot be reached; the request may be sent again later."""
+    """A later segment has stopped or cannot be reached; the request can be sent again later."""
 
     status = 503
     headers = (("retry-after", "1"),)
@@ -174,23 +174,23 @@ class DeadlineExceeded(RequestError):
 
 
 def http_status(error: CascadeError) -> int:
-    """The HTTP status of an error: its own, 400 for rows that cannot be taken, else 500."""
+    """The HTTP status of an error: its own, 400 for invalid rows, else 500."""
     if isinstance(error, RequestError):
         return error.status
     return 400 if isinstance(error, RowsError) else 500
 
 
 def http_headers(error: CascadeError) -> tuple[tuple[str, str], ...]:
-    """The headers that go with an error."""
+    """The headers of an error's HTTP response."""
     return error.headers if isinstance(error, RequestError) else ()
 
 
 def request_error(error: Exception) -> CascadeError:
-    """The error that a caller gets for an error in a stage, which is its cause.
+    """The error that a caller gets for an error in a stage; the latter becomes its cause.
 
-    Nothing of the model leaves: neither the name of its class or file, nor what it raised.
+    The message has no details of the model: no class, no file, no text of its exception.
     """
-    # Only a model's own refusal of rows is the caller's fault; whatever else is raised here is the server's.
+    # A RowsError is the caller's fault; every other error here is the server's.
     if isinstance(error, RowsError) or (_is_of_the_server(error) and not isinstance(error, StageError)):
         return error
     which = f"stage {error.stage!r}" if isinstance(error, StageError) else "a stage"
@@ -204,5 +204,5 @@ def _is_of_the_server(error: Exception) -> TypeGuard[CascadeError]:
 
 
 def is_of_the_rows(error: CascadeError) -> bool:
-    """Whether other rows may do better, so that a batch is worth halving."""
+    """Whether the error depends on the rows, so that a failed batch is tried again in halves."""
     return isinstance(error, StageFailed | RowsError)

@@ -1,4 +1,4 @@
-"""A request to a gateway, however it came."""
+"""An HTTP request to a gateway, from either listener."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ __all__ = ["Request"]
 
 @dataclass(eq=False, slots=True)
 class Request:
-    """What is asked.
+    """An HTTP request.
 
     Attributes:
-        method: of HTTP, in capitals.
+        method: in capitals.
         path: percent-decoded, without the query.
-        headers: by names in lower case; values of one name that came several times are joined with ", ".
-        body: whole.
+        headers: by name in lower case; the values of a repeated header are joined with ", ".
+        body: all its bytes; empty until they have arrived.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""What is behind the listeners: the gateway, or in a test something smaller."""
+"""The interface between the listeners and the gateway, which tests implement too."""
 
 from typing import Any, Protocol
 
@@ -15,8 +15,8 @@ class Service(Protocol):
     """Answers rows.
 
     Attributes:
-        config: of the cascade.
-        policies: keeps the policy in force.
+        config: configuration of the cascade.
+        policies: holds the policy in force.
     """
 
     config: CascadeConfig
@@ -24,26 +24,29 @@ class Service(Protocol):
 
     @property
     def is_ready(self) -> bool:
-        """Whether every stage has loaded and can be reached; cheap, and a few seconds old at most."""
+        """Whether every stage has loaded and can be reached; at most a few seconds old."""
 
     async def answer_rows(self, rows: np.ndarray, overrides: RequestOverrides) -> dict[str, Any]:
-        """Answers checked rows, as columns.
+        """Answers checked rows.
 
         Args:
-            rows: (n, ...) as the configuration says.
-            overrides: of the configuration, by this request.
+            rows: (n, *shape), of the configured shape and dtype.
+            overrides: the request's own timeout and last stage.
+
+        Returns:
+            The columns of :func:`cascade.serving.bodies.wire.answer_columns`, and "policy_version".
 
         Raises:
-            DeadlineExceeded: no answer in time.
+            DeadlineExceeded: the answer took too long.
             RowsError: there is no such stage.
-            Overloaded: too many rows are waiting.
+            Overloaded: the queue is full.
         """
 
     def describe_policy(self) -> dict[str, Any]:
         """The policy in force, with its "version"."""
 
     def describe_audit(self) -> dict[str, Any]:
-        """What the audit has found so far."""
+        """The audit's results so far."""
 
     def describe_traffic(self) -> dict[str, Any]:
         """The last minutes, see :func:`cascade.serving.http.dashboard.dashboard_data`."""

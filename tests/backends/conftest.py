@@ -15,13 +15,13 @@ def _one_thread():
 
 @pytest.fixture(scope="session")
 def tiny_network():
-    """A ResNet-8 of 4 channels whose batch norms have seen data, in evaluation mode."""
+    """A ResNet-8 of 4 channels with batch norm statistics of data, in evaluation mode."""
     torch.manual_seed(0)
     return settle(CifarResNet(depth=8, width=4, classes=3), size=16)
 
 
 def settle(network: nn.Module, size: int) -> nn.Module:
-    """Gives the batch norms statistics and weights that are not those of a fresh network."""
+    """Sets statistics and weights of the batch norms that differ from those of a new network."""
     generator = torch.Generator().manual_seed(1)
     for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
         norm.momentum = 0.5

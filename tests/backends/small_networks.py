@@ -1,4 +1,4 @@
-"""Networks of a user's own, as they come."""
+"""A user's networks with various outputs."""
 
 import torch
 from torch import nn

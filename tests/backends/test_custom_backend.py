@@ -1,4 +1,4 @@
-"""A user's own class: one method, checked."""
+"""A user's class as a backend."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The digest of a model: the same for the same answers, another where an answer may differ."""
+"""The digest of a model: equal for equal predictions, different if predictions may differ."""
 
 import subprocess
 import sys
@@ -131,7 +131,7 @@ def test_the_source_of_a_network_counts(folder, weights):
 
 
 def test_this_packages_own_modules_do_not_count():
-    """Else every release would invalidate every policy."""
+    """Otherwise every release would invalidate every policy."""
     assert module_source("cascade.backends.networks.resnet:CifarResNet", Path()) is None
 
 

@@ -1,4 +1,4 @@
-"""An ensemble as one model: votes against a plain count, means, and its description."""
+"""An ensemble as one model: votes against a plain count, means, and its configuration."""
 
 from collections import Counter
 
@@ -22,7 +22,7 @@ from cascade.stage import Stage
 
 
 class Says:
-    """Gives fixed answers, row by row."""
+    """Returns fixed answers, row by row."""
 
     def __init__(self, answer, cost=None):
         self.answer, self.cost = np.asarray(answer), cost

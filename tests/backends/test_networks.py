@@ -1,4 +1,4 @@
-"""Networks: folding changes nothing, and their work is what a count by hand gives."""
+"""Networks: folding keeps the function, and operations equal a count by hand."""
 
 import pytest
 import torch

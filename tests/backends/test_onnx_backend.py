@@ -1,4 +1,4 @@
-"""The ONNX backend against the torch network that the file was made from."""
+"""The ONNX backend against the exported torch network."""
 
 from pathlib import Path
 
@@ -124,7 +124,7 @@ def test_a_model_of_two_inputs_is_refused(path):
 
 
 def network_of(path, operation, columns, batch="n", kind="logits", external=False, **options):
-    """x @ W, then an operation or none; W is in a file beside it if it is external."""
+    """x @ W, then an operation or none; an external W is in a file of its own."""
     weights = np.random.default_rng(0).normal(size=(4, columns)).astype(np.float32)
     nodes = [helper.make_node("MatMul", ["x", "w"], ["z" if operation else "y"])]
     nodes += [helper.make_node(operation, ["z"], ["y"])] if operation else []

@@ -1,4 +1,4 @@
-"""Packed convolutions give PyTorch's numbers, row by row."""
+"""Packed convolutions equal PyTorch's, row by row."""
 
 from concurrent.futures import ThreadPoolExecutor
 

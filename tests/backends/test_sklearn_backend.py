@@ -56,7 +56,7 @@ NAMES = ("ant", "bee", "cow", "dog")
     ids=str,
 )
 def test_a_class_has_the_same_id_in_every_model(tmp_path, classes, names, expected):
-    """By name where names are known, else as the id that it is, whatever other classes the model has."""
+    """By name if the classes have names, otherwise as an id, independently of the model's other classes."""
     model = LogisticRegression().fit(ROWS, np.array(classes)[LABEL])
     said = load(saved(tmp_path / "m.skops", model), names).predict(ROWS)
     ids = dict(zip(classes, expected, strict=True))
@@ -127,7 +127,7 @@ def test_a_pipeline_that_scales_in_place_leaves_the_rows_alone(tmp_path, copy):
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore::FutureWarning")
 def test_listed_models_answer_the_most_probable_class():
-    """What is not asked for both must not need it."""
+    """Models for which only ``predict_proba`` is called answer its largest column."""
     found = dict(all_estimators(type_filter="classifier"))
     for name in ANSWERS_THE_LIKELIEST - {"VotingClassifier"}:
         model = found[name]().fit(np.abs(ROWS), LABEL)

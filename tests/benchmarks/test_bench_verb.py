@@ -89,7 +89,7 @@ def test_an_open_loop_sends_at_its_rate(bench, tmp_path):
         assert (repeat["failed"], repeat["accuracy"]) == (0, 1.0)
 
 
-def test_a_person_reads_medians_and_ranges(bench):
+def test_the_printed_result_has_medians_and_ranges(bench):
     result = bench(rows="unlabelled.npz")
     assert result.code == 0, result.err
     lines = dict(re.split(" {2,}", line.strip(), maxsplit=1) for line in result.out.splitlines())
@@ -99,13 +99,13 @@ def test_a_person_reads_medians_and_ranges(bench):
     assert "accuracy" not in lines  # without labels nothing is known
 
 
-def test_the_limit_takes_the_first_rows(bench):
+def test_the_limit_uses_the_first_rows(bench):
     result = bench("--limit", "48", "--json")
     assert result.json["measured"]["data_rows"] == 48
     assert result.json["summary"]["stage_share"]["small"]["min"] == 1.0  # all of them are easy
 
 
-def test_another_policy_is_taken_at_its_word(bench, folder, tmp_path):
+def test_another_policy_is_used_as_is(bench, folder, tmp_path):
     Policy.from_thresholds(("small", "big"), np.array([0.0])).save(tmp_path / "other.json")
     result = bench("--policy", tmp_path / "other.json", "--json")
     assert result.json["summary"]["stage_share"]["big"]["max"] == 0.0
@@ -159,7 +159,7 @@ def test_wrong_files_end_with_3(bench, run, folder, tmp_path):
     assert "no.json does not exist" in result.err
 
 
-def test_where_no_server_is_the_error_says_how_to_start_one(bench):
+def test_without_a_server_the_error_explains_how_to_start_one(bench):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         result = bench("--url", f"http://127.0.0.1:{taken.getsockname()[1]}", target="http")
@@ -205,7 +205,7 @@ def server():
     loop.close()
 
 
-def test_a_server_is_loaded_and_its_refusals_are_counted(bench, server, tmp_path):
+def test_a_server_is_loaded_and_its_errors_are_counted(bench, server, tmp_path):
     out = tmp_path / "out.json"
     result = bench("--url", server, "--connections", "2", "--json", "--out", out, target="http")
     assert result.code == 0, result.err

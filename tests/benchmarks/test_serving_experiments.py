@@ -1,5 +1,6 @@
-"""What the serving experiments count with: synthetic stages, accounts of requests, the ideal, growth."""
+"""Parts of the serving experiments: synthetic stages, accounts of requests, the ideal, growth, traces, simulations."""
 
+import asyncio
 import time
 
 import numpy as np
@@ -8,11 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascade.benchmarks.errors import RequestFailed
 from cascade.benchmarks.experiments.peers import against_peers
-from cascade.benchmarks.experiments.resilience import faults
+from cascade.benchmarks.experiments.resilience import fault_scenes
 from cascade.benchmarks.experiments.serving import ideal_share
-from cascade.benchmarks.harness import labelled_load, memory_watch, synthetic_cascade
+from cascade.benchmarks.harness import simulation, synthetic_cascade
+from cascade.benchmarks.harness.clients import labelled_load, trace
+from cascade.benchmarks.harness.servers import memory_watch
 from cascade.benchmarks.harness.stages import busy_stage
+from cascade.benchmarks.target import Reply
 from cascade.cascade import Cascade
 from cascade.config import CascadeConfig
 
@@ -24,7 +29,7 @@ def served(tmp_path_factory):
     return Cascade.load(path), path
 
 
-def test_exactly_each_fifth_row_is_forwarded_and_peers_answer_like_the_cascade(served):
+def test_exactly_every_fifth_row_is_deferred_and_peers_answer_like_the_cascade(served):
     rows = busy_stage.new_rows(1000)
     answers = served[0].predict(rows)
     assert (answers.stage == 1).sum() == 200
@@ -114,17 +119,59 @@ def test_the_ideal_is_bounded_by_all_processors_and_by_each_segment(served):
     assert ideal_share.batch_sizes(config, reached, 8) == [8, 8]
 
 
-def test_the_gateway_is_held_against_the_fastest_variant_of_a_peer():
+def test_the_gateway_is_compared_with_the_fastest_variant_of_a_peer():
     def seen(speed):
         return {"requests_per_s": speed, "latency_ms": {"p99": 1.0}, "processor_us_per_request": 1.0}
 
     repeats = [{"gateway": seen(100), "mosec 8,8": seen(50), "mosec 32,32": seen(200), "litserve": seen(10)}] * 2
     found = against_peers.against_best(repeats)
-    assert (found["mosec"]["variant"], found["mosec"]["reached"]) == ("mosec 32,32", False)
+    assert (found["mosec"]["variant"], found["mosec"]["target"]) == ("mosec 32,32", 1.0)
     assert found["litserve"]["requests_per_s_ratio"]["median"] == 10
+
+
+def test_arrivals_have_the_rate_of_their_phase():
+    arrivals = trace.poisson_arrivals([(10.0, 100.0), (5.0, 1000.0)])
+    assert (np.diff(arrivals) >= 0).all()
+    assert (arrivals < 10).sum() == pytest.approx(1000, rel=0.15)
+    assert (arrivals >= 10).sum() == pytest.approx(5000, rel=0.1)
+
+
+class Answering:
+    """A target that answers row ``[k]`` with k, and refuses 3."""
+
+    def __init__(self):
+        self.closed = False
+
+    async def send(self, rows):
+        if rows[0, 0] == 3:
+            raise RequestFailed("503", "busy")
+        return Reply(rows[:, 0].astype(int), np.zeros(1, int), np.ones(1), "version")
+
+    async def close(self):
+        self.closed = True
+
+
+def test_a_trace_records_every_request_at_its_moment():
+    target, rows = Answering(), np.arange(5)[:, None]
+    seen = asyncio.run(trace.send_trace(target, rows, np.array([0, 1, 9, 3, 4]), np.linspace(0, 0.05, 10)))
+    assert target.closed
+    assert sorted(seen.due_s) == np.linspace(0, 0.05, 10).tolist()
+    assert seen.errors == {"503": 2}
+    assert (seen.right.count(True), seen.version.count("version"), np.isinf(seen.latency_ms).sum()) == (6, 8, 2)
+
+
+def test_simulated_shares_are_allowed_three_standard_errors():
+    assert simulation.allowed_share(0.1, 900) == pytest.approx(0.13)
+
+
+def test_halves_split_all_rows_and_differ():
+    pairs = simulation.halves(101, 3, seed=1)
+    assert [(len(first), len(second)) for first, second in pairs] == [(50, 51)] * 3
+    assert all(sorted([*first, *second]) == list(range(101)) for first, second in pairs)
+    assert not np.array_equal(pairs[0][0], pairs[1][0])
 
 
 def test_malformed_requests_are_of_all_kinds():
     random = np.random.default_rng(0)
-    firsts = {faults.malformed_request(random).split(b"\r\n")[0][:6] for _ in range(300)}
+    firsts = {fault_scenes.malformed_request(random).split(b"\r\n")[0][:6] for _ in range(300)}
     assert {b"POST /", b"DELETE"} < firsts

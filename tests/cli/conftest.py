@@ -1,4 +1,4 @@
-"""A whole small cascade on disk."""
+"""A small cascade on disk."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ stages:
 """
 
 MODULE = '''
-"""A user's model beside the config: it looks at every other pixel."""
+"""A user's model beside the config, without some of the pixels."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""``cascade calibrate`` warns of rows that are no independent draws."""
+"""``cascade calibrate`` warns of duplicate rows."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from cascade.cli.main import app
 
 
 @pytest.mark.parametrize(("distinct", "warns"), [(20, True), (200, True), (2000, False)])
-def test_many_copies_in_a_table_are_warned_of(tmp_path, distinct, warns):
+def test_many_duplicates_in_a_table_get_a_warning(tmp_path, distinct, warns):
     rng = np.random.default_rng(0)
     answers = rng.integers(0, 2, (distinct, 2))
     table = ScoreTable(
@@ -19,4 +19,4 @@ def test_many_copies_in_a_table_are_warned_of(tmp_path, distinct, warns):
     options = ["--scores", str(tmp_path / "scores.npz"), "--out", str(tmp_path / "policy.json")]
     result = CliRunner().invoke(app, ["calibrate", *options, "--target-agreement", "0.6"])
     assert result.exit_code == 0
-    assert ("look like copies" in result.stderr) == warns
+    assert ("look like duplicates" in result.stderr) == warns

@@ -1,5 +1,6 @@
-"""``cascade check`` on fresh rows: exit codes, JSON, and what a person reads."""
+"""``cascade check``: fresh rows, exit codes, JSON and printed text."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -10,7 +11,7 @@ from cascade.calibration import Policy
 
 @pytest.fixture(scope="module")
 def calibrated(digits_folder, tmp_path_factory):
-    """(config, policy, fresh rows, the same rows spoilt): 500 rows calibrate, 400 others are fresh."""
+    """(config, policy, folder): 500 rows for the calibration, 400 fresh ones, and these again, corrupted."""
     from typer.testing import CliRunner
 
     from cascade.cli.main import app
@@ -46,7 +47,7 @@ def test_fresh_rows_of_the_same_kind_pass(run, calibrated):
     assert "exact paired trinomial" in for_people.out
 
 
-def test_spoilt_rows_exit_with_5_after_the_findings_were_printed(run, calibrated):
+def test_corrupted_rows_exit_with_5_after_the_findings_were_printed(run, calibrated):
     config, policy, folder = calibrated
     result = run("check", config, "--policy", policy, "--rows", folder / "spoilt.npz", "--json")
     assert result.code == 5
@@ -56,7 +57,7 @@ def test_spoilt_rows_exit_with_5_after_the_findings_were_printed(run, calibrated
     assert "calibrate again" in result.err
 
 
-def test_few_rows_and_missing_labels_are_told(run, calibrated):
+def test_few_rows_and_missing_labels_are_reported(run, calibrated):
     config, policy, folder = calibrated
     few = run("check", config, "--policy", policy, "--rows", folder / "fresh.npz", "--limit", 1, "--json")
     assert (few.code, few.json["fresh"]["conclusion"]) == (0, "nothing can be concluded from so few rows")
@@ -65,7 +66,7 @@ def test_few_rows_and_missing_labels_are_told(run, calibrated):
     assert blind.json["fresh"]["untested"] == ["max_accuracy_drop: the rows have no labels"]
 
 
-def test_what_cannot_be_checked_is_refused(run, calibrated, tmp_path):
+def test_invalid_arguments_are_refused(run, calibrated, tmp_path):
     config, policy, folder = calibrated
     rows = ("--rows", folder / "fresh.npz")
     assert run("check", config, "--policy", policy, *rows, "--delta", 1).code == 2
@@ -119,7 +120,7 @@ def one_stage(tmp_path, monkeypatch):
     ("way", "message"),
     [("drops rows", "was given 3 rows"), ("by the batch", "the same row as number"), ("logits", "look like logits")],
 )
-def test_what_collect_would_refuse_is_found_without_rows(run, one_stage, way, message):
+def test_violations_of_the_stage_contract_are_found_without_rows(run, one_stage, way, message):
     config = one_stage(way)
     result = run("check", config)
     assert (result.code, message in result.err) == (5, True), result.err
@@ -128,7 +129,7 @@ def test_what_collect_would_refuse_is_found_without_rows(run, one_stage, way, me
     assert run("check", one_stage("well"), "--json").json["tried_rows"] == {"odd": 16}
 
 
-def test_real_rows_are_tried_where_they_are_given(run, one_stage):
+def test_given_rows_are_tried(run, one_stage):
     config = one_stage("logits for large rows")
     assert run("check", config).code == 0
     result = run("check", config, "--rows", config.parent / "rows.npz")
@@ -137,10 +138,14 @@ def test_real_rows_are_tried_where_they_are_given(run, one_stage):
 
 @pytest.mark.parametrize(
     ("body", "problem"),
-    [("raise KeyError('weights')", "KeyError: 'weights'"), ("raise SystemExit(0)", "SystemExit: 0")],
+    [
+        ("raise KeyError('weights')", "KeyError: 'weights'"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("import os; os._exit(0)", "SystemExit: 0"),
+    ],
 )
-def test_a_stage_that_cannot_load_is_told_by_its_name(run, tmp_path, monkeypatch, body, problem):
-    module = f"unloadable_{body[6]}"
+def test_the_error_names_the_stage_that_cannot_load(run, tmp_path, monkeypatch, body, problem):
+    module = f"unloadable_{len(body)}"
     (tmp_path / f"{module}.py").write_text(f"class Model:\n    def __init__(self):\n        {body}\n")
     (tmp_path / "config.yaml").write_text(
         "name: unloadable\nrows: {shape: [2]}\nstages:\n"
@@ -151,3 +156,29 @@ def test_a_stage_that_cannot_load_is_told_by_its_name(run, tmp_path, monkeypatch
     assert result.code == 3
     assert "only: loading" in result.err
     assert f"stage 'only' cannot load: {problem}" in result.err
+
+
+def test_a_model_that_ends_the_process_fails_the_check_and_forked_processes_may_end(tmp_path):
+    """In a process of its own, which the model would end."""
+    (tmp_path / "leaving.py").write_text(LEAVING)
+    (tmp_path / "config.yaml").write_text(
+        "name: leaving\nrows: {shape: [2]}\nstages: [{name: only, backend: {type: custom, object: 'leaving:Model'}}]\n"
+    )
+    command = [sys.executable, "-m", "cascade", "check", tmp_path / "config.yaml"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (result.returncode, "SystemExit: 0" in result.stderr) == (5, True), result.stderr
+
+
+LEAVING = """
+import os
+
+class Model:
+    def __init__(self):
+        child = os.fork()
+        if child == 0:
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+    def predict(self, rows):
+        os._exit(0)
+"""

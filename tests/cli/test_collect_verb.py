@@ -1,4 +1,4 @@
-"""``cascade collect``: checks come first, and an interrupted run is resumed."""
+"""``cascade collect``: early checks, partial results, and continued runs."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ stages:
 """
 
 MODULE = '''
-"""A model that fails, or waits, where a file asks it to."""
+"""A model that fails or waits, as a file specifies."""
 
 import time
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_texts_with_named_labels_become_a_table(run, folder):
     assert (table.classes.tolist(), table.label[:11].tolist()) == (["even", "odd"], [1] * 10 + [0])
 
 
-def test_integers_that_name_classes_are_looked_up_once(run, folder):
+def test_integers_may_be_names_of_classes(run, folder):
     (folder / "config.yaml").write_text(CONFIG.replace("[even, odd]", '["1", "0"]'))
     texts = [str(number) for number in range(100)]
     save_rows(folder / "rows.npz", texts, [1 - len(text) % 2 for text in texts])
@@ -89,7 +89,7 @@ def test_integers_that_name_classes_are_looked_up_once(run, folder):
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_check_bench_and_explain_take_the_same_labels(run, folder, named):
+def test_check_bench_and_explain_accept_the_same_labels(run, folder, named):
     texts = [str(number) for number in range(100)]
     ids = [len(text) % 2 for text in texts]
     save_rows(folder / "rows.npz", texts, [("even", "odd")[each] for each in ids] if named else ids)
@@ -104,7 +104,7 @@ def test_check_bench_and_explain_take_the_same_labels(run, folder, named):
     assert (explained.code, explained.json["label"], explained.json["answer"]) == (0, 1, 1), explained.err
 
 
-def test_a_stage_that_fails_loses_nothing_and_the_next_run_goes_on(run, folder):
+def test_a_failed_run_is_continued_by_the_next_one(run, folder):
     (folder / "signs" / "fail").touch()
     failed = run(*arguments(folder))
     assert failed.code == 7
@@ -122,7 +122,7 @@ def test_a_stage_that_fails_loses_nothing_and_the_next_run_goes_on(run, folder):
     assert ScoreTable.load(folder / "scores.npz").correct.all()
 
 
-def test_no_resume_begins_anew(run, folder):
+def test_no_resume_starts_from_the_beginning(run, folder):
     (folder / "signs" / "fail").touch()
     assert run(*arguments(folder)).code == 7
     (folder / "signs" / "fail").unlink()
@@ -151,12 +151,12 @@ REFUSED = {
     "no rows file": (["--rows", "none.npz"], "does not exist"),
     "no folder": (["--out", "none/scores.npz"], "the folder none does not exist"),
     "a folder": (["--out", "signs"], "it is not a file"),
-    "the rows": (["--out", "rows.npz"], "holds the rows"),
+    "the rows": (["--out", "rows.npz"], "is the file of the rows"),
 }
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_cannot_end_well_is_refused_before_a_model_is_loaded(run, folder, monkeypatch, kind):
+def test_an_unwritable_output_is_refused_before_a_model_is_loaded(run, folder, monkeypatch, kind):
     monkeypatch.chdir(folder)
     options, message = REFUSED[kind]
     result = run("collect", "config.yaml", "--rows", "rows.npz", *options)
@@ -164,7 +164,7 @@ def test_what_cannot_end_well_is_refused_before_a_model_is_loaded(run, folder, m
     assert not (folder / "loaded").exists()
 
 
-def test_a_folder_that_may_not_be_written_to_is_refused_before_a_model_is_loaded(run, folder, monkeypatch):
+def test_a_folder_without_write_permission_is_refused_before_a_model_is_loaded(run, folder, monkeypatch):
     allowed = os.access  # root may write everywhere
     monkeypatch.setattr("os.access", lambda path, mode: Path(path) != folder / "signs" and allowed(path, mode))
     result = run(*arguments(folder, "--out", folder / "signs" / "scores.npz"))

@@ -1,4 +1,4 @@
-"""``cascade evaluate``: the verdict on each target, for people and as JSON, and its exit code."""
+"""``cascade evaluate``: the verdict on each target, printed and as JSON, and its exit code."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ def evaluated(run, files, scores, policy="policy.json", *options):
     return run("evaluate", "--scores", files / f"{scores}.npz", "--policy", files / policy, *options)
 
 
-def test_the_verdict_is_printed_with_what_it_rests_on(run, files):
+def test_the_verdict_is_printed_with_its_numbers(run, files):
     result = evaluated(run, files, "fresh")
     assert result.code == 0
     text = " ".join(result.out.split())

@@ -1,4 +1,4 @@
-"""``cascade explain``: the way of a row, where it comes from, and the other operating points."""
+"""``cascade explain``: the stages of a row, its source, and other operating points."""
 
 import json
 import re
@@ -21,37 +21,37 @@ def policies(digits_folder, tmp_path_factory):
     return folder
 
 
-def test_a_row_of_a_file_is_explained_as_the_cascade_answers_it(run, digits_folder, policies):
+def test_the_explanation_of_a_row_matches_the_cascades_answer(run, digits_folder, policies):
     config, rows = digits_folder / "config.yaml", digits_folder / "rows.npz"
     both = ("--policy", policies / "sure.json", "--policy", policies / "daring.json")
     result = run("explain", config, "--rows", rows, "--index", 7, *both, "--json")
     assert result.code == 0, result.err
-    told = result.json
+    explained = result.json
     with np.load(rows) as file:
         row, label = file["rows"][7:8], int(file["label"][7])
     answers = Cascade.load(config, policies / "sure.json").predict(row)
-    assert (told["answer"], told["stage"]) == (answers.answer[0], NAMES[answers.stage[0]])
-    assert told["confidence"] == answers.confidence[0]
-    assert told["label"] == label
-    assert [word["stage"] for word in told["stages"]] == list(NAMES)
-    assert told["other_policies"][0]["stage"] == "pixels"
-    assert told["frontier"] == []
+    assert (explained["answer"], explained["stage"]) == (answers.answer[0], NAMES[answers.stage[0]])
+    assert explained["confidence"] == answers.confidence[0]
+    assert explained["label"] == label
+    assert [word["stage"] for word in explained["stages"]] == list(NAMES)
+    assert explained["other_policies"][0]["stage"] == "pixels"
+    assert explained["frontier"] == []
 
 
-def test_each_gear_of_a_policy_set_is_told(run, digits_folder, policies, tmp_path):
+def test_each_gear_of_a_policy_set_is_explained(run, digits_folder, policies, tmp_path):
     gears = [
         replace(Policy.load(policies / f"{name}.json"), certificate={"observed": {"mean_cost": cost}})
         for name, cost in (("sure", 2.0), ("daring", 1.0))
     ]
     PolicySet(tuple(gears)).save(tmp_path / "set.json")
     asked = ("explain", digits_folder / "config.yaml", "--rows", digits_folder / "rows.npz")
-    told = run(*asked, "--policy", tmp_path / "set.json", "--json").json
-    assert [told["policy_version"], *(way["policy_version"] for way in told["other_policies"])] == [
+    explained = run(*asked, "--policy", tmp_path / "set.json", "--json").json
+    assert [explained["policy_version"], *(way["policy_version"] for way in explained["other_policies"])] == [
         gear.version for gear in gears
     ]
 
 
-def test_a_row_in_a_file_of_its_own(run, digits_folder, policies, tmp_path):
+def test_a_row_from_its_own_file(run, digits_folder, policies, tmp_path):
     config, policy = digits_folder / "config.yaml", ("--policy", policies / "sure.json")
     with np.load(digits_folder / "rows.npz") as file:
         row = file["rows"][7]
@@ -59,11 +59,11 @@ def test_a_row_in_a_file_of_its_own(run, digits_folder, policies, tmp_path):
     (tmp_path / "row.json").write_text(json.dumps(row.tolist()))
     of_rows = run("explain", config, "--rows", digits_folder / "rows.npz", "--index", 7, *policy, "--json").json
     for name in ("row.npy", "row.json"):
-        told = run("explain", config, "--row", tmp_path / name, *policy, "--json").json
-        assert told == of_rows | {"label": None}
+        explained = run("explain", config, "--row", tmp_path / name, *policy, "--json").json
+        assert explained == of_rows | {"label": None}
 
 
-def test_people_get_tables_with_the_frontier(run, digits_folder, policies, tmp_path):
+def test_the_printed_tables_include_the_frontier(run, digits_folder, policies, tmp_path):
     config, rows, scores = digits_folder / "config.yaml", digits_folder / "rows.npz", tmp_path / "s.npz"
     options = ("--rows", rows, "--limit", 200, "--out", scores, "--curve-seconds", 0)
     assert run("collect", config, *options).code == 0
@@ -92,7 +92,7 @@ def test_people_get_tables_with_the_frontier(run, digits_folder, policies, tmp_p
     ],
     ids=str,
 )
-def test_what_cannot_be_explained_is_refused(run, digits_folder, policies, arguments, code):
+def test_invalid_arguments_of_explain_are_refused(run, digits_folder, policies, arguments, code):
     (digits_folder / "short.json").write_text("[1, 2]")
     files = [digits_folder / word if str(word).endswith(("npz", "json", "npy", "yaml")) else word for word in arguments]
     policy = () if "--policy" in arguments else ("--policy", policies / "sure.json")
@@ -113,7 +113,7 @@ LYING = b"\x93NUMPY\x01\x00\x40\x00{'descr': '<f8', 'fortran_order': False, 'sha
         ("row.json", b"{}"),
     ],
 )
-def test_a_hostile_file_of_a_row_is_refused(run, digits_folder, policies, tmp_path, name, content):
+def test_a_hostile_row_file_is_refused(run, digits_folder, policies, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     policy = ("--policy", policies / "sure.json")
     result = run("explain", digits_folder / "config.yaml", "--row", tmp_path / name, *policy)

@@ -1,4 +1,4 @@
-"""``cascade plan``: its YAML can be pasted, and its JSON says the same."""
+"""``cascade plan``: its YAML fits the configuration, and matches its JSON."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_the_printed_yaml_can_be_pasted(run, files):
     assert planned["rows_per_s"] >= 100
     printed = run("plan", *files, "--rate", 100)
     assert printed.code == 0
-    assert "rows that reach it" in printed.out
+    assert "reach share" in printed.out
     parts = printed.out[printed.out.index("serving:") :].split("# in the stage ")
     config = yaml.safe_load(CONFIG) | yaml.safe_load(parts[0])
     for part, stage in zip(parts[1:], config["stages"][1:], strict=True):
@@ -45,7 +45,7 @@ def test_the_printed_yaml_can_be_pasted(run, files):
     assert counts == planned["replicas"]
 
 
-def test_a_dear_hop_keeps_the_stages_together_unless_one_has_resources_of_its_own(run, files):
+def test_an_expensive_hop_keeps_stages_together_unless_one_requests_resources(run, files):
     assert run("plan", *files, "--hop-ms", 1e9, "--json").json["segments"] == [["stage0", "stage1", "stage2"]]
     text = CONFIG.replace("{name: stage2,", "{name: stage2, deployment: {ray_actor_options: {num_gpus: 1}},")
     files[0].write_text(text)
@@ -59,5 +59,5 @@ def test_autoscaling_begins_with_the_plan(run, files):
     assert (scaling["min_replicas"], scaling["max_replicas"]) == (1, 2 * planned["replicas"][2])
 
 
-def test_a_rate_and_a_number_of_processes_are_too_much(run, files):
+def test_rate_and_replicas_exclude_each_other(run, files):
     assert run("plan", *files, "--rate", 100, "--replicas", 4).code == 2

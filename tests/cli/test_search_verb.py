@@ -31,7 +31,7 @@ def test_the_best_choice_with_its_files(run, table_path, tmp_path):
     assert again.code == 0
 
 
-def test_the_table_for_people(run, table_path):
+def test_the_printed_table(run, table_path):
     result = run("search", "--scores", table_path, "--target-accuracy", 0.7, "--deadline", 20, "--max-stages", 2)
     assert result.code == 0
     assert "stage0" in result.out

@@ -1,4 +1,4 @@
-"""``cascade train`` and ``cascade data`` on a data set of our own: what is shipped is what was measured."""
+"""``cascade train`` and ``cascade data`` on a small data set: the reported accuracy is that of the written weights."""
 
 import hashlib
 import json
@@ -65,8 +65,8 @@ def test_the_shipped_weights_have_the_accuracy_that_was_written_beside_them(run,
         weights=weights,
         input={"mean": [128] * 3, "std": [64] * 3},
     )
-    said = TorchBackend(config).predict(toy["test_rows"])
-    assert np.mean(said.answer == toy["test_labels"]) == pytest.approx(facts["test_accuracy"], abs=0.026)
+    prediction = TorchBackend(config).predict(toy["test_rows"])
+    assert np.mean(prediction.answer == toy["test_labels"]) == pytest.approx(facts["test_accuracy"], abs=0.026)
 
 
 def test_data_is_fetched_once_and_counted(run, toy, tmp_path):
@@ -84,7 +84,7 @@ def test_a_changed_source_exits_with_3(run, toy, monkeypatch):
     assert (result.code, "test_labels has SHA-256" in result.err) == (3, True)
 
 
-def test_a_line_an_epoch_tells_how_far_a_training_has_come(run, toy, tmp_path):
+def test_each_epoch_prints_a_line(run, toy, tmp_path):
     recipe = tmp_path / "recipes" / "toy.yaml"
     recipe.parent.mkdir()
     recipe.write_text(RECIPE.format(more=""))

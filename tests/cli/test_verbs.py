@@ -1,4 +1,4 @@
-"""The verbs: help, exit codes, JSON; nobody ever sees a traceback."""
+"""The verbs: help, exit codes, JSON, and no tracebacks."""
 
 import dataclasses
 import json
@@ -17,13 +17,13 @@ from cascade.cli.main import app
 VERBS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
 
 
-def test_all_verbs_are_there():
+def test_all_verbs_exist():
     named = "bench build calibrate check collect data evaluate explain plan reload report search serve status train"
     assert set(named.split()) <= set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_tells_the_options(run, verb):
+def test_help_lists_the_options(run, verb):
     result = run(verb, "--help")
     assert result.code == 0
     assert "--json" in result.out
@@ -102,7 +102,7 @@ def test_a_digits_cascade_from_end_to_end(run, digits_folder, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray
-def test_what_was_calibrated_with_other_models_is_refused(run, digits_folder, tmp_path):
+def test_a_policy_of_other_models_is_refused(run, digits_folder, tmp_path):
     folder = shutil.copytree(digits_folder, tmp_path / "digits")
     config, scores, policy = folder / "config.yaml", folder / "s.npz", folder / "policy.json"
     options = ("--rows", folder / "rows.npz", "--out", scores, "--curve-seconds", 0)
@@ -135,14 +135,14 @@ def test_a_report_with_everything(run, table_path, tmp_path):
     assert run(*report, "--pictures", slices).code == 3
 
 
-def test_tables_are_printed_for_people(run, table_path, tmp_path):
+def test_results_are_printed_as_tables(run, table_path, tmp_path):
     result = run("calibrate", "--scores", table_path, "--target-agreement", 0.8, "--out", tmp_path / "p.json")
     assert result.code == 0
     assert "thresholds" in result.out
     assert "stage0" in result.out
 
 
-def test_the_config_says_where_the_policy_goes(run, digits_folder, tmp_path):
+def test_the_policy_is_written_to_the_configured_path(run, digits_folder, tmp_path):
     text = (digits_folder / "config.yaml").read_text().replace("models/", f"{digits_folder}/models/")
     (tmp_path / "config.yaml").write_text(text + "policy: mine.json\n")
     (tmp_path / "digits_own_model.py").write_text((digits_folder / "digits_own_model.py").read_text())
@@ -175,7 +175,7 @@ def test_routers_are_chosen_on_the_command_line(run, table_path, tmp_path):
     assert run("report", "--scores", table_path, "--policy", out, "--out", tmp_path / "r.html").code == 0
 
 
-def test_rows_skip_where_that_is_asked_for(run, table_path, tmp_path):
+def test_early_deferral_on_the_command_line(run, table_path, tmp_path):
     table = ScoreTable.load(table_path)
     # A middle stage that never helps: it is left out, or skipped.
     useless = table.prediction.copy()
@@ -221,12 +221,12 @@ def test_a_target_out_of_reach_exits_with_4_and_names_the_nearest(run, table_pat
     ],
     ids=str,
 )
-def test_not_one_good_target_exits_with_2(run, table_path, targets):
+def test_without_exactly_one_valid_target_it_exits_with_2(run, table_path, targets):
     result = run("calibrate", "--scores", table_path, *targets)
     assert result.code == 2
 
 
-def test_a_place_that_cannot_be_written_exits_with_3(run, table_path, tmp_path):
+def test_an_unwritable_path_exits_with_3(run, table_path, tmp_path):
     result = run("calibrate", "--scores", table_path, "--max-cost", 50, "--out", tmp_path / "none" / "p.json")
     assert result.code == 3
     assert "none" in result.err
@@ -320,14 +320,14 @@ def test_broken_files_exit_with_3(run, digits_folder, table_path, tmp_path, what
         ({"rows": np.float64(3)}, "an array 'rows'"),
     ],
 )
-def test_rows_that_do_not_fit_exit_with_3(run, digits_folder, tmp_path, arrays, message):
+def test_rows_that_do_not_match_exit_with_3(run, digits_folder, tmp_path, arrays, message):
     np.savez(tmp_path / "rows.npz", **arrays)
     result = run("collect", digits_folder / "config.yaml", "--rows", tmp_path / "rows.npz")
     assert result.code == 3
     assert message in result.err.replace("\n", " ")
 
 
-def test_a_single_array_is_no_file_of_rows(run, digits_folder, tmp_path):
+def test_a_single_array_is_not_a_file_of_rows(run, digits_folder, tmp_path):
     np.save(tmp_path / "rows.npy", np.zeros((3, 64)))
     result = run("collect", digits_folder / "config.yaml", "--rows", tmp_path / "rows.npy")
     assert (result.code, "single array" in result.err) == (3, True)
@@ -338,7 +338,7 @@ def test_a_single_array_is_no_file_of_rows(run, digits_folder, tmp_path):
     [[], ["--rows", "a.npz", "--dataset", "cifar10"], ["--rows", "a.npz", "--cost", "euros"], ["--dataset", "mnist"]],
     ids=" ".join,
 )
-def test_rows_come_from_one_place(run, digits_folder, arguments):
+def test_rows_come_from_one_source(run, digits_folder, arguments):
     result = run("collect", digits_folder / "config.yaml", *arguments)
     assert result.code == (3 if "mnist" in arguments else 2)
 
@@ -378,7 +378,7 @@ def test_the_installed_command_prints_no_traceback_either(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_gears_make_a_policy_set_that_other_verbs_take(run, table_path, tmp_path):
+def test_gears_make_a_policy_set_that_other_verbs_accept(run, table_path, tmp_path):
     out = tmp_path / "set.json"
     calibrate = ("calibrate", "--scores", table_path, "--guarantee", "none", "--out", out, "--json")
     done = run(*calibrate, "--max-accuracy-drop", 0.01, "--gears", "0.05,0.1")

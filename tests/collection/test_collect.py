@@ -1,4 +1,4 @@
-"""Collecting: what the stages say, batch by batch, with a cost that means something."""
+"""Collection: the stages' predictions, batch by batch, with costs."""
 
 import functools
 import time

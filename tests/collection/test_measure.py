@@ -1,4 +1,4 @@
-"""Measured cost curves: stages by turns, on fresh rows, within their time."""
+"""Measured cost curves: alternating stages, new rows in every call, within the given time."""
 
 import itertools
 import time

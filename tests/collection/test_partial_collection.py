@@ -1,4 +1,4 @@
-"""A collect that stops, wherever and however, goes on from what it had, and ends in the same table."""
+"""An interrupted collection is resumed, and ends in the same table."""
 
 import functools
 

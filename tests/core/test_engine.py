@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cascade.answers import PENDING, Answers
 from cascade.backends.fake_backend import FakeBackend
 from cascade.calibration import Identity, Isotonic, Platt, Policy, ScoreTable, Temperature, calibrate, evaluate
 from cascade.calibration.costs.cost_curve import CostCurve
@@ -15,7 +16,7 @@ from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.cascade import Cascade
 from cascade.collection.collect import collect
 from cascade.config import RowsConfig
-from cascade.engine import PENDING, Answers, Segment
+from cascade.engine import Segment
 from cascade.errors import PolicyError, RowsError
 from cascade.prediction import Prediction
 from cascade.routers import NEVER, Router, answering_stage, reached_stages

@@ -1,4 +1,4 @@
-"""The way of a row, against the engine."""
+"""Explanations of a row, against the engine."""
 
 import dataclasses
 

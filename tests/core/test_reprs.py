@@ -1,4 +1,4 @@
-"""What people see of a value at a prompt, and in a notebook."""
+"""Values at a prompt, and in a notebook."""
 
 from dataclasses import replace
 from html.parser import HTMLParser

@@ -1,4 +1,4 @@
-"""The plan of segments: against all groupings, and against all sharings of replicas."""
+"""The plan of segments: against all groupings, and against all assignments of replicas."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""A stage is tried in calls of several sizes before it answers for anybody."""
+"""The trial of a stage in calls of several sizes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Exceptions and value objects cross process borders: they survive a pickle round trip."""
+"""Exceptions and value objects cross processes: they survive a pickle round trip."""
 
 import importlib
 import inspect
@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import cascade
+from cascade.answers import Answers
 from cascade.backends.images import ImageInput
 from cascade.backends.training.recipe import Recipe
 from cascade.calibration import Identity, Isotonic, OperatingPoint, Platt, Temperature
 from cascade.datasets import Split
-from cascade.engine import Answers
 from cascade.errors import CascadeError, InfeasibleTarget, InputError
 from cascade.prediction import Prediction
 from cascade.routers import Agreement, Router
@@ -31,7 +31,7 @@ def exception_classes():
 ARGUMENTS = {
     "InfeasibleTarget": ("no policy reaches accuracy 1", 0.75),
     "StageError": ("small", "its model returned NaN"),
-    "MethodNotAllowed": ("/predict is asked with POST, not GET", "POST"),
+    "MethodNotAllowed": ("'/predict' has the methods POST; got 'GET'", "POST"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Downloads from a server of our own on the loopback: whole, continued, broken."""
+"""Downloads from a local server: complete, resumed, broken."""
 
 import stat
 import threading

@@ -1,4 +1,4 @@
-"""The weights of the examples have the accuracy that was written beside them, and all recipes can be begun."""
+"""The weights of the examples have the recorded accuracy, and every recipe can be started."""
 
 import json
 from pathlib import Path

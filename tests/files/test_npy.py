@@ -1,4 +1,4 @@
-"""Arrays from files that anyone may have written."""
+"""Arrays from files of any source."""
 
 import io
 import pickle

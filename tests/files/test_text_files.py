@@ -1,4 +1,4 @@
-"""A file in place of another is refused by the name of what came and of what should have come."""
+"""A file of another kind is refused; the message names the kind found and the kind expected."""
 
 import itertools
 

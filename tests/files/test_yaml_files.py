@@ -1,4 +1,4 @@
-"""YAML: what would be lost, or would fill the memory, is refused."""
+"""YAML: duplicate keys and files that expand to fill the memory are refused."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Archives that unpack to far more than they have, in every place that reads one."""
+"""Zip bombs are refused by every reader."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""What the tests of reports share: replays of synthetic tables, with any stage names."""
+"""Replays of synthetic tables, with any stage names."""
 
 import dataclasses
 

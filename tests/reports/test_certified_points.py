@@ -1,4 +1,4 @@
-"""Certified points: what they promise, and what they are seen to give."""
+"""Certified points: their guarantees, and what they reach on other rows."""
 
 import dataclasses
 

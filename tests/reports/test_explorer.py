@@ -1,4 +1,4 @@
-"""The page's script, in a browser where there is one."""
+"""The page's script, in a browser if one is installed."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The page: whole, safe, alone, and the same every time."""
+"""The page: complete, safe, self-contained and deterministic."""
 
 import dataclasses
 import os

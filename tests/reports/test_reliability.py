@@ -1,4 +1,4 @@
-"""Reliability against a plain loop, and what its error says about simulated models."""
+"""Reliability against a plain loop, and its error for simulated models."""
 
 import numpy as np
 import pytest

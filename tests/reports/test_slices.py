@@ -1,4 +1,4 @@
-"""Slices against a plain loop, and the file that they come from."""
+"""Slices against a plain loop, and their file."""
 
 import dataclasses
 

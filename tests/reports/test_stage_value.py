@@ -1,4 +1,4 @@
-"""What stages add, against all thresholds tried out."""
+"""The value of stages, against all thresholds."""
 
 import itertools
 

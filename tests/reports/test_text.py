@@ -1,4 +1,4 @@
-"""Numbers as people read them: never nearer to a whole share than they are."""
+"""Numbers as texts: never rounded to 0 % or 100 %."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Labels: whatever names a class becomes its id, everything else is refused with its place."""
+"""Labels: names of classes become ids, everything else is refused with its row."""
 
 import numpy as np
 import pytest

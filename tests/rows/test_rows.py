@@ -1,4 +1,4 @@
-"""Rows at the border: what fits goes through unchanged, everything else is a RowsError."""
+"""Checks of rows: fitting rows pass unchanged, everything else is a RowsError."""
 
 import numpy as np
 import pytest

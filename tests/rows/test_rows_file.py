@@ -1,4 +1,4 @@
-"""The file of labelled rows: what was written is read again, what contradicts itself is refused with the row."""
+"""Files of labelled rows: they are read back as written, and contradictions are refused with the row."""
 
 import numpy as np
 import pytest

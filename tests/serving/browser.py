@@ -32,7 +32,7 @@ class Page:
                 return message["result"]
 
     def _note(self, message):
-        """Exceptions, and what the browser refuses, such as by the Content-Security-Policy."""
+        """Exceptions, and loads that the browser blocks, for example by the Content-Security-Policy."""
         if message.get("method") == "Runtime.exceptionThrown":
             self.problems.append(message["params"]["exceptionDetails"])
         if message.get("method") == "Log.entryAdded" and message["params"]["entry"]["source"] == "security":
@@ -50,7 +50,7 @@ class Page:
             if await self.run(script):
                 return
             await asyncio.sleep(0.05)
-        raise AssertionError(f"never true: {script}; the page says: {await self.text()}")
+        raise AssertionError(f"never true: {script}; the text of the page: {await self.text()}")
 
     async def text(self):
         return await self.run("document.body.innerText")

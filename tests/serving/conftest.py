@@ -1,4 +1,4 @@
-"""A small cascade on a file: two fake stages, the first one sure of even rows."""
+"""A small cascade in a file: two fake stages; the first one is confident on even rows."""
 
 from dataclasses import replace
 
@@ -65,5 +65,8 @@ def two_gears():
     certificates = [{"observed": {"mean_cost": cost}} for cost in (2.0, 1.0)]
     better = Policy.from_thresholds(("small", "big"), np.array([0.99]))
     return PolicySet(
-        tuple(replace(gear, certificate=told) for gear, told in zip((better, policy()), certificates, strict=True))
+        tuple(
+            replace(gear, certificate=certificate)
+            for gear, certificate in zip((better, policy()), certificates, strict=True)
+        )
     )

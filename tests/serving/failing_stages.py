@@ -63,7 +63,7 @@ def custom(name):
 
 
 def write_failing_cascade(folder, backend, name="failing"):
-    """A configuration, with its policy beside it; returns its path."""
+    """Writes a configuration and its policy; returns the path of the configuration."""
     (folder / "failing_models.py").write_text(MODELS)
     (folder / "config.yaml").write_text(CONFIG.format(name=name, backend=backend))
     Policy.from_thresholds(("small", "big"), np.array([0.8])).save(folder / "policy.json")

@@ -1,4 +1,4 @@
-"""A listener in a thread of its own, for tests that speak to it over sockets."""
+"""A listener in a thread of its own, for tests over sockets."""
 
 import asyncio
 import contextlib

@@ -91,11 +91,11 @@ class MemoryStore:
 
 
 async def respond(app, request):
-    """The reply to a whole request."""
+    """The reply to a request with its body."""
     try:
         app.admit(request)
     except CascadeError as error:
-        return app.refuse(error)
+        return app.error_reply(error)
     return await app.answer(request)
 
 
@@ -113,7 +113,7 @@ class AppTransport(httpx.AsyncBaseTransport):
 
 
 def ask(service, *requests, guard=None):
-    """Sends requests at the same time; returns the responses in their order."""
+    """Sends requests concurrently; returns the responses in order."""
 
     async def main():
         async with httpx.AsyncClient(

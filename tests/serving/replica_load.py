@@ -1,4 +1,4 @@
-"""The replicas of a served sleeping cascade, and clients that load it and judge every answer."""
+"""The replicas of a served sleeping cascade, and clients that load it and check every answer."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ WAIT_S = 60
 
 
 def replica_pids(name, deployment):
-    """Processes of a deployment's replicas; Ray writes both names into their titles."""
+    """Processes of a deployment's replicas; Ray puts both names into their titles."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -28,7 +28,7 @@ def replica_pids(name, deployment):
 
 
 class Load:
-    """Clients that ask without a pause while the context is open, each row with an answer of its own.
+    """Clients that send requests without a pause while the context is open, each row with an answer of its own.
 
     Attributes:
         outcomes: how many requests ended how: "right", "503", "lost" (the connection broke), or "wrong: ...".
@@ -58,7 +58,7 @@ class Load:
 
 
 def ask_once(url, first):
-    """How one request ends."""
+    """The outcome of one request."""
     try:
         response = httpx.post(
             f"{url}/predict", json={"rows": make_rows(first, 300).tolist()}, timeout=60, verify=NO_CERTIFICATES
@@ -74,7 +74,7 @@ def ask_once(url, first):
 
 
 def wait_for_replicas(name, deployment, count, other_than=()):
-    """Waits until Ray Serve has as many replicas, none of them an old one."""
+    """Waits until Ray Serve has that many replicas, none of them an old one."""
     for _ in range(WAIT_S * 5):
         pids = replica_pids(name, deployment)
         if len(pids) == count and not set(pids) & set(other_than):

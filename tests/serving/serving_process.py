@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psutil
 
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""For a client of plain HTTP: to read the system's certificates takes longer than a request."""
+"""For clients of plain HTTP, since reading the system's certificates takes longer than a request."""
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def serving_process(config_path, log):
 
     Args:
         config_path: of the configuration.
-        log: file for what it says on standard error.
+        log: file for its standard error.
     """
     command = [sys.executable, "-m", "cascade", "serve", str(config_path), "--port", str(free_port()), "--json"]
     with log.open("w") as err, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=err, text=True) as process:

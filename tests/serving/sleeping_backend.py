@@ -1,4 +1,4 @@
-"""A model that takes as long as its rows say; copied beside a configuration."""
+"""A model whose rows contain its run time; copied beside a configuration."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""A cascade of two stages whose rows say how long the second one takes."""
+"""A cascade of two stages whose rows contain the run time of the second one."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whose fault it is decides the status."""
+"""The status of an error: the caller's or the server's."""
 
 import asyncio
 
@@ -28,8 +28,8 @@ each_error = pytest.mark.parametrize("error", WHATEVER, ids=lambda error: type(e
 
 
 @each_error
-def test_whatever_a_stage_raises_is_the_servers_fault(config, error):
-    """Rows were checked before, so a caller who is told to send others could only be puzzled; but see RowsError."""
+def test_every_error_in_a_stage_is_a_server_error(config, error):
+    """The rows were checked before, so the caller could not correct them; only a RowsError is the caller's."""
 
     def raises(*_):
         raise error
@@ -46,7 +46,7 @@ def test_whatever_a_stage_raises_is_the_servers_fault(config, error):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @each_error
-def test_whatever_a_later_segment_raises_is_the_servers_fault(error):
+def test_every_error_in_a_later_segment_is_a_server_error(error):
     from ray.exceptions import RayTaskError
 
     from cascade.serving.batching.segment_client import _result
@@ -63,13 +63,13 @@ def test_whatever_a_later_segment_raises_is_the_servers_fault(error):
     assert http_status(caught.value) >= 500
 
 
-def test_errors_that_come_from_the_server_keep_their_words():
+def test_errors_of_the_server_keep_their_message():
     for kind in (errors.Overloaded, errors.Unavailable, errors.DeadlineExceeded, errors.StageFailed):
         error = kind("why")
         assert request_error(error) is error
 
 
-def test_rows_that_are_refused_at_the_border_stay_the_callers_fault(config):
+def test_invalid_rows_stay_the_callers_error(config):
     service = LocalService(config)
     wrong = np.zeros((1, 3)).tolist()
     (response,) = ask(service, {"method": "POST", "url": "/predict", "json": {"rows": wrong}})

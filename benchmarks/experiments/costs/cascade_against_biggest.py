@@ -1,15 +1,14 @@
-"""The cascade against its last stage alone: accuracy, cost and time, on rows that it was not calibrated on.
+"""What does a cascade save against its last stage alone, in cost and in time, on rows that did not calibrate it?
 
     python -m cascade.benchmarks.experiments.costs.cascade_against_biggest [CONFIG] [--scores table.npz]
 
 1. From one score table of the test rows, over many random halves: calibrate on one half at the accuracy of the last
    stage alone (less a small drop), judge on the other half; with and without a certificate.
-2. For one of these halves, really run it: the cascade that is certified to lose little, through the engine, and the
-   last stage alone on the same held-out rows, in the same thread, taking turns every few batches. The last stage runs
-   at its own best batch size ("biggest_ratio"), and at that of the requests ("biggest_same_batch_ratio").
+2. One of these halves is run: the cascade that is certified to lose little, through the engine, and the last stage
+   alone on the same held-out rows, in the same thread, taking turns every few batches. The last stage runs at its own
+   best batch size ("biggest_ratio"), and at that of the requests ("biggest_same_batch_ratio").
 """
 
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +17,9 @@ import numpy as np
 import typer
 from rich.progress import track
 
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
+from cascade.benchmarks.harness.results.result_file import ROOT
+from cascade.benchmarks.harness.simulation import halves, moments
 from cascade.benchmarks.measurement import spread
 from cascade.benchmarks.overhead import measure_engine
 from cascade.benchmarks.workload import Workload
@@ -31,20 +32,11 @@ from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
 from cascade.collection.collect import collect
 from cascade.config import CascadeConfig
 from cascade.errors import InputError
-from cascade.machine.description import describe_machine
 from cascade.rows.checks import check_rows
 
-ROOT = Path(__file__).resolve().parents[3]
-RESULT = RESULTS / "costs/cascade_against_biggest.json"
 DROPS = (0.0, 0.0005, 0.001, 0.0015, 0.002)
 TOLERATED_POINTS = 0.2
 CERTIFIED_DROP = 0.002
-
-
-def halves(rows: int, splits: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Random halves: (rows to calibrate on, rows to judge on), indices."""
-    orders = [np.random.default_rng((seed, split)).permutation(rows) for split in range(splits)]
-    return [(order[: rows // 2], order[rows // 2 :]) for order in orders]
 
 
 def judge(policy: Policy, table: ScoreTable) -> tuple[float, float]:
@@ -58,7 +50,7 @@ def judge(policy: Policy, table: ScoreTable) -> tuple[float, float]:
 def over_halves(
     table: ScoreTable, routers: list[RouterChoice], splits: list[tuple[np.ndarray, np.ndarray]]
 ) -> list[dict[str, Any]]:
-    """An entry a drop and guarantee: what the other half says, over all halves."""
+    """An entry for each drop and guarantee: accuracy and cost on the other half, over all halves."""
     asked: list[tuple[float, Guarantee]] = [*((drop, "none") for drop in DROPS), (CERTIFIED_DROP, "certified")]
     found: dict[tuple[float, Guarantee], list[tuple[float, float]]] = {each: [] for each in asked}
     for first, second in track(splits, "halves", console=console):
@@ -75,18 +67,18 @@ def over_halves(
 
 
 def summarize(pairs: np.ndarray) -> dict[str, Any]:
-    """Of (halves, 2) accuracy differences in points and cost ratios."""
+    """(halves, 2) accuracy differences in points and cost ratios -> their statistics."""
     points, cost = pairs.T
     return {
-        "accuracy_points": {"mean": points.mean(), "std": points.std(), "min": points.min(), "max": points.max()},
-        "cost_ratio": {"mean": cost.mean(), "std": cost.std(), "min": cost.min(), "max": cost.max()},
+        "accuracy_points": moments(points),
+        "cost_ratio": moments(cost),
         "share_within_tolerance": float((points >= -TOLERATED_POINTS - 1e-9).mean()),
         "speedup_by_cost": float((1 / cost).mean()),
     }
 
 
 def timed(cascade: Cascade, workload: Workload, seconds: float, repeats: int) -> list[dict[str, Any]]:
-    """Times of each repeat: how many times faster the cascade is, and what was predicted."""
+    """Measured and predicted times of each repeat."""
     numbers = []
     for _ in track(range(repeats), "timed repeats", console=console):
         seen = measure_engine(cascade, workload, seconds).to_dict()
@@ -116,9 +108,8 @@ def main(
     ] = CERTIFIED_DROP,
     seconds: Annotated[float, typer.Option(min=0.01, help="Length of a timed repeat.")] = 60.0,
     repeats: Annotated[int, typer.Option(min=0)] = 3,
-    out: Annotated[Path, typer.Option()] = RESULT,
-) -> None:
-    """Hold a cascade against its last stage alone."""
+) -> Found:
+    """Compare a cascade with its last stage alone."""
     config = CascadeConfig.load(config_path)
     stages = load_stages(config.stages, config_path.resolve().parent, config.classes)
     rows, label = load_rows(dataset or (None if rows_file else "cifar10"), "test", rows_file, config.classes)
@@ -133,8 +124,7 @@ def main(
     points, cost_ratio = judge(policy, table.take(second))
     workload = Workload.from_rows(rows[second], None if label is None else label[second], rows_per_request)
     numbers = timed(Cascade(stages, policy, config.rows), workload, seconds, repeats)
-    result = {
-        "schema_version": 1,
+    return {
         "measured": {
             "config": config.name,
             "data": dataset or (rows_file.name if rows_file else "cifar10"),
@@ -143,26 +133,40 @@ def main(
             "cost_unit": table.cost_unit,
             "stage_accuracy": dict(zip(table.stage.tolist(), table.correct.mean(axis=0).tolist())),
             "stage_cost": dict(zip(table.stage.tolist(), np.mean(np.atleast_2d(table.cost), axis=0).tolist())),
-            "halves": splits,
-            "seed": seed,
             "tolerated_points": TOLERATED_POINTS,
-            "rows_per_request": rows_per_request,
         },
-        "machine": describe_machine(),
         "over_halves": over_halves(table, routers, pairs),
         "timed": {
             "max_accuracy_drop": timed_drop,
             "policy_version": policy.version,
             "accuracy_points": points,
             "cost_ratio": cost_ratio,
-            "seconds": seconds,
             "summary": spread(numbers) if numbers else None,
             "repeats": numbers,
         },
     }
-    save_result(out, result)
-    typer.echo(json.dumps({"over_halves": result["over_halves"], "timed": result["timed"]["summary"]}, default=float))
+
+
+def figures(found: Found) -> Figures:
+    """Of the timed cascade, and of the halves with a certificate."""
+    timed_at, numbers = found["timed"], found["timed"]["summary"] or {}
+    ratios = {
+        "the last stage at the same batch size": "biggest_same_batch_ratio",
+        "the last stage at its own best batch size": "biggest_ratio",
+    }
+    drop = 100 * timed_at["max_accuracy_drop"]
+    found_ratios = {
+        f"times less time than {name}, certified to lose at most {drop:g} points": Figure(numbers[key]["median"])
+        for name, key in ratios.items()
+        if key in numbers
+    }
+    return found_ratios | {
+        "accuracy less the last stage's on held-out rows, points": Figure(timed_at["accuracy_points"]),
+        "share of the halves within 0.2 points, certified": Figure(
+            next((h["share_within_tolerance"] for h in found["over_halves"] if h["guarantee"] == "certified"), None)
+        ),
+    }
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures)

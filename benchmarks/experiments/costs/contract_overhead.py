@@ -1,19 +1,17 @@
-"""What the stage contract costs: the same stages with it and without any check or copy, in turn.
+"""How much time does the stage contract take? The same stages with it and without any check or copy, in turn.
 
     python -m cascade.benchmarks.experiments.costs.contract_overhead
 
-The first stage of the synthetic cascade alone (20 us a row) and both, through the engine in this process, at 1 and at
-64 rows a call. Of each pair: rows a second with the contract over those without, so 0.98 is a cost of 2 %, and the
-microseconds that the contract adds to a call. Seconds are of processor time, which other programs disturb least;
-nothing here waits. A served request of one row takes about 100 us of processor time beside its stages
-(``http_one_row.py``), and shares a call with others under load.
+The first stage of the synthetic cascade alone (20 us per row) and both, through the engine in this process, at 1 and at
+64 rows per call. Of each pair: rows per second with the contract over those without, so 0.98 is a cost of 2 %, and the
+microseconds that the contract adds to a call. Seconds are of processor time, which other programs affect least; nothing
+here waits. A served request of one row takes about 100 us of processor time beside its stages (``http_one_row.py``),
+and shares a call with others under load.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,28 +19,26 @@ import typer
 
 from cascade.backends.config import CustomConfig
 from cascade.backends.custom_backend import CustomBackend
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.stages import busy_stage
 from cascade.benchmarks.harness.synthetic_cascade import calibrated_rounds
 from cascade.calibration import Policy
 from cascade.engine import Segment
-from cascade.machine.description import describe_machine
 from cascade.prediction import Prediction
 from cascade.stage import Stage
 
-RESULT = RESULTS / "costs/contract_overhead.json"
 CALL_ROWS = (1, 64)
 CHUNK_S = 0.02
-"""With and without take turns after so long, so that a machine whose speed changes hits both alike."""
+"""With and without take turns after so long, so that a change of the machine's speed affects both alike."""
 
 
 @dataclass(frozen=True)
 class BareStage(Stage):
-    """A stage that takes what its model gives."""
+    """A stage that uses its model's output as is."""
 
     def predict(self, rows: np.ndarray) -> Prediction:
-        """(n, ...) -> n answers, as they come."""
-        return Prediction.from_probabilities(self.backend.model.predict(rows))
+        """(n, ...) -> n answers, without a check."""
+        return Prediction.from_probabilities(self.backend.model.predict(rows))  # type: ignore[attr-defined]
 
 
 def new_segment(kind: type[Stage], rounds: Sequence[int]) -> Segment:
@@ -58,7 +54,7 @@ def new_segment(kind: type[Stage], rounds: Sequence[int]) -> Segment:
 
 
 def rows_per_s(segment: Segment, policy: Policy, calls: Sequence[np.ndarray], count: int) -> float:
-    """Of ``count`` passes over the calls, a second of this thread's processor time."""
+    """Rows per second of this thread's processor time, over ``count`` passes over the calls."""
     begin = time.thread_time()
     for _ in range(count):
         for rows in calls:
@@ -67,7 +63,7 @@ def rows_per_s(segment: Segment, policy: Policy, calls: Sequence[np.ndarray], co
 
 
 def measure(rounds: Sequence[int], call_rows: int, pairs: int) -> dict[str, Any]:
-    """Ratios of pairs: contract over none, which of them is first by turns."""
+    """Ratios of pairs: with the contract over without; each of the two comes first in half of the pairs."""
     policy = Policy.from_thresholds(busy_stage.STAGES[: len(rounds)], np.full(len(rounds) - 1, busy_stage.THRESHOLD))
     rows = busy_stage.new_rows(5 * call_rows)
     calls = [np.ascontiguousarray(rows[start : start + call_rows]) for start in range(0, len(rows), call_rows)]
@@ -84,22 +80,26 @@ def measure(rounds: Sequence[int], call_rows: int, pairs: int) -> dict[str, Any]
     return {"pairs": pairs, "median": median, "5 %": low, "95 %": high, "added_us_per_call": float(np.median(added))}
 
 
-def main(
-    pairs: Annotated[int, typer.Option(min=2, help="Of each case.")] = 200,
-    out: Annotated[Path, typer.Option(help="Result file.")] = RESULT,
-) -> None:
+def main(pairs: Annotated[int, typer.Option(min=2, help="Of each case.")] = 200) -> Found:
     """Measure in turn."""
     rounds = calibrated_rounds()
     cases = {"stage of 20 us": rounds[:1], "synthetic cascade": rounds}
-    found = {
-        f"{name}, {call_rows} rows a call": measure(case, call_rows, pairs)
+    ratios = {
+        f"{name}, {call_rows} rows per call": measure(case, call_rows, pairs)
         for name, case in cases.items()
         for call_rows in CALL_ROWS
     }
-    result = {"schema_version": 1, "machine": describe_machine(), "throughput_with_over_without": found}
-    save_result(out, result)
-    typer.echo(json.dumps(found, indent=1))
+    return {"throughput_with_over_without": ratios}
+
+
+def figures(found: Found) -> Figures:
+    """Medians over the pairs."""
+    numbers = {}
+    for case, seen in found["throughput_with_over_without"].items():
+        numbers[f"throughput with the contract over without, {case}"] = Figure(seen["median"])
+        numbers[f"added per call, us, {case}"] = Figure(seen["added_us_per_call"])
+    return numbers
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures)

@@ -1,53 +1,49 @@
-"""The time that calibration predicts for a cascade, against the time that it takes: in-process and served.
+r"""Is the time that calibration predicts for a cascade the time that it takes, in-process and served?
 
     python -m cascade.benchmarks.experiments.costs.predicted_time letter/config.yaml --rows letter/calibration.npz \
-        --held-out letter/held_out.npz --name letter
+        --held-out letter/held_out.npz --out benchmarks/results/costs/predicted_time_letter.json
 
 The score table is collected twice, with the threads of this process and with one (as replicas of Ray Serve have). For
 1, 64 and 1,000 rows together a policy is certified to lose at most a point, and run on rows that had no part in it, by
 turns with the last stage alone at its own best batch size. A shared machine may get a quarter faster or slower within
 minutes, so the curves are measured anew before each of several rounds: the ratio is that of a prediction and a run of
-the same minute, in the median over the rounds; the ratio to the prediction at collection stands beside it. With
+the same minute, in the median over the rounds; the ratio to the prediction at collection is recorded beside it. With
 ``--brute-force`` all thresholds of a coarse grid that keep the accuracy are run too, 64 rows together. Served: one row
 per request, the capacity in a closed loop, then half of it at random moments; the realised time is that of the stages,
 by the replicas' own metrics. ``sklearn_cascades.py`` makes two cascades to try it on. Needs the extra ``bench``.
 """
 
 import itertools
-import json
 import re
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-import uvloop
 import yaml
-from rich.console import Console
 
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
-from cascade.benchmarks.harness.lean_http import LeanHttpTarget
-from cascade.benchmarks.harness.server_process import CASCADE_IS_UP, ServerProcess, free_port
+from cascade.benchmarks.harness.clients.lean_load import run_load
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
+from cascade.benchmarks.harness.servers.server_process import cascade_server, free_port
 from cascade.benchmarks.http_target import request_body
-from cascade.benchmarks.load import ClosedLoop, Load, OpenLoop
+from cascade.benchmarks.load import ClosedLoop, OpenLoop
 from cascade.benchmarks.workload import Workload
 from cascade.calibration import Policy, ScoreTable, calibrate, evaluate
 from cascade.calibration.costs.arrivals import RowsAtRate, RowsTogether
 from cascade.cascade import Cascade, check_table, last_stage_alone, last_stage_policy
+from cascade.cli.console import console
 from cascade.cli.inputs import load_rows
 from cascade.collection.measure import measure_curves
 from cascade.config import CascadeConfig
-from cascade.machine.description import describe_machine
 from cascade.rows.checks import check_rows
 
-RESULT = RESULTS / "costs/predicted_time.json"
 TOGETHER = (1, 64, 1000)
 ROUNDS = 5
 PASSES = 3
@@ -56,8 +52,7 @@ CURVE_SECONDS = 1.0
 CONNECTIONS = 64
 GRID_QUANTILES = np.linspace(0.05, 0.95, 7)
 MOST_CANDIDATES = 150
-
-console = Console(stderr=True)
+MOST_RATIO = 1.25
 
 
 def collected(config: Path, rows: Path, threads: int | None, out: Path) -> ScoreTable:
@@ -80,7 +75,7 @@ def batches_of(rows: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 class Runner:
-    """Runs cascades by turns on the same batches, where each left off.
+    """Runs cascades by turns on the same batches.
 
     Args:
         cascades: that are compared.
@@ -112,7 +107,7 @@ def in_process(cascade: Cascade, known: np.ndarray, rows: np.ndarray, together: 
     Args:
         cascade: with its policy.
         known: rows that curves are measured on.
-        rows: others, to run on.
+        rows: other ones, to run on.
         together: rows of a call.
     """
     arrivals = RowsTogether((together,))
@@ -154,7 +149,7 @@ def brute_force(cascade: Cascade, table: ScoreTable, held_out: np.ndarray, toget
         seen = evaluate(table, other)
         if (seen.accuracy or 0.0) >= least:
             candidates.append((seen.mean_cost, other))
-    # Thresholds that cost far more by any account are not run.
+    # Thresholds with a far higher mean cost are not run.
     candidates.sort(key=lambda pair: pair[0])
     tried = [Cascade(cascade.stages, other, cascade.rows) for _, other in candidates[:MOST_CANDIDATES]]
     times = Runner([cascade, *tried], batches_of(held_out, together)).row_ms(3, 0.12 * (1 + len(tried)))
@@ -171,20 +166,6 @@ def brute_force(cascade: Cascade, table: ScoreTable, held_out: np.ndarray, toget
     }
 
 
-def load(url: str, loop: Load, workload: Workload, stages: tuple[str, ...], connections: int) -> dict[str, Any]:
-    """The numbers of one load over HTTP."""
-
-    async def run() -> dict[str, Any]:
-        target = LeanHttpTarget(url, stages, connections)
-        await target.open()
-        try:
-            return (await loop.run(target, workload, stages)).to_dict()
-        finally:
-            await target.close()
-
-    return uvloop.run(run())
-
-
 def stage_seconds(metrics_port: int) -> float:
     """Seconds that all stages have run so far, by the metrics of the replicas."""
     with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=10) as answer:
@@ -198,40 +179,40 @@ def served(
 ) -> dict[str, Any]:
     """Capacity of one row per request over 64 connections; and at half of it, predicted and realised time."""
     values = yaml.safe_load(config.read_text(encoding="utf-8"))
-    port, metrics_port = free_port(), free_port()
+    metrics_port = free_port()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         policy.save(folder / "policy.json")
-        values["serving"] = values.get("serving", {}) | {"port": port, "metrics_port": metrics_port}
+        values["serving"] = values.get("serving", {}) | {"metrics_port": metrics_port}
         values["stages"] = [stage for stage in values["stages"] if stage["name"] in policy.stages]
         if segments := values["serving"].get("segments"):
             kept = [[stage for stage in segment if stage in policy.stages] for segment in segments]
             values["serving"]["segments"] = [segment for segment in kept if segment]
-        copy = config.parent / f".{config.stem}-{port}.yaml"
+        copy = config.parent / f".{config.stem}-{metrics_port}.yaml"
         copy.write_text(yaml.safe_dump(values), encoding="utf-8")
-        command = [sys.executable, "-m", "cascade", "serve", str(copy), "--policy", str(folder / "policy.json")]
-        url = f"http://127.0.0.1:{port}"
         workload = Workload.from_rows(rows, label, 1)
         probe = request_body(workload.batches[0].rows)
         try:
-            with ServerProcess("served", command, f"{url}/predict", probe, folder / "log", up=CASCADE_IS_UP):
+            with cascade_server(copy, probe, policy=folder / "policy.json") as server:
                 closed = ClosedLoop(CONNECTIONS, seconds, warmup_seconds=3.0)
-                capacity = load(url, closed, workload, policy.stages, CONNECTIONS)
+                capacity = run_load(closed, server.address, workload, policy.stages, CONNECTIONS)
                 found = {"capacity_rows_per_s": capacity["rows_per_s"], "errors": capacity["errors"]}
                 if half_load:
-                    found |= _at_rate(url, capacity["rows_per_s"] / 2, workload, policy, seconds, metrics_port)
+                    found |= _at_rate(
+                        server.address, capacity["rows_per_s"] / 2, workload, policy, seconds, metrics_port
+                    )
         finally:
             copy.unlink()
     return found
 
 
 def _at_rate(
-    url: str, rate: float, workload: Workload, policy: Policy, seconds: float, metrics_port: int
+    address: str, rate: float, workload: Workload, policy: Policy, seconds: float, metrics_port: int
 ) -> dict[str, Any]:
     settle = 12.0  # Ray gathers metrics every few seconds
     time.sleep(settle)
     before = stage_seconds(metrics_port)
-    seen = load(url, OpenLoop(rate, seconds), workload, policy.stages, 4 * CONNECTIONS)
+    seen = run_load(OpenLoop(rate, seconds), address, workload, policy.stages, 4 * CONNECTIONS)
     time.sleep(settle)
     realised = (stage_seconds(metrics_port) - before) / seen["rows"] * 1e3
     predicted = policy.predicted_ms(RowsAtRate(rate))
@@ -245,31 +226,22 @@ def _at_rate(
     }
 
 
-def save(entry: dict[str, Any], name: str, out: Path) -> None:
-    """Writes what there is of an entry; those of other names stay."""
-    results = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
-    results[name] = entry
-    save_result(out, results)
-
-
 def main(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG")],
     rows_file: Annotated[Path, typer.Option("--rows", help="Labelled rows to calibrate on.")],
     held_out: Annotated[Path, typer.Option(help="Labelled rows to run on.")],
-    name: Annotated[str, typer.Option(help="Of the entry in the result file.")],
     drop: Annotated[float, typer.Option(help="Most accuracy lost.")] = 0.01,
     with_brute_force: Annotated[bool, typer.Option("--brute-force")] = False,
     with_served: Annotated[bool, typer.Option("--served/--no-served")] = True,
     served_together: Annotated[int, typer.Option(help="Rows together that the served policy is for.")] = CONNECTIONS,
     seconds: Annotated[float, typer.Option(help="Of each served load.")] = 12.0,
-    out: Annotated[Path, typer.Option(help="Result file; entries of other names stay.")] = RESULT,
-) -> None:
+) -> Iterator[Found]:
     """Predict, run, compare."""
     config = CascadeConfig.load(config_path)
     rows, label = load_rows(None, "test", held_out, config.classes)
     rows = check_rows(rows, config.rows)
     known = check_rows(load_rows(None, "test", rows_file, config.classes)[0], config.rows)
-    entry: dict[str, Any] = {"machine": describe_machine(), "drop": drop, "in_process": []}
+    entry: dict[str, Any] = {"config": config.name, "drop": drop, "in_process": []}
     with tempfile.TemporaryDirectory() as folder:
         table = collected(config_path, rows_file, None, Path(folder) / "scores.npz")
         entry["curves"] = dict(zip(table.stage.tolist(), map(str, table.curves), strict=True))
@@ -280,7 +252,7 @@ def main(
             policy.save(Path(folder) / "policy.json")
             cascade = Cascade.load(config_path, Path(folder) / "policy.json")
             entry["in_process"].append(in_process(cascade, known, rows, together))
-            save(entry, name, out)
+            yield entry
             console.print(entry["in_process"][-1])
             if with_brute_force and together == 64:
                 entry["brute_force"] = brute_force(cascade, table, rows, together)
@@ -295,8 +267,31 @@ def main(
                 entry["served"]["capacity_rows_per_s"] / alone["capacity_rows_per_s"]
             )
             console.print(entry["served"])
-    save(entry, name, out)
+    yield entry
+
+
+def figures(found: Found) -> Figures:
+    """Medians over the rounds. The error factor is the ratio or its inverse, whichever is above 1."""
+    numbers: Figures = {}
+
+    def add(ratio: float, where: str) -> None:
+        numbers[f"predicted over realised time, {where}"] = Figure(ratio)
+        numbers[f"error factor of the prediction, {where}"] = Figure(max(ratio, 1 / ratio), MOST_RATIO)
+
+    for seen in found["in_process"]:
+        rows = f"{seen['rows_together']:,} rows together" if seen["rows_together"] > 1 else "1 row"
+        add(seen["predicted_over_realised"], rows)
+        numbers[f"times less time than the last stage alone, {rows}"] = Figure(seen["less_than_last_stage"])
+    if "brute_force" in found:
+        best = found["brute_force"]["ours_over_best"]
+        numbers["time over that of the best thresholds of a grid, 64 rows together"] = Figure(best)
+    if "served" in found:
+        add(found["served"]["predicted_over_realised"], "served at half of the capacity")
+        numbers["served requests/s over the last stage alone"] = Figure(
+            found["served"]["against_last_stage"], 2.0, ">="
+        )
+    return numbers
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures)

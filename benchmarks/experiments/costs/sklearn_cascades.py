@@ -17,7 +17,6 @@ import skops.io
 import typer
 import yaml
 
-from cascade.benchmarks.harness.experiment import run_experiment
 from cascade.cli.inputs import load_rows
 from cascade.rows.rows_file import load_rows as read_rows
 from cascade.rows.rows_file import save_rows
@@ -95,4 +94,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    typer.run(main)

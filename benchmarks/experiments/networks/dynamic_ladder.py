@@ -1,15 +1,15 @@
-"""The CIFAR-10 ladder with a dynamic network in the middle, against the same ladder with the static one.
+"""Is the CIFAR-10 ladder cheaper with a dynamic network in the middle than with the static one?
 
     python -m cascade.benchmarks.experiments.networks.dynamic_ladder [--splits 100]
 
 Every stage answers the test rows once; the convolutions of the static ones are packed, as those of dynamic networks
-are. Then, on many random halves: each ladder is calibrated on one half to lose
-little against its last stage, which all ladders share, certified and not, and is judged on the other half. The same
-with floating-point operations as cost and with measured time.
+are. Then, on many random halves: each ladder is calibrated on one half to lose little against its last stage, which all
+ladders share, certified and not, and is judged on the other half. The same with floating-point operations as cost and
+with measured time.
 """
 
-import json
 from contextlib import suppress
+from math import nan
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,18 +20,18 @@ from rich.progress import track
 
 from cascade import datasets
 from cascade.backends.config import TorchConfig
-from cascade.benchmarks.experiments.networks.dynamic_networks import EXAMPLE, ROOT
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.benchmarks.experiments.networks.dynamic_networks import EXAMPLE
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
+from cascade.benchmarks.harness.results.result_file import ROOT
+from cascade.benchmarks.harness.simulation import halves
 from cascade.calibration import Guarantee, InfeasibleTarget, ScoreTable, calibrate, evaluate
 from cascade.cascade import load_stages
 from cascade.cli.console import console
 from cascade.collection.collect import collect
 from cascade.config import CascadeConfig
-from cascade.machine.description import describe_machine
 from cascade.stage import Stage
 
 STATIC = ROOT / "examples" / "cifar10" / "config.yaml"
-RESULT = RESULTS / "networks/dynamic_ladder.json"
 MIDDLE = 2  # place of the stage that is exchanged
 DROPS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02)
 CERTIFIED_DROPS = (0.005, 0.01, 0.02)
@@ -64,7 +64,7 @@ def ladder(table: ScoreTable, middle: str) -> ScoreTable:
 
 
 def compare(table: ScoreTable, middles: list[str], splits: int, seed: int) -> list[dict[str, Any]]:
-    """An entry a target: what each ladder costs on the halves that judge, and how they differ."""
+    """An entry for each target: the cost of each ladder on the halves that judge, and how they differ."""
     asked: list[tuple[float, Guarantee]] = [
         *((drop, "none") for drop in DROPS),
         *((drop, "certified") for drop in CERTIFIED_DROPS),
@@ -72,9 +72,7 @@ def compare(table: ScoreTable, middles: list[str], splits: int, seed: int) -> li
     seen: dict[tuple[float, Guarantee], dict[str, list[tuple[float, float]]]] = {
         each: {name: [] for name in middles} for each in asked
     }
-    for split in track(range(splits), table.cost_unit, console=console):
-        order = np.random.default_rng((seed, split)).permutation(len(table))
-        first, second = order[: len(table) // 2], order[len(table) // 2 :]
+    for first, second in track(halves(len(table), splits, seed), table.cost_unit, console=console):
         for drop, guarantee in asked:
             for name in middles:
                 point = judged(ladder(table, name), first, second, drop, guarantee)
@@ -92,8 +90,9 @@ def judged(
     with suppress(InfeasibleTarget):
         policy = calibrate(table.take(first), max_accuracy_drop=drop, guarantee=guarantee)
         found = evaluate(table.take(second), policy)
-        return 100 * (found.accuracy - found.last_stage_accuracy), found.mean_cost
-    return float("nan"), float("nan")
+        points = 100 * ((found.accuracy or nan) - (found.last_stage_accuracy or nan))
+        return points, found.mean_cost
+    return nan, nan
 
 
 def summary(points: dict[str, list[tuple[float, float]]]) -> dict[str, Any]:
@@ -119,17 +118,12 @@ def main(
     rows: Annotated[int, typer.Option(min=500, help="Test rows.")] = 10000,
     threads: Annotated[int, typer.Option(min=1)] = 1,
     seed: int = 0,
-    out: Path = RESULT,
-) -> None:
-    """Hold the ladder with a dynamic stage against the static one."""
+) -> Found:
+    """Compare the ladder with a dynamic stage with the static one."""
     torch.set_num_threads(threads)
     stages, middles = all_stages()
     test = datasets.load("cifar10", "test")
-    result: dict[str, Any] = {
-        "machine": describe_machine(),
-        "options": {"splits": splits, "rows": rows, "seed": seed},
-        "cost": {},
-    }
+    result: dict[str, Any] = {"options": {"splits": splits, "rows": rows, "seed": seed}, "cost": {}}
     for kind in ("flops", "time"):
         table = collect(stages, test.rows[:rows], test.labels[:rows], cost=kind, keep_scores=False)
         costs = np.broadcast_to(table.cost, table.prediction.shape).mean(axis=0)
@@ -139,9 +133,21 @@ def main(
             "stage_cost": dict(zip(table.stage.tolist(), costs.tolist(), strict=True)),
             "targets": compare(table, middles, splits, seed),
         }
-    save_result(out, result)
-    console.print_json(json.dumps(result))
+    return result
+
+
+def figures(found: Found) -> Figures:
+    """Cost over the static ladder's, for drops of half a point and of one point."""
+    return {
+        f"cost in {kind} over the static ladder's, {name}, {100 * target['max_accuracy_drop']:g} points"
+        + (" certified" if target["guarantee"] == "certified" else ""): Figure(ladder["cost_over_static"]["mean"])
+        for kind, seen in found["cost"].items()
+        for target in seen["targets"]
+        if target["max_accuracy_drop"] in (0.005, 0.01)
+        for name, ladder in target["ladders"].items()
+        if name.endswith("net32") and ladder["cost_over_static"] and name != "resnet32"
+    }
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures)

@@ -1,28 +1,33 @@
 """The trained dynamic networks of examples/dynamic, and fixed paths through them."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from cascade import datasets
 from cascade.backends.code.imports import import_object
 from cascade.backends.dynamic.choice_network import ChoiceNetwork
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
 from cascade.backends.files.weights import load_weights
 from cascade.backends.training.recipe import Recipe
+from cascade.benchmarks.harness.results.result_file import ROOT
 from cascade.errors import ConfigError
 from cascade.files.yaml_files import load_yaml_model
 
-ROOT = Path(__file__).resolve().parents[3]
 PICTURES = ROOT / "docs" / "images"
 EXAMPLE = ROOT / "examples" / "dynamic"
 BASE_RECIPE = ROOT / "examples" / "cifar10" / "recipes" / "resnet32.yaml"
 BATCH_ROWS = 250
+Rows = tuple[list[torch.Tensor], np.ndarray]
+"""Batches of images, and labels."""
 
 
-def trained(recipe_path: Path) -> tuple[nn.Module, Recipe]:
-    """The network of a recipe with its shipped weights, in evaluation mode."""
+def trained(recipe_path: Path) -> tuple[Any, Recipe]:
+    """The network of a recipe, of the class that it names, with its shipped weights, in evaluation mode."""
     recipe = load_yaml_model(recipe_path, Recipe, ConfigError)
     network = import_object(recipe.network)(**recipe.arguments)
     load_weights(recipe.weights_path(recipe_path), network)
@@ -54,9 +59,14 @@ def answers_along(network: ChoiceNetwork, batches: list[torch.Tensor], paths: to
     with torch.inference_mode():
         for images in batches:
             own = paths.expand(len(images), -1) if paths.ndim == 1 else paths[start : start + len(images)]
-            found.append(network.follow(images, lambda d, _x, own=own: own[:, d]).argmax(dim=1).numpy())
+            columns = own.unbind(dim=1)
+            found.append(network.follow(images, partial(_column, columns)).argmax(dim=1).numpy())
             start += len(images)
     return np.concatenate(found)
+
+
+def _column(columns: Sequence[torch.Tensor], d: int, _: torch.Tensor) -> torch.Tensor:
+    return columns[d]
 
 
 def accuracy_along(
@@ -67,18 +77,27 @@ def accuracy_along(
 
 
 def greedy_deletions(network: ChoiceNetwork, batches: list[torch.Tensor], label: np.ndarray) -> list[int]:
-    """All choices in the order in which they are best deleted: each time the one that costs the least accuracy.
+    """All choices in the order in which they are deleted: each time the one whose loss costs the least accuracy.
 
     Args:
         network: D choices.
         batches: rows to choose on, which must not be those that judge.
         label: of these rows.
     """
-    depth, order = len(network.choices), []
+    depth, order = len(network.choices), list[int]()
     while len(order) < depth:
         left = [d for d in range(depth) if d not in order]
         order.append(max(left, key=lambda d: accuracy_along(network, batches, label, path_without([*order, d], depth))))
     return order
+
+
+def judging_rows(recipe: Recipe, test_rows: int, held_out_rows: int) -> tuple[Rows, Rows]:
+    """The first test rows, to judge on, and the last training rows, to choose on; CIFAR-10."""
+    test, train = datasets.load("cifar10", "test"), datasets.load("cifar10", "train")
+    return (
+        (images_of(test.rows[:test_rows], recipe), test.labels[:test_rows]),
+        (images_of(train.rows[-held_out_rows:], recipe), train.labels[-held_out_rows:]),
+    )
 
 
 def path_without(deleted: list[int], depth: int) -> torch.Tensor:

@@ -1,13 +1,13 @@
-"""Trained dynamic networks against what they must beat: the same blocks dropped at random, and the best fixed ones.
+"""Are trained dynamic networks better than the same number of blocks dropped at random, or along the best fixed path?
 
     python -m cascade.benchmarks.experiments.networks.dynamic_quality [--test-rows 10000]
 
 For every network with weights in examples/dynamic: accuracy, blocks kept, floating-point operations with those of the
-policy, distinct paths, measured time a row of the whole base and of the network on its executor, and, at the same
+policy, distinct paths, measured time per row of the whole base and of the network on its executor, and, at the same
 number of blocks,
 
 - random paths: every row keeps as many blocks as the policy kept for it, but random ones;
-- the best fixed path, or mixture of two, drawn without looking at the image: candidates are the paths that the policy
+- the best fixed path, or mixture of two, drawn independently of the image: candidates are the paths that the policy
   itself takes most often, and those that are left when blocks are deleted one by one, each time the one whose loss
   costs the least accuracy; training rows that were held out choose among them;
 
@@ -27,7 +27,6 @@ import torch
 import typer
 from torch import nn
 
-from cascade import datasets
 from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
 from cascade.backends.dynamic.executor import Executor
@@ -38,26 +37,23 @@ from cascade.benchmarks.experiments.networks.dynamic_networks import (
     BASE_RECIPE,
     EXAMPLE,
     PICTURES,
+    Rows,
     accuracy_along,
     dynamic_recipes,
     greedy_deletions,
-    images_of,
+    judging_rows,
     path_without,
     run_whole,
     trained,
 )
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.cli.console import console
-from cascade.machine.description import describe_machine
 from cascade.theme import ACCENT, MUTED, stage_colours
 
-RESULT = RESULTS / "networks/dynamic_quality.json"
 COMMONEST = 10
-BATCHES_A_TURN = 10
+BATCHES_PER_TURN = 10
 PRICES = (-4.0, -2.0, -1.0, 1.0, 2.0)
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-Rows = tuple[list[torch.Tensor], np.ndarray]
 
 
 def quality(
@@ -102,7 +98,7 @@ def quality(
 
 
 def at_price(network: DynamicNetwork, test: Rows, price: float) -> dict[str, float]:
-    """Accuracy and kept blocks of the same weights where blocks have a price."""
+    """Accuracy and kept blocks of the same weights at a price of a block."""
     images, label = test
     executor = Executor(network.choices, network.policy, price)
     outcomes = [executor.run(batch) for batch in images]
@@ -134,9 +130,9 @@ def best_fixed(network: ChoiceNetwork, test: Rows, chosen_on: Rows, paths: torch
     kept = [int(path.sum()) for path in candidates]
 
     def mixed(pair: tuple[int, int], accuracies: Sequence[float]) -> float:
-        cheap, dear = pair
-        share = (mean - kept[cheap]) / (kept[dear] - kept[cheap]) if kept[dear] > kept[cheap] else 0.0
-        return (1 - share) * accuracies[cheap] + share * accuracies[dear]
+        low, high = pair
+        share = (mean - kept[low]) / (kept[high] - kept[low]) if kept[high] > kept[low] else 0.0
+        return (1 - share) * accuracies[low] + share * accuracies[high]
 
     indices = range(len(candidates))
     pairs = [(i, j) for i in indices for j in indices if kept[i] <= mean <= kept[j]]
@@ -152,7 +148,7 @@ def commonest(paths: torch.Tensor) -> list[torch.Tensor]:
 
 
 def packed_copy(network: nn.Module) -> Any:
-    """The same network, faster."""
+    """The same network with folded norms and packed convolutions."""
     return pack_convolutions(fold_norms(copy.deepcopy(network).requires_grad_(False)))
 
 
@@ -162,19 +158,24 @@ def shuffled(paths: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def times(network: DynamicNetwork, images: torch.Tensor, sizes: tuple[int, ...], repeats: int) -> list[dict[str, Any]]:
-    """Milliseconds a row of the whole base, as fast as it can be had, and of the network along its paths; medians."""
-    folded, packed = fold_norms(copy.deepcopy(network)), packed_copy(network)
+    """Median milliseconds per row of the whole base, in the faster of two forms, and of the network along its paths."""
+    folded: Any = fold_norms(copy.deepcopy(network))
+    packed = packed_copy(network)
     executor = Executor(packed.choices, packed.policy)
-    ways = {"folded": folded.base, "packed": lambda batch: run_whole(packed.choices, batch), "dynamic": executor.run}
+    ways = {
+        "folded": folded.base,
+        "packed": lambda batch: run_whole(packed.choices, batch),
+        "dynamic": executor.run,
+    }
     found = []
     for size in sizes:
-        batches = images.split(size)[:repeats]
+        batches = torch.split(images, size)[:repeats]
         taken: dict[str, list[float]] = {name: [] for name in ways}
         with torch.inference_mode():
-            for turn in range(0, len(batches), BATCHES_A_TURN):
+            for turn in range(0, len(batches), BATCHES_PER_TURN):
                 for name, run in ways.items():
                     run(batches[turn])
-                    for batch in batches[turn : turn + BATCHES_A_TURN]:
+                    for batch in batches[turn : turn + BATCHES_PER_TURN]:
                         start = time.perf_counter()
                         run(batch)
                         taken[name].append((time.perf_counter() - start) / len(batch) * 1e3)
@@ -191,12 +192,12 @@ def times(network: DynamicNetwork, images: torch.Tensor, sizes: tuple[int, ...],
     return found
 
 
-def draw_blocks(results: dict[str, dict[str, Any]], picture: Path) -> None:
-    """Kept blocks a class, accuracy of easy and of hard images, and use of every block."""
-    from matplotlib.figure import Figure
+def draw_blocks(results: dict[str, dict[str, Any]], path: Path) -> None:
+    """Kept blocks per class, accuracy of easy and of hard images, and use of every block."""
+    from matplotlib.figure import Figure as Picture
 
-    figure = Figure(figsize=(12, 3.4 * len(results)), layout="constrained")
-    for row, (name, result) in zip(figure.subplots(len(results), 3, squeeze=False), results.items(), strict=True):
+    picture = Picture(figsize=(12, 3.4 * len(results)), layout="constrained")
+    for row, (name, result) in zip(picture.subplots(len(results), 3, squeeze=False), results.items(), strict=True):
         colour = stage_colours(1)[0]
         order = np.argsort(result["kept_by_class"])
         row[0].barh([CLASSES[c] for c in order], [result["kept_by_class"][c] for c in order], color=colour)
@@ -224,17 +225,23 @@ def draw_blocks(results: dict[str, dict[str, Any]], picture: Path) -> None:
         row[2].set_xticks(range(1, len(shares) + 1, 2))
         row[2].set_xlabel("block")
         row[2].set_ylabel("images that keep it, %")
-    for axes in figure.axes:
+    for axes in picture.axes:
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(picture, dpi=120)
+    picture.savefig(path, dpi=120)
 
 
-def draw_curves(picture: Path) -> None:
+def draw(found: Found, path: Path) -> None:
+    """Both pictures; that of the trainings lies beside the other."""
+    draw_blocks(found["networks"], path)
+    draw_curves(path.with_name("dynamic_training.png"))
+
+
+def draw_curves(path: Path) -> None:
     """Accuracy and kept blocks on held-out rows over the epochs of all trainings."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Picture
 
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    accuracy, kept = figure.subplots(1, 2)
+    picture = Picture(figsize=(12, 3.6), layout="constrained")
+    accuracy, kept = picture.subplots(1, 2)
     recipes = [file for file in sorted((EXAMPLE / "weights").glob("*.json")) if "held_out_kept" in file.read_text()]
     for file, colour in zip(recipes, stage_colours(len(recipes)), strict=True):
         history = json.loads(file.read_text())["history"]
@@ -250,7 +257,7 @@ def draw_curves(picture: Path) -> None:
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(picture, dpi=120)
+    picture.savefig(path, dpi=120)
 
 
 def main(
@@ -260,36 +267,36 @@ def main(
     threads: Annotated[int, typer.Option(min=1)] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="Batches that are timed.")] = 40,
     seed: int = 0,
-    out: Path = RESULT,
-) -> None:
+) -> Found:
     """Judge the dynamic networks of examples/dynamic."""
     torch.set_num_threads(threads)
     base, recipe = trained(BASE_RECIPE)
-    test, train = datasets.load("cifar10", "test"), datasets.load("cifar10", "train")
-    judged = images_of(test.rows[:test_rows], recipe), test.labels[:test_rows]
-    chosen_on = images_of(train.rows[-held_out_rows:], recipe), train.labels[-held_out_rows:]
+    judged, chosen_on = judging_rows(recipe, test_rows, held_out_rows)
     found = {}
     for recipe_path in dynamic_recipes():
         console.print(recipe_path.stem)
         network, _ = trained(recipe_path)
         found[recipe_path.stem] = quality(network, base, judged, chosen_on, draws, seed)
         found[recipe_path.stem]["time_ms"] = times(network, torch.cat(judged[0]), (1, 16, 64), repeats)
-    result = {
-        "machine": describe_machine(),
-        "options": {
-            "test_rows": test_rows,
-            "held_out_rows": held_out_rows,
-            "draws": draws,
-            "repeats": repeats,
-            "seed": seed,
-        },
-        "networks": found,
-    }
-    save_result(out, result)
-    draw_blocks(found, PICTURES / "dynamic_blocks.png")
-    draw_curves(PICTURES / "dynamic_training.png")
-    console.print_json(json.dumps(result))
+    return {"networks": found}
+
+
+def figures(found: Found) -> Figures:
+    """Accuracies in [0, 1], blocks, and shares saved."""
+    numbers = {}
+    for name, seen in found["networks"].items():
+        numbers[f"{name}: accuracy"] = Figure(seen["accuracy"])
+        numbers[f"{name}: accuracy less that of random paths"] = Figure(
+            seen["accuracy"] - seen["baselines"]["own_weights"]["random"]["mean"], 0.0, ">="
+        )
+        numbers[f"{name}: accuracy less that of the best fixed path"] = Figure(
+            seen["accuracy"] - seen["baselines"]["own_weights"]["best_fixed"], 0.0, ">="
+        )
+        numbers[f"{name}: blocks kept of {seen['blocks']}, mean"] = Figure(seen["kept"]["mean"])
+        numbers[f"{name}: share of operations saved"] = Figure(seen["mflops"]["saved_share"])
+        numbers[f"{name}: share of time saved, batches of 64"] = Figure(seen["time_ms"][-1]["saved_share"])
+    return numbers
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures, draw, PICTURES / "dynamic_blocks.png")

@@ -1,4 +1,4 @@
-"""What single blocks of a residual network are worth: deleted, in numbers, and in another order; nothing is retrained.
+"""What is a single block of a residual network worth: deleted, in numbers, and in another order; nothing is retrained?
 
     python -m cascade.benchmarks.experiments.networks.lesion_study [--test-rows 10000] [--draws 20]
 
@@ -10,7 +10,6 @@ sections 4.1 to 4.3, https://arxiv.org/abs/1605.06431. The network is the ResNet
 3. k random pairs of blocks of equal shape are exchanged.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,27 +18,23 @@ import torch
 import typer
 from rich.progress import track
 
-from cascade import datasets
 from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
 from cascade.benchmarks.experiments.networks.dynamic_networks import (
     BASE_RECIPE,
     PICTURES,
+    Rows,
     accuracy_along,
     greedy_deletions,
-    images_of,
+    judging_rows,
     path_without,
     trained,
 )
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
+from cascade.benchmarks.harness.simulation import moments
 from cascade.cli.console import console
-from cascade.machine.description import describe_machine
 from cascade.theme import ACCENT, MUTED, stage_colours
 
-RESULT = RESULTS / "networks/lesion_study.json"
-PICTURE = PICTURES / "lesion_study.png"
 SWAPS = (1, 2, 4, 8, 16)
-
-Rows = tuple[list[torch.Tensor], np.ndarray]
 
 
 def single_deletions(network: ChoiceNetwork, test: Rows) -> list[float]:
@@ -56,7 +51,9 @@ def random_deletions(network: ChoiceNetwork, test: Rows, draws: int, seed: int) 
     depth, random, found = len(network.choices), np.random.default_rng(seed), []
     for k in track(range(1, depth), "random blocks", console=console):
         deleted = [random.choice(depth, k, replace=False).tolist() for _ in range(draws)]
-        found.append({"deleted": k} | spread([accuracy_along(network, *test, path_without(d, depth)) for d in deleted]))
+        found.append(
+            {"deleted": k} | moments([accuracy_along(network, *test, path_without(d, depth)) for d in deleted])
+        )
     return found
 
 
@@ -71,7 +68,7 @@ def permutations(network: ChoiceNetwork, test: Rows, draws: int, seed: int) -> l
             other = ChoiceNetwork(network.stem, tuple(network.choices[d] for d in order), network.head)
             accuracies.append(accuracy_along(other, *test, whole))
             distances.append(kendall_distance(order))
-        found.append({"exchanges": k, "kendall_distance": float(np.mean(distances))} | spread(accuracies))
+        found.append({"exchanges": k, "kendall_distance": float(np.mean(distances))} | moments(accuracies))
     return found
 
 
@@ -92,34 +89,24 @@ def kendall_distance(order: list[int]) -> float:
     return sum(order[i] > order[j] for i in range(n) for j in range(i + 1, n)) / (n * (n - 1) / 2)
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Mean, standard deviation, least and greatest."""
-    return {
-        "mean": float(np.mean(values)),
-        "std": float(np.std(values)),
-        "min": float(np.min(values)),
-        "max": float(np.max(values)),
-    }
-
-
-def draw(result: dict[str, Any], picture: Path) -> None:
+def draw(found: Found, path: Path) -> None:
     """Draws the three parts side by side."""
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Picture
 
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    single, many, order = figure.subplots(1, 3, sharey=True)
-    whole = 100 * result["whole"]
+    picture = Picture(figsize=(12, 3.6), layout="constrained")
+    single, many, order = picture.subplots(1, 3, sharey=True)
+    whole = 100 * found["whole"]
     colours = dict(zip((16, 32, 64), stage_colours(3), strict=True))
-    for d, (accuracy, channels) in enumerate(zip(result["single_deletions"], result["channels"], strict=True)):
+    for d, (accuracy, channels) in enumerate(zip(found["single_deletions"], found["channels"], strict=True)):
         single.bar(d + 1, 100 * accuracy, color=colours[channels], width=0.8)
-    single.set_xticks(range(1, len(result["channels"]) + 1, 2))
+    single.set_xticks(range(1, len(found["channels"]) + 1, 2))
     single.set_xlabel("block that is deleted")
     single.set_ylabel("accuracy, %")
-    rows = result["random_deletions"]
+    rows = found["random_deletions"]
     k, mean, std = (np.array([row[key] for row in rows]) for key in ("deleted", "mean", "std"))
     many.plot(k, 100 * mean, color=stage_colours(1)[0], marker="o", label="random")
     many.fill_between(k, 100 * (mean - std), 100 * (mean + std), color=stage_colours(1)[0], alpha=0.2, linewidth=0)
-    greedy = result["greedy_deletions"]
+    greedy = found["greedy_deletions"]
     many.plot(
         range(1, len(greedy["accuracy"]) + 1),
         [100 * a for a in greedy["accuracy"]],
@@ -129,7 +116,7 @@ def draw(result: dict[str, Any], picture: Path) -> None:
     )
     many.set_xlabel("blocks that are deleted")
     many.legend(frameon=False)
-    rows = result["permutations"]
+    rows = found["permutations"]
     order.errorbar(
         [row["exchanges"] for row in rows],
         [100 * row["mean"] for row in rows],
@@ -144,8 +131,7 @@ def draw(result: dict[str, Any], picture: Path) -> None:
         axes.axhline(whole, color=MUTED.light, linewidth=1, linestyle="--")
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylim(0, 100)
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, dpi=120)
+    picture.savefig(path, dpi=120)
 
 
 def main(
@@ -155,28 +141,16 @@ def main(
     draws: Annotated[int, typer.Option(min=2, help="Random deletions and orders of each size.")] = 20,
     threads: Annotated[int, typer.Option(min=1)] = 1,
     seed: int = 0,
-    out: Path = RESULT,
-    picture: Path = PICTURE,
-) -> None:
+) -> Found:
     """Delete and exchange the blocks of a trained ResNet-32."""
     torch.set_num_threads(threads)
     base, recipe = trained(BASE_RECIPE)
     network = skippable(base)
     depth = len(network.choices)
-    test, train = datasets.load("cifar10", "test"), datasets.load("cifar10", "train")
-    judged = images_of(test.rows[:test_rows], recipe), test.labels[:test_rows]
-    drawn = images_of(test.rows[:draw_rows], recipe), test.labels[:draw_rows]
-    chosen_on = images_of(train.rows[-held_out_rows:], recipe), train.labels[-held_out_rows:]
+    judged, chosen_on = judging_rows(recipe, test_rows, held_out_rows)
+    drawn, _ = judging_rows(recipe, draw_rows, held_out_rows)
     order = greedy_deletions(network, *chosen_on)
-    result = {
-        "machine": describe_machine(),
-        "options": {
-            "test_rows": test_rows,
-            "draw_rows": draw_rows,
-            "held_out_rows": held_out_rows,
-            "draws": draws,
-            "seed": seed,
-        },
+    return {
         "network": BASE_RECIPE.stem,
         "channels": [choice.channels for choice in network.choices],
         "whole": accuracy_along(network, *judged, path_without([], depth)),
@@ -188,10 +162,18 @@ def main(
         },
         "permutations": permutations(network, drawn, draws, seed),
     }
-    save_result(out, result)
-    draw(result, picture)
-    console.print_json(json.dumps(result))
+
+
+def figures(found: Found) -> Figures:
+    """Accuracies, in [0, 1]."""
+    single = found["single_deletions"]
+    return {
+        "accuracy of the whole network": Figure(found["whole"]),
+        "accuracy without one block, highest": Figure(max(single)),
+        "accuracy without one block, median": Figure(float(np.median(single))),
+        "accuracy without one block, least": Figure(min(single)),
+    }
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures, draw, PICTURES / "lesion_study.png")

@@ -1,30 +1,30 @@
-"""How much of the operations that dynamic networks save they save in time: a residual network against itself, dense.
+r"""Which part of the operations that a dynamic network saves does it save in time, against itself run whole?
 
     python -m cascade.benchmarks.experiments.networks.realised_saving
+    python -m cascade.benchmarks.experiments.networks.realised_saving --device cuda --precision float16 \
+        --out benchmarks/results/networks/realised_saving_cuda.json
 
 Realised saving = (1 - time / dense time) / (1 - operations / dense operations); the gates count in both. Rows take
 random paths: every block of every row runs with the probability that was published (0.31 for BlockDrop's ResNet-110 on
 32 x 32 pixels, 0.75 for its ResNet-101 on 224 x 224), each on its own, so that nearly every row has a path of its own,
-which is the worst case; "few paths" draws them from ten. The policies do their whole work, then the random paths are
-taken in place of what they say. Weights are random, which changes no time.
+which is the worst case; "few paths" draws them from ten. The policies do their whole work, then the random paths
+replace the paths that they choose. Weights are random, which changes no time.
 
 All ways are measured in turn, some batches in a row, and each batch has new paths. The dense time is the better of two:
 batch norms folded and channels-last, and the same with packed convolutions, or on a graphics processor as one CUDA
-graph. Two ways that others take stand beside it: "masked" computes every block and multiplies by 0 or 1 (SkipNet),
-"any row" leaves out the blocks that no row of the batch needs (BlockDrop).
+graph. Two known ways are measured beside it: "masked" computes every block and multiplies by 0 or 1 (SkipNet), "any
+row" leaves out the blocks that no row of the batch needs (BlockDrop).
 """
 
 import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 import typer
-from rich.console import Console
 from torch import nn
 
 from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
@@ -38,8 +38,8 @@ from cascade.backends.networks.image_resnet import ImageResNet
 from cascade.backends.networks.packing import pack_convolutions
 from cascade.backends.networks.resnet import CifarResNet
 from cascade.benchmarks.experiments.networks.dynamic_networks import run_whole
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
-from cascade.machine.description import describe_machine
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
+from cascade.cli.console import console
 
 KEEP = {"resnet110": 0.31, "resnet101": 0.75}
 SIZE = {"resnet110": 32, "resnet101": 224}
@@ -57,7 +57,7 @@ LARGE_BATCH = 64
 
 
 class GivenPaths(PathPolicy):
-    """Does the work of a policy, and then takes given paths.
+    """Does the work of a policy, and then follows given paths.
 
     Args:
         policy: whose work it is.
@@ -68,14 +68,14 @@ class GivenPaths(PathPolicy):
         super().__init__()
         self.policy, self.device = policy, device
         self.looks_at_features = policy.looks_at_features
-        self.begin, self.step = policy.begin, policy.step
+        self.begin, self.step = policy.begin, policy.step  # type: ignore[method-assign]
         self.logits = torch.zeros(0)
 
     def take(self, paths: torch.Tensor) -> None:
-        """From now on: (n, D) of 0 and 1."""
+        """Sets the paths: (n, D) of 0 and 1."""
         logits = nn.functional.one_hot(paths, 2).float().to(self.device)
         if self.device.type == "cuda" and self.logits.shape == logits.shape:
-            self.logits.copy_(logits)  # where a CUDA graph looks for them
+            self.logits.copy_(logits)  # where a CUDA graph reads them
         else:
             self.logits = logits
 
@@ -161,6 +161,7 @@ class Race:
         self.executor = (GraphExecutor if graphed else Executor)(network, self.given)
 
     def images(self, batch: int) -> torch.Tensor:
+        """(batch, 3, size, size) of noise."""
         size = SIZE[self.name]
         images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
         return images.to(self.device, self.dtype)
@@ -272,12 +273,8 @@ def main(
     processor_time: Annotated[
         bool, typer.Option("--processor-time", help="Measure processor time, on a machine with other work.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Result file [default: benchmarks/results/networks/realised_saving.json].")
-    ] = None,
-) -> None:
+) -> Found:
     """Measure the realised saving of dynamic networks on this machine."""
-    console = Console(stderr=True)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     clock = time.process_time if processor_time else time.perf_counter if device == "cpu" else synchronized
@@ -303,10 +300,19 @@ def main(
         "seconds": seconds,
         "clock": "processor" if processor_time else "wall",
     }
-    values = {"machine": describe_machine(), "options": options, "keep_rate": KEEP, "cells": found}
-    out = out or RESULTS / f"networks/realised_saving{'' if device == 'cpu' else '_cuda'}.json"
-    save_result(out, values)
+    return {"options": options, "keep_rate": KEEP, "cells": found}
+
+
+def figures(found: Found) -> Figures:
+    """Of the medians, paths of their own for each row."""
+    return {
+        f"realised saving, {cell['network']}, {cell['gate']}, batches of {cell['batch']}": Figure(
+            cell["realised"]["dynamic"]["of_medians"]
+        )
+        for cell in found["cells"]
+        if not cell["few_paths"]
+    }
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures)

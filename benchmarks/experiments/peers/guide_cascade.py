@@ -1,10 +1,10 @@
-"""The cascade written as the Ray Serve guide suggests, to measure the gateway against.
+"""The cascade written as the Ray Serve guide suggests, to compare the gateway with.
 
     python -m cascade.benchmarks.experiments.peers.guide_cascade CONFIG [--policy policy.json] [--port 8100]
 
 An ingress deployment holds a handle to a deployment for each stage ("model composition"); every stage gathers single
-rows with ``@serve.batch`` ("dynamic request batching"); the ingress asks stage after stage, a call a row, until one
-is sure. It is meant to be a good version of that: raw bytes instead of JSON, no pydantic or FastAPI in the way,
+rows with ``@serve.batch`` ("dynamic request batching"); the ingress calls stage after stage, once per row, until one
+accepts. It is meant to be a good version of that: raw bytes instead of JSON, no pydantic or FastAPI,
 ``max_ongoing_requests`` far above the batch, the models, scores and thresholds of the cascade itself, the `deployment`
 keys of each stage, and batches as large as the gateway's.
 """
@@ -46,7 +46,7 @@ class GuideStage:
         self.stage = load_stages([config], folder, classes)[0]
         self.router, self.threshold = policy.routers[index], policy.threshold(index)
         self.cost = float(policy.cost[index])
-        # Decorated here, and not in the class, since the size is only known now.
+        # Decorated here, and not in the class, since the size is an argument.
         self.classify = serve.batch(max_batch_size=batch_rows, batch_wait_timeout_s=BATCH_WAIT_S)(self._classify)
 
     async def _classify(self, rows: list[Any]) -> list[tuple[int, float, float, bool]]:
@@ -96,12 +96,12 @@ def guide_application(config: CascadeConfig, policy: Policy, folder: Path) -> An
     # A fraction of a logical processor each, as all replicas share one machine.
     options: dict[str, Any] = {"max_ongoing_requests": MAX_ONGOING_REQUESTS, "ray_actor_options": {"num_cpus": 0.1}}
     stages = [
-        serve.deployment(GuideStage, name=stage.name)
+        serve.deployment(name=stage.name)(GuideStage)
         .options(**(options | stage.deployment))
         .bind(stage, folder, policy, index, config.serving.max_batch_rows, config.classes)
         for index, stage in enumerate(config.stages)
     ]
-    ingress = serve.deployment(GuideIngress, name="ingress").options(**options)
+    ingress = serve.deployment(name="ingress")(GuideIngress).options(**options)
     return ingress.bind(config.rows, list(names), policy.version, *stages)
 
 
@@ -137,7 +137,7 @@ def main(
         typer.echo(f"serving on http://127.0.0.1:{port}/predict")
         stop.wait()
     finally:
-        serve.shutdown()
+        serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
 
 

@@ -1,6 +1,6 @@
-"""The two busy stages on LitServe: batches in one place, both stages in a worker, as many workers as processors.
+r"""The two busy stages on LitServe: batches in one place, both stages in a worker, as many workers as processors.
 
-    PYTHONPATH=benchmarks/harness/stages PYTHON_WITH_LITSERVE \\
+    PYTHONPATH=benchmarks/harness/stages PYTHON_WITH_LITSERVE \
         benchmarks/experiments/peers/litserve_cascade.py --rounds 60,600 --port 8300
 
 LitServe has no stages, so a worker runs the whole cascade on its batch. Raw bytes in, no pydantic model, its fast
@@ -20,7 +20,7 @@ BATCH_WAIT_S = 0.002
 
 
 async def raw_body(request: Request) -> bytes:
-    """LitServe itself would read JSON."""
+    """The body; LitServe by default reads JSON."""
     return await request.body()
 
 
@@ -41,7 +41,7 @@ class CascadeApi(litserve.LitAPI):  # type: ignore[misc]
         return np.stack(inputs)
 
     def predict(self, rows: np.ndarray) -> list[tuple[int, int, float]]:
-        return self.model.predict(rows)
+        return list(self.model.predict(rows))
 
     def unbatch(self, output: list[Any]) -> list[Any]:
         return output

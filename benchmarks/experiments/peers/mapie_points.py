@@ -1,9 +1,9 @@
-"""The valid points of MAPIE's risk controller: the part of ``search_against_others.py`` that needs MAPIE.
+"""The valid points of MAPIE's risk controller: the part of ``mapie_comparison.py`` that needs MAPIE.
 
     python mapie_points.py questions.npz answers.json
 
-Runs in an environment of its own, which needs nothing but MAPIE 1.6. The cascade is put to it as a function of
-several thresholds that answers 1 where the cascade is right; every label is 1, so that its accuracy is the cascade's.
+Runs in an environment of its own, which needs nothing but MAPIE 1.6. MAPIE gets the cascade as a function of several
+thresholds that returns 1 where the cascade is right; every label is 1, so that its accuracy is the cascade's.
 """
 
 import json
@@ -17,17 +17,17 @@ from mapie.risk_control import BinaryClassificationController
 LEARNING_SHARE = 0.4
 
 
-def right(rows, *thresholds):
+def right(rows: np.ndarray, *thresholds: float) -> np.ndarray:
     """Whether the cascade answers each row rightly: rows are confidences of K - 1 stages, then rightness of K."""
     stages = len(thresholds) + 1
     answer = rows[:, -1]
     for k in range(stages - 2, -1, -1):
         answer = np.where(rows[:, k] >= thresholds[k], rows[:, stages - 1 + k], answer)
-    return answer.astype(int)
+    return np.asarray(answer, dtype=int)
 
 
-def valid_points(rows, target, delta, points, method):
-    """The thresholds that MAPIE vouches for, (m, K - 1)."""
+def valid_points(rows: np.ndarray, target: float, delta: float, points: np.ndarray, method: str) -> np.ndarray:
+    """The thresholds that MAPIE finds valid, (m, K - 1)."""
     controller = BinaryClassificationController(
         right, "accuracy", float(target), 1 - delta, list_predict_params=points, fwer_method=method
     )
@@ -40,7 +40,8 @@ def valid_points(rows, target, delta, points, method):
     return np.asarray(controller.valid_predict_params, dtype=float).reshape(-1, points.shape[1])
 
 
-def main(questions, answers):
+def main(questions: str, answers: str) -> None:
+    """Reads rows, points and targets; writes the valid points."""
     warnings.simplefilter("ignore")  # it warns wherever no point is valid
     asked = np.load(questions)
     names = sorted({name.split("/")[0] for name in asked.files if "/" in name})

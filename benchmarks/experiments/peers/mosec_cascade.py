@@ -1,11 +1,11 @@
-"""The two busy stages on mosec: a Rust front, a worker process a stage, dynamic batches in both.
+r"""The two busy stages on mosec: a Rust front, a worker process a stage, dynamic batches in both.
 
-    PYTHONPATH=benchmarks/harness/stages PYTHON_WITH_MOSEC \\
+    PYTHONPATH=benchmarks/harness/stages PYTHON_WITH_MOSEC \
         benchmarks/experiments/peers/mosec_cascade.py --rounds 60,600 --port 8200
 
-Rows pass through every stage of a mosec pipeline, so the second worker hands on, at no cost, what the first was sure
-of. It is meant to be a good version: raw bytes instead of JSON on the way in, no pickle between the workers, and only
-the rows that are forwarded travel on. With ``--fused`` every worker has both stages, and nothing travels.
+Rows pass through every stage of a mosec pipeline, so the second worker passes on, at no cost, the answers of the first.
+It is meant to be a good version: raw bytes instead of JSON as input, no pickle between the workers, and only the
+deferred rows are sent on. With ``--fused`` every worker has both stages, and nothing is sent between workers.
 """
 
 import argparse
@@ -16,11 +16,11 @@ import orjson
 from mosec import Server, Worker
 
 WAIT_MS = 1
-FORWARDED = b"\0"  # what the first worker was sure of begins with "{"
+DEFERRED = b"\0"  # an answer of the first worker begins with "{"
 
 
 def options() -> argparse.Namespace:
-    """Ours; mosec reads --address, --port and others by itself."""
+    """Options of this script; mosec reads --address, --port and others itself."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=lambda text: [int(part) for part in text.split(",")], required=True)
     parser.add_argument("--batch", type=lambda text: [int(part) for part in text.split(",")], default=[64, 64])
@@ -28,7 +28,7 @@ def options() -> argparse.Namespace:
     return parser.parse_known_args()[0]
 
 
-class First(Worker):
+class First(Worker):  # type: ignore[misc]
     """Rows in; an answer's bytes or the row's bytes out."""
 
     def __init__(self) -> None:
@@ -40,18 +40,18 @@ class First(Worker):
 
     def forward(self, data: list[bytes]) -> list[bytes]:
         rows = np.frombuffer(b"".join(data), np.uint8).reshape(len(data), -1)
-        said = busy_stage.top(self.model.predict(rows), 0)
+        found = busy_stage.top(self.model.predict(rows), 0)
         return [
-            orjson.dumps(busy_stage.columns(one)) if one[2] >= busy_stage.THRESHOLD else FORWARDED + row
-            for one, row in zip(said, data)
+            orjson.dumps(busy_stage.columns(one)) if one[2] >= busy_stage.THRESHOLD else DEFERRED + row
+            for one, row in zip(found, data)
         ]
 
     def serialize_ipc(self, data: bytes) -> bytes:
         return data
 
 
-class Second(Worker):
-    """Answers the forwarded rows, hands on the rest."""
+class Second(Worker):  # type: ignore[misc]
+    """Answers the deferred rows, passes on the rest."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Second(Worker):
         return data
 
     def forward(self, data: list[bytes]) -> list[bytes]:
-        places = [place for place, one in enumerate(data) if one.startswith(FORWARDED)]
+        places = [place for place, one in enumerate(data) if one.startswith(DEFERRED)]
         if places:
             rows = np.frombuffer(b"".join(data[place][1:] for place in places), np.uint8).reshape(len(places), -1)
             for place, one in zip(places, busy_stage.top(self.model.predict(rows), 1)):
@@ -72,7 +72,7 @@ class Second(Worker):
         return data
 
 
-class Both(Worker):
+class Both(Worker):  # type: ignore[misc]
     """Rows in, answers' bytes out."""
 
     def __init__(self) -> None:

@@ -1,21 +1,15 @@
-"""The threshold search against other ways to choose thresholds, on the same tables, in one run.
+"""Does the threshold search find cheaper thresholds than other ways, on the same tables?
 
     python -m cascade.benchmarks.experiments.peers.search_against_others [--scores table.npz] [--mapie-python PYTHON]
 
-1. Without a promise: the empirical optimum against one shared threshold (every value of it), every cascade of two of
-   the stages, and the grid search of the IDK paper (tenths, and 20 quantiles a threshold). Two of the stages skip the
+1. Without a guarantee: the empirical optimum against one shared threshold (every value of it), every cascade of two of
+   the stages, and the grid search of the IDK paper (tenths, and 20 quantiles per threshold). Two of the stages skip the
    others and so save their cost; against them the optimum is searched over every subset of the stages, and also over
    the whole chain ("chain"), which may lose to a shorter one.
-2. With a promise: ``calibrate(..., delta=...)`` against the cheapest valid point of MAPIE's risk controller on the same
-   rows. Both are judged on a large table of the same source that neither has seen. MAPIE is not needed by anything
-   else: ``--mapie-python`` names the interpreter of an environment that has it.
+2. With a guarantee: see ``mapie_comparison.py``.
 """
 
 import itertools
-import json
-import subprocess
-import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,27 +18,22 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.benchmarks.experiments.peers.mapie_comparison import problem_of, with_guarantee
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
+from cascade.benchmarks.harness.simulation import halves
 from cascade.benchmarks.harness.synthetic_tables import FAMILIES, synthetic_table
-from cascade.calibration import InfeasibleTarget, ScoreTable, calibrate
-from cascade.calibration.calibrators import Identity
+from cascade.calibration import ScoreTable
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.best_thresholds import Target, best_thresholds
 from cascade.calibration.search.grid import Grid
-from cascade.machine.description import describe_machine
-from cascade.routers import NEVER, Router
+from cascade.cli.console import console
+from cascade.routers import NEVER
 
-HERE = Path(__file__).resolve().parent
-RESULT = RESULTS / "peers/search_against_others.json"
 DROPS = (0.0, 0.002, 0.005, 0.01, 0.02)
 BUDGETS = (0.1, 0.2, 0.4, 0.7)  # of the last stage's cost alone
-CERTIFIED_DROPS = (0.01, 0.02)
-DELTA = 0.1
 TRUTH_ROWS = 200_000
 TOLERANCE = 1e-9
-MOST_MAPIE_POINTS = 1000
 Point = tuple[float, float]
-Source = tuple[list[ScoreTable], ScoreTable]
 
 
 def digits_table() -> ScoreTable:
@@ -72,19 +61,6 @@ def digits_table() -> ScoreTable:
     )
 
 
-def problem_of(table: ScoreTable, stages: tuple[int, ...] | None = None) -> RoutingProblem:
-    """The problem of a table, or of some of its stages, which then cost only what they cost themselves."""
-    kept = list(range(table.stages) if stages is None else stages)
-    part = ScoreTable(
-        table.prediction[:, kept],
-        table.confidence[:, kept],
-        table.cost[..., kept],
-        table.stage[kept],
-        label=table.label,
-    )
-    return RoutingProblem.from_table(part, (Router(None, Identity()),) * len(kept), agreement=False)
-
-
 def targets(table: ScoreTable) -> Iterator[Target]:
     """Accuracies a little below the last stage's, and budgets."""
     last = problem_of(table, (table.stages - 1,))
@@ -95,11 +71,13 @@ def targets(table: ScoreTable) -> Iterator[Target]:
 
 
 def best_point(target: Target, gain: np.ndarray, cost: np.ndarray) -> Point | None:
+    """The point of a grid that is best for a target."""
     index = target.best(gain, cost)
     return None if index is None else (float(gain[index]), float(cost[index]))
 
 
 def searched(problem: RoutingProblem, target: Target) -> Point | None:
+    """The point of the threshold search."""
     thresholds = best_thresholds(problem, target)
     return None if thresholds is None else problem.value(thresholds)
 
@@ -144,17 +122,19 @@ def grid_search(problem: RoutingProblem, target: Target, quantiles: int | None) 
 
 
 def best_of(target: Target, found: list[Point | None]) -> Point | None:
+    """The best of some points, some of which may be missing."""
     points = np.array([point for point in found if point is not None])
     return best_point(target, *points.T) if len(points) else None
 
 
 def subsets(stages: int) -> Iterator[tuple[int, ...]]:
+    """Every subset of the stages but the empty one."""
     for size in range(1, stages + 1):
         yield from itertools.combinations(range(stages), size)
 
 
-def without_promise(name: str, table: ScoreTable) -> Iterator[dict[str, Any]]:
-    """An entry a target and peer: what the search found and what the peer did."""
+def without_guarantee(name: str, table: ScoreTable) -> Iterator[dict[str, Any]]:
+    """An entry for each target and peer: the point of the search and that of the peer."""
     problem = problem_of(table)
     for target in targets(table):
         chain = searched(problem, target)
@@ -187,7 +167,7 @@ def loses(target: Target, ours: Point | None, theirs: Point | None) -> bool:
 
 
 def summary(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """A peer: how often it was beaten or found nothing, and how much cheaper or more accurate the search is."""
+    """For each peer: how often it lost or found nothing, and how much cheaper or more accurate the search is."""
     grouped = defaultdict(list)
     for entry in entries:
         grouped[entry["peer"]].append(entry)
@@ -195,6 +175,7 @@ def summary(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def summary_of_one(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the comparisons with one peer."""
     both = [entry for entry in found if entry["found_by_peer"] and entry["searched"]]
     cost = [entry["searched"][1] / entry["found_by_peer"][1] for entry in both if "least_gain" in entry["target"]]
     points = [
@@ -209,115 +190,13 @@ def summary_of_one(found: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def with_promise(sources: dict[str, Source], mapie_python: str | None) -> dict[str, Any]:
-    """Certified policies and MAPIE's, a source and a drop; the truth is the other table of the source."""
-    questions: dict[str, np.ndarray] = {"delta": np.array(DELTA)}
-    asked = []
-    for source, (tables, truth) in sources.items():
-        grids = [each for each in (10, 20) if each ** (truth.stages - 1) <= MOST_MAPIE_POINTS]
-        for (draw, table), drop in itertools.product(enumerate(tables), CERTIFIED_DROPS):
-            problem = problem_of(table)
-            # A fixed number, not taken from the rows: the same promise for both.
-            target = float(problem_of(truth).gain[:, -1].mean()) - drop
-            for each in grids:
-                name = f"{source}|{draw}|{drop}|{each} quantiles"
-                asked.append((name, table, truth, target, each == grids[0]))
-                questions |= {
-                    f"{name}/rows": np.hstack([problem.confidence, problem.gain]),
-                    f"{name}/points": quantile_points(truth, each),
-                    f"{name}/target": np.array(target),
-                }
-    answers = ask_mapie(questions, mapie_python)
-    judged = defaultdict(list)
-    for name, table, truth, target, is_first in asked:
-        source, draw, drop, grid = name.split("|")
-        if is_first:
-            judged[source, drop, "calibrate"].append(judge(certified(table, target, int(draw)), truth, target))
-        for method in ("bonferroni_holm", "split_fixed_sequence") if "valid" in answers else ():
-            valid = np.array(answers["valid"][f"{name}/{method}"])
-            judged[source, drop, f"MAPIE {method}, {grid}"].append(judge(cheapest(table, valid), truth, target))
-    return {
-        "delta": DELTA,
-        "mapie": answers.get("version", answers.get("skipped")),
-        "results": [
-            {"source": source, "accuracy_drop": float(drop), "method": method}
-            | over_draws(found, judged[source, drop, "calibrate"])
-            for (source, drop, method), found in judged.items()
-        ],
-    }
-
-
-def quantile_points(table: ScoreTable, each: int) -> np.ndarray:
-    """(m, K - 1) combinations of thresholds, from quantiles of rows that do not calibrate."""
-    axes = [np.append(np.quantile(c, np.linspace(0, 1, each - 1)), NEVER) for c in problem_of(table).confidence.T]
-    return np.array(list(itertools.product(*axes)))
-
-
-def ask_mapie(questions: dict[str, np.ndarray], python: str | None) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        asked, answered = Path(folder) / "questions.npz", Path(folder) / "answers.json"
-        np.savez(asked, **questions)
-        command = [python or sys.executable, str(HERE / "mapie_points.py"), str(asked), str(answered)]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
-        if run.returncode == 0:
-            return dict(json.loads(answered.read_text(encoding="utf-8")))
-    reason = (run.stderr.strip().splitlines() or ["no message"])[-1]
-    if "No module named 'mapie'" not in reason:
-        raise SystemExit(f"error: MAPIE's part failed: {reason}")
-    typer.echo("MAPIE cannot be imported; its rows are left out (see --mapie-python)", err=True)
-    return {"skipped": "MAPIE could not be imported"}
-
-
-def certified(table: ScoreTable, target: float, seed: int) -> np.ndarray | None:
-    try:
-        return calibrate(table, target_accuracy=target, delta=DELTA, seed=seed).thresholds
-    except InfeasibleTarget:
-        return None
-
-
-def cheapest(table: ScoreTable, valid: np.ndarray) -> np.ndarray | None:
-    """Of points that are all valid, the one of the lowest mean cost on the rows at hand."""
-    if not len(valid):
-        return None
-    problem = problem_of(table)
-    return np.asarray(valid[np.argmin([problem.value(thresholds)[1] for thresholds in valid])])
-
-
-def judge(thresholds: np.ndarray | None, truth: ScoreTable, target: float) -> dict[str, Any]:
-    """True accuracy and cost."""
-    if thresholds is None:
-        return {"certified": False, "broken": False}
-    gain, cost = problem_of(truth).value(thresholds)
-    return {"certified": True, "broken": gain < target, "cost_ratio": cost / float(np.mean(truth.cost[..., -1]))}
-
-
-def over_draws(found: list[dict[str, Any]], ours: list[dict[str, Any]]) -> dict[str, Any]:
-    both = [(theirs, our) for theirs, our in zip(found, ours, strict=True) if theirs["certified"] and our["certified"]]
-    costs = np.array([(theirs["cost_ratio"], our["cost_ratio"]) for theirs, our in both])
-    return {
-        "draws": len(found),
-        "certified": sum(one["certified"] for one in found),
-        "promises_broken": sum(one["broken"] for one in found),
-        "both_certified": len(both),
-        "cost_over_last_stage_where_both": float(costs[:, 0].mean()) if both else None,
-        "calibrate_cost_over_last_stage_where_both": float(costs[:, 1].mean()) if both else None,
-    }
-
-
-def halves(table: ScoreTable, draws: int) -> Iterator[tuple[ScoreTable, ScoreTable]]:
-    for draw in range(draws):
-        order = np.random.default_rng(draw).permutation(len(table))
-        yield table.take(order[: len(table) // 2]), table.take(order[len(table) // 2 :])
-
-
 def main(
     scores: Annotated[Path | None, typer.Option(help="A score table with labels, to be compared on as well.")] = None,
     mapie_python: Annotated[str | None, typer.Option(help="Interpreter of an environment with MAPIE 1.6.")] = None,
     rows: Annotated[int, typer.Option(min=10, help="Of each synthetic table.")] = 4000,
-    draws: Annotated[int, typer.Option(min=1, help="Tables a source that are certified.")] = 20,
-    out: Annotated[Path, typer.Option()] = RESULT,
-) -> None:
-    """Hold the threshold search against others."""
+    draws: Annotated[int, typer.Option(min=1, help="Tables per source that are certified.")] = 20,
+) -> Found:
+    """Compare the threshold search with others."""
     tables = {f"{family}, {k} stages": synthetic_table(family, rows, k, seed=0) for family in FAMILIES for k in (3, 4)}
     sources = {
         family: (
@@ -333,22 +212,34 @@ def main(
         digest = real["the given table"].digest
     for name, table in real.items():
         tables[name] = table
-        # The other half stands for the truth: a promise may seem broken by chance.
-        sources |= {f"{name}, half {i}": ([a], b) for i, (a, b) in enumerate(halves(table, 5))}
-    entries = []
+        # The other half is used as the truth: a guarantee may seem violated by chance.
+        for place, (first, second) in enumerate(halves(len(table), 5)):
+            sources[f"{name}, half {place}"] = ([table.take(first)], table.take(second))
+    entries: list[dict[str, Any]] = []
     for name, table in tables.items():
-        typer.echo(name, err=True)
-        entries += without_promise(name, table)
-    result = {
-        "schema_version": 1,
-        "measured": {"rows": rows, "draws": draws, "truth_rows": TRUTH_ROWS, "given_table_sha256": digest},
-        "machine": describe_machine(),
-        "without_promise": {"summary": summary(entries), "comparisons": entries},
-        "with_promise": with_promise(sources, mapie_python),
+        console.print(name)
+        entries += without_guarantee(name, table)
+    return {
+        "measured": {"truth_rows": TRUTH_ROWS, "given_table_sha256": digest},
+        "without_guarantee": {"summary": summary(entries), "comparisons": entries},
+        "with_guarantee": with_guarantee(sources, mapie_python),
     }
-    save_result(out, result)
-    typer.echo(json.dumps([result["without_promise"]["summary"], result["with_promise"]], default=float))
+
+
+def figures(found: Found) -> Figures:
+    """Without a guarantee: mean cost at an accuracy, and comparisons lost; with one: violations."""
+    numbers = {}
+    for peer, seen in found["without_guarantee"]["summary"].items():
+        numbers[f"cost at equal accuracy over that of {peer}"] = Figure(seen["mean_cost_ratio_at_an_accuracy"])
+        # A chain of all stages may be worse than two of them: not part of what is sought.
+        sought = None if "against the chain" in peer else 0
+        numbers[f"comparisons lost of {seen['comparisons']}, {peer}"] = Figure(seen["losses"], sought)
+    ours = [seen for seen in found["with_guarantee"]["results"] if seen["method"] == "calibrate"]
+    numbers["guarantees violated by certified policies, delta 0.1, share of the draws"] = Figure(
+        sum(seen["guarantees_violated"] for seen in ours) / sum(seen["draws"] for seen in ours), 0.1
+    )
+    return numbers
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures)

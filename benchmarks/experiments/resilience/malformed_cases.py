@@ -1,4 +1,4 @@
-"""Requests that are broken, ambiguous or unusual, each with the statuses that are right for it."""
+"""Malformed, ambiguous and unusual requests, each with the statuses that are right for it."""
 
 import random
 from collections.abc import Callable
@@ -14,7 +14,7 @@ SMUGGLED_MARK = b'"openapi"'
 
 @dataclass(frozen=True)
 class Site:
-    """What is asked.
+    """The cascade under test.
 
     Attributes:
         name: of the cascade.
@@ -39,15 +39,15 @@ class Site:
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent on a connection, and what may come back.
+    """Bytes to send on a connection, and the answers that are right.
 
     Attributes:
         kind: of the case.
-        sent: one request or several, or what looks like them.
+        sent: one request or several, or bytes that resemble them.
         statuses: the statuses that are right for each answer, in their order.
         heads: places of the answers that have no body.
         closes: whether the connection must be closed afterwards; else it must go on.
-        may_close: whether it may be.
+        may_close: whether it may be closed.
         most_answers: more answers than ``statuses`` may come, up to so many, each with one of the last statuses.
     """
 
@@ -404,9 +404,9 @@ def upgrades(dice: random.Random, _: Site) -> Case:
 
 
 def mutated(dice: random.Random, _: Site) -> Case:
-    """A good request with bytes changed, lost or doubled: whatever it then is, it is answered as such or refused."""
+    """A good request with bytes changed, lost or doubled: answered as the request that it becomes, or refused."""
     content = bytearray(_post(b"Content-Length: 12", body=b'{"rows": []}'))
-    for _ in range(dice.randrange(1, 5)):
+    for _change in range(dice.randrange(1, 5)):
         place = dice.randrange(len(content))
         change = dice.randrange(3)
         if change == 0:

@@ -1,13 +1,13 @@
-"""What becomes of malformed and unusual requests on raw sockets: one right answer or one clear error each.
+"""Does every malformed or unusual request on a raw socket get one right answer or one clear error?
 
     python -m cascade.benchmarks.experiments.resilience.malformed_requests
     python -m cascade.benchmarks.experiments.resilience.malformed_requests --count 1000 --seed 7
 
 Every case is sent between two good requests on one connection, in pieces of random lengths. Sought: the first good
 request is answered; the case gets the answers that are right for it, each readable by a strict client, errors as one
-sentence that tells nothing of the inside; then the connection is closed, or the second good request is answered as if
-nothing had been; nothing hidden in a case is ever answered. Whatever is not so is a violation. The kinds are in
-``malformed_cases.py``. Only loopback is asked.
+sentence without internals; then the connection is closed, or the second good request is answered as usual; nothing
+hidden in a case is ever answered. Anything else is a violation. The kinds are in ``malformed_cases.py``. Only loopback
+is used.
 """
 
 import asyncio
@@ -15,26 +15,18 @@ import contextlib
 import json
 import random
 import re
-import sys
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import uvloop
-from rich.console import Console
 
 from cascade.benchmarks.experiments.resilience.malformed_cases import KINDS, SMUGGLED_MARK, Case, Site
-from cascade.benchmarks.harness.experiment import RESULTS, save_result
-from cascade.benchmarks.harness.server_process import CASCADE_IS_UP, ServerProcess, free_port
-from cascade.benchmarks.harness.synthetic_cascade import write_cascade
-from cascade.errors import CascadeError, CheckFailed
-from cascade.machine.description import describe_machine
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
+from cascade.benchmarks.harness.synthetic_cascade import served_synthetic
 
-RESULT = RESULTS / "resilience/malformed_requests.json"
 LIMITS = {"max_body_bytes": 16_384, "max_header_bytes": 4096}
 SERVING = LIMITS | {"header_timeout_s": 3, "body_timeout_s": 3}
 CONNECTIONS = 8
@@ -86,7 +78,7 @@ async def read_answer(reader: asyncio.StreamReader, head_only: bool) -> Answer |
 
 
 async def violation(port: int, case: Case, dice: random.Random) -> str | None:
-    """Sends a case; what is wrong with its answers, ``None`` if nothing is."""
+    """Sends a case; returns the fault in its answers, ``None`` if there is none."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
     sending = asyncio.create_task(_send(writer, BEFORE + case.sent + AFTER, dice))
     try:
@@ -131,7 +123,7 @@ async def _judged(reader: asyncio.StreamReader, case: Case) -> str | None:
 
 async def _more(reader: asyncio.StreamReader) -> str | None:
     rest = await reader.read()
-    return f"more came than was asked for: {rest[:80]!r}" if rest else None
+    return f"more was sent than requested: {rest[:80]!r}" if rest else None
 
 
 def _problem(case: Case, answers: list[Answer], closed: bool) -> str | None:
@@ -152,7 +144,7 @@ def _problem(case: Case, answers: list[Answer], closed: bool) -> str | None:
 
 
 async def run(port: int, site: Site, count: int, seed: int) -> dict[str, Any]:
-    """Sends cases of all kinds by turns; what became of them."""
+    """Sends cases of all kinds by turns, and counts the violations."""
     sent: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
     examples: list[dict[str, str]] = []
@@ -182,29 +174,23 @@ async def run(port: int, site: Site, count: int, seed: int) -> dict[str, Any]:
 def main(
     count: Annotated[int, typer.Option(min=1, help="Cases.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    out: Annotated[Path, typer.Option(help="Result file.")] = RESULT,
-) -> None:
-    """Asks a cascade of two quick stages, served as always; exit code 5 if there is a violation."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = write_cascade(Path(folder), [0, 0], serving=SERVING | {"segments": [["small", "large"]]})
-        port, site = free_port(), Site("synthetic", (3, 32, 32), **LIMITS)
-        command = [sys.executable, "-m", "cascade", "serve", str(config), "--port", str(port)]
-        probe = (site.body, {"content-type": "application/json"})
-        url = f"http://127.0.0.1:{port}/predict"
-        with ServerProcess("gateway", command, url, probe, Path(folder) / "log", up=CASCADE_IS_UP) as server:
-            found = uvloop.run(run(port, site, count, seed))
-            server.post(*probe)  # it still answers
-    measured = {"count": count, "seed": seed, "connections": CONNECTIONS, "serving": SERVING}
-    result = {"schema_version": 1, "measured": measured, "machine": describe_machine(), "found": found}
-    save_result(out, result)
-    Console(stderr=True).print(found)
-    if found["violations"]:
-        raise CheckFailed(f"{sum(found['violations'].values())} of {count} cases were not answered as they must be")
+) -> Found:
+    """Send the cases to a cascade of two quick stages, served as usual."""
+    site = Site("synthetic", (3, 32, 32), **LIMITS)
+    with served_synthetic([0, 0], SERVING | {"segments": [["small", "large"]]}) as server:
+        found = uvloop.run(run(server.port, site, count, seed))
+        server.post(*server.probe)  # it still answers
+    return {"measured": {"connections": CONNECTIONS, "serving": SERVING}, "found": found}
+
+
+def figures(found: Found) -> Figures:
+    """Over all cases."""
+    return {
+        "cases": Figure(sum(found["found"]["sent"].values())),
+        "kinds": Figure(len(found["found"]["sent"])),
+        "violations": Figure(sum(found["found"]["violations"].values()), 0),
+    }
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except CascadeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    run_experiment(main, figures)

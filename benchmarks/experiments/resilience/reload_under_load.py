@@ -1,20 +1,18 @@
-"""Reloads under full load: what becomes of the requests meanwhile.
+"""What becomes of the requests while the policy of a fully loaded cascade is reloaded?
 
     python -m cascade.benchmarks.experiments.resilience.reload_under_load
 
 Clients send requests of several rows over connections that they keep, without a pause, to two gateways with the second
-stage in a process of its own. Meanwhile one policy takes the place of another, again and again. The two decide alike
-but count other costs, so every row of an answer tells by which policy each stage looked at it. Sought: no request lost,
-none of mixed versions, and the p99 of the requests that begin with a reload at most 1.2 times that of the others.
-Needs the extra ``bench``.
+stage in a process of its own. Meanwhile one policy replaces another, again and again. The two decide alike but have
+other costs, so the cost of every row of an answer shows the policy by which each stage decided on it. Sought: no
+request lost, none of mixed versions, and the p99 of the requests that begin with a reload at most 1.2 times that of the
+others. Needs the extra ``bench``.
 """
 
 import asyncio
-import json
-import signal
-import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,54 +20,47 @@ from typing import Annotated, Any
 import numpy as np
 import orjson
 import typer
-from rich.console import Console
 
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
-from cascade.benchmarks.harness.lean_http import LeanConnection, request_bytes
-from cascade.benchmarks.harness.server_process import CASCADE_IS_UP, ServerProcess, free_port
+from cascade.benchmarks.harness.clients.lean_http import LeanConnection, request_bytes
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
+from cascade.benchmarks.harness.servers.server_process import cascade_server
 from cascade.benchmarks.harness.stages import busy_stage
-from cascade.benchmarks.harness.synthetic_cascade import calibrated_rounds, write_cascade
+from cascade.benchmarks.harness.synthetic_cascade import ADMIN_KEY, calibrated_rounds, write_cascade
 from cascade.benchmarks.http_target import request_body
 from cascade.calibration import Policy
 from cascade.errors import CascadeError
-from cascade.machine.description import describe_machine
 
 SERVING: dict[str, Any] = {"gateways": 2, "admin_keys_file": "admin-keys.txt"}
-ADMIN_KEY = "admin-key-of-the-experiment"
 COSTS = ((1.0, 10.0), (2.0, 20.0))
 """Of both stages, by the first and by the second policy."""
 ROWS = 1000
 MOST_P99_RATIO = 1.2
 RESAMPLES = 200
 WINDOW_S = 0.5
-"""A request that begins so soon after a reload counts as one during it; gateways are called at once."""
+"""A request that begins within so many seconds of a reload counts as one during it; all gateways are called at once."""
 
 
 @dataclass
 class Seen:
-    """What was seen.
+    """The outcome of the requests.
 
     Attributes:
         spans: (moment it was sent, moment of the answer) of each request that was answered well.
-        mixed: answers in which a row was not routed by the version that the answer tells.
+        mixed: answers in which a row was not routed by the version that the answer names.
         lost: other answers, and requests without one, by kind.
         versions: requests by version.
     """
 
     spans: list[tuple[float, float]] = field(default_factory=list)
     mixed: int = 0
-    lost: dict[str, int] = field(default_factory=dict)
-    versions: dict[str, int] = field(default_factory=dict)
-
-    def lose(self, kind: str) -> None:
-        """Counts a request that was not answered well."""
-        self.lost[kind] = self.lost.get(kind, 0) + 1
+    lost: Counter[str] = field(default_factory=Counter)
+    versions: Counter[str] = field(default_factory=Counter)
 
 
 def expected_costs(rows: np.ndarray, cost: tuple[float, float]) -> list[float]:
-    """What the rows cost by a policy of these costs: each fifth row reaches the second stage."""
-    forwarded = rows.reshape(len(rows), -1)[:, 0] % busy_stage.FORWARDED_EVERY == 0
-    return np.where(forwarded, sum(cost), cost[0]).tolist()
+    """Cost of each row by a policy of these costs: every fifth row reaches the second stage."""
+    deferred = rows.reshape(len(rows), -1)[:, 0] % busy_stage.DEFERRED_EVERY == 0
+    return list(np.where(deferred, sum(cost), cost[0]).tolist())
 
 
 async def client(port: int, rows: np.ndarray, policies: dict[str, int], seen: Seen, until: asyncio.Event) -> None:
@@ -85,14 +76,14 @@ async def client(port: int, rows: np.ndarray, policies: dict[str, int], seen: Se
         try:
             status, body = await asyncio.wait_for(connection.ask(request), 20)
         except (OSError, asyncio.TimeoutError) as error:
-            seen.lose(type(error).__name__)
+            seen.lost[type(error).__name__] += 1
             return
         if status != 200:
-            seen.lose(str(status))
+            seen.lost[str(status)] += 1
             continue
         answer = orjson.loads(body)
         version = answer["policy_version"]
-        seen.versions[version] = seen.versions.get(version, 0) + 1
+        seen.versions[version] += 1
         seen.mixed += answer["cost"] != expected[policies[version]]
         seen.spans.append((begin, time.monotonic()))
     connection.close()
@@ -139,7 +130,7 @@ def begun_in(begin: np.ndarray, moments: list[float]) -> np.ndarray:
     itself takes longer when everything does.
     """
     place = np.searchsorted(moments, begin, side="right") - 1
-    return (place >= 0) & (begin - np.asarray(moments)[place] <= WINDOW_S)
+    return np.asarray((place >= 0) & (begin - np.asarray(moments)[place] <= WINDOW_S))
 
 
 def p99_ratio_interval(latency: np.ndarray, during: np.ndarray, reload_of: np.ndarray, count: int) -> list[float]:
@@ -154,7 +145,7 @@ def p99_ratio_interval(latency: np.ndarray, during: np.ndarray, reload_of: np.nd
             np.percentile(np.concatenate([inside[k] for k in chosen]), 99)
             / np.percentile(np.concatenate([outside[k] for k in chosen]), 99)
         )
-    return np.percentile(ratios, [2.5, 97.5]).tolist()
+    return list(np.percentile(ratios, [2.5, 97.5]).tolist())
 
 
 def summary(seen: Seen, done: list[tuple[float, float, dict[str, Any]]]) -> dict[str, Any]:
@@ -186,44 +177,34 @@ def main(
     reloads: Annotated[int, typer.Option(min=2)] = 100,
     every_s: Annotated[float, typer.Option(min=0.1)] = 1.5,
     clients: Annotated[int, typer.Option(min=1)] = 32,
-    out: Annotated[Path, typer.Option()] = RESULTS / "resilience/reload_under_load.json",
-) -> None:
+) -> Found:
     """Load two gateways, and reload their policy again and again."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
+    rows = busy_stage.new_rows(ROWS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         config = write_cascade(folder, calibrated_rounds(), serving=SERVING)
         plain = Policy.load(folder / "policy.json")
         policies = [replace(plain, cost=np.array(cost)) for cost in COSTS]
         policies[0].save(folder / "policy.json")
-        key = folder / "admin-keys.txt"
-        key.write_text(ADMIN_KEY, encoding="utf-8")
-        key.chmod(0o600)
-        port, rows = free_port(), busy_stage.new_rows(ROWS)
-        command = [sys.executable, "-m", "cascade", "serve", str(config), "--port", str(port)]
-        probe = request_body(rows[:1])
-        url = f"http://127.0.0.1:{port}/predict"
-        with ServerProcess("gateway", command, url, probe, folder / "log", up=CASCADE_IS_UP):
-            seen, done = asyncio.run(load(port, rows, policies, clients, reloads, every_s))
-    numbers = summary(seen, done)
-    verdict = {
-        "none_lost": not seen.lost,
-        "none_mixed": seen.mixed == 0,
-        "both_versions_seen": len(seen.versions) == 2,
-        "both_gateways_confirmed": numbers["least_gateways"] == SERVING["gateways"],
-        "p99_within_target": numbers["p99_ratio"] <= MOST_P99_RATIO,
+        with cascade_server(config, request_body(rows[:1])) as server:
+            seen, done = asyncio.run(load(server.port, rows, policies, clients, reloads, every_s))
+    return {"measured": {"rows_per_request": 8, **SERVING}, "seen": summary(seen, done)}
+
+
+def figures(found: Found) -> Figures:
+    """Of all reloads."""
+    seen = found["seen"]
+    return {
+        "requests": Figure(seen["requests"]),
+        "requests lost": Figure(sum(seen["lost"].values()), 0),
+        "answers of mixed versions": Figure(seen["mixed"], 0),
+        "versions in force": Figure(len(seen["versions"]), len(COSTS), "=="),
+        "gateways that confirmed a reload, the fewest": Figure(
+            seen["least_gateways"], found["measured"]["gateways"], "=="
+        ),
+        "p99 during a reload over p99 at other times": Figure(seen["p99_ratio"], MOST_P99_RATIO),
     }
-    result = {
-        "schema_version": 1,
-        "measured": {"reloads": reloads, "every_s": every_s, "clients": clients, "rows_per_request": 8, **SERVING},
-        "machine": describe_machine(),
-        "seen": numbers,
-        "verdict": verdict,
-    }
-    save_result(out, result)
-    Console(stderr=True).print(numbers)
-    typer.echo(json.dumps(verdict, sort_keys=True))
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures)

@@ -1,10 +1,10 @@
-"""Operation of a cascade on a cluster of two nodes: deployed, stopped, started at once again, shared, refused.
+"""Can a cascade be deployed, stopped, started again at once, shared and refused on a cluster of two nodes?
 
     python -m cascade.benchmarks.experiments.resilience.two_nodes
 
-Two Ray nodes on this machine. Sought: every command ends as ``docs/deploy.md`` has it (exit code, line on standard
-error), what fails is reported, and what is stopped is gone within ten seconds, while another cascade of the same
-cluster serves on.
+Two Ray nodes on this machine. Sought: every command ends as ``docs/deploy.md`` describes it (exit code, line on
+standard error), every failure is reported, and a stopped cascade is gone within ten seconds, while another one of the
+same cluster goes on.
 """
 
 import json
@@ -22,17 +22,16 @@ from typing import Annotated, Any
 import psutil
 import typer
 import yaml
-from rich.console import Console
 from typing_extensions import Self
 
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
-from cascade.benchmarks.harness.ray_nodes import RayNodes
-from cascade.benchmarks.harness.server_process import CASCADE_IS_UP, end_processes, free_port
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
+from cascade.benchmarks.harness.servers.ray_nodes import RayNodes
+from cascade.benchmarks.harness.servers.server_process import CASCADE_IS_UP, end_processes, free_port
 from cascade.benchmarks.harness.stages import busy_stage
 from cascade.benchmarks.harness.synthetic_cascade import write_cascade
+from cascade.cli.console import console
 from cascade.errors import CascadeError
-from cascade.machine.description import describe_machine
-from cascade.serving.client.http_client import Site
+from cascade.serving.client.http_client import HttpClient
 
 SHARE: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0.4}}
 BOTH_NODES = SHARE | {"num_replicas": 2, "max_replicas_per_node": 1}
@@ -80,11 +79,11 @@ class Command:
 
     @property
     def text(self) -> str:
-        """What it has written."""
+        """All output of the command."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def wait_for(self, text: str) -> float:
-        """Seconds until it has written a text.
+        """Seconds until the command has written a text.
 
         Raises:
             CascadeError: it ended, or took too long.
@@ -113,10 +112,9 @@ class Command:
     def answers(self) -> bool:
         """Whether every row of a request is answered rightly."""
         rows = busy_stage.new_rows(20)
-        status, told = Site(f"http://127.0.0.1:{self.port}", None, None).ask(
-            "POST", "/predict", json.dumps({"rows": rows.tolist()}).encode()
-        )
-        return status == 200 and told["answer"] == [answer for answer, _, _ in self._truth.predict(rows)]
+        client = HttpClient(f"http://127.0.0.1:{self.port}", None, None)
+        status, content = client.request("POST", "/predict", json.dumps({"rows": rows.tolist()}).encode())
+        return status == 200 and content["answer"] == [answer for answer, _, _ in self._truth.predict(rows)]
 
 
 class Scenes:
@@ -194,8 +192,8 @@ class Scenes:
                 broken.wait_for("large: loading")
                 end = broken.end()
             left, served_on = self._left(self.replicas() - before), first.answers()
-        told = "stage 'large' cannot load" in end["last_line"]
-        holds = end["exit_code"] == 3 and told and not end["traceback"] and left == 0 and served_on
+        reported = "stage 'large' cannot load" in end["last_line"]
+        holds = end["exit_code"] == 3 and reported and not end["traceback"] and left == 0 and served_on
         return {"end": end, "left": left, "holds": holds}
 
     def endless(self, body: str) -> dict[str, Any]:
@@ -215,12 +213,12 @@ class Scenes:
     def no_gpu(self) -> dict[str, Any]:
         """A stage that asks for what no node has: reported, waited for, and ended by SIGINT."""
         with self.command(self.config("hungry", {"ray_actor_options": {"num_gpus": 1}})) as command:
-            told_s = command.wait_for("waiting for another node: stage 'large' requires num_gpus: 1")
+            reported_s = command.wait_for("waiting for another node: stage 'large' requires num_gpus: 1")
             command.wait_for("large: loading")
             end = command.end(signal.SIGINT)
         left = self._left(self.replicas())
         holds = end["exit_code"] == 0 and end["seconds"] <= MOST_S and left == 0
-        return {"told_s": round(told_s, 2), "end": end, "left": left, "holds": holds}
+        return {"reported_s": round(reported_s, 2), "end": end, "left": left, "holds": holds}
 
     def _left(self, processes: set[psutil.Process]) -> int:
         """How many have not ended after ten seconds."""
@@ -234,13 +232,8 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-def main(
-    scene: Annotated[list[str] | None, typer.Option(help="Repeat for several [default: all].")] = None,
-    out: Annotated[Path, typer.Option()] = RESULTS / "resilience/two_nodes.json",
-) -> None:
+def main(scene: Annotated[list[str], typer.Option(help="Repeat for several [default: all].")] = []) -> Found:  # noqa: B006
     """Start two nodes, and operate cascades on them."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the nodes are stopped then, too
-    say = Console(stderr=True).print
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder, RayNodes(Path(folder)) as nodes:
         scenes = Scenes(Path(folder), nodes)
@@ -252,14 +245,20 @@ def main(
             "endless_work": lambda: scenes.endless("while True: pass"),
             "no_gpu": scenes.no_gpu,
         }.items():
-            if scene and name not in scene:
-                continue
-            results[name] = run()
-            say(f"{name}: {json.dumps(results[name], sort_keys=True)}")
-    result = {"schema_version": 1, "machine": describe_machine(), "scenes": results}
-    save_result(out, result)
-    typer.echo(json.dumps({name: seen["holds"] for name, seen in results.items()}, sort_keys=True))
+            if not scene or name in scene:
+                results[name] = run()
+                console.print(name, results[name])
+    return {"scenes": results}
+
+
+def figures(found: Found) -> Figures:
+    """Over all scenes."""
+    scenes = found["scenes"].values()
+    return {
+        "scenes": Figure(len(scenes)),
+        "scenes that do not end as described": Figure(sum(not seen["holds"] for seen in scenes), 0),
+    }
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures)

@@ -1,33 +1,26 @@
-"""What the gateway adds to the first stage's own time: one connection, one row a request, rows answered there.
+"""How much time does the gateway add to the first stage's own, for rows that the first stage accepts?
 
     python -m cascade.benchmarks.experiments.serving.added_latency
 
-The synthetic cascade of ``against_peers.py``. Request, stage in this process and ``GET /health`` (what HTTP alone
-costs) take turns, so that what else the machine does hits all of them. Sought: at most 1 ms at the median.
+The synthetic cascade, one connection, one row per request. Request, stage in this process and ``GET /health`` (the cost
+of HTTP alone) take turns, so that any other load on the machine affects all of them. Sought: at most 1 ms at the
+median.
 """
 
-import json
-import signal
 import socket
-import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import orjson
 import typer
 
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
-from cascade.benchmarks.harness.lean_http import HEADER_END, request_bytes
-from cascade.benchmarks.harness.server_process import ServerProcess, free_port
+from cascade.benchmarks.harness.clients.lean_http import HEADER_END, request_bytes
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.stages import busy_stage
-from cascade.benchmarks.harness.synthetic_cascade import calibrated_rounds, write_cascade
-from cascade.benchmarks.http_target import request_body
+from cascade.benchmarks.harness.synthetic_cascade import calibrated_rounds, served_synthetic
 from cascade.errors import CascadeError
-from cascade.machine.description import describe_machine
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1" + HEADER_END
 MOST_ADDED_MS = 1.0
@@ -36,7 +29,7 @@ WARMUP = 200
 
 
 def ask(connection: socket.socket, request: bytes) -> bytes:
-    """The body of the answer, over a blocking socket: nothing costs the client less."""
+    """The body of the response, over a blocking socket, the cheapest client."""
     connection.sendall(request)
     answer = b""
     while True:
@@ -49,7 +42,7 @@ def ask(connection: socket.socket, request: bytes) -> bytes:
             return body
 
 
-def timed(call: Callable[[], Any]) -> float:
+def timed(call: Callable[[], object]) -> float:
     """Seconds of a call."""
     begin = time.perf_counter()
     call()
@@ -61,52 +54,38 @@ def percentiles_ms(seconds: list[float]) -> dict[str, float]:
     return {f"p{p}": float(np.percentile(seconds, p)) * 1e3 for p in (50, 95, 99)}
 
 
-def main(
-    requests: Annotated[int, typer.Option(min=100, help="Counted ones.")] = 5000,
-    out: Annotated[Path, typer.Option()] = RESULTS / "serving/added_latency.json",
-) -> None:
-    """Measure the latency of rows that the first stage answers."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then, too
+def main(requests: Annotated[int, typer.Option(min=100, help="That are counted.")] = 5000) -> Found:
+    """Measure the latency of rows that the first stage accepts."""
     rounds = calibrated_rounds()
     stage, _ = busy_stage.new_stages(rounds)
     rows = busy_stage.new_rows(ROWS)
-    rows = rows[rows[:, 0, 0, 0] % busy_stage.FORWARDED_EVERY != 0]
+    rows = rows[rows[:, 0, 0, 0] % busy_stage.DEFERRED_EVERY != 0]
     times: dict[str, list[float]] = {"request": [], "stage": [], "health": []}
-    with tempfile.TemporaryDirectory() as name:
-        config = write_cascade(Path(name), rounds)
-        port = free_port()
-        command = [sys.executable, "-m", "cascade", "serve", str(config), "--port", str(port)]
-        url = f"http://127.0.0.1:{port}/predict"
-        with (
-            ServerProcess("gateway", command, url, request_body(rows[:1]), Path(name) / "log"),
-            socket.create_connection(("127.0.0.1", port)) as connection,
-        ):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for index in range(WARMUP + requests):
-                row = rows[index % len(rows)][None]
-                request = request_bytes(row)
-                if index < WARMUP:
-                    stages = orjson.loads(ask(connection, request))["stage"]
-                    if stages != [busy_stage.STAGES[0]]:
-                        raise CascadeError(f"the first stage must answer these rows; they were answered by {stages}")
-                    continue
-                times["request"].append(timed(lambda: ask(connection, request)))  # noqa: B023
-                times["stage"].append(timed(lambda: stage.predict(row)))  # noqa: B023
-                times["health"].append(timed(lambda: ask(connection, HEALTH)))
-    seen = {name: percentiles_ms(seconds) for name, seconds in times.items()}
-    added = seen["request"]["p50"] - seen["stage"]["p50"]
-    result = {
-        "schema_version": 1,
-        "measured": {"requests": requests, "connections": 1, "rows_per_request": 1},
-        "machine": describe_machine(),
-        "latency_ms": seen,
-        "added_ms_p50": added,
-        "added_to_http_ms_p50": added - seen["health"]["p50"],
-        "reached": added <= MOST_ADDED_MS,
+    with served_synthetic(rounds) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for index in range(WARMUP + requests):
+            row = rows[index % len(rows)][None]
+            request = request_bytes(row)
+            if index < WARMUP:
+                stages = orjson.loads(ask(connection, request))["stage"]
+                if stages != [busy_stage.STAGES[0]]:
+                    raise CascadeError(f"the first stage must accept these rows; they were answered by {stages}")
+                continue
+            times["request"].append(timed(lambda: ask(connection, request)))  # noqa: B023
+            times["stage"].append(timed(lambda: stage.predict(row)))  # noqa: B023
+            times["health"].append(timed(lambda: ask(connection, HEALTH)))
+    latency = {name: percentiles_ms(seconds) for name, seconds in times.items()}
+    added = latency["request"]["p50"] - latency["stage"]["p50"]
+    return {"latency_ms": latency, "added_ms_p50": added, "added_to_http_ms_p50": added - latency["health"]["p50"]}
+
+
+def figures(found: Found) -> Figures:
+    """Medians."""
+    return {
+        "p50 added by the gateway, ms": Figure(found["added_ms_p50"], MOST_ADDED_MS),
+        "p50 added to that of HTTP alone, ms": Figure(found["added_to_http_ms_p50"]),
     }
-    save_result(out, result)
-    typer.echo(json.dumps({key: result[key] for key in ("latency_ms", "added_ms_p50", "reached")}, sort_keys=True))
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures)

@@ -1,25 +1,28 @@
-"""A Ray Serve application that does nothing: two replicas, Ray Serve's listener off, Ray as ``ray.init`` starts it."""
+"""A Ray Serve application that does nothing: two replicas, no listener of Ray Serve, Ray as ``ray.init`` starts it.
+
+python -m cascade.benchmarks.experiments.serving.bare_serve --port 8100
+"""
 
 import http.server
-import sys
 import threading
+from typing import Annotated
 
 import ray
+import typer
 from ray import serve
 
 REPLICAS = 2
 
 
-@serve.deployment(num_replicas=REPLICAS, ray_actor_options={"num_cpus": 0.1})
 class Nothing:
-    """Answers a call."""
+    """Returns at once."""
 
     def __call__(self) -> None:
         """Returns."""
 
 
 class Up(http.server.BaseHTTPRequestHandler):
-    """Answers the probe of the experiment."""
+    """Answers the experiment's probe."""
 
     def do_POST(self) -> None:
         """200."""
@@ -28,14 +31,15 @@ class Up(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Writes nothing."""
 
 
-def main(port: int) -> None:
-    """Serves until it is interrupted."""
+def main(port: Annotated[int, typer.Option(min=1, max=65535)]) -> None:
+    """Serve until the process is interrupted."""
     ray.init(include_dashboard=False, object_store_memory=256 * 1024 * 1024, log_to_driver=False)
     serve.start(proxy_location="Disabled")
-    serve.run(Nothing.bind(), route_prefix=None)
+    nothing = serve.deployment(num_replicas=REPLICAS, ray_actor_options={"num_cpus": 0.1})(Nothing)
+    serve.run(nothing.bind(), route_prefix=None)
     server = http.server.HTTPServer(("127.0.0.1", port), Up)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -45,4 +49,4 @@ def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    typer.run(main)

@@ -1,4 +1,4 @@
-"""What one call from a segment to the next costs, by the size of its array, by value and by reference.
+"""How much time does one call from a segment to the next take, by the size of its array, by value and by reference?
 
     python -m cascade.benchmarks.experiments.serving.hop_cost
 
@@ -11,28 +11,28 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 
-RESULT = RESULTS / "serving/hop_cost.json"
 SIZES = (3_000, 100_000, 400_000, 1_000_000, 2_000_000, 3_500_000, 8_000_000)
 MODES = {"actor_calls": "0", "grpc": "1"}
+ONE_MODE = "from cascade.benchmarks.experiments.serving.hop_cost import print_times; print_times({repeats})"
 
 
 class Echo:
-    """Stands for the next segment: a few numbers come back."""
+    """Takes the place of the next segment: a few numbers come back."""
 
     async def run(self, rows: np.ndarray) -> np.ndarray:
+        """(n, ...) -> (n,)."""
         return np.zeros(len(rows))
 
 
 class Caller:
-    """Stands for a gateway."""
+    """Takes the place of a gateway."""
 
     def __init__(self, following: Any) -> None:
         self._runs = {
@@ -50,8 +50,8 @@ class Caller:
         return [1000 * each for each in seconds]
 
 
-def measure_here(repeats: int) -> list[dict[str, Any]]:
-    """In this process's mode, sizes and kinds by turns."""
+def print_times(repeats: int) -> None:
+    """Measures in this process's mode, sizes and kinds by turns, and prints JSON."""
     import ray
     from ray import serve
 
@@ -74,40 +74,33 @@ def measure_here(repeats: int) -> list[dict[str, Any]]:
             for kind in times
             if times[kind]
         ]
-    serve.shutdown()
+    serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
-    return found
+    typer.echo(json.dumps(found))
 
 
-def main(
-    repeats: Annotated[int, typer.Option(min=1)] = 10,
-    out: Annotated[Path, typer.Option()] = RESULT,
-    here: Annotated[bool, typer.Option(help="Measure in this process only, print JSON.")] = False,
-) -> None:
+def main(repeats: Annotated[int, typer.Option(min=1)] = 10) -> Found:
     """Measure both modes, each in a process of its own."""
-    if here:
-        typer.echo(json.dumps(measure_here(repeats)))
-        return
-    from cascade.machine.description import describe_machine
-
-    result: dict[str, Any] = {"schema_version": 1, "machine": describe_machine(), "modes": {}}
+    modes = {}
     for mode, value in MODES.items():
         environment = os.environ | {"RAY_SERVE_USE_GRPC_BY_DEFAULT": value, "RAY_USAGE_STATS_ENABLED": "0"}
-        command = [
-            sys.executable,
-            "-m",
-            "cascade.benchmarks.experiments.serving.hop_cost",
-            "--here",
-            "--repeats",
-            str(repeats),
-        ]
+        command = [sys.executable, "-c", ONE_MODE.format(repeats=repeats)]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-        result["modes"][mode] = json.loads(done.stdout.splitlines()[-1])
-    save_result(out, result)
-    for mode, lines in result["modes"].items():
-        for line in lines:
-            typer.echo(f"{mode:12} {line['bytes']:>9} bytes {line['kind']:13} {line['median_ms']:7.2f} ms")
+        modes[mode] = json.loads(done.stdout.splitlines()[-1])
+    return {"modes": modes}
+
+
+def figures(found: Found) -> Figures:
+    """Medians of the smallest and of a large array."""
+    return {
+        f"{mode.replace('_', ' ')}, {line['bytes']:,} bytes {line['kind'].replace('_', ' ')}, ms": Figure(
+            line["median_ms"]
+        )
+        for mode, lines in found["modes"].items()
+        for line in lines
+        if line["bytes"] in (SIZES[0], SIZES[3])
+    }
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures)

@@ -1,14 +1,13 @@
-"""Learned IDK rules against plain ones: cost at equal accuracy on rows that no threshold was chosen on.
+"""Are learned IDK rules cheaper than plain ones at equal accuracy, on rows that no threshold was chosen on?
 
     python -m cascade.benchmarks.experiments.statistics.learned_routers [--scores table.npz] [--only table]
 
 On each table, many times: fit every rule's routers on one half of the rows and choose the cheapest thresholds for a
 few accuracies; judge them on the other half. A rule's mean curve of accuracy and cost is then read at the accuracies
 of the last stage alone less some points, and divided by that of the maximum probability with a temperature. Synthetic
-tables are drawn anew every time; of the others there are random halves.
+tables are drawn anew every time; for the others random halves are used.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ import numpy as np
 import typer
 from rich.progress import track
 
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
+from cascade.benchmarks.harness.simulation import halves
 from cascade.calibration import ScoreTable
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
@@ -29,12 +29,9 @@ from cascade.calibration.search.early_deferral import best_early_deferral
 from cascade.calibration.search.grid import Grid
 from cascade.cli.console import console
 from cascade.errors import InputError
-from cascade.machine.description import describe_machine
 from cascade.routers import EVIDENCE_COLUMNS, Router, new_evidence
 
-ROOT = Path(__file__).resolve().parents[3]
-RESULT = RESULTS / "statistics/learned_routers.json"
-# Below 0: a rule that fits the chosen half closely keeps less of what it is asked for, and is read further left.
+# Below 0: a rule that fits the chosen half closely loses more on the other one, and its curve is read further left.
 DROPS = (-0.01, -0.005, -0.0025, 0.0, 0.0025, 0.005, 0.01, 0.02, 0.04)
 POINTS = (-0.25, -0.5, -1.0)
 COMBINATIONS = 100_000  # of thresholds; a coarser search than a calibration's, the same for all rules
@@ -60,10 +57,12 @@ class Rule:
     two_sided: bool = False
 
     def choices(self, stages: int) -> list[RouterChoice]:
+        """Of each of some stages."""
         return [self.first, *[self.later] * (stages - 1)]
 
 
 def alike(name: str, calibrator: str = "identity", two_sided: bool = False) -> Rule:
+    """The same rule for all stages."""
     return Rule((name, calibrator), (name, calibrator), two_sided)
 
 
@@ -97,11 +96,11 @@ def from_logits(logits: np.ndarray, label: np.ndarray, cost: list[float]) -> Sco
 
 def _noise(random: np.random.Generator, n: int, classes: int, own: float) -> np.ndarray:
     shared = random.normal(size=(n, 1, classes))
-    return np.sqrt(1 - own) * shared + np.sqrt(own) * random.normal(size=(n, 3, classes))
+    return np.asarray(np.sqrt(1 - own) * shared + np.sqrt(own) * random.normal(size=(n, 3, classes)))
 
 
 def nested(random: np.random.Generator, n: int, classes: int = 10) -> ScoreTable:
-    """One difficulty for all stages, each later one better: what plain confidence is made for."""
+    """One difficulty for all stages, each later one better: the case for which plain confidence is right."""
     label = random.integers(0, classes, n)
     logits = _noise(random, n, classes, 0.3)
     logits[np.arange(n), :, label] += np.array([3.0, 4.0, 5.0]) - 1.2 * random.normal(size=(n, 1))
@@ -109,10 +108,10 @@ def nested(random: np.random.Generator, n: int, classes: int = 10) -> ScoreTable
 
 
 def hopeless(random: np.random.Generator, n: int, classes: int = 10) -> ScoreTable:
-    """Some hard rows are torn between two classes, which the last stage resolves; others nobody can answer."""
+    """Some hard rows are ambiguous between two classes, which the last stage resolves; no stage can answer others."""
     label = random.integers(0, classes, n)
     other = (label + random.integers(1, classes, n)) % classes
-    kind = random.choice(3, n, p=[0.6, 0.2, 0.2])  # easy, torn, hopeless
+    kind = random.choice(3, n, p=[0.6, 0.2, 0.2])  # easy, ambiguous, hopeless
     logits = _noise(random, n, classes, 0.3)
     rows = np.arange(n)
     logits[rows, :, label] += np.array([5.0, 4.0, 0.3])[kind][:, None] * np.array([0.9, 1.0, 1.1])
@@ -121,7 +120,7 @@ def hopeless(random: np.random.Generator, n: int, classes: int = 10) -> ScoreTab
 
 
 def independent(random: np.random.Generator, n: int, classes: int = 10) -> ScoreTable:
-    """Stages err independently and their sureness is erratic: that two agree says more than how sure they are."""
+    """Stages err independently and confidences are noisy: agreement is better evidence than confidence."""
     label = random.integers(0, classes, n)
     logits = _noise(random, n, classes, 1.0)
     logits[np.arange(n), :, label] += np.array([3.0, 3.3, 4.5])
@@ -154,11 +153,10 @@ def draws(family: Callable[..., ScoreTable], n: int, repeats: int, seed: int) ->
         yield family(random, n), family(random, 20_000)
 
 
-def halves(table: ScoreTable, repeats: int, seed: int) -> Iterator[Pair]:
+def halves_of(table: ScoreTable, repeats: int, seed: int) -> Iterator[Pair]:
     """Random halves of one table."""
-    for repeat in range(repeats):
-        order = np.random.default_rng((seed, repeat)).permutation(len(table))
-        yield table.take(order[: len(table) // 2]), table.take(order[len(table) // 2 :])
+    for first, second in halves(len(table), repeats, seed):
+        yield table.take(first), table.take(second)
 
 
 # One rule on one pair of tables
@@ -203,7 +201,7 @@ def curve(rule: Rule, first: ScoreTable, second: ScoreTable) -> np.ndarray:
 def cost_at(mean_curve: np.ndarray, points: float) -> float:
     """Cost at an accuracy, by lines between the points of a (drops, 2) curve; NaN outside of it."""
     order = np.argsort(mean_curve[:, 0])
-    return float(np.interp(points, *mean_curve[order].T, left=np.nan, right=np.nan))
+    return float(np.interp(points, mean_curve[order, 0], mean_curve[order, 1], left=np.nan, right=np.nan))
 
 
 def compare(pairs: Iterator[Pair], repeats: int, fresh: bool, title: str) -> dict[str, Any]:
@@ -239,8 +237,8 @@ def compare(pairs: Iterator[Pair], repeats: int, fresh: bool, title: str) -> dic
     return result
 
 
-def microseconds_a_row(table: ScoreTable) -> dict[str, float]:
-    """What a rule of the last but one stage costs in batches of 64: the best of many, evidence included."""
+def microseconds_per_row(table: ScoreTable) -> dict[str, float]:
+    """Time of a rule of the last but one stage in batches of 64: the median of many, evidence included."""
     assert table.scores is not None  # noqa: S101
     k, rows = table.stages - 2, slice(0, BATCH_ROWS)
     earlier = table_evidence(table)[rows, : k * len(EVIDENCE_COLUMNS)]
@@ -276,9 +274,8 @@ def main(
     only: Annotated[
         str | None, typer.Option(help="Name of the one table to compare on, such as the stem of --scores.")
     ] = None,
-    out: Annotated[Path, typer.Option()] = RESULT,
-) -> None:
-    """Hold learned routers against plain ones."""
+) -> Found:
+    """Compare learned routers with plain ones."""
     families = {family.__name__: family for family in (nested, hopeless, independent)}
     tables = {"digits": digits()}
     if scores is not None:
@@ -290,13 +287,9 @@ def main(
             raise InputError(f"--only must name one of the tables; got {only!r}")
     compared = {
         name: compare(draws(family, rows, repeats, seed), repeats, True, name) for name, family in families.items()
-    } | {name: compare(halves(table, repeats, seed), repeats, False, name) for name, table in tables.items()}
-    result = {
-        "schema_version": 1,
+    } | {name: compare(halves_of(table, repeats, seed), repeats, False, name) for name, table in tables.items()}
+    return {
         "measured": {
-            "repeats": repeats,
-            "seed": seed,
-            "synthetic_rows": rows,
             "drops": DROPS,
             "baseline": BASELINE,
             "tables": {
@@ -310,22 +303,20 @@ def main(
                 ).items()
             },
         },
-        "machine": describe_machine(),
-        "microseconds_a_row": microseconds_a_row(hopeless(np.random.default_rng(seed), 5000)),
+        "microseconds_per_row": microseconds_per_row(hopeless(np.random.default_rng(seed), 5000)),
         "compared": compared,
     }
-    save_result(out, result)
-    for name, rules in compared.items():
-        typer.echo(name)
-        for rule, found in rules.items():
-            cells = [
-                f"{points}: {at['cost_ratio']:.3f} ({at['over_baseline']:.3f} in "
-                f"[{at['over_baseline_interval'][0]:.3f}, {at['over_baseline_interval'][1]:.3f}])"
-                for points, at in found["at"].items()
-            ]
-            typer.echo(f"  {rule:33s} {'  '.join(cells)}")
-    typer.echo(json.dumps(result["microseconds_a_row"], indent=1))
+
+
+def figures(found: Found) -> Figures:
+    """Cost over the baseline's at an accuracy a quarter of a point below the last stage's."""
+    return {
+        f"cost over the baseline's at equal accuracy, {table}: {rule}": Figure(seen["at"]["-0.25"]["over_baseline"])
+        for table, rules in found["compared"].items()
+        for rule, seen in rules.items()
+        if "-0.25" in seen["at"] and rule != BASELINE
+    }
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures)

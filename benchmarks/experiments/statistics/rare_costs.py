@@ -1,30 +1,27 @@
-"""How often a certified mean cost is violated where rare rows are expensive.
+"""How often is a certified mean cost violated where rare rows are expensive?
 
     python -m cascade.benchmarks.experiments.statistics.rare_costs [--samples 1000]
 
-A stage of 1 ms comes before one whose rows take 10 ms, but 600 ms one time in a hundred, independent of what the first
-stage makes of them. The bound of 600 ms is declared, and budgets lie between the cost of a first stage that answers all
+A stage of 1 ms comes before one whose rows take 10 ms, but 600 ms one time in a hundred, independent of the first
+stage's prediction. The bound of 600 ms is declared, and budgets lie between the cost of a first stage that answers all
 and the mean cost of the last one, the typical cost without a rare row among them. A policy violates its budget if its
 mean cost on the population is above it.
 """
 
 import itertools
-import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 from rich.progress import track
 
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
+from cascade.benchmarks.harness.simulation import allowed_share
 from cascade.calibration import ScoreTable
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.split_table import SplitTable
 from cascade.cli.console import console
-from cascade.machine.description import describe_machine
 
-RESULT = RESULTS / "statistics/rare_costs.json"
 SIZES = (60, 150, 500, 5000)
 BUDGETS = (8.0, 11.0, 12.0, 14.0, 16.5)
 DELTA = 0.05
@@ -48,7 +45,7 @@ def draw(rows: int, rng: np.random.Generator) -> ScoreTable:
 
 
 def mean_cost(population: ScoreTable, threshold: float) -> float:
-    """Of a row, where the first stage answers those of at least this confidence (and is left out above 1)."""
+    """Per row, where the first stage accepts from this confidence on, and does not run for a threshold above 1."""
     first = FIRST if threshold <= 1 else 0.0
     return first + float((population.cost[:, 1] * (population.confidence[:, 0] < threshold)).mean())
 
@@ -62,7 +59,7 @@ def case(population: ScoreTable, rows: int, budget: float, samples: int) -> dict
         if found is not None:
             certified += 1
             violated += mean_cost(population, found.thresholds[0]) > budget
-    limit = DELTA + 3 * (DELTA * (1 - DELTA) / samples) ** 0.5
+    limit = allowed_share(DELTA, samples)
     return {
         "rows": rows,
         "budget_ms": budget,
@@ -73,21 +70,25 @@ def case(population: ScoreTable, rows: int, budget: float, samples: int) -> dict
     }
 
 
-def main(
-    samples: Annotated[int, typer.Option(min=1, help="Calibration samples for each case.")] = 1000,
-    out: Annotated[Path, typer.Option(help="Result file to write.")] = RESULT,
-) -> None:
+def main(samples: Annotated[int, typer.Option(min=1, help="Calibration samples for each case.")] = 1000) -> Found:
     """Simulate."""
     population = draw(POPULATION, np.random.default_rng(1))
     cases = [
         case(population, rows, budget, samples)
         for rows, budget in track(list(itertools.product(SIZES, BUDGETS)), "cases", console=console)
     ]
-    summary = {"invalid": sum(not each["valid"] for each in cases), "most": max(c["violated_share"] for c in cases)}
-    result = {"schema_version": 1, "samples": samples, "delta": DELTA, "machine": describe_machine()}
-    save_result(out, result | {"summary": summary, "cases": cases})
-    typer.echo(json.dumps(summary))
+    return {"samples": samples, "delta": DELTA, "cases": cases}
+
+
+def figures(found: Found) -> Figures:
+    """Over all cases."""
+    return {
+        "cases with more violated budgets than delta explains": Figure(
+            sum(not case["valid"] for case in found["cases"]), 0
+        ),
+        "highest share of violated budgets, delta 0.05": Figure(max(case["violated_share"] for case in found["cases"])),
+    }
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures)

@@ -1,35 +1,35 @@
-"""How the threshold search scales: time and peak memory by rows and stages.
+"""How do time and peak memory of the threshold search grow with rows and stages?
 
     python -m cascade.benchmarks.experiments.statistics.search_scaling
 
 Every case runs alone in a process of its own, so that its peak memory is its own. Times are of the search alone; the
-table is made before. NumPy is to use one thread (OMP_NUM_THREADS=1): then "cpu_seconds" is what the search would take
-on a machine that does nothing else.
+table is made before. NumPy should use one thread (OMP_NUM_THREADS=1): then "cpu_seconds" is the time of the search on
+an idle machine.
 """
 
-import json
+import itertools
 import multiprocessing
 import resource
 import statistics
 import time
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.synthetic_tables import FAMILIES, synthetic_table
+from cascade.benchmarks.measurement import spread
 from cascade.calibration import calibrate, frontier
 from cascade.calibration.calibrators import Identity
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.machine.description import describe_machine
+from cascade.cli.console import console
 from cascade.routers import Router
 
-RESULT = RESULTS / "statistics/search_scaling.json"
 SEED = 0
 DROP = 0.005
 CASES = (
-    # what, rows, stages, most seconds that are accepted
+    # search, rows, stages, most seconds
     ("calibrate", 20_000, 3, None),
     ("calibrate", 20_000, 4, 5.0),
     ("calibrate", 100_000, 3, None),
@@ -68,6 +68,7 @@ def measure(what: str, family: str, rows: int, stages: int) -> dict[str, Any]:
 
 
 def peak_bytes() -> int:
+    """Highest resident memory of this process so far."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -77,42 +78,33 @@ def alone(*case: Any) -> dict[str, Any]:
         return pool.apply(measure, case)
 
 
-def main(
-    repeats: Annotated[int, typer.Option(min=1)] = 3,
-    out: Annotated[Path, typer.Option()] = RESULT,
-) -> None:
+def main(repeats: Annotated[int, typer.Option(min=1)] = 3) -> Iterator[Found]:
     """Measure the threshold search."""
-    results = []
-    for what, rows, stages, limit_s in CASES:
-        for family in FAMILIES:
-            runs = [alone(what, family, rows, stages) for _ in range(repeats if rows < 1_000_000 else 1)]
-            seconds = [run["seconds"] for run in runs]
-            found = {
-                key: value for key, value in runs[0].items() if key not in ("seconds", "cpu_seconds", "peak_bytes")
-            }
-            results.append(
-                {
-                    "what": what,
-                    "family": family,
-                    "rows": rows,
-                    "stages": stages,
-                    "seconds": {"median": statistics.median(seconds), "min": min(seconds), "max": max(seconds)},
-                    "cpu_seconds": statistics.median(run["cpu_seconds"] for run in runs),
-                    "peak_bytes": max(run["peak_bytes"] for run in runs),
-                    "accepted_s": limit_s,
-                    "within": limit_s is None or statistics.median(seconds) <= limit_s,
-                }
-                | found
-            )
-            typer.echo(json.dumps(results[-1]))
-    result = {
-        "schema_version": 1,
-        "measured": {"max_accuracy_drop": DROP, "seed": SEED, "repeats_below_a_million_rows": repeats},
-        "machine": describe_machine(),
-        "cases": results,
+    cases: list[dict[str, Any]] = []
+    for (what, rows, stages, limit_s), family in itertools.product(CASES, FAMILIES):
+        runs = [alone(what, family, rows, stages) for _ in range(repeats if rows < 1_000_000 else 1)]
+        times = {name: [run.pop(name) for run in runs] for name in ("seconds", "cpu_seconds", "peak_bytes")}
+        case = {"what": what, "family": family, "rows": rows, "stages": stages, "accepted_s": limit_s}
+        case["seconds"] = spread([{"s": each} for each in times["seconds"]])["s"]
+        case["cpu_seconds"] = statistics.median(times["cpu_seconds"])
+        case["peak_bytes"] = max(times["peak_bytes"])
+        cases.append(case | runs[0])
+        console.print(cases[-1])
+        yield {"max_accuracy_drop": DROP, "seed": SEED, "cases": cases}
+
+
+def figures(found: Found) -> Figures:
+    """The slowest family of each search."""
+    slowest: dict[tuple[str, int, int], tuple[float, float | None]] = {}
+    for case in found["cases"]:
+        key = case["what"], case["rows"], case["stages"]
+        seconds = max(case["seconds"]["median"], slowest.get(key, (0.0, None))[0])
+        slowest[key] = seconds, case["accepted_s"]
+    return {
+        f"seconds of {what}, {rows:,} rows and {stages} stages": Figure(*seconds)
+        for (what, rows, stages), seconds in slowest.items()
     }
-    save_result(out, result)
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures)

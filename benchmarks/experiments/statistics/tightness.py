@@ -1,24 +1,23 @@
-"""What a certificate costs: the part of the best possible saving that certified thresholds give up.
+"""What does a certificate cost: which part of the best possible saving do certified thresholds give up?
 
     python -m cascade.benchmarks.experiments.statistics.tightness [--samples 100]
 
 Three stages of cost 1 : 6 : 30, an allowed drop of 2 points. The oracle has the thresholds that are best on the whole
-population; the saving is against the last stage alone. Beside the certified policy of ``calibrate`` stand
+population; the saving is against the last stage alone. The certified policy of ``calibrate`` is compared with
 
 - a plain split: half of the rows propose the empirical frontier, the others test the accuracy with exact binomials
-  (against the true accuracy of the last stage less the drop, which it is told);
-- the floor: the population's own frontier, tested on all rows. No choice of what is proposed can do better.
+  (against the true accuracy of the last stage less the drop, which it is given);
+- the floor: the population's own frontier, tested on all rows. No other choice of candidates can do better.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 from rich.progress import track
 
-from cascade.benchmarks.harness.experiment import RESULTS, run_experiment, save_result
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.populations import FAMILIES, Population, problem, synthetic
 from cascade.calibration import ScoreTable
 from cascade.calibration.certificates.certification import Certified, certify, split_rows
@@ -29,10 +28,8 @@ from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.best_thresholds import best_thresholds
 from cascade.calibration.search.grid import Grid
 from cascade.cli.console import console
-from cascade.machine.description import describe_machine
 from cascade.routers import NEVER
 
-RESULT = RESULTS / "statistics/tightness.json"
 SIZES = (500, 2000, 5000, 20_000)
 STAGES, DROP, DELTA = 3, 0.02, 0.05
 GRID = 200_000
@@ -50,10 +47,11 @@ def frontier_thresholds(of: RoutingProblem) -> list[np.ndarray]:
 
 
 def schemes(population: Population) -> dict[str, Scheme]:
-    """What is compared, each a function of a sample and a seed."""
+    """The policies that are compared, each a function of a sample and a seed."""
     goal = Goal("max_accuracy_drop", DROP)
     accuracy = Goal("target_accuracy", float(population.table.correct[:, -1].mean()) - DROP)
-    ideal = frontier_thresholds(population.problem())
+    truth = population.problem()
+    ideal = frontier_thresholds(truth)
 
     def ours(table: ScoreTable, seed: int) -> Certified | None:
         search, test = split_rows(len(table), seed)
@@ -61,12 +59,11 @@ def schemes(population: Population) -> dict[str, Scheme]:
 
     def plain(table: ScoreTable, seed: int) -> Certified | None:
         search, test = np.array_split(np.random.default_rng(seed).permutation(len(table)), 2)
-        rows = problem(table.take(test))
-        return certify(accuracy.guarantees(rows, DELTA), rows, frontier_thresholds(problem(table.take(search))), DELTA)
+        proposing = problem(table.take(search))
+        return certify(accuracy, problem(table.take(test)), frontier_thresholds(proposing), DELTA, proposing)
 
     def floor(table: ScoreTable, _: int) -> Certified | None:
-        rows = problem(table)
-        return certify(goal.guarantees(rows, DELTA), rows, ideal, DELTA)
+        return certify(goal, problem(table), ideal, DELTA, truth)
 
     return {"certified": ours, "plain split": plain, "floor": floor}
 
@@ -83,10 +80,7 @@ def given_up(population: Population, thresholds: list[np.ndarray]) -> np.ndarray
     return np.array([1 - (alone - truth.value(each)[1]) / best for each in thresholds])
 
 
-def main(
-    samples: Annotated[int, typer.Option(min=2, help="Calibration samples for each case.")] = 100,
-    out: Annotated[Path, typer.Option()] = RESULT,
-) -> None:
+def main(samples: Annotated[int, typer.Option(min=2, help="Calibration samples for each case.")] = 100) -> Found:
     """Compare."""
     cases = []
     for family in FAMILIES:
@@ -101,7 +95,7 @@ def main(
                 ]
                 thresholds = [np.full(STAGES - 1, NEVER) if each is None else each.thresholds for each in found]
                 lost = given_up(population, thresholds)
-                broken = [population.problem().value(each)[0] < last - DROP for each in thresholds]
+                violated = [population.problem().value(each)[0] < last - DROP for each in thresholds]
                 cases.append(
                     {
                         "population": family,
@@ -110,13 +104,23 @@ def main(
                         "given_up": float(lost.mean()),
                         "standard_error": float(lost.std(ddof=1) / samples**0.5),
                         "nothing_saved": sum(bool((each == NEVER).all()) for each in thresholds),
-                        "broken_share": float(np.mean(broken)),
+                        "violated_share": float(np.mean(violated)),
                     }
                 )
                 console.print(cases[-1])
-    result = {"schema_version": 1, "samples": samples, "drop": DROP, "delta": DELTA, "machine": describe_machine()}
-    save_result(out, result | {"cases": cases})
+    return {"samples": samples, "drop": DROP, "delta": DELTA, "cases": cases}
+
+
+def figures(found: Found) -> Figures:
+    """Mean over the families."""
+    return {
+        f"share of the best saving given up, {scheme}, {rows:,} rows": Figure(
+            float(np.mean([c["given_up"] for c in found["cases"] if (c["scheme"], c["rows"]) == (scheme, rows)]))
+        )
+        for rows in SIZES
+        for scheme in ("certified", "plain split", "floor")
+    }
 
 
 if __name__ == "__main__":
-    run_experiment(main)
+    run_experiment(main, figures)

@@ -1,8 +1,8 @@
-"""A model that only burns processor time: the same work a row wherever it runs.
+"""A model that only uses processor time: the same work per row wherever it runs.
 
-It needs nothing but NumPy, so that peers in environments of their own run the very same code. The time is spent in one
-call that lets go of the interpreter, as real models do, and is counted in rounds of a hash, since a busy loop against a
-clock would do less work on a busy machine.
+It needs nothing but NumPy, so that peers in environments of their own run the same code. The time is spent in one call
+that releases the interpreter's lock, as real models do. It is counted in rounds of a hash, since a loop until a clock
+shows some time would do less work on a busy machine.
 """
 
 import hashlib
@@ -14,8 +14,8 @@ import numpy as np
 __all__ = ["CLASSES", "THRESHOLD", "BusyStage", "TwoStages", "columns", "new_rows", "rounds_per_s"]
 
 CLASSES = 10
-FORWARDED_EVERY = 5
-"""A row whose first byte is a multiple of this is forwarded by the first stage."""
+DEFERRED_EVERY = 5
+"""The first stage defers a row whose first byte is a multiple of this."""
 SURE, UNSURE = 0.9, 0.5
 THRESHOLD = 0.8
 LATER_STAGE_BYTE = 2
@@ -23,7 +23,7 @@ STAGES = ("small", "large")
 
 
 class BusyStage:
-    """Spends a fixed work on each row, and reads the answer from one of the row's bytes.
+    """Does a fixed amount of work for each row, and reads the answer from one of the row's bytes.
 
     Args:
         rounds_per_row: see :func:`rounds_per_s`.
@@ -40,14 +40,14 @@ class BusyStage:
         burn(self.rounds_per_row * len(rows))
         confidence = np.full(len(rows), SURE)
         if self.answer_byte != LATER_STAGE_BYTE:
-            confidence[flat[:, 0] % FORWARDED_EVERY == 0] = UNSURE
+            confidence[flat[:, 0] % DEFERRED_EVERY == 0] = UNSURE
         probabilities = np.repeat((1 - confidence)[:, None] / (CLASSES - 1), CLASSES, axis=1)
         probabilities[np.arange(len(rows)), flat[:, self.answer_byte] % CLASSES] = confidence
         return probabilities
 
 
 class TwoStages:
-    """Both stages in one process, for peers that have no stages of their own.
+    """Both stages in one process, for peers without stages.
 
     Args:
         rounds_per_row: of the first and of the second stage.
@@ -58,12 +58,12 @@ class TwoStages:
 
     def predict(self, rows: np.ndarray) -> list[tuple[int, int, float]]:
         """(n, ...) uint8 -> n times (answer, stage, confidence)."""
-        said = top(self.first.predict(rows), 0)
-        unsure = [place for place, (_, _, confidence) in enumerate(said) if confidence < THRESHOLD]
+        found = top(self.first.predict(rows), 0)
+        unsure = [place for place, (_, _, confidence) in enumerate(found) if confidence < THRESHOLD]
         if unsure:
             for place, later in zip(unsure, top(self.second.predict(rows[unsure]), 1)):
-                said[place] = later
-        return said
+                found[place] = later
+        return found
 
 
 def new_stages(rounds_per_row: Sequence[int]) -> tuple[BusyStage, BusyStage]:
@@ -77,20 +77,20 @@ def top(probabilities: np.ndarray, stage: int) -> list[tuple[int, int, float]]:
     return [(a, stage, c) for a, c in zip(answer.tolist(), probabilities.max(axis=1).tolist())]
 
 
-def columns(said: tuple[int, int, float]) -> dict[str, list[object]]:
-    """What a server answers to one row."""
-    answer, stage, confidence = said
+def columns(answered: tuple[int, int, float]) -> dict[str, list[object]]:
+    """The body of a server's response to one row."""
+    answer, stage, confidence = answered
     return {"answer": [answer], "stage": [STAGES[stage]], "confidence": [confidence]}
 
 
 def burn(rounds: int) -> None:
-    """Spends processor time that is proportional to ``rounds``, without the interpreter's lock."""
+    """Uses processor time that is proportional to ``rounds``, without the interpreter's lock."""
     if rounds > 0:
         hashlib.pbkdf2_hmac("sha256", b"idk", b"cascade", rounds)
 
 
 def rounds_per_s(tries: int = 20, rounds: int = 20_000) -> float:
-    """Rounds that one logical processor makes in a second of its own time, the fastest of some tries."""
+    """Rounds per second of processor time on one logical processor, the most of some tries."""
     seconds = []
     for _ in range(tries):
         begin = time.thread_time()
@@ -100,12 +100,12 @@ def rounds_per_s(tries: int = 20, rounds: int = 20_000) -> float:
 
 
 def new_rows(count: int, seed: int = 0) -> np.ndarray:
-    """(count, 3, 32, 32) uint8, of which exactly each fifth is forwarded.
+    """(count, 3, 32, 32) uint8, of which exactly every fifth is deferred.
 
     Args:
         count: a multiple of 5.
         seed: of the other bytes.
     """
     rows = np.random.default_rng(seed).integers(0, 256, (count, 3, 32, 32), dtype=np.uint8)
-    rows.reshape(count, -1)[:, 0] = np.arange(count) % (256 // FORWARDED_EVERY * FORWARDED_EVERY)
+    rows.reshape(count, -1)[:, 0] = np.arange(count) % (256 // DEFERRED_EVERY * DEFERRED_EVERY)
     return rows

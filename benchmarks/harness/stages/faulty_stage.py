@@ -14,13 +14,13 @@ HANG_S = 6.0
 
 
 class BusyStage(busy_stage.BusyStage):
-    """Only the last stage does it, so that the gateway itself stays well."""
+    """Only the last stage does it, so that the gateway itself goes on."""
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """(n, ...) uint8 -> (n, C).
 
         Raises:
-            RuntimeError: a row is marked so.
+            RuntimeError: a row is marked with ``RAISE``.
         """
         if self.answer_byte == busy_stage.LATER_STAGE_BYTE:
             marks = {bytes(mark) for mark in rows.reshape(len(rows), -1)[:, MARK]}
@@ -32,7 +32,7 @@ class BusyStage(busy_stage.BusyStage):
 
 
 def marked(rows: np.ndarray, mark: bytes) -> np.ndarray:
-    """A copy of rows that the last stage hangs or raises on; all are forwarded."""
+    """A copy of rows that the last stage hangs or raises on; the first stage defers all of them."""
     flat = rows.reshape(len(rows), -1).copy()
     flat[:, 0] = 0
     flat[:, MARK] = np.frombuffer(mark, np.uint8)

@@ -1,7 +1,7 @@
-"""Two stages whose rows say how hard they are, so that cascades of different accuracy can be made of them.
+"""Two stages whose rows hold how hard they are, so that cascades of different accuracy can be made of them.
 
-A row is 8 bytes: how sure the first stage is of it, its answer, the answer of the second stage, and the label, which no
-stage looks at. The first stage is right as often as it says; the second one nearly always.
+A row is 8 bytes: the first stage's confidence, its answer, the answer of the second stage, and the label, which no
+stage reads. The first stage is right as often as its confidence; the second one nearly always.
 """
 
 import time
@@ -20,8 +20,8 @@ CONFIDENCE, SMALL, LARGE, LABEL = range(4)
 class GradedStage:
     """Takes a fixed time for each row, and reads its answer from the row.
 
-    It takes time as an accelerator does, not processor time, so that what is seen is the gateway's doing, and not how
-    stages, gateway and client share the machine.
+    It waits, as for an accelerator, and uses no processor time, so that stages, gateway and client do not compete for
+    the processors.
 
     Args:
         seconds_per_row: one batch at a time.
@@ -42,7 +42,7 @@ class GradedStage:
 
 
 def graded_confidence(rows: np.ndarray) -> np.ndarray:
-    """(n,) in [0.5, 1], how sure the first stage is."""
+    """(n,) confidence of the first stage, in [0.5, 1]."""
     return 0.5 + rows[:, CONFIDENCE] / 510
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascade.answers import Answers
 from cascade.calibration import Policy
-from cascade.engine import Answers
 
 __all__ = ["Draw", "DrawnRow", "RowSampler"]
 

@@ -5,18 +5,18 @@ import logging
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from cascade.answers import Answers
 from cascade.calibration import Policy
-from cascade.calibration.monitoring.monitor import Monitor, WatchedRate
+from cascade.calibration.monitoring.monitor import Monitor
 from cascade.config import AuditConfig
-from cascade.engine import PENDING, Answers
-from cascade.routers import NEVER, Evidence
+from cascade.routers import Evidence
 from cascade.serving.audit.audit_sample import Draw, DrawnRow, RowSampler
-from cascade.serving.telemetry.observations import AuditEstimate, Observations
+from cascade.serving.audit.policy_audit import PolicyAudit
+from cascade.serving.telemetry.observations import Observations
 
 __all__ = ["Auditor", "RunLastStage"]
 
@@ -25,33 +25,10 @@ RunLastStage = Callable[[np.ndarray, Policy, Evidence | None, float], Awaitable[
 
 # Rows are counted, and drawn rows audited, this often.
 PERIOD_S = 0.1
-# Watched at a time; while a policy is replaced, or several share the load, there are a few.
+# Audited at a time; while a policy is replaced, or several share the load, there are a few.
 MAX_POLICIES = 16
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class _Watch:
-    """One policy's monitor, and what has come in since it was last updated.
-
-    Attributes:
-        monitor: of the policy.
-        last_stage_alone: the policy that runs the last stage alone.
-        decided: bytes of arrays of stages, of the gateway's batches.
-        returned: bytes of arrays of stages, of rows that later segments answered.
-        repeated: of the rows that the last stage answered, those to which the stages before gave the same answer.
-        counts: of drawn rows, by what became of them.
-        alarms: those that have been logged.
-    """
-
-    monitor: Monitor
-    last_stage_alone: Policy
-    decided: list[bytes] = field(default_factory=list)
-    returned: list[bytes] = field(default_factory=list)
-    repeated: int = 0
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("drawn", "audited", "dropped", "lost"), 0))
-    alarms: set[WatchedRate] = field(default_factory=set)
 
 
 class Auditor:
@@ -62,16 +39,16 @@ class Auditor:
     agreement of the audited rows estimates that of all rows without bias. A drawn row that the last stage itself
     answered agrees by construction.
 
-    The risk of a false alarm, ``audit.delta``, is that of all gateways, of all policies that they ever watch, and of
+    The risk of a false alarm, ``audit.delta``, is that of all gateways, of all policies that they ever audit, and of
     all their starts together (alpha spending). Of G gateways, the starts 1 to G have 1/2 of it, the next G have 1/6,
-    and so on: 1 / (g (g + 1)) for the g-th G of them, whose sum is 1. The v-th policy that a gateway watches has
+    and so on: 1 / (g (g + 1)) for the g-th G of them, whose sum is 1. The v-th policy that a gateway audits has
     1 / (v (v + 1)) of its gateway's risk. More starts and policies delay an alarm by the logarithm of their number.
 
     In a request nothing but counting happens: a draw that misses costs a subtraction, a batch one copy of its stages.
     All else is done in a task of its own, a few times per second.
 
     Args:
-        audit: the settings.
+        settings: of the configuration.
         stages: number of the cascade's stages.
         first_behind: index of the first stage behind the gateway's segment; the number of stages if there is none.
         gateways: that share the risk of a false alarm.
@@ -82,7 +59,7 @@ class Auditor:
 
     def __init__(
         self,
-        audit: AuditConfig,
+        settings: AuditConfig,
         stages: int,
         first_behind: int,
         gateways: int = 1,
@@ -90,18 +67,18 @@ class Auditor:
         seed: int | None = None,
         start: int = 1,
     ) -> None:
-        self._audit = audit
+        self._settings = settings
         self._last = stages - 1
         self._first_behind = first_behind
         self._gateways = gateways
         self._start = start
-        self._policies_watched = 0
+        self._policies_audited = 0
         self._dropped_rows = 0
         self._timeout_s = timeout_s
-        self._sampler = RowSampler(audit.share, seed)
+        self._sampler = RowSampler(settings.share, seed)
         self._name = secrets.token_hex(4)
-        self._watches: OrderedDict[str, _Watch] = OrderedDict()
-        self._watched_policy: Policy | None = None
+        self._audits: OrderedDict[str, PolicyAudit] = OrderedDict()
+        self._latest_policy: Policy | None = None
         self._queue: deque[DrawnRow] = deque()
         self._not_before = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -131,24 +108,22 @@ class Auditor:
         Returns:
             The drawn rows, which must be settled or lost; ``None`` if there are none, as mostly.
         """
-        if policy is not self._watched_policy:
-            self._watch(policy)
+        if policy is not self._latest_policy:
+            self._audit_of(policy)
         places = self._sampler.places(len(rows))
         return self._draw(rows, places, policy) if places else None
 
     def decided(self, policy: Policy, answers: Answers) -> None:
         """See :class:`~cascade.serving.batching.observer.Observer`."""
-        watch = self._watches.get(policy.version)
-        if watch is not None:  # the audit's own rows are not traffic
-            watch.decided.append(answers.stage.tobytes())
+        audit = self._audits.get(policy.version)
+        if audit is not None:  # the audit's own rows are not traffic
+            audit.add_decided(answers)
 
     def returned(self, policy: Policy, answers: Answers, previous_answer: np.ndarray) -> None:
         """See :class:`~cascade.serving.batching.observer.Observer`."""
-        watch = self._watches.get(policy.version)
-        if watch is not None:
-            watch.returned.append(answers.stage.tobytes())
-            repeats = (answers.answer == previous_answer) & (answers.stage == self._last)
-            watch.repeated += int(np.count_nonzero(repeats))
+        audit = self._audits.get(policy.version)
+        if audit is not None:
+            audit.add_returned(answers, previous_answer)
 
     def describe(self, policy: Policy) -> dict[str, Any]:
         """The state, as plain values.
@@ -156,55 +131,48 @@ class Auditor:
         Args:
             policy: in force.
         """
-        self._watch(policy)
-        self._update_monitors()
+        self._audit_of(policy)
+        self._update()
         return {
             "gateway": self._name,
             "gateways": self._gateways,
             "start": self._start,
-            "share": self._audit.share,
+            "share": self._settings.share,
             "policy_version": policy.version,
-            "alarm": any(watch.monitor.alarms for watch in self._watches.values()),
+            "alarm": any(audit.monitor.alarms for audit in self._audits.values()),
             "waiting_rows": len(self._queue),
-            "policies": {
-                version: watch.monitor.to_dict() | {f"{name}_rows": count for name, count in watch.counts.items()}
-                for version, watch in self._watches.items()
-            },
+            "policies": {version: audit.to_dict() for version, audit in self._audits.items()},
         }
 
     def export(self, policy: Policy, stats: Observations) -> None:
         """Sets the estimate and the alarms of the policy in force in the statistics."""
-        monitor = self._watch(policy).monitor
-        self._update_monitors()
-        found = monitor.to_dict()["agreement"]
-        if found["rows"]:
-            watched = monitor.agreement
-            bound = (None, None) if watched is None else (watched.test.low, watched.source)
-            stats.audit = AuditEstimate(found["rate"], found["low"], found["high"], found["rows"], *bound)
+        audit = self._audit_of(policy)
+        self._update()
+        stats.audit = audit.estimate() or stats.audit
         stats.dropped_audit_rows = self._dropped_rows
-        stats.alarms = {" ".join(filter(None, (each.name, each.stage))): each.test.alarm for each in monitor.watched}
+        stats.alarms = audit.alarms()
 
-    def _watch(self, policy: Policy) -> _Watch:
-        watch = self._watches.get(policy.version)
-        if watch is None:
-            audit = self._audit
+    def _audit_of(self, policy: Policy) -> PolicyAudit:
+        audit = self._audits.get(policy.version)
+        if audit is None:
+            settings, share = self._settings, self._next_share()
             monitor = Monitor(
-                policy, audit.delta, self._next_share(), self._first_behind, audit.least_agreement, audit.rate_tolerance
+                policy, settings.delta, share, self._first_behind, settings.least_agreement, settings.rate_tolerance
             )
-            watch = self._watches[policy.version] = _Watch(monitor, _last_stage_alone(policy))
-            if len(self._watches) > MAX_POLICIES:
-                self._watches.popitem(last=False)
-        self._watched_policy = policy
-        return watch
+            audit = self._audits[policy.version] = PolicyAudit(policy, monitor)
+            if len(self._audits) > MAX_POLICIES:
+                self._audits.popitem(last=False)
+        self._latest_policy = policy
+        return audit
 
     def _next_share(self) -> float:
         """Share of the risk for one more policy."""
-        self._policies_watched += 1
-        return _series(self._policies_watched) * _series(1 + (self._start - 1) // self._gateways) / self._gateways
+        self._policies_audited += 1
+        return _series(self._policies_audited) * _series(1 + (self._start - 1) // self._gateways) / self._gateways
 
     def _draw(self, rows: np.ndarray, places: list[int], policy: Policy) -> Draw | None:
-        counts = self._watch(policy).counts
-        if len(self._queue) + len(places) > self._audit.max_queue_rows:
+        counts = self._audit_of(policy).counts
+        if len(self._queue) + len(places) > self._settings.max_queue_rows:
             counts["dropped"] += len(places)
             self._dropped_rows += len(places)
             return None
@@ -217,91 +185,60 @@ class Auditor:
         while True:
             await asyncio.sleep(PERIOD_S)
             try:
-                self._update_monitors()
+                self._update()
                 while (drawn := self._next()) and self._may_run():
                     await self._audit_rows(drawn)
             except Exception:  # an audit that has ended would look like one that finds nothing
                 logger.exception("the audit failed, and goes on")
 
-    def _update_monitors(self) -> None:
-        """Adds what has come in to the monitors."""
-        for version, watch in self._watches.items():
-            if watch.decided:
-                counts = self._stage_counts(watch.decided)
-                watch.monitor.add_decided(counts[1:], int(counts[0]))
-            if watch.returned:
-                watch.monitor.add_returned(self._stage_counts(watch.returned)[1:], watch.repeated)
-                watch.repeated = 0
-            self._log_alarms(version, watch)
-
-    def _stage_counts(self, parts: list[bytes]) -> np.ndarray:
-        """(K + 1,) int: pending rows, then those of each stage; empties the list."""
-        stage = np.frombuffer(b"".join(parts), np.int64)
-        parts.clear()
-        return np.bincount(stage - PENDING, minlength=self._last + 2)
-
-    def _log_alarms(self, version: str, watch: _Watch) -> None:
-        for each in watch.monitor.alarms:
-            if each not in watch.alarms:
-                watch.alarms.add(each)
-                test = each.test
-                logger.warning(
-                    "audit alarm: %s%s of policy %s is %.4f after %d rows, and should be in [%.4f, %.4f] (%s)",
-                    each.name.replace("_", " "),
-                    "" if each.stage is None else f" of stage {each.stage}",
-                    version,
-                    test.successes / test.trials,
-                    test.trials,
-                    test.low,
-                    test.high,
-                    each.source,
-                )
+    def _update(self) -> None:
+        for audit in self._audits.values():
+            audit.update()
 
     def _next(self) -> list[DrawnRow]:
         """The oldest drawn rows that are settled, of one policy; lost ones leave the queue."""
         found: list[DrawnRow] = []
         for row in tuple(self._queue):
-            if not row.is_settled or len(found) == self._audit.max_batch_rows:
+            if not row.is_settled or len(found) == self._settings.max_batch_rows:
                 break
             if row.lost:
                 self._queue.remove(row)
-                self._count_drawn(row, "lost")
+                self._count(row, "lost")
             elif found and row.policy is not found[0].policy:
                 break
             else:
                 found.append(row)
         return found
 
-    def _count_drawn(self, row: DrawnRow, outcome: str) -> None:
-        watch = self._watches.get(row.policy.version)
-        if watch is not None:
-            watch.counts[outcome] += 1
+    def _count(self, row: DrawnRow, outcome: str) -> None:
+        audit = self._audits.get(row.policy.version)
+        if audit is not None:
+            audit.counts[outcome] += 1
 
     def _may_run(self) -> bool:
         return self._is_idle() or (
-            self._audit.busy_time_share > 0 and asyncio.get_running_loop().time() >= self._not_before
+            self._settings.busy_time_share > 0 and asyncio.get_running_loop().time() >= self._not_before
         )
 
     async def _audit_rows(self, drawn: list[DrawnRow]) -> None:
         """Audits settled rows at the head of the queue, and takes them from it."""
         loop = asyncio.get_running_loop()
-        watch = self._watches.get(drawn[0].policy.version)
+        audit = self._audits.get(drawn[0].policy.version)
         began = loop.time()
         try:
-            agrees = None if watch is None else await self._agreement(drawn, watch.last_stage_alone)
+            agrees = None if audit is None else await self._agreement(drawn, audit.last_stage_alone)
         except Exception as error:
             agrees = None
             logger.debug("%d drawn rows could not be audited: %s", len(drawn), type(error).__name__)
         finally:
             for row in drawn:
                 self._queue.remove(row)
-        if self._audit.busy_time_share:
-            self._not_before = loop.time() + (loop.time() - began) * (1 / self._audit.busy_time_share - 1)
+        if self._settings.busy_time_share:
+            self._not_before = loop.time() + (loop.time() - began) * (1 / self._settings.busy_time_share - 1)
         for row in drawn:
-            self._count_drawn(row, "lost" if agrees is None else "audited")
-        if watch is not None and agrees is not None:
-            watch.monitor.add_audited(np.array([row.stage for row in drawn]), agrees)
-            self._log_alarms(drawn[0].policy.version, watch)
+            self._count(row, "lost" if agrees is None else "audited")
+        if audit is not None and agrees is not None:
+            audit.add_audited(np.array([row.stage for row in drawn]), agrees)
 
     async def _agreement(self, drawn: list[DrawnRow], policy: Policy) -> np.ndarray:
         """(m,) bool, whether the last stage's answer is the one that was given."""
@@ -319,9 +256,3 @@ class Auditor:
 def _series(number: int) -> float:
     """Share of the risk for the first, the second and so on of a series without end; they sum to 1."""
     return 1 / (number * (number + 1))
-
-
-def _last_stage_alone(policy: Policy) -> Policy:
-    """A policy of the same stages under which the last one runs alone, on every row."""
-    alone = Policy.from_thresholds(policy.stages, np.full(len(policy.stages) - 1, NEVER))
-    return replace(alone, certificate={"audit_of": policy.version})

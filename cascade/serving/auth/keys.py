@@ -1,4 +1,4 @@
-"""The bearer keys that are known, kept as digests only."""
+"""Bearer keys, held as digests only."""
 
 import hashlib
 import hmac
@@ -22,17 +22,17 @@ logger = logging.getLogger(__name__)
 class KeyRing:
     """Keys from an environment variable, from a file, or from both.
 
-    One key a line, or between commas; ``name:key`` gives it a name for whoever keeps the file; a line that starts with
-    "#" is a comment. The file is read again when it has changed; one that then cannot be used is reported in the log,
-    and the keys known before stay valid.
+    Keys are separated by line ends or commas. ``name:key`` gives a key a name, which is only for readers of the file. A
+    line that starts with "#" is a comment. A changed file is read again; if it is invalid then, the error is logged and
+    the previous keys stay valid.
 
     Args:
         variable: name of the environment variable.
         file: path of the file.
 
     Raises:
-        ConfigError: the variable is not set, the file cannot be read or can be read by everybody, there is no key, or
-            a key is too short or has characters that a header may not carry.
+        ConfigError: the variable is not set, the file cannot be read or everybody can read it, there is no key, or a
+            key is too short or has characters that a header cannot carry.
     """
 
     def __init__(self, variable: str | None = None, file: Path | None = None) -> None:
@@ -49,7 +49,7 @@ class KeyRing:
         return f"{type(self).__name__}({len(self._from_variable | self._from_file)} keys)"
 
     def holds(self, key: bytes) -> bool:
-        """Whether a key is one of these; how long it takes does not tell which, nor how much of it is right."""
+        """Whether a key is one of these; the time it takes reveals nothing about the keys."""
         self._read_again()
         digest = hashlib.sha256(key).digest()
         found = False
@@ -69,16 +69,16 @@ class KeyRing:
         try:
             self._from_file = _digests(*_text_of_file(self._file))
         except ConfigError as error:
-            logger.error("%s; the keys read before stay valid", error)
+            logger.error("%s; the previous keys stay valid", error)
         else:
             logger.info("read %s again: %d keys", self._file, len(self._from_file))
 
 
 def check_private(file: Path) -> None:
-    """Refuses a secret that everybody on the machine can read or change.
+    """Refuses a file of secrets that everybody on the machine can read or change.
 
     Raises:
-        ConfigError: it is such a file, or there is none.
+        ConfigError: everybody has access to the file, or it does not exist.
     """
     try:
         mode = file.stat().st_mode
@@ -86,13 +86,13 @@ def check_private(file: Path) -> None:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
     if mode & stat.S_IRWXO:
         raise ConfigError(
-            f"{file} holds secrets, and everybody on this machine may use it (mode {stat.S_IMODE(mode):o}); "
-            "take that away with chmod o= (in a Kubernetes secret: defaultMode: 0440)"
+            f"{file} holds secrets, and everybody on this machine has access to it (mode {stat.S_IMODE(mode):o}); "
+            "remove the access with chmod o= (in a Kubernetes secret: defaultMode: 0440)"
         )
 
 
 def _signature(file: Path) -> tuple[int, ...]:
-    """Changes when the file does; empty where there is none."""
+    """A value that changes with the file; () if it does not exist."""
     try:
         status = file.stat()
     except OSError:
@@ -101,32 +101,32 @@ def _signature(file: Path) -> tuple[int, ...]:
 
 
 def first_key(variable: str | None, file: Path | None) -> str:
-    """The first key of a file or of an environment variable, for who wants to use it.
+    """The first key of a file or an environment variable, for a client.
 
     Raises:
-        ConfigError: there is none that can be used, as for :class:`KeyRing`.
+        ConfigError: there is no valid key, as in :class:`KeyRing`.
     """
     text, source = _text_of_variable(variable) if file is None else _text_of_file(file)
     return _keys(text, source)[0]
 
 
 def _text_of_file(file: Path) -> tuple[str, str]:
-    """What a file holds, and how messages call it."""
+    """The text of a file, and its name for messages."""
     check_private(file)
     try:
         return file.read_text(encoding="utf-8"), str(file)
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
-        # Not as its cause: that holds what was read.
-        raise ConfigError(f"{file} is not text; write one key a line") from None
+        # Not chained: the cause would quote the secrets.
+        raise ConfigError(f"{file} is not text; write one key per line") from None
 
 
 def _text_of_variable(name: str | None) -> tuple[str, str]:
-    """What a variable holds, and how messages call it."""
+    """The text of a variable, and its name for messages."""
     text = os.environ.get(name or "")
     if text is None:
-        raise ConfigError(f"the environment variable {name} is not set; put the keys into it, with commas between them")
+        raise ConfigError(f"the environment variable {name} is not set; set it to the keys, separated by commas")
     return text, f"the environment variable {name}"
 
 
@@ -135,7 +135,7 @@ def _digests(text: str, source: str) -> frozenset[bytes]:
 
 
 def _keys(text: str, source: str) -> list[str]:
-    """At least one key."""
+    """The keys in a text, at least one."""
     keys = []
     for number, line in enumerate(text.replace(",", "\n").splitlines(), start=1):
         entry = line.strip()
@@ -149,5 +149,5 @@ def _keys(text: str, source: str) -> list[str]:
             )
         keys.append(key)
     if not keys:
-        raise ConfigError(f"{source} holds no key; write one a line, or leave the setting out")
+        raise ConfigError(f"{source} has no key; write one key per line, or remove the setting")
     return keys

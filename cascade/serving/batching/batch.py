@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascade.answers import PENDING, Answers
 from cascade.calibration import Policy
-from cascade.engine import PENDING, Answers
 from cascade.routers import Evidence
 from cascade.serving.batching.call import Call, Piece
 
@@ -29,14 +29,10 @@ class Batch:
 
     @classmethod
     def join(cls, pieces: Sequence[Piece]) -> "Batch":
-        """A batch of pieces that are each a run of neighbouring rows."""
-        rows = [piece.call.rows if piece.is_whole else piece.call.rows[piece.span] for piece in pieces]
-        evidence = [
-            piece.call.evidence if piece.is_whole else piece.call.evidence.take(piece.span)
-            for piece in pieces
-            if piece.call.evidence is not None
-        ]
-        return cls(pieces, _concatenated(rows), Evidence.join(evidence) if evidence else None)
+        """A batch of pieces that each have neighbouring rows."""
+        evidence = [found for piece in pieces if (found := piece.neighbouring_evidence) is not None]
+        rows = _concatenated([piece.neighbouring_rows for piece in pieces])
+        return cls(pieces, rows, Evidence.join(evidence) if evidence else None)
 
     @classmethod
     def merge(cls, batches: "Sequence[Batch]") -> "Batch":

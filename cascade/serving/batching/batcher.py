@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascade.answers import PENDING, Answers
 from cascade.calibration import Policy
-from cascade.engine import PENDING, Answers
 from cascade.errors import ConfigError, StageError
 from cascade.routers import Evidence
 from cascade.serving.batching.batch import Batch

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cascade.answers import PENDING, Answers
 from cascade.calibration import Policy
-from cascade.engine import PENDING, Answers
 from cascade.routers import Evidence
 
 __all__ = ["Call", "Piece"]
@@ -31,6 +31,7 @@ class Call:
         traceparent: of the span that it belongs to, where it is traced.
         taken: rows that have left the queue; always the first ones.
         processed: rows that have been through the segment, or its first step; always the first ones.
+        kind: version of the policy, and the last stage that may run: calls that share both may share a batch.
     """
 
     rows: np.ndarray
@@ -46,18 +47,15 @@ class Call:
     traceparent: str | None = None
     taken: int = 0
     processed: int = 0
+    kind: tuple[str, int | None] = field(init=False)
     _answers: Answers | None = field(init=False, default=None)
     _degraded: np.ndarray | None = field(init=False, default=None)
     _fallback_stage: np.ndarray | None = field(init=False, default=None)
     _unanswered: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self.kind = (self.policy.version, self.last_stage)
         self._unanswered = len(self.rows)
-
-    @property
-    def kind(self) -> tuple[str, int | None]:
-        """Version of the policy, and the last stage that may run: calls that share both may share a batch."""
-        return self.policy.version, self.last_stage
 
     def put_processed(self, start: int, answers: Answers) -> None:
         """Adds the segment's answers of its next rows.
@@ -148,11 +146,17 @@ class Piece:
     places: "np.ndarray | range"
 
     @property
-    def is_whole(self) -> bool:
-        """Whether it is all rows of the call."""
-        return len(self.places) == len(self.call.rows)
+    def neighbouring_rows(self) -> np.ndarray:
+        """(m, ...), its rows, where they are neighbours; most pieces are whole calls."""
+        rows = self.call.rows
+        return rows if len(self.places) == len(rows) else rows[self._span]
 
     @property
-    def span(self) -> slice:
-        """The places of neighbouring rows."""
+    def neighbouring_evidence(self) -> Evidence | None:
+        """The evidence of the same rows."""
+        evidence = self.call.evidence
+        return evidence if evidence is None or len(self.places) == len(self.call.rows) else evidence.take(self._span)
+
+    @property
+    def _span(self) -> slice:
         return slice(int(self.places[0]), int(self.places[-1]) + 1)

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
+from cascade.answers import PENDING, Answers
 from cascade.calibration import Policy
-from cascade.engine import PENDING, Answers
 from cascade.routers import Evidence
 from cascade.serving.batching.batch import Batch
 from cascade.serving.batching.batch_queue import BatchQueue

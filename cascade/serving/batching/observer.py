@@ -4,8 +4,8 @@ from typing import Protocol
 
 import numpy as np
 
+from cascade.answers import Answers
 from cascade.calibration import Policy
-from cascade.engine import Answers
 
 __all__ = ["Observer"]
 

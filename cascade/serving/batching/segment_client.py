@@ -10,8 +10,8 @@ from ray.exceptions import RayTaskError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
+from cascade.answers import Answers
 from cascade.calibration import Policy
-from cascade.engine import Answers
 from cascade.errors import CascadeError
 from cascade.routers import Evidence
 from cascade.serving.errors import DeadlineExceeded, Overloaded, Unavailable, request_error

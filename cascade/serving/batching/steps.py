@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cascade.answers import Answers
 from cascade.calibration import Policy
-from cascade.engine import Answers, Segment
+from cascade.engine import Segment
 from cascade.routers import Evidence
 
 __all__ = ["Run", "SegmentSteps", "Step", "Steps", "single_step"]

@@ -1,1 +1,1 @@
-"""Bodies of requests: to rows and back, within limits."""
+"""Request and response bodies: decoding, encoding, limits."""

@@ -1,4 +1,4 @@
-"""Large bodies are decoded in a thread, so that other requests are read and answered meanwhile."""
+"""Decodes large bodies in a thread, so that the event loop serves other requests meanwhile."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -21,16 +21,19 @@ async def decoded(
     body: bytes,
     config: CascadeConfig,
 ) -> Decoded:
-    """What ``decode`` makes of a body.
+    """Decodes a body, in a thread if it is large.
 
     Args:
-        decode: a function without side effects.
-        headers: of the request, with lower-case names.
-        body: as it came.
+        decode: function of the headers, the body and the configuration, without side effects.
+        headers: of the request, names in lower case.
+        body: of the request.
         config: of the cascade.
 
+    Returns:
+        The result of ``decode``.
+
     Raises:
-        CascadeError: as ``decode`` does.
+        CascadeError: raised by ``decode``.
     """
     large = LARGE_RAW_BYTES if content_kind(headers) == RAW_TYPE else LARGE_JSON_BYTES
     if len(body) < large:

@@ -1,4 +1,4 @@
-"""How many values a JSON body holds, counted before any of them is made."""
+"""Counts the values in a JSON body before it is parsed."""
 
 import math
 
@@ -9,21 +9,21 @@ __all__ = ["check_json_size"]
 
 SMALL_BYTES = 16 << 10
 SLACK = 1000
-"""Values besides those of the rows: names, shapes, parameters, outputs."""
+"""Values allowed besides those of the rows: names, shapes, parameters, outputs."""
 
 
 def check_json_size(body: bytes | memoryview, config: CascadeConfig) -> None:
-    """Refuses a body with more values than the most rows of a request have.
+    """Refuses a body with more values than the largest allowed request has.
 
-    A value of two bytes, ``[]``, becomes an object of 56, and millions of them hold the interpreter for seconds. The
-    counts run at the speed of memory.
+    Two bytes, ``[]``, become an object of 56 bytes, and parsing millions of them blocks the interpreter for seconds.
+    Counting brackets, commas and quotation marks is much faster.
 
     Args:
-        body: JSON, in UTF-8; whether it is well-formed is not looked at.
-        config: of the cascade: what a row is, and how many a request may have.
+        body: JSON in UTF-8; its syntax is not checked.
+        config: of the cascade; it has the shape of a row and the bound of the rows per request.
 
     Raises:
-        BodyTooLarge: there are more lists, numbers, texts or objects.
+        BodyTooLarge: the body has too many lists, numbers, texts or objects.
     """
     if len(body) <= SMALL_BYTES:
         return
@@ -45,5 +45,5 @@ def check_json_size(body: bytes | memoryview, config: CascadeConfig) -> None:
         ):
             return
     raise BodyTooLarge(
-        f"a request may have {most} rows, and the body holds more values than those have; send it in several requests"
+        f"a request may have {most} rows, and the body has more values than that; split it into several requests"
     )

@@ -1,4 +1,4 @@
-"""The bytes of all bodies that a gateway holds at a time."""
+"""The bound of the bytes of all bodies that a gateway holds at a time."""
 
 from cascade.serving.errors import Overloaded
 
@@ -6,28 +6,26 @@ __all__ = ["PendingBodies"]
 
 
 class PendingBodies:
-    """Bounds the memory of the bodies under way: those that arrive, wait, or are being answered.
+    """Bounds the memory of the bodies that arrive, wait, or are being answered.
 
     Args:
-        most_bytes: of all of them together.
+        max_bytes: bound of all of them together.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self.held_bytes = 0
 
     def hold(self, count: int) -> None:
-        """Takes bytes in.
+        """Adds bytes.
 
         Raises:
-            Overloaded: there is no room for them; none are taken.
+            Overloaded: the bound would be exceeded; nothing is added.
         """
-        if self.held_bytes + count > self._most_bytes:
-            raise Overloaded(
-                f"the bodies of all requests together may have {self._most_bytes} bytes, and are at it; try again later"
-            )
+        if self.held_bytes + count > self._max_bytes:
+            raise Overloaded(f"all {self._max_bytes} bytes for the bodies of requests are in use; try again later")
         self.held_bytes += count
 
     def release(self, count: int) -> None:
-        """Lets bytes go that were taken in."""
+        """Removes bytes that were added."""
         self.held_bytes -= count

@@ -1,4 +1,4 @@
-"""What goes over the wire: bodies to rows, answers to bodies."""
+"""Request bodies to rows, and answers to response columns."""
 
 import contextlib
 import functools
@@ -10,15 +10,24 @@ from typing import Any
 import numpy as np
 import orjson
 
+from cascade.answers import Answers
 from cascade.config import CascadeConfig, RowsConfig
-from cascade.engine import Answers
 from cascade.errors import RowsError
 from cascade.files.npy import read_npy
 from cascade.rows.checks import check_rows
 from cascade.serving.bodies.json_size import check_json_size
 from cascade.serving.errors import BodyTooLarge, UnsupportedBody
 
-__all__ = ["HTML_TYPE", "JSON_TYPE", "NPY_TYPE", "RAW_TYPE", "answer_columns", "content_kind", "decode_rows", "stacked"]
+__all__ = [
+    "HTML_TYPE",
+    "JSON_TYPE",
+    "NPY_TYPE",
+    "RAW_TYPE",
+    "answer_columns",
+    "content_kind",
+    "decode_rows",
+    "stack_rows",
+]
 
 HTML_TYPE = "text/html; charset=utf-8"
 JSON_TYPE = "application/json"
@@ -32,21 +41,21 @@ def decode_rows(headers: Mapping[str, str], body: bytes, config: CascadeConfig) 
     """Reads the rows of a request.
 
     Args:
-        headers: with lower-case names: "content-type"; for raw rows also "x-dtype" and "x-shape" (n and the shape
-            of a row, with commas), which by default are those of the configuration.
-        body: as it came.
-        config: what a row is, and how many a request may have.
+        headers: names in lower case. "content-type"; for raw rows also "x-dtype" and "x-shape" (n and the shape of a
+            row, separated by commas), by default those of the configuration.
+        body: of the request.
+        config: of the cascade; it has the shape and dtype of a row and the bound of the rows per request.
 
     Returns:
         (n, *shape), n >= 1, of the configuration's dtype.
 
     Raises:
-        UnsupportedBody: the content type is none of JSON, ``.npy`` and raw bytes.
-        RowsError: the body does not hold such rows.
-        BodyTooLarge: it holds too many.
+        UnsupportedBody: the content type is neither JSON, nor ``.npy``, nor raw bytes.
+        RowsError: the body does not have such rows.
+        BodyTooLarge: the body has too many rows.
     """
     if not body:
-        raise RowsError("the body is empty; it must hold at least one row")
+        raise RowsError("the body is empty; it must have at least one row")
     kind = content_kind(headers)
     if kind == JSON_TYPE:
         rows = _from_json(body, config)
@@ -55,11 +64,13 @@ def decode_rows(headers: Mapping[str, str], body: bytes, config: CascadeConfig) 
     elif kind == RAW_TYPE:
         rows = _from_raw(headers, body, config.rows)
     else:
-        raise UnsupportedBody(f"content type {kind[:80]!r} is not read; send {JSON_TYPE}, {NPY_TYPE} or {RAW_TYPE}")
-    # Before they are converted, which may take long.
+        raise UnsupportedBody(
+            f"content type {kind[:80]!r} is not supported; send {JSON_TYPE}, {NPY_TYPE} or {RAW_TYPE}"
+        )
+    # Checked before the conversion, which may take long.
     most, count = config.serving.max_request_rows, len(rows) if isinstance(rows, list) or rows.ndim else 0
     if count > most:
-        raise BodyTooLarge(f"a request may have {most} rows; got {count}; send them in several requests")
+        raise BodyTooLarge(f"a request may have {most} rows; got {count}; split it into several requests")
     return check_rows(rows, config.rows)
 
 
@@ -68,36 +79,38 @@ def content_kind(headers: Mapping[str, str]) -> str:
     return headers.get("content-type", JSON_TYPE).partition(";")[0].strip().lower()
 
 
-def stacked(rows: list[Any], row_values: int) -> Any:
-    """Many values as an array, made row by row: other threads run in between, as they would not during one long call.
+def stack_rows(rows: list[Any], row_values: int) -> Any:
+    """Converts many values to an array, row by row, so that other threads can run in between.
 
     Args:
         rows: nested lists.
-        row_values: how many values a row should have.
+        row_values: number of values per row.
 
     Returns:
-        An array, or the rows as they are where they are few.
+        An array; the unchanged lists where the values are few.
 
     Raises:
-        RowsError: they have different shapes.
+        RowsError: the rows have different shapes.
     """
     if len(rows) * row_values < MANY_VALUES:
         return rows
     try:
         return np.stack([np.asarray(row) for row in rows])
     except ValueError as error:
-        raise RowsError("rows must all have the same shape, and hold numbers or lists at each depth") from error
+        raise RowsError("all rows must have the same shape, and either numbers or lists at each depth") from error
 
 
 def answer_columns(answers: Answers, stages: Sequence[str], classes: Sequence[str] | None) -> dict[str, Any]:
-    """Answers as columns of plain values.
-
-    They are "answer", "stage", "confidence", "cost", "degraded", "abstained", and "label" if classes have names.
+    """Converts answers to columns of plain values.
 
     Args:
-        answers: n answered rows.
+        answers: of n rows.
         stages: names of the cascade's stages.
-        classes: names of the answers.
+        classes: names of the classes, if any.
+
+    Returns:
+        Lists of n values: "answer", "stage", "confidence", "cost", "degraded", "abstained", and "label" if there are
+        names of classes.
     """
     columns: dict[str, Any] = {
         "answer": answers.answer.tolist(),
@@ -119,15 +132,15 @@ def _from_json(body: bytes, config: CascadeConfig) -> Any:
     except orjson.JSONDecodeError as error:
         raise RowsError(f"the body is not JSON: {error}") from error
     if not isinstance(content, dict) or set(content) != {"rows"} or not isinstance(content["rows"], list):
-        raise RowsError('the body must be a JSON object with one key, "rows", that holds a list of rows')
-    # NumPy would give every number among texts the room of the longest text, gigabytes if need be. Only the key has
-    # quotation marks where all rows are numbers, which is far quicker to see than the types of the values.
+        raise RowsError('the body must be a JSON object with one key, "rows", whose value is a list of rows')
+    # With one text among numbers, NumPy would store every number as a text of that length, gigabytes in the worst case.
+    # Counting quotation marks finds texts much faster than checking the types: with numbers only the key has two.
     rows = content["rows"]
     if config.rows.dtype == "text":
         return rows
     if body.count(b'"') > 2:
-        raise RowsError("rows must be numbers; got a text among them")
-    return stacked(rows, math.prod(config.rows.shape)) if len(rows) <= config.serving.max_request_rows else rows
+        raise RowsError("rows must have numbers only; got a text")
+    return stack_rows(rows, math.prod(config.rows.shape)) if len(rows) <= config.serving.max_request_rows else rows
 
 
 def _from_raw(headers: Mapping[str, str], body: bytes, expected: RowsConfig) -> np.ndarray:
@@ -138,8 +151,8 @@ def _from_raw(headers: Mapping[str, str], body: bytes, expected: RowsConfig) -> 
     row_bytes = math.prod(expected.shape) * dtype.itemsize
     if text is None and len(body) % row_bytes:
         raise RowsError(
-            f"the body has {len(body)} bytes, no whole number of rows; a row of shape {expected.shape} and {dtype} has "
-            f"{row_bytes}"
+            f"the body has {len(body)} bytes, which is not a multiple of a row's {row_bytes} (shape {expected.shape}, "
+            f"{dtype})"
         )
     shape = (len(body) // row_bytes, *expected.shape) if text is None else _shape(text)
     if math.prod(shape) * dtype.itemsize != len(body):
@@ -149,10 +162,10 @@ def _from_raw(headers: Mapping[str, str], body: bytes, expected: RowsConfig) -> 
     return np.frombuffer(body, dtype).reshape(shape)
 
 
-# A client says the same with every request.
+# Cached, since a client sends the same text with every request.
 @functools.lru_cache(maxsize=64)
 def _dtype(text: str) -> np.dtype[Any]:
-    # NumPy reads whole descriptions of tables here, and fails in many ways; names of numbers are short words.
+    # np.dtype also parses descriptions of structured types, and fails on them in many ways; number types are one word.
     if DTYPE_NAME.fullmatch(text):
         with contextlib.suppress(TypeError):
             dtype = np.dtype(text)
@@ -165,5 +178,5 @@ def _dtype(text: str) -> np.dtype[Any]:
 def _shape(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     if len(parts) > 32 or not all(part.strip().isdecimal() and len(part) < 12 for part in parts):
-        raise RowsError(f"X-Shape must be whole numbers with commas, such as 64,32,32,3; got {text[:80]!r}")
+        raise RowsError(f"X-Shape must be whole numbers separated by commas, such as 64,32,32,3; got {text[:80]!r}")
     return tuple(int(part) for part in parts)

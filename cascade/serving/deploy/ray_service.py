@@ -8,9 +8,7 @@ resource, so that a replica runs on the pods of its segment. Sources: KubeRay's 
 
 import json
 import math
-import re
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,76 +16,22 @@ import ray
 import yaml
 
 from cascade.config import CascadeConfig, ServingConfig
-from cascade.errors import ConfigError
-from cascade.serving.deploy.application import ServeArguments, deployment_options
+from cascade.serving.deploy.application import ServeArguments
+from cascade.serving.deploy.gateway_secrets import GatewaySecrets
+from cascade.serving.deploy.pod_group import PodGroup, pod_groups, service_name
+from cascade.serving.deploy.pod_spec import new_container, new_pod, pod_resources
 from cascade.serving.deploy.serve_config import serve_config
 
-__all__ = ["KEYS_VARIABLE", "ray_service", "service_name"]
+__all__ = ["KEYS_VARIABLE", "ray_service"]
 
 KEYS_VARIABLE = "CASCADE_KEYS"
 """Variable with the keys, where the configuration names none."""
 
-LONGEST_NAME = 41  # the operator derives longer names from it
-LONGEST_GROUP = 30
-GIB = 1 << 30
-POD_BYTES = 4 * GIB  # of Ray and the libraries, beside the memory that an actor requires
-HEAD_BYTES = 4 * GIB
-USER = 1000  # of the images rayproject/ray
+HEAD_GIB = 4
 GRACE_S = 15
 RAY_AGENT_PORT = 52365
 
 Manifest = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Group:
-    """The pods of one segment.
-
-    Attributes:
-        name: of the group, and of the resource that pins the segment's replicas to it.
-        options: of the segment's deployment.
-        listens: whether a gateway with a listener of its own runs there.
-    """
-
-    name: str
-    options: dict[str, Any]
-    listens: bool
-
-    @property
-    def actor(self) -> dict[str, Any]:
-        """Resources of a replica."""
-        options: dict[str, Any] = self.options.get("ray_actor_options", {})
-        return options
-
-    @property
-    def replicas_per_pod(self) -> int:
-        """One, or the number that shares a GPU."""
-        share = float(self.actor.get("num_gpus") or 0)
-        return max(1, int(1 / share)) if 0 < share < 1 else 1
-
-    @property
-    def is_scaled(self) -> bool:
-        """Whether Ray Serve changes the number of replicas."""
-        return bool(self.options.get("autoscaling_config"))
-
-    @property
-    def pods(self) -> tuple[int, int, int]:
-        """At the start, at least, at most."""
-        scaling = self.options.get("autoscaling_config") or {}
-        if scaling:
-            least, most = scaling.get("min_replicas", 1), scaling.get("max_replicas", 1)
-            counts = (scaling.get("initial_replicas", least), least, most)
-        else:
-            counts = (int(self.options["num_replicas"]),) * 3
-        first, least, most = (math.ceil(count / self.replicas_per_pod) for count in counts)
-        return first, least, most
-
-
-def service_name(name: str) -> str:
-    """The name of a cascade in the form of Kubernetes: lower-case letters, digits and "-", a letter first."""
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    plain = plain if plain[:1].isalpha() else f"cascade-{plain}".strip("-")
-    return plain[:LONGEST_NAME].rstrip("-")
 
 
 def ray_service(config: CascadeConfig, arguments: ServeArguments, image: str, folder: Path) -> Manifest:
@@ -115,8 +59,8 @@ def ray_service(config: CascadeConfig, arguments: ServeArguments, image: str, fo
         changes["keys_env"] = KEYS_VARIABLE
     arguments = arguments.model_copy(update=changes)
     serving = serving.model_copy(update=changes)
-    groups = _groups(config)
-    secrets = _Secrets.of(service_name(config.name), serving, folder, PurePosixPath(arguments.config).parent)
+    groups = pod_groups(config)
+    secrets = GatewaySecrets.of(service_name(config.name), serving, folder, PurePosixPath(arguments.config).parent)
     spec: Manifest = {
         "serveConfigV2": yaml.safe_dump(_pinned(serve_config(config, arguments), groups), sort_keys=False),
         "rayClusterConfig": {
@@ -146,84 +90,13 @@ def ray_service(config: CascadeConfig, arguments: ServeArguments, image: str, fo
     }
 
 
-def _groups(config: CascadeConfig) -> list[_Group]:
-    groups = []
-    for index, segment in enumerate(config.segments):
-        options = deployment_options(config, index)
-        if "placement_group_bundles" in options:
-            raise ConfigError(
-                f"stage {segment[0].name!r}: the pods of a placement group are not known; write the RayService by "
-                "hand, around serve.yaml"
-            )
-        name = "gateway" if index == 0 else service_name(f"segment-{index}-{segment[0].name}"[:LONGEST_GROUP])
-        groups.append(_Group(name, options, index == 0 and config.serving.listener == "own"))
-    return groups
-
-
-def _pinned(config: Manifest, groups: list[_Group]) -> Manifest:
+def _pinned(config: Manifest, groups: list[PodGroup]) -> Manifest:
     """Each deployment requires the resource of its own pods."""
     config = deepcopy(config)
     for deployment, group in zip(config["applications"][0]["deployments"], groups, strict=True):
         actor = deployment.setdefault("ray_actor_options", {})
         actor["resources"] = {**actor.get("resources", {}), group.name: 1}
     return config
-
-
-@dataclass(frozen=True)
-class _Secrets:
-    """Secrets of the gateways.
-
-    Attributes:
-        env: variables with keys.
-        volumes: one for each Secret.
-        mounts: their paths.
-    """
-
-    env: list[Manifest]
-    volumes: list[Manifest]
-    mounts: list[Manifest]
-
-    @classmethod
-    def of(cls, name: str, serving: ServingConfig, here: Path, there: PurePosixPath) -> "_Secrets":
-        """Those for the variables and files that a configuration names.
-
-        Args:
-            name: of the RayService, with which the names of the Secrets begin.
-            serving: the configuration.
-            here: its folder on this machine.
-            there: its folder in the image.
-
-        Raises:
-            ConfigError: a file is in the folder of the configuration, which a mounted Secret would hide.
-        """
-        variables = dict.fromkeys(filter(None, (serving.keys_env, serving.admin_keys_env)))
-        env = [
-            {"name": each, "valueFrom": {"secretKeyRef": {"name": f"{name}-keys", "key": each}}} for each in variables
-        ]
-        volumes: list[Manifest] = []
-        mounts: list[Manifest] = []
-        for number, folder in enumerate(_secret_folders(serving, here, there)):
-            secret = {"secretName": service_name(f"{name}-{folder.name}"), "defaultMode": 0o440}
-            volumes.append({"name": f"secret-{number}", "secret": secret})
-            mounts.append({"name": f"secret-{number}", "mountPath": str(folder), "readOnly": True})
-        return cls(env, volumes, mounts)
-
-
-def _secret_folders(serving: ServingConfig, here: Path, there: PurePosixPath) -> list[PurePosixPath]:
-    """Folders of keys and certificates, in the image."""
-    folders: dict[PurePosixPath, None] = {}
-    for key in ("keys_file", "admin_keys_file", "tls_certificate", "tls_key", "tls_client_ca"):
-        file: Path | None = getattr(serving, key)
-        if file is None:
-            continue
-        place = there / file.relative_to(here).as_posix() if file.is_relative_to(here) else PurePosixPath(file)
-        if place.parent == there:
-            raise ConfigError(
-                f"serving.{key} is {file.name!r}, in the folder of the configuration; put it into a folder of its own, "
-                f"such as secrets/{file.name}, where a Secret can be mounted"
-            )
-        folders[place.parent] = None
-    return list(folders)
 
 
 def _ports(serving: ServingConfig) -> list[Manifest]:
@@ -241,12 +114,12 @@ def _head(config: CascadeConfig, image: str) -> Manifest:
     ]
     if config.serving.listener == "serve":
         ports += _ports(config.serving)
-    return _pod(_container("ray-head", image, {"cpu": "1", "memory": _gibibytes(HEAD_BYTES)}) | {"ports": ports})
+    return new_pod(new_container("ray-head", image, {"cpu": "1", "memory": f"{HEAD_GIB}Gi"}) | {"ports": ports})
 
 
-def _worker_group(group: _Group, serving: ServingConfig, image: str, secrets: _Secrets) -> Manifest:
+def _worker_group(group: PodGroup, serving: ServingConfig, image: str, secrets: GatewaySecrets) -> Manifest:
     first, least, most = group.pods
-    container = _container("ray-worker", image, _pod_resources(group))
+    container = new_container("ray-worker", image, pod_resources(group))
     volumes: list[Manifest] = []
     if group.name == "gateway":
         container["env"] += secrets.env
@@ -274,18 +147,8 @@ def _worker_group(group: _Group, serving: ServingConfig, image: str, secrets: _S
         "maxReplicas": most,
         # The operator passes it to a shell, with these quotes.
         "rayStartParams": {"resources": json.dumps(json.dumps(resources))},
-        "template": _pod(container, volumes, math.ceil(serving.request_timeout_s) + GRACE_S, with_token=False),
+        "template": new_pod(container, volumes, math.ceil(serving.request_timeout_s) + GRACE_S, with_token=False),
     }
-
-
-def _pod_resources(group: _Group) -> dict[str, str]:
-    count, actor = group.replicas_per_pod, group.actor
-    resources = {
-        "cpu": str(max(1, math.ceil(float(actor.get("num_cpus", 1)) * count))),
-        "memory": _gibibytes(POD_BYTES + int(actor.get("memory") or 0) * count),
-    }
-    gpus = math.ceil(float(actor.get("num_gpus") or 0) * count)
-    return resources | ({"nvidia.com/gpu": str(gpus)} if gpus else {})
 
 
 def _gateway_probe(serving: ServingConfig) -> Manifest:
@@ -296,42 +159,3 @@ def _gateway_probe(serving: ServingConfig) -> Manifest:
     path = "/health" if serving.on_failure == "degrade" else "/v2/health/ready"
     scheme = "HTTP" if serving.tls_certificate is None else "HTTPS"
     return {"httpGet": {"path": path, "port": "serve", "scheme": scheme}, **times}
-
-
-def _container(name: str, image: str, resources: dict[str, str]) -> Manifest:
-    return {
-        "name": name,
-        "image": image,
-        "env": [{"name": "RAY_USAGE_STATS_ENABLED", "value": "0"}],
-        "resources": {"requests": dict(resources), "limits": dict(resources)},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-    }
-
-
-def _pod(
-    container: Manifest,
-    volumes: list[Manifest] | None = None,
-    grace_s: int | None = None,
-    with_token: bool = True,
-) -> Manifest:
-    """A pod's template. Only the head's autoscaler calls Kubernetes, so only the head has a token for it."""
-    spec: Manifest = {
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-    }
-    if volumes:
-        spec["volumes"] = volumes
-    if grace_s is not None:
-        spec["terminationGracePeriodSeconds"] = grace_s
-    if not with_token:
-        spec["automountServiceAccountToken"] = False
-    return {"spec": spec}
-
-
-def _gibibytes(count: int) -> str:
-    return f"{math.ceil(count / GIB)}Gi"

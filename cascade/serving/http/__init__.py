@@ -1,1 +1,1 @@
-"""HTTP/1.1: connections, routes, replies, the OpenAPI document and the live page."""
+"""HTTP/1.1: connections, routes, replies, the OpenAPI document and the dashboard."""

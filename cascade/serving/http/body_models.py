@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cascade.serving.oip.inference import OUTPUTS
+from cascade.serving.oip.tensors import OUTPUTS
 
 __all__ = ["FIXED_BODIES", "Body", "ClosedBody", "Parameters", "RequestedOutput"]
 

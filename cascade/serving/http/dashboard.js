@@ -3,34 +3,34 @@
 const PERIOD_MS = 1000;
 const LATE_MS = 5000;
 const at = (id) => document.getElementById(id);
-let key = "";  // in memory only: closing the page forgets it
+let key = "";  // kept in memory only, until the page is closed
 
-// Elements, built without any markup in texts.
+// Elements; texts are never parsed as markup.
 
 function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [attribute, value] of Object.entries(attributes)) made.setAttribute(attribute, value);
-  made.append(...children);
-  return made;
+  const created = document.createElement(name);
+  for (const [attribute, value] of Object.entries(attributes)) created.setAttribute(attribute, value);
+  created.append(...children);
+  return created;
 }
 
-function drawn(name, attributes = {}, text = null) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [attribute, value] of Object.entries(attributes)) made.setAttribute(attribute, value);
-  if (text !== null) made.textContent = text;
-  return made;
+function svgElement(name, attributes = {}, text = null) {
+  const created = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [attribute, value] of Object.entries(attributes)) created.setAttribute(attribute, value);
+  if (text !== null) created.textContent = text;
+  return created;
 }
 
-function picture(width, height, description) {
-  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": description });
-  svg.append(drawn("title", {}, description));
+function newSvg(width, height, description) {
+  const svg = svgElement("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": description });
+  svg.append(svgElement("title", {}, description));
   return svg;
 }
 
 const colour = (stage, stages) =>
   `var(--stage-${stages > 1 ? Math.round(1 + (6 * stage) / (stages - 1)) : 4})`;
 
-// Numbers as texts.
+// Number formats.
 
 function number(value, digits = 3) {
   if (value === null || value === undefined) return "–";
@@ -62,20 +62,20 @@ function tiles(data) {
   const shown = [
     ["requests", number(lately("requests_per_s")), "/s"],
     ["rows", number(lately("rows_per_s")), "/s"],
-    ["median time", number(summary.p50_ms), "ms"],
-    ["95 % within", number(summary.p95_ms), "ms"],
-    ["99 % within", number(summary.p99_ms), "ms"],
-    ["cost of a row", number(summary.mean_cost), data.policy.cost_unit],
-    ["refused", count(refused), ""],
+    ["median latency", number(summary.p50_ms), "ms"],
+    ["p95 latency", number(summary.p95_ms), "ms"],
+    ["p99 latency", number(summary.p99_ms), "ms"],
+    ["cost per row", number(summary.mean_cost), data.policy.cost_unit],
+    ["failed requests", count(refused), ""],
     ["degraded rows", count(summary.degraded_rows), ""],
-    ...(data.policy.abstains ? [["left to a person", count(summary.abstained_rows), ""]] : []),
+    ...(data.policy.abstains ? [["abstained rows", count(summary.abstained_rows), ""]] : []),
     ["rows waiting", count(data.queue_rows + data.forwarding_rows), ""],
   ];
   at("tiles").replaceChildren(...shown.map(([name, value, unit]) =>
     element("div", {}, element("span", {}, name), element("b", {}, value, " ", element("small", {}, unit)))));
 }
 
-// All rows come in at the top; answered ones turn to the right, the others go on down.
+// All rows enter at the top; answered rows turn right, deferred rows continue down.
 function flow(data) {
   const answered = data.summary.answered_rows;
   const total = answered.reduce((sum, value) => sum + value, 0);
@@ -84,33 +84,33 @@ function flow(data) {
   const heights = answered.map((value) => Math.max(node + bend + thick(value) + 30, 78));
   const height = 24 + heights.reduce((sum, value) => sum + value, 0);
   const names = data.policy.stages.map((stage) => stage.name);
-  const said = names.map((name, stage) => `${name} ${count(answered[stage])}`).join(", ");
-  const svg = picture(width, height, `Rows answered by stage: ${said}`);
-  svg.append(drawn("text", { x: left, y: 14, class: "small" }, `${rows(total)} came in`));
+  const label = names.map((name, stage) => `${name} ${count(answered[stage])}`).join(", ");
+  const svg = newSvg(width, height, `Rows answered by stage: ${label}`);
+  svg.append(svgElement("text", { x: left, y: 14, class: "small" }, `${rows(total)} in`));
   let top = 24, reached = total;
   answered.forEach((value, stage) => {
     const came = thick(reached), turned = thick(value), rest = reached - value, on = thick(rest);
     if (on) {
-      svg.append(drawn("rect", { x: left, y: top, width: on, height: heights[stage], fill: "var(--trunk)" }));
-      svg.append(drawn("text", { x: left + on + 8, y: top + heights[stage] - 8, class: "small" },
-        `${count(rest)} forwarded, ${percent(rest / total)}`));
+      svg.append(svgElement("rect", { x: left, y: top, width: on, height: heights[stage], fill: "var(--trunk)" }));
+      svg.append(svgElement("text", { x: left + on + 8, y: top + heights[stage] - 8, class: "small" },
+        `${count(rest)} deferred, ${percent(rest / total)}`));
     }
     if (turned) {
       const right = left + came, from = right - turned, y = top + node, centre = right + bend;
       const path = `M${from} ${top} H${right} V${y} A${bend} ${bend} 0 0 0 ${centre} ${y + bend} H${text - 12} ` +
         `V${y + bend + turned} H${centre} A${bend + turned} ${bend + turned} 0 0 1 ${from} ${y} Z`;
-      svg.append(drawn("path", { d: path, fill: colour(stage, answered.length) }));
+      svg.append(svgElement("path", { d: path, fill: colour(stage, answered.length) }));
     }
-    svg.append(drawn("rect", { x: left - 3, y: top, width: Math.max(came, 2) + 6, height: node, rx: 3,
+    svg.append(svgElement("rect", { x: left - 3, y: top, width: Math.max(came, 2) + 6, height: node, rx: 3,
       fill: reached ? "var(--ink)" : "var(--trunk)" }));
     const middle = top + node + bend + turned / 2;
-    svg.append(drawn("text", { x: text, y: middle - 4, class: "bold" }, shortened(names[stage], 30)));
-    svg.append(drawn("text", { x: text, y: middle + 13, class: reached ? "" : "small" },
-      reached ? `answers ${rows(value)}, ${percent(value / total)}` : "no row comes here"));
+    svg.append(svgElement("text", { x: text, y: middle - 4, class: "bold" }, shortened(names[stage], 30)));
+    svg.append(svgElement("text", { x: text, y: middle + 13, class: reached ? "" : "small" },
+      reached ? `answers ${rows(value)}, ${percent(value / total)}` : "not reached"));
     top += heights[stage];
     reached = rest;
   });
-  at("flow").replaceChildren(total ? svg : element("p", { class: "fact" }, "No row has come in these minutes."));
+  at("flow").replaceChildren(total ? svg : element("p", { class: "fact" }, "No rows in the last minutes."));
   at("window").textContent = duration(data.summary.seconds);
 }
 
@@ -122,14 +122,14 @@ function chart(place, ago, lines, description, { logarithmic }) {
   const scale = logarithmic ? logScale(known) : linearScale(known);
   const x = (seconds) => width - right - ((width - left - right) * seconds) / span;
   const y = (value) => height - bottom - (height - bottom - top) * scale.share(value);
-  const svg = picture(width, height, description);
+  const svg = newSvg(width, height, description);
   for (const tick of scale.ticks) {
-    svg.append(drawn("line", { x1: left, x2: width - right, y1: y(tick), y2: y(tick), class: "rule" }));
-    svg.append(drawn("text", { x: left - 8, y: y(tick) + 4, "text-anchor": "end", class: "small" }, number(tick)));
+    svg.append(svgElement("line", { x1: left, x2: width - right, y1: y(tick), y2: y(tick), class: "rule" }));
+    svg.append(svgElement("text", { x: left - 8, y: y(tick) + 4, "text-anchor": "end", class: "small" }, number(tick)));
   }
   for (const [seconds, anchor] of [[span, "start"], [span / 2, "middle"], [0, "end"]]) {
     const label = seconds ? `${duration(seconds)} ago` : "now";
-    svg.append(drawn("text", { x: x(seconds), y: height - 4, "text-anchor": anchor, class: "small" }, label));
+    svg.append(svgElement("text", { x: x(seconds), y: height - 4, "text-anchor": anchor, class: "small" }, label));
   }
   let lowest = Infinity;
   for (const line of lines) {
@@ -140,10 +140,10 @@ function chart(place, ago, lines, description, { logarithmic }) {
       if (pen === "M") path += "h.1";
       [pen, last] = ["L", value];
     });
-    svg.append(drawn("path", { d: path, class: "line", stroke: line.stroke }));
+    svg.append(svgElement("path", { d: path, class: "line", stroke: line.stroke }));
     if (line.name && last !== null) {
       lowest = Math.min(y(last) + 4, lowest - 14);
-      const label = drawn("text", { x: width - right + 6, y: lowest }, line.name);
+      const label = svgElement("text", { x: width - right + 6, y: lowest }, line.name);
       label.style.fill = line.stroke;
       svg.append(label);
     }
@@ -169,12 +169,12 @@ function logScale(values) {
 function charts(data) {
   const { series } = data;
   chart("rate", series.ago_s, [{ values: series.rows_per_s, name: "", stroke: "var(--stage-4)" }],
-    "Rows answered a second, over the last minutes", { logarithmic: false });
+    "Rows answered per second, over the last minutes", { logarithmic: false });
   chart("latency", series.ago_s, [
     { values: series.p50_ms, name: "50 %", stroke: "var(--stage-2)" },
     { values: series.p95_ms, name: "95 %", stroke: "var(--stage-6)" },
     { values: series.p99_ms, name: "99 %", stroke: "var(--accent)" },
-  ], "Median, 95th and 99th percentile of the time to the answers of a request", { logarithmic: true });
+  ], "Median, 95th and 99th percentile of the latency of requests", { logarithmic: true });
 }
 
 function table(heads, lines) {
@@ -194,38 +194,38 @@ function policy(data) {
   if (certificate.target) {
     const target = Object.entries(certificate.target).map(([name, value]) => `${name.replaceAll("_", " ")} ${value}`);
     const delta = certificate.delta === undefined ? "" : `, with probability ${percent(1 - certificate.delta)}`;
-    parts.push(fact("Promised: ", target.join(", "), delta));
+    parts.push(fact("Guaranteed: ", target.join(", "), delta));
   }
-  if (data.gear !== null && data.gear !== undefined) parts.push(fact("Gear ", String(data.gear), ", 0 is the best"));
+  if (data.gear !== null && data.gear !== undefined) parts.push(fact("Gear ", String(data.gear), "; 0 is the most accurate"));
   const reloads = Object.entries(data.reloads ?? {}).map(([outcome, n]) => `${n} ${outcome}`).join(", ");
   if (reloads) parts.push(fact("Reloads: ", reloads));
   const threshold = (value) => (value === null ? "all" : value > 1 ? "never" : `≥ ${number(value, 4)}`);
   const lines = stages.map((stage) => [stage.name, threshold(stage.threshold), `${number(stage.cost)} ${unit}`]);
-  parts.push(table(["stage", "answers, if sure", "its cost of a row"], lines));
+  parts.push(table(["stage", "accepts at confidence", "cost per row"], lines));
   at("policy").replaceChildren(...parts);
 }
 
-// Where the least agreement comes from; only that of a certificate is guaranteed.
-const SOURCES = { promise: "guaranteed", operator: "asked for", calibration: "calibration data: at least" };
+// Where the expected agreement comes from; only a certificate's is guaranteed.
+const SOURCES = { promise: "guaranteed", operator: "configured", calibration: "calibration data: at least" };
 
 function audit(data) {
   const seen = data.audit;
   if (!seen) {
-    at("audit").replaceChildren(fact("No rows have been audited."));
+    at("audit").replaceChildren(fact("No rows have been audited yet."));
     return;
   }
   const width = 440, height = 58, bottom = Math.max(0, Math.min(seen.low, seen.least ?? 1) - 0.02);
   const x = (share) => 8 + ((width - 16) * (share - bottom)) / (1 - bottom);
-  const svg = picture(width, height, `Agreement ${percent(seen.agreement)}, from ${percent(seen.low)} to ${percent(seen.high)}`);
-  svg.append(drawn("line", { x1: x(bottom), x2: x(1), y1: 16, y2: 16, class: "rule" }));
-  svg.append(drawn("rect", { x: x(seen.low), y: 11, width: Math.max(x(seen.high) - x(seen.low), 2), height: 10, rx: 5, fill: "var(--stage-2)" }));
-  svg.append(drawn("circle", { cx: x(seen.agreement), cy: 16, r: 6, fill: "var(--ink)" }));
+  const svg = newSvg(width, height, `Agreement ${percent(seen.agreement)}, from ${percent(seen.low)} to ${percent(seen.high)}`);
+  svg.append(svgElement("line", { x1: x(bottom), x2: x(1), y1: 16, y2: 16, class: "rule" }));
+  svg.append(svgElement("rect", { x: x(seen.low), y: 11, width: Math.max(x(seen.high) - x(seen.low), 2), height: 10, rx: 5, fill: "var(--stage-2)" }));
+  svg.append(svgElement("circle", { cx: x(seen.agreement), cy: 16, r: 6, fill: "var(--ink)" }));
   if (seen.least !== null) {
-    svg.append(drawn("line", { x1: x(seen.least), x2: x(seen.least), y1: 2, y2: 30, stroke: "var(--accent)", "stroke-width": 2 }));
-    svg.append(drawn("text", { x: x(seen.least), y: 46, "text-anchor": "middle", class: "small" }, `${SOURCES[seen.source] ?? "least"} ${percent(seen.least)}`));
+    svg.append(svgElement("line", { x1: x(seen.least), x2: x(seen.least), y1: 2, y2: 30, stroke: "var(--accent)", "stroke-width": 2 }));
+    svg.append(svgElement("text", { x: x(seen.least), y: 46, "text-anchor": "middle", class: "small" }, `${SOURCES[seen.source] ?? "least"} ${percent(seen.least)}`));
   }
   at("audit").replaceChildren(
-    fact("The last stage agrees on ", percent(seen.agreement), ` of ${rows(seen.rows)}; between ${percent(seen.low)} and ${percent(seen.high)}.`), svg);
+    fact("Agreement with the last stage: ", percent(seen.agreement), ` of ${rows(seen.rows)}, in [${percent(seen.low)}, ${percent(seen.high)}].`), svg);
 }
 
 function refused(data) {
@@ -239,7 +239,7 @@ function alarms(data) {
   const raised = Object.entries(data.alarms).filter(([, is]) => is).map(([name]) => name);
   const shown = [...at("alarms").children].map((item) => item.textContent);
   const wanted = raised.map((name) => `Alarm: ${name.replaceAll("_", " ")}`);
-  // Left alone while nothing changes, so that it is read out once.
+  // Not replaced while nothing changes, so that a screen reader reads it once.
   if (shown.join() !== wanted.join()) at("alarms").replaceChildren(...wanted.map((text) => element("li", {}, text)));
 }
 
@@ -247,19 +247,19 @@ function show(data) {
   const { rank, of, replica } = data.gateway;
   at("name").textContent = data.name;
   document.title = `${data.name} – cascade`;
-  const which = of > 1 ? `gateway ${rank + 1} of ${of} (${replica}): its numbers only` : "one gateway";
-  say(data.metrics ? `live, up ${duration(data.uptime_s)}, ${which}` : which);
+  const which = of > 1 ? `gateway ${rank + 1} of ${of} (${replica}); these are its numbers only` : "one gateway";
+  setState(data.metrics ? `live, up ${duration(data.uptime_s)}, ${which}` : which);
   at("main").hidden = false;
   for (const part of ["now", "flow", "rate", "latency", "audit"]) {
     at(part).closest("section").hidden = !data.metrics;
   }
   policy(data);
   if (!data.metrics) {
-    note("Nothing is counted: the configuration says serving.metrics: false.");
+    note("Traffic is not counted, since the configuration has serving.metrics: false.");
     return;
   }
   const quiet = data.summary.requests === 0;
-  note(quiet ? "No rows have been answered in the last minutes. One request, and this page comes to life:" : "",
+  note(quiet ? "No rows have been answered in the last minutes. Send a request to see its numbers:" : "",
     quiet ? `curl ${location.origin}/predict -H 'content-type: application/json' -d '{"rows": [ ... ]}'` : "");
   tiles(data);
   flow(data);
@@ -269,9 +269,9 @@ function show(data) {
   alarms(data);
 }
 
-// Asking.
+// Fetching.
 
-function say(text, lost = false) {
+function setState(text, lost = false) {
   const state = at("state");
   if (state.textContent !== text) state.textContent = text;
   state.classList.toggle("lost", lost);
@@ -285,43 +285,43 @@ function note(text, code = "") {
   at("note").hidden = !text;
 }
 
-function closeDoor(refusal) {
-  at("door").hidden = false;
+function askForKey(error) {
+  at("key-form").hidden = false;
   at("main").hidden = true;
-  at("refusal").textContent = refusal;
-  say("a key is needed", true);
+  at("key-error").textContent = error;
+  setState("a key is required", true);
 }
 
-async function ask() {
+async function fetchData() {
   const headers = key ? { authorization: `Bearer ${key}` } : {};
   const response = await fetch("dashboard/data", { headers, cache: "no-store", signal: AbortSignal.timeout(LATE_MS) });
   if (response.status === 401 || response.status === 403) {
-    closeDoor(key ? "This key is not known here." : "");
+    askForKey(key ? "This key is not valid here." : "");
     key = "";
     return false;
   }
   if (!response.ok) throw new Error(`status ${response.status}`);
   const data = await response.json();
-  at("door").hidden = true;
+  at("key-form").hidden = true;
   show(data);
   return true;
 }
 
-async function keepAsking() {
-  let goOn = true;
+async function poll() {
+  let again = true;
   try {
-    if (!document.hidden) goOn = await ask();
+    if (!document.hidden) again = await fetchData();
   } catch (error) {
-    say("the gateway does not answer; trying again", true);
+    setState("the gateway does not answer; trying again", true);
     if (!(error instanceof TypeError) && error.name !== "TimeoutError") console.error(error);
   }
-  if (goOn) setTimeout(keepAsking, PERIOD_MS);
+  if (again) setTimeout(poll, PERIOD_MS);
 }
 
-at("door").addEventListener("submit", (event) => {
+at("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   key = at("key").value.trim();
   at("key").value = "";
-  keepAsking();
+  poll();
 });
-keepAsking();
+poll();

@@ -1,4 +1,4 @@
-"""The live page of a gateway: one file that needs nothing else, and the numbers that it asks for each second."""
+"""The dashboard of a gateway: a self-contained page, and the numbers that it fetches every second."""
 
 import base64
 import functools
@@ -19,7 +19,7 @@ __all__ = ["dashboard_data", "dashboard_page"]
 
 @functools.lru_cache(maxsize=1)
 def dashboard_page() -> Reply:
-    """The page; it holds no data, and what it may do is bounded by its Content-Security-Policy."""
+    """The page. It contains no data, and its Content-Security-Policy restricts what it may load."""
     style, script = style_sheet() + _resource("dashboard.css"), _resource("dashboard.js")
     page = _resource("dashboard.html").replace("/* style */", style).replace("/* script */", script)
     policy = (
@@ -38,17 +38,17 @@ def dashboard_page() -> Reply:
 def dashboard_data(
     config: CascadeConfig, policy: Policy, history: History | None, gateway: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What the page shows of one gateway.
+    """The numbers of one gateway for the dashboard.
 
     Args:
         config: of the cascade.
-        policy: in force.
-        history: of the gateway; ``None`` if nothing is counted.
-        gateway: which one it is: "rank" from 0, "replica", and "of" how many.
+        policy: the policy in force.
+        history: of the gateway; ``None`` without metrics.
+        gateway: "rank" of the gateway from 0, its "replica", and the number of gateways, "of".
 
     Returns:
-        "name", "metrics" (whether anything is counted), "gateway", "policy" (its version, stages, what its certificate
-        says); and where something is counted "uptime_s", "summary" and "series" (see :class:`History`), "queue_rows",
+        "name", "metrics" (whether traffic is counted), "gateway", "segments", "policy" (version, stages, excerpt of the
+        certificate); with metrics also "uptime_s", "summary" and "series" (see :class:`History`), "queue_rows",
         "forwarding_rows", "confidence" (by the gateway's stages), "audit", "alarms", "gear", "reloads".
     """
     data = {
@@ -66,8 +66,8 @@ def _policy(policy: Policy) -> dict[str, Any]:
         {"name": name, "threshold": policy.threshold(k), "cost": float(policy.cost[k])}
         for k, name in enumerate(policy.stages)
     ]
-    told = ("guarantee", "target", "delta", "rows", "gear")
-    certificate = {key: policy.certificate[key] for key in told if key in policy.certificate}
+    keys = ("guarantee", "target", "delta", "rows", "gear")
+    certificate = {key: policy.certificate[key] for key in keys if key in policy.certificate}
     return {
         "version": policy.version,
         "stages": stages,

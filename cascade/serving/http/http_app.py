@@ -1,4 +1,4 @@
-"""The HTTP face of a gateway."""
+"""The HTTP application of a gateway: routes to handlers."""
 
 import functools
 import logging
@@ -15,13 +15,13 @@ from cascade.serving.bodies.wire import RAW_TYPE, decode_rows
 from cascade.serving.errors import BodyTooLarge, MethodNotAllowed, PolicyRefused, UnknownRoute, UnsupportedEncoding
 from cascade.serving.http.dashboard import dashboard_page
 from cascade.serving.http.openapi import openapi_document
-from cascade.serving.http.reply import Reply, refusal
+from cascade.serving.http.reply import Reply, error_reply
 from cascade.serving.http.routes import MODELS, ROUTES
 from cascade.serving.oip import inference as oip
 from cascade.serving.oip.http_bodies import HEADER_LENGTH, decode_inference, encode_inference
 from cascade.serving.policy.request_overrides import RequestOverrides
 from cascade.serving.request import Request
-from cascade.serving.request_id import REQUEST_ID_HEADER, note_request_id
+from cascade.serving.request_id import REQUEST_ID_HEADER, set_request_id
 from cascade.serving.service import Service
 from cascade.serving.telemetry.observations import Observations
 from cascade.serving.telemetry.tracing import Tracing
@@ -34,17 +34,17 @@ logger = logging.getLogger(__name__)
 Handler = Callable[..., Awaitable[Reply]]
 Methods = dict[str, Handler]
 
-LONGEST_ROLLBACK_BYTES = 1024
+MAX_ROLLBACK_BYTES = 1024
 
 
 class HttpApp:
-    """Answers requests with the routes of :data:`cascade.serving.http.routes.ROUTES`.
+    """Answers the requests of :data:`cascade.serving.http.routes.ROUTES`.
 
     Args:
         service: answers the rows.
-        guard: knows the keys.
-        stats: counts refusals; ``None`` for nobody.
-        tracing: may continue the traces of callers; ``None`` for none.
+        guard: checks the keys.
+        stats: counts errors; ``None`` to count nothing.
+        tracing: may continue the callers' traces; ``None`` without traces.
     """
 
     def __init__(
@@ -62,53 +62,55 @@ class HttpApp:
                 self._methods.setdefault(path, {})[route.method] = getattr(self, f"_{route.operation}")
 
     def admit(self, request: Request) -> None:
-        """Looks at a request whose body has not come yet.
+        """Checks a request whose body has not arrived yet.
 
         Raises:
-            CascadeError: it is refused.
+            CascadeError: the request is refused.
         """
         self._guard.admit(request)
         self._handler(request.path, request.method)
-        # Nothing is decompressed: a few bytes could become gigabytes.
+        # Bodies are not decompressed: a few bytes could become gigabytes.
         encoding = request.headers.get("content-encoding", "identity")
         if encoding.strip().lower() != "identity":
-            raise UnsupportedEncoding(f"content encoding {encoding[:40]!r} is not read; send the body as it is")
-        announced = request.headers.get("content-length", "0")
+            raise UnsupportedEncoding(
+                f"content encoding {encoding[:40]!r} is not supported; send the body uncompressed"
+            )
+        length = request.headers.get("content-length", "0")
         most = self.service.config.serving.max_body_bytes
-        if announced.isdecimal() and (len(announced) > 18 or int(announced) > most):
-            raise BodyTooLarge(f"a body may have {most} bytes; {announced[:20]} were announced")
+        if length.isdecimal() and (len(length) > 18 or int(length) > most):
+            raise BodyTooLarge(f"a body may have {most} bytes; Content-Length is {length[:20]}")
 
     async def answer(self, request: Request) -> Reply:
-        """Answers a whole request that was admitted; every error becomes a status and one sentence."""
+        """Answers an admitted request with its body; every error becomes a status and one sentence."""
         if self._tracing is not None:
             self._tracing.accept_caller(request.headers.get("traceparent"))
         try:
             return await self._handler(request.path, request.method)(request)
         except CascadeError as error:
-            return self.refuse(error)
+            return self.error_reply(error)
         except Exception:
             logger.exception("a request failed")
             if self._stats is not None:
                 self._stats.refused(None)
             return Reply(b'{"error":"an internal error occurred"}', status=500)
 
-    def refuse(self, error: CascadeError) -> Reply:
-        """The reply that tells an error."""
+    def error_reply(self, error: CascadeError) -> Reply:
+        """Counts an error and returns its reply."""
         if self._stats is not None:
             self._stats.refused(error)
-        return refusal(error)
+        return error_reply(error)
 
     def _handler(self, path: str, method: str) -> Handler:
         methods = self._methods.get(path) or self._versioned(path)
-        # The listeners leave the body of an answer to HEAD out.
+        # HEAD is answered like GET; the listeners omit the body.
         handler = methods.get("GET" if method == "HEAD" else method)
         if handler is None:
             allowed = ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
-            raise MethodNotAllowed(f"{path[:100]!r} is asked with {allowed}, not {method[:20]!r}", allowed)
+            raise MethodNotAllowed(f"{path[:100]!r} has the methods {allowed}; got {method[:20]!r}", allowed)
         return handler
 
     def _versioned(self, path: str) -> Methods:
-        """What a path with a version has: that of the path without it, asked for this version."""
+        """The handlers of a path with a version: those of the path without it, with the version as an argument."""
         model, _, rest = path.partition("/versions/")
         version, slash, ending = rest.partition("/")
         methods = self._methods.get(model + slash + ending, {}) if model == self._model and version else {}
@@ -116,12 +118,12 @@ class HttpApp:
             return {method: functools.partial(handler, version=version) for method, handler in methods.items()}
         if path.startswith(MODELS):
             oip.check_model(self.service, path.removeprefix(MODELS).partition("/")[0])
-        raise UnknownRoute(f"there is no {path[:100]!r}; GET /openapi.json says what there is")
+        raise UnknownRoute(f"there is no path {path[:100]!r}; GET /openapi.json lists all paths")
 
     async def _predict(self, request: Request) -> Reply:
         headers = request.headers
         rows = await decoded(decode_rows, headers, request.body, self.service.config)
-        note_request_id(headers.get(REQUEST_ID_HEADER))
+        set_request_id(headers.get(REQUEST_ID_HEADER))
         overrides = RequestOverrides(_timeout_s(headers), headers.get("x-max-stage"))
         answers = await self.service.answer_rows(rows, overrides)
         return Reply(orjson.dumps(answers))
@@ -133,10 +135,10 @@ class HttpApp:
         return Reply(orjson.dumps(self.service.describe_policy()))
 
     async def _replace_policy(self, request: Request) -> Reply:
-        return _changed(await self.service.policies.replace(request.body.decode("utf-8", "replace")))
+        return _change_reply(await self.service.policies.replace(request.body.decode("utf-8", "replace")))
 
     async def _restore_policy(self, request: Request) -> Reply:
-        return _changed(await self.service.policies.restore(_wanted_version(request.body)))
+        return _change_reply(await self.service.policies.restore(_rollback_version(request.body)))
 
     async def _policy_history(self, *_: object) -> Reply:
         return Reply(orjson.dumps({"history": await self.service.policies.history()}))
@@ -183,19 +185,19 @@ class HttpApp:
 
 
 def _ready_status(ready: bool) -> int:
-    """Probes look at nothing else."""
+    """The status of a readiness check; probes read nothing else."""
     return 200 if ready else 503
 
 
-def _changed(result: dict[str, Any]) -> Reply:
-    """202 instead of 200 where some gateways do not have the policy yet."""
+def _change_reply(result: dict[str, Any]) -> Reply:
+    """Status 202 instead of 200 if some gateways do not have the policy yet."""
     return Reply(orjson.dumps(result), status=202 if result["behind"] else 200)
 
 
-def _wanted_version(body: bytes) -> str | None:
-    """The version that a rollback asks for, if it does."""
-    if len(body) > LONGEST_ROLLBACK_BYTES:
-        raise PolicyRefused(f"the body of a rollback may have {LONGEST_ROLLBACK_BYTES} bytes; got {len(body)}")
+def _rollback_version(body: bytes) -> str | None:
+    """The version in the body of a rollback; ``None`` for the previous one."""
+    if len(body) > MAX_ROLLBACK_BYTES:
+        raise PolicyRefused(f"the body of a rollback may have {MAX_ROLLBACK_BYTES} bytes; got {len(body)}")
     try:
         content = orjson.loads(body) if body else {}
     except orjson.JSONDecodeError as error:
@@ -216,5 +218,5 @@ def _timeout_s(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         timeout_ms = math.nan
     if not 0 < timeout_ms < math.inf:
-        raise RowsError(f"X-Timeout-Ms must be a number of milliseconds above 0; got {text[:40]!r}")
+        raise RowsError(f"X-Timeout-Ms must be a number of milliseconds greater than 0; got {text[:40]!r}")
     return timeout_ms / 1e3

@@ -1,4 +1,4 @@
-"""A listener of a replica's own, on a port that several replicas share."""
+"""The HTTP listener of a replica, on a port that the replicas of a node share."""
 
 import asyncio
 import contextlib
@@ -15,14 +15,14 @@ from cascade.serving.http.connection import App, Connection
 __all__ = ["Listener"]
 
 BACKLOG = 2048
-LOOK_S = 0.02
+POLL_S = 0.02
 ACCEPT_S = 0.1
-"""Connections that have begun when the listener stops are accepted for as long."""
+"""How long a stopping listener accepts connections whose handshake has begun."""
 LAST_REQUESTS_S = 1.0
-"""An open connection without a request is closed after it."""
+"""How long a stopping listener waits for a last request on each open connection."""
 
 SO_ATTACH_FILTER = 26
-# Classic BPF, (code, jump if true, jump if false, value): byte 13 of a TCP header has the flags, 2 is SYN.
+# Classic BPF, (code, jump if true, jump if false, value): byte 13 of a TCP header has the flags; 2 is SYN.
 DROP_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
 
 
@@ -32,9 +32,8 @@ class Listener:
     Args:
         app: answers the requests.
         serving: address and port, TLS, limits. The port is shared by all replicas of a node (``SO_REUSEPORT``): the
-            kernel spreads the connections.
-        bodies: the bytes of all bodies under way, shared with whoever else takes requests in the process; by default
-            the listener's own.
+            kernel distributes the connections.
+        bodies: bound of the bytes of all bodies, shared with the process's other listener; by default its own.
 
     Raises:
         ConfigError: the certificate cannot be used.
@@ -51,11 +50,11 @@ class Listener:
 
     @property
     def alive(self) -> bool:
-        """Whether connections are taken."""
+        """Whether the listener accepts connections."""
         return self._server is not None and self._server.is_serving()
 
     async def start(self) -> None:
-        """Begins to listen.
+        """Starts to listen.
 
         Raises:
             OSError: the address cannot be bound.
@@ -69,16 +68,17 @@ class Listener:
         )
 
     async def stop(self) -> None:
-        """Answers every request that has come or is on its way, then stops.
+        """Answers every request that has arrived or is arriving, then stops.
 
-        No client can connect any more. An open connection may send one more request, whose answer says that it is
-        the last; one without a request is closed after a while. What takes longer than a request may is cut off.
+        New connections are refused. An open connection may send one more request, whose answer has "connection: close";
+        without a request it is closed after :data:`LAST_REQUESTS_S`. Requests that exceed
+        ``serving.request_timeout_s`` are aborted.
         """
         if self._server is None:
             return
         for listening in self._server.sockets:
             _refuse_connections(listening)
-        await self._wait_until_closed(LAST_REQUESTS_S)  # those that have connected before are accepted meanwhile
+        await self._wait_until_closed(LAST_REQUESTS_S)  # begun handshakes are accepted meanwhile
         self._server.close()
         for connection in tuple(self._connections):
             connection.finish()
@@ -86,23 +86,23 @@ class Listener:
         for connection in tuple(self._connections):
             connection.abort()
 
-    async def _wait_until_closed(self, most_s: float) -> None:
-        """Waits for the connections to be closed, and lets those that come meanwhile have one request each."""
-        end = time.monotonic() + most_s
+    async def _wait_until_closed(self, timeout_s: float) -> None:
+        """Waits until all connections are closed; connections accepted meanwhile may send one request each."""
+        end = time.monotonic() + timeout_s
         accepted_until = time.monotonic() + ACCEPT_S
         while (now := time.monotonic()) < end and (self._connections or now < accepted_until):
             for connection in tuple(self._connections):
                 connection.retire()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
 
 
 def _refuse_connections(listening: socket.socket) -> None:
-    """Lets no further connection begin, and those that have begun be accepted; closing alone would reset the latter.
+    """Refuses new connections without resetting begun handshakes, as closing the socket would.
 
-    The filter drops packets that begin a connection (SYN); the client sends them again, and is refused once the socket
-    is closed, or gets to another gateway.
+    The filter drops SYN packets. The client sends them again, and is refused once the socket is closed, or reaches
+    another gateway.
     """
-    with contextlib.suppress(OSError):  # another system than Linux
+    with contextlib.suppress(OSError):  # not Linux
         program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in DROP_SYN))
         filter_ = struct.pack("HL", len(DROP_SYN), ctypes.addressof(program))
         listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_)

@@ -1,4 +1,4 @@
-"""The application behind Ray Serve's own proxy."""
+"""Requests that arrive through Ray Serve's own proxy."""
 
 from starlette.requests import Request as ProxiedRequest
 from starlette.responses import Response
@@ -16,13 +16,13 @@ __all__ = ["proxied_response"]
 async def proxied_response(
     app: App, serving: ServingConfig, bodies: PendingBodies, proxied: ProxiedRequest
 ) -> Response:
-    """What an application answers to a request.
+    """Answers a request of Ray Serve's proxy.
 
     Args:
-        app: answers.
+        app: answers the request.
         serving: the limits.
-        bodies: the bytes of all bodies under way.
-        proxied: as Ray Serve's proxy hands it over; Ray Serve cancels this call when the client goes away.
+        bodies: bound of the bytes of all bodies.
+        proxied: the request; Ray Serve cancels this call when the client disconnects.
     """
     request = Request(proxied.method, proxied.scope["path"], _headers(proxied))
     parts: list[bytes] = []
@@ -34,11 +34,11 @@ async def proxied_response(
             held_bytes += len(part)
             parts.append(part)
             if held_bytes > serving.max_body_bytes:
-                raise BodyTooLarge(f"a body may have {serving.max_body_bytes} bytes; more came")
+                raise BodyTooLarge(f"a body may have {serving.max_body_bytes} bytes; this one has more")
         request.body = b"".join(parts)
         reply = await app.answer(request)
     except CascadeError as error:
-        reply = app.refuse(error)
+        reply = app.error_reply(error)
     finally:
         bodies.release(held_bytes)
     return Response(reply.body, reply.status, dict(reply.headers), reply.kind)

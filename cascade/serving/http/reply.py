@@ -1,4 +1,4 @@
-"""What a gateway answers."""
+"""The HTTP responses of a gateway."""
 
 import functools
 import time
@@ -12,7 +12,7 @@ from cascade.errors import CascadeError
 from cascade.serving.bodies.wire import JSON_TYPE
 from cascade.serving.errors import http_headers, http_status
 
-__all__ = ["Reply", "refusal"]
+__all__ = ["Reply", "error_reply"]
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -21,10 +21,10 @@ class Reply(NamedTuple):
     """A response.
 
     Attributes:
-        body: whole.
+        body: bytes of the body.
         kind: content type.
-        status: of HTTP.
-        headers: further ones, names in lower case.
+        status: HTTP status.
+        headers: further headers, names in lower case.
     """
 
     body: bytes
@@ -33,11 +33,11 @@ class Reply(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
     def encode(self, close: bool = False, head_only: bool = False) -> bytes:
-        """The response in HTTP/1.1.
+        """The bytes of the HTTP/1.1 response.
 
         Args:
-            close: whether the connection is closed after it.
-            head_only: whether the body is left out, as the answer to HEAD wants it.
+            close: whether the connection is closed after the response.
+            head_only: whether to omit the body, for HEAD.
         """
         head = f"{_date_line(int(time.time()))}content-type: {self.kind}\r\ncontent-length: {len(self.body)}\r\n"
         for name, value in self.headers:
@@ -46,8 +46,8 @@ class Reply(NamedTuple):
         return b"".join((_STATUS_LINES[self.status], head.encode("latin-1"), end, b"" if head_only else self.body))
 
 
-def refusal(error: CascadeError) -> Reply:
-    """The response that tells an error: its status and its text."""
+def error_reply(error: CascadeError) -> Reply:
+    """The response to an error: its status, headers and message."""
     return Reply(orjson.dumps({"error": str(error)}), status=http_status(error), headers=http_headers(error))
 
 

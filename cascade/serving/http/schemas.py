@@ -7,7 +7,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from cascade.config import CascadeConfig
 from cascade.serving.http.body_models import FIXED_BODIES, Body, ClosedBody, Parameters, RequestedOutput
-from cascade.serving.oip.inference import INPUT, OUTPUTS
+from cascade.serving.oip.tensors import INPUT, OUTPUTS
 
 __all__ = ["component_schemas"]
 

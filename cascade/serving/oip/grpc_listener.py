@@ -1,4 +1,4 @@
-"""A second listener of a gateway: the Open Inference Protocol over gRPC, beside HTTP and into the same batches."""
+"""The gRPC listener of a gateway: the Open Inference Protocol; its rows join the same micro-batches as HTTP's."""
 
 import functools
 import logging
@@ -22,7 +22,7 @@ from cascade.serving.telemetry.observations import Observations
 
 __all__ = ["GrpcListener"]
 
-# What a message has besides its rows: names, shapes, parameters.
+# Size of a message besides its rows: names, shapes, parameters.
 MESSAGE_HEAD_BYTES = 64 * 1024
 MAX_CONCURRENT_CALLS = 4096
 HEALTH_CALLS = frozenset({"ServerLive", "ServerReady"})
@@ -36,7 +36,7 @@ _CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-"""gRPC's word for an HTTP status; INTERNAL for all others."""
+"""gRPC code of each HTTP status; INTERNAL for all others."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +47,12 @@ class GrpcListener:
     """Serves the protocol's calls until it is stopped.
 
     Args:
-        service: answers them; its configuration has the host, the certificate and the limits.
-        guard: knows the keys; asking for health needs none.
+        service: answers the calls; its configuration has the host, the certificate and the limits.
+        guard: checks the keys; health checks need none.
         port: shared by all replicas of a node (``SO_REUSEPORT``).
-        stats: counts refusals; ``None`` for nobody.
-        bodies: the bytes of all bodies under way, shared with the process's other listener; by default its own. A
-            message counts from when it is here.
+        stats: counts errors; ``None`` to count nothing.
+        bodies: bound of the bytes of all bodies, shared with the process's other listener; by default its own. A
+            message is counted once it has arrived.
     """
 
     def __init__(
@@ -73,23 +73,23 @@ class GrpcListener:
 
     @property
     def alive(self) -> bool:
-        """Whether calls are taken."""
+        """Whether the listener accepts calls."""
         return self._server is not None
 
     async def start(self) -> None:
-        """Begins to listen.
+        """Starts to listen.
 
         Raises:
             OSError: the address cannot be bound.
             ConfigError: the certificate cannot be used.
         """
-        # Made here and not in the constructor: it belongs to the event loop that runs.
+        # Created here and not in the constructor, since it belongs to the running event loop.
         server = grpc.aio.server(
             maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
             options=[
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", self._service.config.serving.max_body_bytes + MESSAGE_HEAD_BYTES),
-                # A few compressed bytes could become gigabytes: they are handed on as they are, and refused.
+                # A few compressed bytes could become gigabytes, so compressed messages are not expanded, and refused.
                 ("grpc.per_message_decompression", 0),
             ],
         )
@@ -120,7 +120,7 @@ class GrpcListener:
         self._server = server
 
     async def stop(self) -> None:
-        """Answers what was begun, then stops."""
+        """Answers the calls in progress, then stops."""
         server, self._server = self._server, None
         if server is not None:
             await server.stop(self._service.config.serving.request_timeout_s)
@@ -160,7 +160,10 @@ class GrpcListener:
             finally:
                 self._bodies.release(len(content))
         except DecodeError:
-            code, text = grpc.StatusCode.INVALID_ARGUMENT, f"the message is no {name}Request; it must not be compressed"
+            code, text = (
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"the message is not a {name}Request; compressed messages are not supported",
+            )
         except CascadeError as error:
             code, text = _CODES.get(http_status(error), grpc.StatusCode.INTERNAL), str(error)
             if self._stats is not None:
@@ -176,13 +179,13 @@ class GrpcListener:
 
 def _authorization(context: Any) -> str | None:
     found = [value for name, value in context.invocation_metadata() or () if name == "authorization"]
-    # Of two, a proxy might have checked the other one.
+    # With two headers, a proxy may have checked the other one, so neither is accepted.
     return str(found[0]) if len(found) == 1 else None
 
 
 def _credentials(serving: ServingConfig) -> Any:
-    """Those of the configuration's certificate, ``None`` where there is none."""
-    # Reads the same files, and refuses what cannot be used with a message of its own.
+    """Credentials from the configured certificate; ``None`` without one."""
+    # new_tls_context reads the same files, and raises a ConfigError for unusable ones.
     if new_tls_context(serving) is None or serving.tls_certificate is None or serving.tls_key is None:
         return None
     authorities = None if serving.tls_client_ca is None else serving.tls_client_ca.read_bytes()

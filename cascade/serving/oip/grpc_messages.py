@@ -1,4 +1,4 @@
-"""Messages of the Open Inference Protocol over gRPC: to requests, from answers."""
+"""Messages of the Open Inference Protocol over gRPC: decoding requests, encoding responses."""
 
 import math
 from collections.abc import Mapping
@@ -9,20 +9,16 @@ import numpy as np
 from cascade.config import CascadeConfig
 from cascade.errors import RowsError
 from cascade.serving.oip.inference import (
-    INPUT,
     Inference,
     Output,
     check_outputs,
-    check_tensor,
-    decode_raw,
-    decode_values,
-    encode_raw,
     max_stage,
     output_tensors,
     response_parameters,
     timeout_s,
 )
 from cascade.serving.oip.protobuf import new_message
+from cascade.serving.oip.tensors import INPUT, check_tensor, decode_raw, decode_values, encode_raw
 
 __all__ = ["decode_request", "encode_response"]
 
@@ -36,7 +32,7 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-"""Where the values of a datatype are, if they do not come raw; FP16 always comes raw."""
+"""Field with the values of each datatype, unless they are sent raw; FP16 is always sent raw."""
 
 _PARAMETER = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
 
@@ -45,8 +41,8 @@ def decode_request(request: Any, config: CascadeConfig) -> Inference:
     """Reads a ``ModelInferRequest``.
 
     Raises:
-        RowsError: it is not one that the cascade takes.
-        BodyTooLarge: more rows than a request may have.
+        RowsError: the request is invalid for this cascade.
+        BodyTooLarge: the request has too many rows.
     """
     if len(request.inputs) != 1:
         raise RowsError(f"there must be one input, {INPUT!r}; got {len(request.inputs)}")
@@ -62,7 +58,7 @@ def decode_request(request: Any, config: CascadeConfig) -> Inference:
 
 
 def encode_response(inference: Inference, columns: dict[str, Any], config: CascadeConfig) -> Any:
-    """Writes the ``ModelInferResponse``: all outputs raw, as clients expect them who asked raw."""
+    """Writes the ``ModelInferResponse``, with all outputs as raw contents."""
     tensors = output_tensors(inference, columns)
     return new_message(
         "ModelInferResponse",
@@ -79,13 +75,13 @@ def _rows(tensor: Any, raw: Any, config: CascadeConfig) -> np.ndarray:
     shape = check_tensor(tensor.name, tensor.datatype, list(tensor.shape), config)
     if raw:
         if len(raw) != 1 or tensor.HasField("contents"):
-            raise RowsError("there must be raw contents for each input, and then no others")
+            raise RowsError("raw contents must be given once per input, and without typed contents")
         return decode_raw(raw[0], shape, config.rows)
     field = _CONTENTS.get(tensor.datatype)
     if field is None:
-        raise RowsError(f"input {INPUT!r} of datatype {tensor.datatype} must come as raw contents")
+        raise RowsError(f"input {INPUT!r} of datatype {tensor.datatype} must be sent as raw contents")
     contents = getattr(tensor.contents, field)
-    if len(contents) != math.prod(shape):  # before they become millions of objects
+    if len(contents) != math.prod(shape):  # checked before the values become Python objects
         raise RowsError(
             f"input {INPUT!r} of shape {list(shape)} must have {math.prod(shape)} values; got {len(contents)}"
         )

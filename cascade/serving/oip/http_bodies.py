@@ -1,4 +1,4 @@
-"""Bodies of the Open Inference Protocol over HTTP: JSON, with raw tensors behind it where the client wants them.
+"""Bodies of the Open Inference Protocol over HTTP: JSON, followed by raw tensors where the client requests them.
 
 Sources: https://github.com/open-inference/open-inference-protocol, specification/protocol/inference_rest.md; the
 binary tensor data extension, https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/protocol/
@@ -15,39 +15,41 @@ from cascade.config import CascadeConfig
 from cascade.errors import RowsError
 from cascade.serving.bodies.json_size import check_json_size
 from cascade.serving.oip.inference import (
-    INPUT,
     Inference,
     Output,
-    Tensor,
     check_outputs,
-    check_tensor,
-    decode_raw,
-    decode_values,
-    encode_raw,
     max_stage,
     output_tensors,
     response_parameters,
-    shown,
     timeout_s,
+)
+from cascade.serving.oip.tensors import (
+    INPUT,
+    Tensor,
+    check_tensor,
+    decode_raw,
+    decode_values,
+    describe_value,
+    encode_raw,
 )
 
 __all__ = ["HEADER_LENGTH", "decode_inference", "encode_inference"]
 
 HEADER_LENGTH = "inference-header-content-length"
-"""Header with the bytes of the JSON, where raw tensors follow it."""
+"""Header with the length of the JSON in bytes, where raw tensors follow it."""
 
 
 def decode_inference(headers: Mapping[str, str], body: bytes, config: CascadeConfig) -> Inference:
     """Reads the body of a request.
 
     Args:
-        headers: with lower-case names; ``HEADER_LENGTH`` says how long the JSON is.
-        body: as it came.
+        headers: names in lower case; ``HEADER_LENGTH`` has the length of the JSON.
+        body: of the request.
         config: of the cascade.
 
     Raises:
-        RowsError: the body is not such a request, or a length in it lies.
-        BodyTooLarge: more rows than a request may have.
+        RowsError: the body is not a valid request, or a length in it is wrong.
+        BodyTooLarge: the request has too many rows.
     """
     json_bytes = _json_bytes(headers, body)
     check_json_size(memoryview(body)[:json_bytes], config)
@@ -60,7 +62,7 @@ def decode_inference(headers: Mapping[str, str], body: bytes, config: CascadeCon
     parameters = _parameters(content, "the request")
     request_id = content.get("id", "")
     if not isinstance(request_id, str):
-        raise RowsError(f"'id' must be a text; got {shown(request_id)}")
+        raise RowsError(f"'id' must be a string; got {describe_value(request_id)}")
     binary = _flag(parameters, "binary_data_output", default=False)
     return Inference(
         _rows(content, memoryview(body)[json_bytes:], config),
@@ -90,7 +92,7 @@ def encode_inference(inference: Inference, columns: dict[str, Any], config: Casc
         "model_name": config.name,
         "model_version": columns["policy_version"],
         "parameters": response_parameters(columns),
-        "outputs": [_written(tensor, next(sizes) if tensor.binary else None) for tensor in tensors],
+        "outputs": [_encode(tensor, next(sizes) if tensor.binary else None) for tensor in tensors],
     }
     if inference.id:
         content["id"] = inference.id
@@ -98,7 +100,7 @@ def encode_inference(inference: Inference, columns: dict[str, Any], config: Casc
     return (b"".join([body, *raw]), len(body)) if raw else (body, None)
 
 
-def _written(tensor: Tensor, raw_bytes: int | None) -> dict[str, Any]:
+def _encode(tensor: Tensor, raw_bytes: int | None) -> dict[str, Any]:
     described = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
     if raw_bytes is None:
         return described | {"data": tensor.values}
@@ -111,7 +113,7 @@ def _json_bytes(headers: Mapping[str, str], body: bytes) -> int:
         return len(body)
     if not (text.isascii() and text.isdecimal() and len(text) < 16 and int(text) <= len(body)):
         raise RowsError(
-            f"Inference-Header-Content-Length must be the bytes of the JSON, of {len(body)} in all; got {text[:40]!r}"
+            f"Inference-Header-Content-Length must be the length of the JSON, at most {len(body)}; got {text[:40]!r}"
         )
     return int(text)
 
@@ -126,16 +128,16 @@ def _rows(content: dict[str, Any], raw: memoryview, config: CascadeConfig) -> np
     if (size is None) == ("data" not in tensor):
         raise RowsError(f"input {INPUT!r} must have either 'data' or the parameter 'binary_data_size'")
     if type(size) is not int and size is not None:
-        raise RowsError(f"'binary_data_size' of input {INPUT!r} must be a whole number; got {shown(size)}")
+        raise RowsError(f"'binary_data_size' of input {INPUT!r} must be a whole number; got {describe_value(size)}")
     if len(raw) != (size or 0):
-        raise RowsError(f"{len(raw)} bytes follow the JSON; the input announces {size or 0}")
+        raise RowsError(f"{len(raw)} bytes follow the JSON, but the input's size is {size or 0} bytes")
     return decode_values(tensor["data"], shape, config.rows) if size is None else decode_raw(raw, shape, config.rows)
 
 
 def _output(output: dict[str, Any], binary: bool) -> Output:
     parameters = _parameters(output, "an output")
     if "classification" in parameters:
-        raise RowsError("the parameter 'classification' is not known here; ask for 'answer' or 'label'")
+        raise RowsError("the parameter 'classification' is not supported; request the output 'answer' or 'label'")
     return Output(output.get("name", ""), _flag(parameters, "binary_data", default=binary))
 
 
@@ -156,5 +158,5 @@ def _parameters(content: dict[str, Any], whose: str) -> dict[str, Any]:
 def _flag(parameters: dict[str, Any], key: str, *, default: bool) -> bool:
     found = parameters.get(key, default)
     if not isinstance(found, bool):
-        raise RowsError(f"the parameter {key!r} must be true or false; got {shown(found)}")
+        raise RowsError(f"the parameter {key!r} must be true or false; got {describe_value(found)}")
     return found

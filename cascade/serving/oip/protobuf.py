@@ -1,9 +1,9 @@
-"""Messages of the Open Inference Protocol over gRPC, built when the module is imported.
+"""Protobuf messages of the Open Inference Protocol, built when the module is imported.
 
-Names, numbers and types of the fields are the standard's:
+Names, numbers and types of the fields are the protocol's:
 https://github.com/open-inference/open-inference-protocol, specification/protocol/open_inference_grpc.proto. Code from
-the protocol compiler would tie the project to one version of protobuf; the messages are a table, in a pool of their
-own, so that a client's copy of them may live in the same process.
+the protocol compiler would tie the project to one version of protobuf. The messages have their own descriptor pool, so
+that a client's copy of them can be in the same process.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ __all__ = ["SERVICE", "new_message", "parse_message"]
 PACKAGE = "inference"
 SERVICE = f"{PACKAGE}.GRPCInferenceService"
 
-# Of each field: its name, its type; "*" many, "?" optional, "|" one of several, ">" a map from texts to it.
+# Each field: name, type; "*" repeated, "?" optional, "|" in a oneof, ">" a map with string keys.
 _TENSOR = "name string, datatype string, shape int64*, parameters InferParameter>, contents InferTensorContents"
 _FIELDS = {
     "ServerLiveRequest": "",
@@ -57,11 +57,11 @@ _Field = descriptor_pb2.FieldDescriptorProto
 
 
 def new_message(name: str, /, **fields: Any) -> Any:
-    """A message.
+    """Creates a message.
 
     Args:
         name: such as "ModelInferResponse".
-        fields: its values.
+        fields: values of its fields.
     """
     return _CLASSES[name](**fields)
 
@@ -70,7 +70,7 @@ def parse_message(name: str, content: bytes) -> Any:
     """Reads a message.
 
     Raises:
-        google.protobuf.message.DecodeError: it is none.
+        google.protobuf.message.DecodeError: the bytes are not such a message.
     """
     return _CLASSES[name].FromString(content)
 

@@ -35,13 +35,15 @@ class GatewayParts:
         service: answers the rows.
         app: the HTTP application in front of it.
         bodies: the bytes of all bodies under way.
-        listeners: of the process, each with the claim on its port; none for HTTP where Ray Serve listens.
+        listeners: of the process; none for HTTP where Ray Serve listens.
+        claims: on the listeners' ports, already taken.
     """
 
     service: GatewayService
     app: HttpApp
     bodies: PendingBodies
-    listeners: Sequence[tuple[Listener | GrpcListener, PortClaim]]
+    listeners: Sequence[Listener | GrpcListener]
+    claims: Sequence[PortClaim]
 
 
 class Gateway:
@@ -57,18 +59,18 @@ class Gateway:
         self._app = parts.app
         self._bodies = parts.bodies
         self._listeners = parts.listeners
+        self._claims = parts.claims
         self._is_stopping = False
 
     async def start(self) -> None:
         """Starts the service, then listens.
 
         Raises:
-            ConfigError: another cascade or program has a port.
+            OSError: an address cannot be bound.
             Unavailable: the log of policies cannot be reached.
         """
         await self.service.start()
-        for listener, claim in self._listeners:
-            await asyncio.to_thread(claim.take)
+        for listener in self._listeners:
             await listener.start()
 
     async def __call__(self, request: Request) -> Response:
@@ -120,8 +122,8 @@ class Gateway:
         """
         self._is_stopping = True
         self.service.stop_background()
-        await asyncio.gather(*(listener.stop() for listener, _ in self._listeners))
-        for _, claim in self._listeners:
+        await asyncio.gather(*(listener.stop() for listener in self._listeners))
+        for claim in self._claims:
             claim.release()
         deadline = time.monotonic() + self._config.serving.request_timeout_s
         while not self.service.batcher.is_idle and time.monotonic() < deadline:
@@ -129,7 +131,7 @@ class Gateway:
 
     async def check_health(self) -> None:
         """Called by Ray Serve now and then; where it raises, Ray Serve replaces the replica."""
-        if not self._is_stopping and not all(listener.alive for listener, _ in self._listeners):
+        if not self._is_stopping and not all(listener.alive for listener in self._listeners):
             raise RuntimeError("a listener has stopped")
         check_not_stuck(self.service.batcher, self._config)
 

@@ -40,7 +40,7 @@ BROADCAST_S = 5.0
 def new_gateway_parts(
     config: CascadeConfig, folder: Path, policies_json: str, run: str, next_segment: DeploymentHandle[Any] | None
 ) -> GatewayParts:
-    """Builds a gateway's parts in the process that runs it; loads the models of its segment.
+    """Builds a gateway's parts in the process that runs it: claims its ports, then loads the models of its segment.
 
     Args:
         config: of the cascade.
@@ -54,6 +54,7 @@ def new_gateway_parts(
     """
     telemetry = Telemetry(config)
     new_name_claim(telemetry.application, run).check()
+    claims = _claim_ports(config, telemetry.application)  # before the models load, so that a taken port is found early
     store = RayStore(telemetry.application, run)
     store.drop_other_runs()
     client = None if next_segment is None else SegmentClient(next_segment, segment_name(config, 1))
@@ -69,7 +70,7 @@ def new_gateway_parts(
         Readiness(None if client is None else client.probe),
         None if config.serving.review is None else Review(config.serving.review, config.classes),
     )
-    return _with_listeners(service)
+    return _with_listeners(service, claims)
 
 
 def _new_auditor(config: CascadeConfig, store: RayStore) -> Auditor:
@@ -96,7 +97,21 @@ def _new_policy_keeper(
     )
 
 
-def _with_listeners(service: GatewayService) -> GatewayParts:
+def _claim_ports(config: CascadeConfig, application: str) -> tuple[PortClaim, ...]:
+    """Claims the ports of the gateway's own listeners.
+
+    Raises:
+        ConfigError: another cascade or program has a port.
+    """
+    serving = config.serving
+    ports = (serving.port if serving.listener == "own" else None, serving.grpc_port)
+    claims = [PortClaim(serving.host, port, application, cluster_address()) for port in ports if port is not None]
+    for claim in claims:
+        claim.take()
+    return tuple(claims)
+
+
+def _with_listeners(service: GatewayService, claims: tuple[PortClaim, ...]) -> GatewayParts:
     """Puts the HTTP application and the listeners in front of a service."""
     serving, telemetry = service.config.serving, service.telemetry
     guard = Guard.from_config(serving)
@@ -107,8 +122,7 @@ def _with_listeners(service: GatewayService) -> GatewayParts:
         listeners.append(Listener(app, serving, bodies))
     if serving.grpc_port is not None:
         listeners.append(GrpcListener(service, guard, serving.grpc_port, telemetry.stats, bodies))
-    claims = [PortClaim(serving.host, each.port, telemetry.application, cluster_address()) for each in listeners]
-    return GatewayParts(service, app, bodies, tuple(zip(listeners, claims, strict=True)))
+    return GatewayParts(service, app, bodies, tuple(listeners), claims)
 
 
 async def _call_all_gateways(application: str, method: str) -> None:

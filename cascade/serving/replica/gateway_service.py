@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from cascade.answers import Answers
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig
-from cascade.engine import Answers
 from cascade.serving.audit.auditor import Auditor, RunLastStage
 from cascade.serving.batching.batcher import Batcher
 from cascade.serving.bodies.wire import answer_columns

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from ray.serve.handle import DeploymentHandle
 
+from cascade.answers import Answers
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig
-from cascade.engine import Answers
 from cascade.errors import CascadeError
 from cascade.routers import Evidence
 from cascade.serving.batching.segment_client import SegmentClient

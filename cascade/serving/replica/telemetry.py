@@ -7,14 +7,15 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
+from cascade.answers import Answers
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig
-from cascade.engine import Answers, Watch
+from cascade.engine import Watch
 from cascade.serving.batching.batcher import Batcher
-from cascade.serving.replica.monitor import Monitor
+from cascade.serving.replica.stats_poller import StatsPoller
 from cascade.serving.telemetry.history import History
 from cascade.serving.telemetry.logs import set_up_logs
-from cascade.serving.telemetry.metrics import MetricsExport, new_ray_metric
+from cascade.serving.telemetry.metrics_export import MetricsExport, new_ray_metric
 from cascade.serving.telemetry.observations import Observations
 from cascade.serving.telemetry.tracing import Tracing
 
@@ -48,7 +49,7 @@ class Telemetry:
         self.replica = names["replica"]
         self.stats = Observations(stages) if serving.metrics else None
         self.tracing = None if serving.traces is None else Tracing(serving.traces, stages, config.name)
-        self._monitor: Monitor | None = None
+        self._poller: StatsPoller | None = None
 
     @property
     def watch(self) -> Watch | None:
@@ -66,7 +67,7 @@ class Telemetry:
     @property
     def history(self) -> History | None:
         """The last minutes; ``None`` without statistics."""
-        return None if self._monitor is None else self._monitor.history
+        return None if self._poller is None else self._poller.history
 
     def start(self, batcher: Batcher, export: Callable[[Observations], None] | None = None) -> None:
         """Starts the background work, in the running event loop.
@@ -76,13 +77,13 @@ class Telemetry:
             export: adds the state of other parts, such as the policy, to the statistics; called once per second.
         """
         if self.stats is not None:
-            self._monitor = Monitor(self.stats, batcher, MetricsExport(self.stats, new_ray_metric), export)
-            self._monitor.start()
+            self._poller = StatsPoller(self.stats, batcher, MetricsExport(self.stats, new_ray_metric), export)
+            self._poller.start()
 
     async def stop(self) -> None:
         """Stops it."""
-        if self._monitor is not None:
-            self._monitor.stop()
+        if self._poller is not None:
+            self._poller.stop()
         if self.tracing is not None:
             # A collector that does not respond must not delay requests that are still being answered.
             await asyncio.to_thread(self.tracing.close)

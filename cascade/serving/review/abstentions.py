@@ -1,4 +1,4 @@
-"""Rows of one request that a cascade abstained on, as they wait to be written for review."""
+"""The rows of one request on which the cascade abstained, for review."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ __all__ = ["Abstentions"]
 
 @dataclass(frozen=True, eq=False)
 class Abstentions:
-    """What is known of m rows.
+    """m abstained rows of a request.
 
     Attributes:
-        time_s: when, in seconds since 1970.
-        policy_version: of the policy that routed the rows.
-        request_id: as the caller gave it, if it did.
-        place: (m,) int, where in the request each row was.
-        answer: (m,) int, the best guess.
-        confidence: (m,) float in [0, 1], of the guess.
-        rows: (m, ...), or ``None`` where rows are not to be written.
+        time_s: time of the answer, in seconds since 1970.
+        policy_version: version of the policy that routed the rows.
+        request_id: the caller's id of the request, if any.
+        place: (m,) int, index of each row in the request.
+        answer: (m,) int, the last stage's answer.
+        confidence: (m,) float in [0, 1], of that answer.
+        rows: (m, *shape), or ``None`` where ``serving.review.include_rows`` is off.
     """
 
     time_s: float
@@ -36,10 +36,10 @@ class Abstentions:
         return len(self.place)
 
     def records(self, classes: Sequence[str] | None) -> Iterator[dict[str, Any]]:
-        """A record of plain values for each row.
+        """One record of plain values per row.
 
         Args:
-            classes: names of the answers.
+            classes: names of the classes, if any.
         """
         time = datetime.fromtimestamp(self.time_s, timezone.utc).isoformat(timespec="milliseconds")
         common = {"time": time, "policy_version": self.policy_version, "request_id": self.request_id}

@@ -1,4 +1,4 @@
-"""A bounded queue that a thread of its own empties, so that a slow or broken receiver delays nobody."""
+"""A bounded queue with a thread that delivers its records, so that a slow or failing receiver delays no request."""
 
 import logging
 import queue
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from cascade.serving.review.abstentions import Abstentions
 
-__all__ = ["Outbox", "Receiver", "Rejected"]
+__all__ = ["DeliveryQueue", "Receiver", "Rejected"]
 
 BATCH_ROWS = 100
 FIRST_WAIT_S = 0.5
@@ -22,33 +22,33 @@ Record = dict[str, Any]
 
 
 class Rejected(Exception):
-    """The receiver will never take these records; others it may."""
+    """The receiver refuses these records for good; it may accept others."""
 
 
 class Receiver(Protocol):
-    """Where records go."""
+    """The destination of records."""
 
     def write(self, records: Sequence[Record]) -> None:
-        """Writes all of some records, or none.
+        """Writes all of the records, or none.
 
         Raises:
-            OSError: not now; it is to be tried again.
-            Rejected: never.
+            OSError: a failure that may pass; the same records are tried again.
+            Rejected: the records are refused for good.
         """
 
 
-class Outbox:
-    """Hands records to a receiver.
+class DeliveryQueue:
+    """Delivers records to a receiver.
 
-    What the receiver cannot take is tried again, after ever longer waits, while more gathers; what the queue has no
-    room for is dropped, counted, and told in the log once a minute.
+    A failed delivery is tried again, with a wait that doubles each time, while further records queue up. Rows beyond
+    the bound are dropped, counted, and reported in the log once a minute.
 
     Args:
-        name: of the receiver, for the log.
-        receiver: called in the outbox's thread.
-        classes: names of the answers, for the records.
-        max_rows: most rows that wait or are being written.
-        first_wait_s: after the first failure; doubled after every further one.
+        name: name of the receiver, for the log.
+        receiver: called in the queue's thread.
+        classes: names of the classes, for the records.
+        max_rows: bound of the rows that wait or are being written.
+        first_wait_s: seconds to wait after the first failure; doubled after each further one.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Outbox:
         self._max_rows = max_rows
         self._first_wait_s = first_wait_s
         self._queue: queue.SimpleQueue[Abstentions | None] = queue.SimpleQueue()
-        # Each number is written by one thread only, so that no lock is needed.
+        # Each counter is written by one thread only, so no lock is needed.
         self._added = self._refused = 0
         self._written = self._rejected = self._failures = 0
         self._logged_at = -LOG_EVERY_S
@@ -82,7 +82,7 @@ class Outbox:
         return {"written": self._written, "dropped": dropped, "waiting": waiting, "failures": self._failures}
 
     def put(self, rows: Abstentions) -> None:
-        """Takes rows, or drops them all where there is no room; never waits. Called by one thread."""
+        """Adds rows, or drops them all where there is no room; never waits. Called by one thread."""
         if self._added - self._written - self._rejected + len(rows) > self._max_rows:
             self._refused += len(rows)
             return
@@ -90,7 +90,7 @@ class Outbox:
         self._queue.put(rows)
 
     def close(self, timeout_s: float) -> None:
-        """Tries once to write what waits, and ends; what could not be written by then is dropped."""
+        """Tries once to deliver the waiting rows, then ends; undelivered rows are dropped."""
         self._closing.set()
         self._queue.put(None)
         self._thread.join(timeout_s)
@@ -102,15 +102,15 @@ class Outbox:
                 self._deliver(records[start : start + BATCH_ROWS])
 
     def _with_waiting(self, first: Abstentions) -> list[Abstentions]:
-        """About a batch, as far as it is there."""
+        """The first entry, and further ones without waiting, up to about a batch."""
         taken, rows = [first], len(first)
-        while rows < BATCH_ROWS and not self._queue.empty():  # nobody else takes from it
-            following = self._queue.get()
-            if following is None:
-                self._queue.put(None)  # seen again when these are written
+        while rows < BATCH_ROWS and not self._queue.empty():  # only this thread takes entries
+            entry = self._queue.get()
+            if entry is None:
+                self._queue.put(None)  # for the loop of _run, after this batch
                 break
-            taken.append(following)
-            rows += len(following)
+            taken.append(entry)
+            rows += len(entry)
         return taken
 
     def _deliver(self, records: Sequence[Record]) -> None:
@@ -124,7 +124,7 @@ class Outbox:
                 if not self._closing.wait(wait_s):
                     wait_s = min(2 * wait_s, LONGEST_WAIT_S)
                     continue
-            except Exception as error:  # a thread that ended would be worse than lost records
+            except Exception as error:  # lost records are better than a thread that ended
                 self._failures += 1
                 self._rejected += len(records)
                 self._log(error)
@@ -137,7 +137,7 @@ class Outbox:
             return
 
     def _log(self, error: Exception | None) -> None:
-        """Says once in a while what goes wrong, and how much was dropped since."""
+        """Logs the failure and the number of dropped rows, once a minute at most."""
         dropped = self.counts["dropped"]
         if (error is None and dropped == self._logged_dropped) or time.monotonic() < self._logged_at + LOG_EVERY_S:
             return
@@ -146,7 +146,7 @@ class Outbox:
         logger.warning(
             "review %s: %s; rows waiting: %d, dropped so far: %d",
             self._name,
-            "rows come faster than they are taken" if error is None else error or type(error).__name__,
+            "rows arrive faster than they are delivered" if error is None else error or type(error).__name__,
             counts["waiting"],
             dropped,
         )

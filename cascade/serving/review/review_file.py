@@ -1,4 +1,4 @@
-"""The review file: JSON lines, bounded in bytes, shared by the gateways of a node."""
+"""The review file: JSON lines, bounded in size, shared by the gateways of a node."""
 
 import fcntl
 import os
@@ -13,14 +13,14 @@ __all__ = ["ReviewFile"]
 
 
 class ReviewFile:
-    """Appends whole lines.
+    """Appends lines to a file.
 
-    The file is opened anew for every write, so it may be moved away at any time. When it would grow beyond its bound it
-    is renamed to end in ".1", in place of the one before; so both together have at most twice the bound.
+    The file is opened for each write, so it can be moved away at any time. A write that would exceed the bound first
+    renames the file to end in ".1", which replaces the previous one; so both files have at most twice the bound.
 
     Args:
-        path: of the file; its folder must exist.
-        max_bytes: bound of the file, but for a single write that is longer.
+        path: path of the file; its folder must exist.
+        max_bytes: bound of the file in bytes; only a single write that is longer exceeds it.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -28,7 +28,7 @@ class ReviewFile:
         self._max_bytes = max_bytes
 
     def write(self, records: Sequence[dict[str, Any]]) -> None:
-        """Appends a line for each record, all of them or none.
+        """Appends one line per record, all of them or none.
 
         Raises:
             OSError: the file cannot be opened, or the disk is full.
@@ -41,9 +41,9 @@ class ReviewFile:
             os.close(file)
 
     def _open_for(self, size: int) -> int:
-        """The file, locked against other gateways, with room for some bytes."""
+        """Opens and locks the file, with room for ``size`` bytes."""
         while True:
-            # Rows may be private; the lock is freed with the file.
+            # Mode 600, since rows may be private. Closing the file releases the lock.
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -59,7 +59,7 @@ class ReviewFile:
             os.close(file)
 
     def _is_current(self, state: os.stat_result) -> bool:
-        """Whether the path still leads to the opened file: another gateway may have renamed it meanwhile."""
+        """Whether the path still names the opened file: another gateway may have renamed it meanwhile."""
         try:
             return os.path.samestat(state, self._path.stat())
         except FileNotFoundError:

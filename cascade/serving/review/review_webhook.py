@@ -1,4 +1,4 @@
-"""The review webhook: records as JSON, posted to an address."""
+"""The review webhook: records as JSON, sent by POST."""
 
 import http.client
 import os
@@ -16,16 +16,16 @@ from cascade.serving.review.delivery_queue import Rejected
 __all__ = ["ReviewWebhook"]
 
 REJECTED = frozenset({400, 413, 422})
-"""The batch is at fault; any other status but 2xx may be gone when it is sent again."""
+"""Statuses that refuse the batch for good; any other status except 2xx may pass."""
 
 
 class ReviewWebhook:
-    """Posts ``{"rows": [...]}``; nothing is followed that the answer says, and nothing of it is read but its status.
+    """Sends ``{"rows": [...]}`` by POST. Only the status of the response is read; redirects are not followed.
 
     Args:
         url: https, or http on loopback.
-        timeout_s: for the connection, and for every step of the exchange after it.
-        authorization_env: environment variable with the value of the header ``authorization``.
+        timeout_s: seconds for the connection, and for each read or write after it.
+        authorization_env: environment variable that holds the value of the header ``authorization``.
 
     Raises:
         ConfigError: the variable is not set.
@@ -45,24 +45,24 @@ class ReviewWebhook:
             self._headers["authorization"] = value
 
     def write(self, records: Sequence[dict[str, Any]]) -> None:
-        """Posts records.
+        """Sends records.
 
         Raises:
-            OSError: the server is not reached, is too slow, or answers with an error that may pass.
-            Rejected: it says that the records are at fault.
+            OSError: the server cannot be reached, is too slow, or returns a status that may pass.
+            Rejected: the server refuses the records for good.
         """
         connection = self._connect()
         try:
             connection.request("POST", self._target, orjson.dumps({"rows": list(records)}), self._headers)
             status = connection.getresponse().status
         except http.client.HTTPException as error:
-            raise OSError(f"the webhook's answer is not HTTP: {type(error).__name__}") from error
+            raise OSError(f"the webhook's response is not HTTP: {type(error).__name__}") from error
         finally:
             connection.close()
         if status in REJECTED:
-            raise Rejected(f"the webhook answered {status}")
+            raise Rejected(f"the webhook returned {status}")
         if not 200 <= status < 300:
-            raise OSError(f"the webhook answered {status}")
+            raise OSError(f"the webhook returned {status}")
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._tls is None:

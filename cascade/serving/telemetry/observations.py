@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cascade.engine import Answers
+from cascade.answers import Answers
 from cascade.errors import CascadeError
 from cascade.serving.errors import http_status
 from cascade.serving.telemetry.histogram import Histogram, log_edges

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from cascade.answers import Answers
 from cascade.calibration import Policy
 from cascade.config import TracesConfig
-from cascade.engine import Answers
 from cascade.errors import ConfigError
 
 __all__ = ["Tracing", "current_traceparent"]

@@ -23,7 +23,7 @@ SIZE = 8
 
 
 class FixedPaths(nn.Module):
-    """A policy network that answers with given bits, whatever it sees."""
+    """A policy network that returns given bits for any input."""
 
     def __init__(self, paths):
         super().__init__()
@@ -45,7 +45,7 @@ def images_of(rows, size=SIZE, seed=1):
 
 
 def masked(network, images, paths):
-    """The reference: every block is computed, and its output counts or does not."""
+    """The reference: every block is computed, and its output is masked."""
     with torch.inference_mode():
         return network.blend(images, lambda d, _: nn.functional.one_hot(paths[:, d], 2))
 
@@ -220,7 +220,7 @@ def test_a_row_of_nan_runs_everything_and_leaves_the_others_alone(network, index
 
 
 class Scaled(Choice):
-    """Three alternatives without a block: x, 2 x, and 3 x with the channels doubled where that is wanted."""
+    """Three alternatives without a block: x, 2 x, and 3 x, optionally with twice the channels."""
 
     alternatives = 3
     channels = 2

@@ -1,4 +1,4 @@
-"""Rows that follow paths get what the weighted sum of all alternatives gives them, and so do their gradients."""
+"""Following paths equals the weighted sum of all alternatives, in value and gradient."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ ROWS = 5
 
 
 class Widths(Choice):
-    """Nothing, a small convolution, or a greater one."""
+    """Nothing, a small convolution, or a larger one."""
 
     alternatives = 3
     channels = 3

@@ -19,7 +19,7 @@ CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available
 
 
 class GivenPaths(nn.Module):
-    """A policy network that answers with the bits that it was given last, whatever it sees."""
+    """A policy network that returns the bits it was given last, for any input."""
 
     def __init__(self, blocks):
         super().__init__()
@@ -42,13 +42,13 @@ def network(settled, device):
 
 @pytest.fixture(scope="module")
 def executor(network, device):
-    """One for all tests: what a batch leaves behind must not matter to the next."""
+    """One executor for all tests: a batch must not influence the next one."""
     return GraphExecutor(network, OneShotPolicy(GivenPaths(len(network.choices))).to(device))
 
 
 @pytest.fixture(autouse=True)
 def warm_up(monkeypatch):
-    """A processor captures nothing; the calls that a capture needs are made all the same."""
+    """Without a capture, which a processor cannot do; the warm-up calls are made all the same."""
     replayable = graph_executor.replayable
 
     def called_before(function, device, pool=None):

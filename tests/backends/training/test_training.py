@@ -1,4 +1,4 @@
-"""Training: interrupted and continued is the same as uninterrupted, bit for bit."""
+"""Training: resumed and uninterrupted trainings end in the same bits."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ ROWS[LABELS == 1, :, :, 0] //= 4  # something to learn
 
 
 class Dropping(nn.Module):
-    """Convolution, batch norm, dropout; remembers how it was set, and at which rate its dropout ran."""
+    """Convolution, batch norm, dropout; records its settings and the rates of its dropout."""
 
     def __init__(self, width=6, strength=1.0):
         super().__init__()

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from local_gateway import STAGES, new_policy
 
+from cascade.answers import Answers
 from cascade.calibration.monitoring.confidence_sequence import rate_interval
 from cascade.calibration.policies.reference import Reference
 from cascade.config import AuditConfig
-from cascade.engine import Answers
 from cascade.serving.audit.auditor import Auditor
 
 POLICY = new_policy({"reference": Reference(800, (400, 200, 200), 780, (100, 150)).to_dict()})
@@ -24,8 +24,8 @@ def report(stages, agreed=0, audited=0):
     auditor.draw(np.zeros(1), POLICY)
     stage = np.array(stages)
     auditor.decided(POLICY, Answers(stage, stage, np.ones(len(stage)), np.ones(len(stage))))
-    watch = auditor._watch(POLICY)
-    watch.monitor.add_audited(np.zeros(audited, int), np.arange(audited) < agreed)
+    audit = auditor._audit_of(POLICY)
+    audit.monitor.add_audited(np.zeros(audited, int), np.arange(audited) < agreed)
     return auditor.describe(POLICY)
 
 

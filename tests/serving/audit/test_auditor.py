@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_gateway import STAGES, local_gateway, new_config, new_policy
 
+from cascade.answers import PENDING, Answers
 from cascade.backends.fake_backend import FakeBackend
 from cascade.calibration.policies.reference import Reference
 from cascade.config import AuditConfig
-from cascade.engine import PENDING, Answers
 from cascade.errors import CascadeError
 from cascade.serving.audit.auditor import Auditor
 from cascade.serving.http.openapi import openapi_document
 from cascade.serving.telemetry.observations import Observations
 
 pytestmark = [
-    # What importing Ray says of itself.
+    # Warnings of Ray itself, when it is imported.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
@@ -223,7 +223,7 @@ def test_an_alarm_is_logged_once_without_payload_and_stays(tmp_path, caplog):
 
     with caplog.at_level(logging.WARNING):
         report = asyncio.run(main())
-    lines = [record.getMessage() for record in caplog.records if record.name == "cascade.serving.audit.auditor"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "cascade.serving.audit.policy_audit"]
     alarmed = [each for each in report["policies"][policy.version]["watched"] if each["alarm"]]
     assert [(each["name"], each["stage"]) for each in alarmed] == [
         ("forward_rate", "small"),
@@ -271,7 +271,7 @@ def test_eight_gears_and_five_restarts_raise_a_false_alarm_with_probability_delt
         for start in range(1, 6):
             auditor = Auditor(AuditConfig(delta=delta, least_agreement=agreement), 3, 3, start=start)
             for gear in gears:
-                monitor = auditor._watch(gear).monitor
+                monitor = auditor._audit_of(gear).monitor
                 for _ in range(20):
                     monitor.add_audited(np.zeros(50, int), rng.random(50) < agreement)
             if auditor.describe(gears[0])["alarm"]:
@@ -285,7 +285,7 @@ def test_eight_gears_and_five_restarts_raise_a_false_alarm_with_probability_delt
 def test_the_least_agreement_is_exported_with_its_source():
     for certificate, source in ((CERTIFICATE, "calibration"), ({**CERTIFICATE, **AGREEMENT_GUARANTEED}, "guarantee")):
         auditor, policy, seen = new_auditor(share=1.0), new_policy(certificate), Observations(STAGES)
-        auditor._watch(policy).monitor.add_audited(np.zeros(10, int), np.ones(10, bool))
+        auditor._audit_of(policy).monitor.add_audited(np.zeros(10, int), np.ones(10, bool))
         auditor.export(policy, seen)
         assert seen.audit.source == source
         assert (seen.audit.least == 0.8) == (source == "guarantee")

@@ -1,4 +1,4 @@
-"""Who may ask what, and that nothing of the inside is told to anybody."""
+"""Permissions of the keys, and errors that reveal no internals."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ OUTCOMES = {
 
 
 @pytest.mark.parametrize("case", OUTCOMES)
-def test_who_may_ask_what(rings, case):
+def test_permissions_of_each_key(rings, case):
     has_keys, has_admin_keys, admin = case
     guard = Guard(rings[0] if has_keys else None, rings[1] if has_admin_keys else None)
     for bearer, outcome in zip(BEARERS.values(), OUTCOMES[case], strict=True):
@@ -55,17 +55,17 @@ def test_who_may_ask_what(rings, case):
 
 
 @pytest.mark.parametrize("header", [f"bearer {KEY}", f"BEARER  {KEY} "])
-def test_the_scheme_may_have_any_case(rings, header):
+def test_the_scheme_is_case_insensitive(rings, header):
     assert Guard(rings[0]).allowed(header)
 
 
 @pytest.mark.parametrize("header", [KEY, f"Basic {KEY}", f"Bearer{KEY}", "Bearer ", "", f"Bearer {KEY} {KEY}"])
-def test_other_headers_are_no_key(rings, header):
+def test_other_headers_are_not_keys(rings, header):
     assert not Guard(rings[0]).allowed(header)
 
 
 def admitted(guard, method="GET", path="/", authorization=None):
-    """The status of a request that is not looked at further."""
+    """The status of a request, from the guard alone."""
     headers = {} if authorization is None else {"authorization": authorization}
     try:
         guard.admit(Request(method, path, headers))
@@ -83,33 +83,33 @@ def test_health_needs_no_key(rings, path):
     "path",
     ["/", "/predict", "/policy", "/healthy", "/health/", "/health/../predict", "//health", "/v2/health", ""],
 )
-def test_everything_else_does(rings, path):
+def test_every_other_path_needs_a_key(rings, path):
     guard = Guard(*rings)
     assert [admitted(guard, path=path, authorization=each) for each in BEARERS.values()] == [401, 401, 200, 200]
 
 
-def test_who_has_no_key_is_told_what_is_asked_for(rings, config):
+def test_a_request_without_a_key_gets_www_authenticate(rings, config):
     reply = asyncio.run(respond(HttpApp(Counts(config), Guard(*rings)), Request("GET", "/policy", {})))
     assert reply.status == 401
     assert ("www-authenticate", "Bearer") in reply.headers
     assert set(json.loads(reply.body)) == {"error"}
 
 
-def test_two_keys_at_once_are_none(rings):
+def test_two_keys_in_one_request_are_refused(rings):
     for other in ("Bearer wrong", f"Bearer {KEY}"):
         assert admitted(Guard(*rings), authorization=f"Bearer {KEY}, {other}") == 401
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE", "PATCH", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/policy", "/policy/", "/policy/rollback"])
-def test_the_policy_is_changed_by_admins_only(rings, method, path):
+def test_only_admins_may_change_the_policy(rings, method, path):
     guard = Guard(*rings)
     assert [admitted(guard, method, path, each) for each in BEARERS.values()] == [401, 401, 403, 200]
     assert admitted(Guard(), method, path, BEARERS["admin"]) == 403
 
 
 @pytest.mark.parametrize("path", ["/policy", "/dashboard", "/health", "/policy/history", "/v2"])
-def test_head_asks_for_what_get_does(rings, path):
+def test_head_needs_the_same_key_as_get(rings, path):
     for guard in (Guard(*rings), Guard()):
         for bearer in BEARERS.values():
             assert admitted(guard, "HEAD", path, bearer) == admitted(guard, "GET", path, bearer)
@@ -125,7 +125,7 @@ def test_loopback_needs_no_keys(host):
 
 
 @pytest.mark.parametrize("host", ["::", "", "10.0.0.1", "example.org", "127.0.0.1.example.org"])
-def test_the_network_needs_keys_or_a_word(host):
+def test_the_network_needs_keys_or_open_to_network(host):
     with pytest.raises(ConfigError, match="open_to_network: true"):
         check_exposure(ServingConfig(host=host))
     with pytest.raises(ConfigError, match="open_to_network: true"):
@@ -217,7 +217,7 @@ INSIDE = (
 
 @settings(max_examples=600, deadline=None)
 @given(METHODS, PATHS, st.lists(st.tuples(NAMES, VALUES), max_size=4), BODIES)
-def test_no_request_is_an_internal_error_or_tells_of_the_inside(config, method, path, headers, body):
+def test_no_request_is_an_internal_error_or_reveals_details(config, method, path, headers, body):
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
     reply = asyncio.run(respond(HttpApp(Counts(config), Guard()), Request(method, path, headers, body)))
     status, answer = reply.status, reply.body

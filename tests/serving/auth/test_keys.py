@@ -1,4 +1,4 @@
-"""Keys: where they come from, what is refused, and that they are told to nobody."""
+"""Keys: their sources, what is refused, and that no message quotes them."""
 
 import logging
 import pickle
@@ -24,7 +24,7 @@ def key_file(folder, text, mode=0o600):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """The file is looked at each time."""
+    """Makes every check read the file."""
     monkeypatch.setattr(module, "CHECK_EVERY_S", 0)
 
 
@@ -36,7 +36,7 @@ def test_a_file_may_have_names_comments_and_empty_lines(tmp_path):
     )
 
 
-def test_a_variable_may_have_several_and_adds_to_the_file(tmp_path, monkeypatch):
+def test_a_variable_may_have_several_keys_besides_the_files(tmp_path, monkeypatch):
     monkeypatch.setenv("SOME_KEYS", f"{FIRST}, bob:{SECOND}")
     ring = KeyRing("SOME_KEYS", key_file(tmp_path, THIRD))
     assert all(ring.holds(key.encode()) for key in (FIRST, SECOND, THIRD))
@@ -58,20 +58,20 @@ def test_exactly_the_keys_of_a_file_are_held(tmp_path_factory, keys, other):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "holds no key"),
-        ("# only this\n", "holds no key"),
+        ("", "has no key"),
+        ("# only this\n", "has no key"),
         ("short", "line 1 must have at least 16"),
         (f"{FIRST}\nwith a space in the key", "line 2"),
         (f"{FIRST}\nsecret-with-umlaut-ä", "line 2"),
     ],
 )
-def test_a_file_without_good_keys_is_refused_and_nothing_of_it_told(tmp_path, text, words):
+def test_a_file_without_valid_keys_is_refused_without_quoting_it(tmp_path, text, words):
     with pytest.raises(ConfigError, match=words) as caught:
         KeyRing(file=key_file(tmp_path, text))
     assert not any(part in str(caught.value) for part in ("short", "space in", "umlaut", FIRST))
 
 
-def test_bytes_that_are_no_text_are_refused_and_not_told(tmp_path):
+def test_a_binary_file_is_refused_without_quoting_it(tmp_path):
     file = key_file(tmp_path, "")
     file.write_bytes(b"secret\xff\xfe")
     with pytest.raises(ConfigError, match="is not text") as caught:
@@ -81,19 +81,19 @@ def test_bytes_that_are_no_text_are_refused_and_not_told(tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o602, 0o666])
-def test_a_file_for_everybody_is_refused(tmp_path, mode):
+def test_a_file_that_everybody_can_access_is_refused(tmp_path, mode):
     with pytest.raises(ConfigError, match=rf"mode {mode:o}.*chmod o="):
         KeyRing(file=key_file(tmp_path, FIRST, mode))
 
 
-def test_what_is_not_there_is_refused(tmp_path, monkeypatch):
+def test_a_missing_file_or_variable_is_refused(tmp_path, monkeypatch):
     monkeypatch.delenv("SOME_KEYS", raising=False)
     with pytest.raises(ConfigError, match="SOME_KEYS is not set"):
         KeyRing("SOME_KEYS")
     with pytest.raises(ConfigError, match="No such file"):
         KeyRing(file=tmp_path / "none")
     monkeypatch.setenv("SOME_KEYS", " ")
-    with pytest.raises(ConfigError, match="SOME_KEYS holds no key"):
+    with pytest.raises(ConfigError, match="SOME_KEYS has no key"):
         KeyRing("SOME_KEYS")
 
 
@@ -104,7 +104,7 @@ def test_a_changed_file_is_read_again(tmp_path, impatient):
     assert not ring.holds(FIRST.encode())
 
 
-def test_the_file_is_looked_at_once_a_second(tmp_path, monkeypatch):
+def test_the_file_is_checked_once_per_second(tmp_path, monkeypatch):
     now = 100.0
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
     ring = KeyRing(file=key_file(tmp_path, FIRST))
@@ -117,11 +117,11 @@ def test_the_file_is_looked_at_once_a_second(tmp_path, monkeypatch):
     assert not ring.holds(FIRST.encode())
 
 
-@pytest.mark.parametrize("change", ["empty", "gone", "for everybody"])
-def test_a_file_that_went_bad_is_reported_once_and_its_keys_stay(tmp_path, impatient, caplog, change):
+@pytest.mark.parametrize("change", ["empty", "removed", "for everybody"])
+def test_a_file_that_became_invalid_is_logged_once_and_its_keys_stay(tmp_path, impatient, caplog, change):
     file = key_file(tmp_path, FIRST)
     ring = KeyRing(file=file)
-    if change == "gone":
+    if change == "removed":
         file.unlink()
     else:
         key_file(tmp_path, "" if change == "empty" else SECOND, 0o644 if change == "for everybody" else 0o600)
@@ -135,7 +135,7 @@ def test_a_file_that_went_bad_is_reported_once_and_its_keys_stay(tmp_path, impat
     assert not any(key in caplog.text for key in (FIRST, SECOND, THIRD))
 
 
-def test_keys_are_nowhere_in_the_object(tmp_path):
+def test_the_object_does_not_hold_the_keys(tmp_path):
     ring = KeyRing(file=key_file(tmp_path, f"{FIRST}\n{SECOND}"))
     assert repr(ring) == "KeyRing(2 keys)"
     assert FIRST.encode() not in pickle.dumps(vars(ring))

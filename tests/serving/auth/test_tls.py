@@ -1,4 +1,4 @@
-"""TLS: spoken by the listener, with clients' certificates if it is told so; bad files are refused."""
+"""TLS of the listener, with clients' certificates if configured; invalid files are refused."""
 
 import contextlib
 import socket
@@ -18,7 +18,7 @@ from cascade.serving.http.reply import Reply
 
 
 class Greeting:
-    """Says hello."""
+    """Answers "hello"."""
 
     def admit(self, request):
         pass
@@ -59,23 +59,23 @@ def client_context(authority, certificate=None):
     return context
 
 
-def test_who_trusts_the_authority_is_answered(port, authority):
+def test_a_client_that_trusts_the_authority_is_answered(port, authority):
     response = httpx.get(f"https://localhost:{port}/", verify=client_context(authority))
     assert (response.status_code, response.text) == (200, "hello")
 
 
-def test_who_does_not_is_not(port):
+def test_a_client_that_does_not_trust_it_is_not(port):
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         httpx.get(f"https://localhost:{port}/", verify=ssl.create_default_context())
 
 
-def test_plain_http_is_not_spoken_beside_it(port):
+def test_plain_http_is_refused_on_a_tls_port(port):
     with pytest.raises(httpx.TransportError):
         httpx.get(f"http://localhost:{port}/")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of naming the old version
-def test_old_versions_are_not_spoken(port, authority):
+def test_old_tls_versions_are_refused(port, authority):
     context = client_context(authority)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises(httpx.ConnectError):
@@ -83,7 +83,7 @@ def test_old_versions_are_not_spoken(port, authority):
 
 
 @pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01"])
-def test_a_handshake_that_does_not_come_ends_the_connection(port, begun):
+def test_an_incomplete_handshake_ends_the_connection(port, begun):
     start = time.monotonic()
     with socket.create_connection(("127.0.0.1", port), timeout=5) as client, contextlib.suppress(ConnectionResetError):
         client.sendall(begun)
@@ -91,7 +91,7 @@ def test_a_handshake_that_does_not_come_ends_the_connection(port, begun):
     assert time.monotonic() - start < 2
 
 
-def test_clients_need_a_certificate_where_the_configuration_says_so(files, authority):
+def test_clients_need_a_certificate_if_configured(files, authority):
     asked = ServingConfig(**files, tls_client_ca=files["tls_key"].with_name("authority.pem"))
     certificate = authority.issue_cert("somebody@example.org")
     stranger = trustme.CA().issue_cert("somebody@example.org")
@@ -120,22 +120,22 @@ def encrypted(pem):
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
 
 
-def test_bad_files_are_refused(files, tmp_path):
+def test_invalid_files_are_refused(files, tmp_path):
     other = tmp_path / "other.pem"
     assert "No such file" in refusal(files, tls_key=other)
     trustme.CA().issue_cert("other").private_key_pem.write_to_path(other)
     other.chmod(0o644)
     assert "chmod o=" in refusal(files, tls_key=other)
     other.chmod(0o600)
-    assert "belong together" in refusal(files, tls_key=other)
+    assert "PEM files that match" in refusal(files, tls_key=other)
     other.write_bytes(encrypted(files["tls_key"].read_bytes()))
-    assert "asks for a password" in refusal(files, tls_key=other)
+    assert "has a password" in refusal(files, tls_key=other)
     other.write_text("nothing")
-    assert "belong together" in refusal(files, tls_certificate=other)
+    assert "PEM files that match" in refusal(files, tls_certificate=other)
     assert "authorities" in refusal(files, tls_client_ca=other)
 
 
-def test_a_certificate_needs_its_key_and_clients_authorities_need_both():
+def test_tls_settings_that_require_each_other():
     for half in ({"tls_certificate": "a"}, {"tls_key": "a"}):
         with pytest.raises(ValueError, match="go together"):
             ServingConfig(**half)

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cascade.answers import PENDING, Answers
 from cascade.backends.fake_backend import FakeBackend
 from cascade.calibration import Policy
-from cascade.engine import PENDING, Answers, Segment
+from cascade.engine import Segment
 from cascade.errors import RowsError
 from cascade.prediction import Prediction
 from cascade.routers import Evidence

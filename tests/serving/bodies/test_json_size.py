@@ -1,4 +1,4 @@
-"""Bodies of too many values are refused before they are made; others are never mistaken for them."""
+"""Bodies with too many values are refused before they are parsed; no other body is."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ def with_rows(config, shape=(), dtype="float32", most=8):
 
 @contextlib.contextmanager
 def strict():
-    """Every body is counted, and hardly anything but rows may be in it."""
+    """Counts small bodies too, and allows few values besides the rows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_size, "SMALL_BYTES", 0)
         patch.setattr(json_size, "SLACK", 2)
@@ -47,7 +47,7 @@ SHAPES = st.lists(st.integers(1, 4), max_size=3).map(tuple)
 
 
 @given(SHAPES, st.integers(1, 8), st.integers(0, 2))
-def test_no_request_of_numbers_that_is_allowed_is_refused(plain, shape, n, indent):
+def test_no_allowed_request_of_numbers_is_refused(plain, shape, n, indent):
     config = with_rows(plain, shape)
     body = json.dumps({"rows": np.full((n, *shape), -1.5e-3).tolist()}, indent=indent or None).encode()
     with strict():
@@ -55,7 +55,7 @@ def test_no_request_of_numbers_that_is_allowed_is_refused(plain, shape, n, inden
 
 
 @given(st.lists(st.text('[]{},"\\\n:äa'), min_size=1, max_size=8))
-def test_no_request_of_texts_that_is_allowed_is_refused(plain, texts):
+def test_no_allowed_request_of_texts_is_refused(plain, texts):
     config = with_rows(plain, dtype="text")
     with strict():
         for ascii_only in (False, True):
@@ -84,8 +84,8 @@ FLOODS = {
 @pytest.mark.parametrize("dtype", ["int64", "text"])
 @pytest.mark.parametrize("path", ["/predict", "/v2/models/fake/infer"])
 @pytest.mark.parametrize("flood", FLOODS)
-def test_a_flood_of_values_costs_less_than_a_second(plain, path, flood, dtype):
-    """Decoded, they took four seconds or more."""
+def test_a_flood_of_values_takes_less_than_a_second(plain, path, flood, dtype):
+    """Parsing these bodies took four seconds or more."""
     config = with_rows(plain, () if dtype == "text" else (2,), dtype, most=1024)
     start = b'{"rows": [' if path == "/predict" else b'{"inputs": [{"name": "rows", "data": ['
     body = (start + FLOODS[flood] * (BODY_BYTES // len(FLOODS[flood])))[:BODY_BYTES]
@@ -99,7 +99,7 @@ def test_a_flood_of_values_costs_less_than_a_second(plain, path, flood, dtype):
 @pytest.mark.parametrize(
     ("kind", "size"), [("application/json", LARGE_JSON_BYTES), ("application/octet-stream", LARGE_RAW_BYTES)]
 )
-def test_while_a_large_body_is_decoded_others_are_answered(config, kind, size):
+def test_other_requests_are_answered_while_a_large_body_is_decoded(config, kind, size):
     def slow(headers, body, config):
         time.sleep(0.3)
         return len(body)

@@ -32,7 +32,7 @@ def server(body=b"{}", status=200, headers=(), pause_s=0.0):
                 for part in [body] if not pause_s else [body[i : i + 1] for i in range(len(body))]:
                     self.wfile.write(part)
                     time.sleep(pause_s)
-            except OSError:  # the client has gone
+            except OSError:  # the client has disconnected
                 pass
 
         def do_PUT(self):

@@ -132,7 +132,7 @@ def test_the_configuration_gives_the_address_and_the_expected_policy(run, config
         (tmp_path / "policy.json").write_text(POLICY.to_json().replace("0.8", "0.7"))
         other = run("status", tmp_path / "config.yaml", "--json")
     assert (same.code, same.json["url"], same.json["notes"]) == (0, url, [])
-    assert "is not of policy.json" in other.json["notes"][0]
+    assert "is not in policy.json" in other.json["notes"][0]
     assert other.code == 0
 
 

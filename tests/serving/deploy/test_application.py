@@ -10,7 +10,7 @@ from cascade.config import CascadeConfig, ServingConfig
 from cascade.errors import ConfigError
 
 pytestmark = [
-    # What importing Ray says of itself.
+    # Warnings of Ray itself, when it is imported.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]

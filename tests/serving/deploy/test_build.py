@@ -13,7 +13,7 @@ from cascade.config import CascadeConfig, ServingConfig
 from cascade.errors import ConfigError
 
 pytestmark = [
-    # What importing Ray says of itself.
+    # Warnings of Ray itself, when it is imported.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
@@ -177,7 +177,7 @@ def test_a_configuration_that_cannot_be_deployed_is_refused(tmp_path):
     [("cifar10", "cifar10"), ("My_App", "my-app"), ("10-things", "cascade-10-things"), ("_", "cascade")],
 )
 def test_names_are_converted_for_kubernetes(name, plain):
-    from cascade.serving.deploy.ray_service import service_name
+    from cascade.serving.deploy.pod_group import service_name
 
     assert service_name(name) == plain
 

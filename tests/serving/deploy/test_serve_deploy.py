@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from serving_process import free_port
 
-from cascade.benchmarks.harness.ray_nodes import RayNodes
+from cascade.benchmarks.harness.servers.ray_nodes import RayNodes
 from cascade.calibration import Policy
 
 pytestmark = [
     pytest.mark.serve,
     pytest.mark.slow,
-    # What importing Ray says of itself.
+    # Warnings of Ray itself, when it is imported.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
@@ -28,7 +28,7 @@ DEPLOY_S = 150
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """Two nodes with a dashboard; what runs there finds this source."""
+    """Two nodes with a dashboard, whose processes import this source."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         with RayNodes(tmp_path_factory.mktemp("nodes"), dashboard=True) as nodes:

@@ -1,4 +1,4 @@
-"""The live page: what it is given, what it may do, and what it shows in a real browser."""
+"""The dashboard: its data, its restrictions, and its content in a real browser."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ def predict(*numbers):
     return {"method": "POST", "url": "/predict", "json": {"rows": [[number, 0] for number in numbers]}}
 
 
-def test_the_data_are_those_of_the_requests(config):
+def test_the_data_count_the_requests(config):
     service = LocalService(config)
     ask(service, predict(0, 1, 2), predict(5), {"method": "GET", "url": "/nowhere"})
     (response,) = ask(service, DATA)
@@ -41,7 +41,7 @@ def test_the_data_are_those_of_the_requests(config):
     assert data["policy"]["stages"][0] == {"name": "small", "threshold": 0.8, "cost": 0.0}
 
 
-def test_before_anything_is_served_the_data_are_there_and_empty(config):
+def test_the_data_before_the_first_request(config):
     (response,) = ask(LocalService(config), DATA)
     data = response.json()
     assert data["metrics"] is True
@@ -50,17 +50,17 @@ def test_before_anything_is_served_the_data_are_there_and_empty(config):
     assert data["audit"] is None
 
 
-def test_the_page_needs_nothing_from_elsewhere(config):
+def test_the_page_loads_nothing_from_other_hosts(config):
     (response,) = ask(LocalService(config), PAGE)
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     hosts = set(re.findall(r"https?://([^/\s\"'`]+)", response.text))
-    assert hosts == {"www.w3.org"}  # the name of SVG, which nobody asks for
+    assert hosts == {"www.w3.org"}  # the namespace of SVG, which is not loaded
     policy = response.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; ")
     assert "unsafe" not in policy
 
 
-def test_the_page_has_no_data_and_its_data_need_the_key(config, tmp_path):
+def test_the_page_is_open_and_its_data_need_a_key(config, tmp_path):
     file = tmp_path / "keys"
     file.write_text(KEY.replace(" ", "-"))
     file.chmod(0o600)
@@ -95,7 +95,7 @@ async def no_wider_than_the_window(page):
 
 
 @needs_browser
-def test_a_page_opened_with_nothing_served_yet_is_calm_and_comes_to_life(config, tmp_path):
+def test_a_page_opened_before_the_first_request_shows_it_later(config, tmp_path):
     async def look(page, service):
         await page.wait_for("document.body.innerText.includes('No rows have been answered')")
         text = await page.text()
@@ -111,7 +111,7 @@ def test_a_page_opened_with_nothing_served_yet_is_calm_and_comes_to_life(config,
 
 
 @needs_browser
-def test_the_page_shows_flow_policy_audit_alarms_and_refusals(config, tmp_path):
+def test_the_page_shows_flow_policy_audit_alarms_and_errors(config, tmp_path):
     def prepare(service):
         service.stats.audit = AuditEstimate(0.97, 0.95, 0.985, 2000, 0.96, "calibration")
         service.stats.alarms = {"agreement": True, "forward_rate": False}
@@ -124,9 +124,9 @@ def test_the_page_shows_flow_policy_audit_alarms_and_refusals(config, tmp_path):
         await page.wait_for("document.body.innerText.includes('Alarm: agreement')")
         text = await page.text()
         for part in (
-            "10 rows came in",
+            "10 rows in",
             "answers 6 rows, 60.0 %",
-            "4 forwarded, 40.0 %",
+            "4 deferred, 40.0 %",
             "calibration data: at least 96.0 %",
             "97.0 %",
         ):
@@ -143,19 +143,19 @@ def test_the_page_shows_flow_policy_audit_alarms_and_refusals(config, tmp_path):
 
 
 @needs_browser
-def test_the_page_asks_for_a_key_and_keeps_it_to_itself(config, tmp_path):
+def test_the_page_asks_for_a_key_and_stores_it_nowhere(config, tmp_path):
     file = tmp_path / "keys"
     file.write_text(KEY.replace(" ", "-"))
     file.chmod(0o600)
 
     async def enter(page, key):
-        await page.wait_for("!document.getElementById('door').hidden")
+        await page.wait_for("!document.getElementById('key-form').hidden")
         await page.run(f"document.getElementById('key').value = {key!r}")
-        await page.run("document.querySelector('#door button').click()")
+        await page.run("document.querySelector('#key-form button').click()")
 
     async def look(page, service):
         await enter(page, "some-other-key-of-somebody")
-        await page.wait_for("document.body.innerText.includes('not known here')")
+        await page.wait_for("document.body.innerText.includes('not valid here')")
         assert "small" not in await page.text()
         await enter(page, KEY.replace(" ", "-"))
         await page.wait_for("document.body.innerText.includes('live')")
@@ -167,13 +167,13 @@ def test_the_page_asks_for_a_key_and_keeps_it_to_itself(config, tmp_path):
 
 
 @needs_browser
-def test_without_metrics_the_page_says_so(config, tmp_path):
+def test_the_page_without_metrics(config, tmp_path):
     def prepare(service):
         service.describe_traffic = lambda: dashboard_data(config, POLICY, None, {"rank": 1, "of": 2, "replica": "abc"})
 
     async def look(page, service):
         await page.wait_for("document.body.innerText.includes('serving.metrics: false')")
         assert "gateway 2 of 2" in await page.text()
-        assert "Rows a second" not in await page.text()
+        assert "Rows per second" not in await page.text()
 
     in_browser(config, tmp_path, look, prepare=prepare)

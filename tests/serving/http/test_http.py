@@ -1,4 +1,4 @@
-"""The ASGI application, without Ray: every body and every mistake."""
+"""The HTTP application without Ray: every kind of body and of error."""
 
 import gzip
 import io
@@ -44,7 +44,7 @@ def service(config):
 
 
 class WritesToItsRows:
-    """A user's model whose preprocessing works in place."""
+    """A user's model that changes its rows in place."""
 
     def __init__(self, sure):
         self.sure = sure
@@ -56,7 +56,7 @@ class WritesToItsRows:
         return table if self.sure else np.full((len(rows), 4), 0.25)
 
 
-def test_all_bodies_give_the_same_answer_of_models_that_write_to_their_rows(config):
+def test_a_model_that_writes_to_its_rows_gets_writable_rows_from_every_body(config):
     stages = [
         stage.model_copy(
             update={
@@ -116,10 +116,10 @@ BAD = {
     "bytes do not fit": (
         post(b"12345", **RAW),
         400,
-        "5 bytes, no whole number of rows; a row of shape (2,) and int64 has 16",
+        "the body has 5 bytes, which is not a multiple of a row's 16 (shape (2,), int64)",
     ),
     "a missing value": (rows_json([[None, 1]]), 400, "a missing value"),
-    "shape lies": (post(b"\0" * 16, x_shape="9,2", **RAW), 400, "16 bytes"),
+    "a shape of other size": (post(b"\0" * 16, x_shape="9,2", **RAW), 400, "16 bytes"),
     "shape of nonsense": (post(b"\0" * 16, x_shape="-1,2", **RAW), 400, "X-Shape"),
     "huge shape": (post(b"\0" * 16, x_shape="99999999999,99999999999", **RAW), 400, "bytes"),
     "unknown dtype": (post(b"\0" * 16, x_dtype="object", **RAW), 400, "X-Dtype"),
@@ -139,7 +139,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_request_gets_one_sentence_and_the_others_their_answers(service, name):
+def test_an_invalid_request_gets_one_sentence_and_the_others_their_answers(service, name):
     request, status, words = BAD[name]
     good, bad, also_good = ask(service, rows_json([[1, 0]]), request, rows_json([[2, 0]]))
     assert bad.status_code == status
@@ -164,7 +164,7 @@ def test_no_body_is_an_internal_error(config, body, kind, shape, dtype):
     assert response.status_code in (200, 400, 413, 415), response.text
 
 
-def test_overload_says_when_to_come_back(config):
+def test_overload_has_a_retry_after(config):
     class Full(ConstantService):
         async def answer_rows(self, rows, overrides):
             raise Overloaded("full")
@@ -174,7 +174,7 @@ def test_overload_says_when_to_come_back(config):
     assert response.headers["retry-after"] == "1"
 
 
-def test_a_refusal_says_what_is_taken_instead(config):
+def test_an_error_names_the_supported_alternatives(config):
     method, encoding = ask(
         ConstantService(config), {"method": "PUT", "url": "/predict"}, post(b"x", content_encoding="br", **RAW)
     )
@@ -182,13 +182,13 @@ def test_a_refusal_says_what_is_taken_instead(config):
     assert encoding.headers["accept-encoding"] == "identity"
 
 
-def test_an_encoding_that_changes_nothing_is_taken(config):
+def test_the_identity_encoding_is_accepted(config):
     (response,) = ask(ConstantService(config), post(b"\0" * 16, content_encoding="Identity", **RAW))
     assert response.json()["answer"] == [0]
 
 
 @pytest.mark.parametrize(("header", "timeout_s"), [({}, None), ({"x_timeout_ms": "250"}, 0.25)])
-def test_the_caller_may_say_how_long_it_waits(config, header, timeout_s):
+def test_a_request_may_have_its_own_timeout(config, header, timeout_s):
     asked = []
 
     class Noting(ConstantService):
@@ -201,7 +201,7 @@ def test_the_caller_may_say_how_long_it_waits(config, header, timeout_s):
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon", ""])
-def test_a_time_to_wait_is_a_number_above_zero(config, text):
+def test_a_timeout_must_be_greater_than_zero(config, text):
     (response,) = ask(ConstantService(config), post(b"\0" * 16, x_timeout_ms=text, **RAW))
     assert (response.status_code, "X-Timeout-Ms" in response.text) == (400, True)
 
@@ -218,7 +218,7 @@ def test_a_late_answer_is_a_504(config, most_s, header):
     assert "0.05 s" in response.json()["error"]
 
 
-def test_an_unexpected_error_tells_nothing_of_the_inside(config):
+def test_an_unexpected_error_reveals_no_details(config):
     class Broken(ConstantService):
         async def answer_rows(self, rows, overrides):
             raise ZeroDivisionError("secret")
@@ -235,7 +235,7 @@ def test_health_and_policy(service):
 
 
 def get_paths():
-    """Every path that GET has."""
+    """All paths with GET."""
     return [
         route.path.replace("{name}", "fake").replace("{version}", POLICY.version)
         for route in ROUTES
@@ -250,7 +250,7 @@ def test_head_is_answered_like_get_everywhere(service):
         assert head.headers["content-type"] == get.headers["content-type"], path
 
 
-def test_the_methods_that_are_allowed_have_head_where_they_have_get(service):
+def test_allow_lists_head_beside_get(service):
     for path in get_paths():
         (response,) = ask(service, {"method": "DELETE", "url": path})
         assert response.status_code in (403, 405)

@@ -1,4 +1,4 @@
-"""The listener against clients that are slow, rude or broken, on raw sockets; behind it a small application."""
+"""The listener with slow, hostile and faulty clients on raw sockets, and a small application."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from listener_thread import listening
 from cascade.config import ServingConfig
 from cascade.serving.bodies.pending_bodies import PendingBodies
 from cascade.serving.errors import Forbidden
-from cascade.serving.http.reply import Reply, refusal
+from cascade.serving.http.reply import Reply, error_reply
 
 GOOD = b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-length: 3\r\n\r\nabc"
 LIMITS = {
@@ -29,7 +29,7 @@ LIMITS = {
 
 
 class Echo:
-    """Answers with path and body; waits on /slow, has much to say on /big, lets nobody in on /closed."""
+    """Answers with path and body; waits on /slow, has a long answer on /big, refuses /closed."""
 
     def __init__(self):
         self.seen = []
@@ -39,8 +39,8 @@ class Echo:
         if request.path == "/closed":
             raise Forbidden("closed")
 
-    def refuse(self, error):
-        return refusal(error)
+    def error_reply(self, error):
+        return error_reply(error)
 
     async def answer(self, request):
         self.seen.append(request)
@@ -70,7 +70,7 @@ def connected(port, *parts):
 
 
 def rest(client):
-    """What the server sends until it closes; a reset ends it too."""
+    """The bytes that the server sends until it closes or resets the connection."""
     received = b""
     with contextlib.suppress(ConnectionResetError):
         while part := client.recv(1 << 16):
@@ -79,7 +79,7 @@ def rest(client):
 
 
 def ask(port, *parts):
-    """What the server answers to bytes, until it closes the connection."""
+    """The server's answer to bytes, until it closes the connection."""
     with connected(port, *parts) as client:
         return rest(client)
 
@@ -105,7 +105,7 @@ def post(path="/predict", *headers, body=b""):
 CLOSE = b"connection: close"
 
 
-def test_a_good_request_is_answered_and_the_connection_kept_for_a_while(port):
+def test_a_valid_request_is_answered_and_the_connection_stays_open_for_a_while(port):
     start = time.monotonic()
     received = ask(port, GOOD)
     assert statuses(received) == [200]
@@ -115,7 +115,7 @@ def test_a_good_request_is_answered_and_the_connection_kept_for_a_while(port):
 
 
 @pytest.mark.parametrize("begun", [b"", b"\r\n", b"POST", b"POST /predict HTTP/1.1\r\nhost: here\r\nx-a: "])
-def test_a_header_that_does_not_come_ends_the_connection(port, begun):
+def test_an_incomplete_header_ends_the_connection(port, begun):
     start = time.monotonic()
     received = ask(port, begun)
     assert time.monotonic() - start < 1.5
@@ -125,7 +125,7 @@ def test_a_header_that_does_not_come_ends_the_connection(port, begun):
 
 
 def drip(client, data, every_s=0.05):
-    """Sends byte for byte until the server has enough."""
+    """Sends byte by byte until the server closes."""
     with contextlib.suppress(OSError):
         for byte in data:
             client.send(bytes([byte]))
@@ -137,7 +137,7 @@ def drip(client, data, every_s=0.05):
     [(b"", 408), (b"POST /predict HTTP/1.1\r\ncontent-length: 100\r\n\r\n", 408)],
     ids=["header", "body"],
 )
-def test_dripping_does_not_help(port, start_of_request, status):
+def test_sending_byte_by_byte_does_not_extend_the_timeout(port, start_of_request, status):
     with connected(port, start_of_request) as client:
         start = time.monotonic()
         threading.Thread(target=drip, args=(client, GOOD * 2), daemon=True).start()
@@ -145,7 +145,7 @@ def test_dripping_does_not_help(port, start_of_request, status):
         assert time.monotonic() - start < 2
 
 
-def test_stray_line_ends_between_requests_do_not_keep_a_connection(port):
+def test_line_ends_between_requests_do_not_keep_a_connection_open(port):
     with connected(port, GOOD) as client:
         time.sleep(0.2)
         start = time.monotonic()
@@ -154,14 +154,14 @@ def test_stray_line_ends_between_requests_do_not_keep_a_connection(port):
         assert statuses(rest(client)) in ([200], [])
 
 
-def test_a_body_that_does_not_come_is_a_408(port):
+def test_a_body_that_does_not_arrive_is_a_408(port):
     received = ask(port, post("/predict", b"content-length: 9", body=b"abc"))
     assert statuses(received) == [408]
     assert error_of(received) == "the body of the request did not arrive within 0.6 s"
 
 
-def test_a_slow_answer_is_not_taken_for_a_slow_request(port):
-    """Also the second request's body, which is not read meanwhile, may wait."""
+def test_a_slow_answer_is_not_a_slow_request(port):
+    """The body of the second request may wait too, since it is not read meanwhile."""
     received = ask(port, post("/slow") + post("/slow", CLOSE, b"content-length: 2", body=b"b"), b"c")
     assert statuses(received) == [200, 200]
     assert b'"body": "bc"' in received
@@ -189,12 +189,12 @@ def test_a_header_flood_is_refused(port, parts):
         assert "header" in error_of(received)
 
 
-def test_a_header_that_comes_with_an_earlier_request_is_counted_as_well(port):
+def test_the_header_of_a_pipelined_request_is_counted_too(port):
     received = ask(port, post("/first") + post("/predict", CLOSE, b"x: " + b"a" * 5000))
     assert statuses(received) == [200, 431]
 
 
-def test_a_header_just_short_enough_passes(port):
+def test_a_header_of_the_largest_size_is_accepted(port):
     assert statuses(ask(port, post("/predict", CLOSE, b"x: " + b"a" * 3900))) == [200]
     assert statuses(ask(port, post("/predict", CLOSE, *[b"a: b"] * 97))) == [200]
 
@@ -203,7 +203,7 @@ CHUNKED = b"transfer-encoding: chunked"
 
 
 @pytest.mark.parametrize("endless", [b"5;" + b"x" * 50_000, b"0\r\nx: " + b"a" * 50_000], ids=["extension", "trailer"])
-def test_what_is_endless_around_chunks_is_refused(port, endless):
+def test_endless_chunk_sizes_and_trailers_are_refused(port, endless):
     with connected(port, post("/predict", CHUNKED)) as client:
         time.sleep(0.05)
         client.sendall(endless)
@@ -211,7 +211,7 @@ def test_what_is_endless_around_chunks_is_refused(port, endless):
     assert statuses(received) in ([431], [])
 
 
-def test_trailers_are_not_taken_for_headers():
+def test_trailers_are_not_headers():
     echo = Echo()
     with listening(echo, ServingConfig(**LIMITS)) as port:
         body = b"3\r\nabc\r\n0\r\nauthorization: Bearer x\r\n\r\n"
@@ -245,38 +245,38 @@ SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: here\r\n\r\n"
         (b"x\0: b",),
     ],
 )
-def test_a_request_whose_length_can_be_read_in_two_ways_is_refused(port, headers):
+def test_a_request_with_an_ambiguous_length_is_refused(port, headers):
     received = ask(port, post("/predict", *headers, body=b"0\r\n\r\n" + SMUGGLED))
     assert b"smuggled" not in received
     assert statuses(received) == [400]
-    assert error_of(received) == "this is not HTTP/1.1"
+    assert error_of(received) == "the request is not valid HTTP/1.1"
 
 
 @pytest.mark.parametrize("chunks", [b"zz\r\nabc\r\n0\r\n\r\n", b"-1\r\n", b"1\nab\n0\n\n", b"3\r\nabcd\r\n0\r\n\r\n"])
-def test_broken_chunks_are_refused(port, chunks):
+def test_invalid_chunks_are_refused(port, chunks):
     received = ask(port, post("/predict", CHUNKED, body=chunks + SMUGGLED))
     assert b"smuggled" not in received
     assert statuses(received) == [400]
 
 
-def test_pipelined_requests_are_answered_in_their_order(port):
+def test_pipelined_requests_are_answered_in_order(port):
     requests = [post(f"/{number}") for number in range(20)]
     received = ask(port, b"".join(requests) + post("/last", CLOSE))
     assert re.findall(rb'"path": "/(\w+)"', received) == [*(b"%d" % n for n in range(20)), b"last"]
 
 
-def test_rubbish_after_a_request_does_not_cost_its_answer_and_is_told_after_it(port):
+def test_invalid_bytes_after_a_request_get_an_error_after_its_answer(port):
     received = ask(port, post("/slow") + b"rubbish\r\n\r\n")
     assert statuses(received) == [200, 400]
     assert b'"path": "/slow"' in received
 
 
-def test_of_too_many_requests_sent_ahead_the_first_are_answered_and_the_others_refused(port):
+def test_the_first_of_too_many_pipelined_requests_are_answered(port):
     received = ask(port, post("/slow") + post("/") * 150)
     assert statuses(received) == [200] * 100 + [431]
 
 
-def test_who_is_not_let_in_keeps_the_connection_and_its_body_is_not_kept():
+def test_a_refused_request_keeps_the_connection_and_its_body_is_discarded():
     echo = Echo()
     with listening(echo, ServingConfig(**LIMITS)) as port:
         received = ask(port, post("/closed", b"content-length: 3", body=b"abc") + post("/predict", CLOSE))
@@ -285,7 +285,7 @@ def test_who_is_not_let_in_keeps_the_connection_and_its_body_is_not_kept():
 
 
 @pytest.mark.parametrize(("path", "status"), [("/predict", 200), ("/closed", 403)])
-def test_who_asks_before_it_sends_its_body_is_told(port, path, status):
+def test_expect_100_continue_is_answered_before_the_body(port, path, status):
     with connected(port, post(path, b"expect: 100-continue", b"content-length: 3", CLOSE)) as client:
         first = client.recv(1 << 16)
         if status == 200:
@@ -296,7 +296,7 @@ def test_who_asks_before_it_sends_its_body_is_told(port, path, status):
 
 
 @pytest.mark.parametrize("announced", [b"content-length: 5000000", CHUNKED])
-def test_a_body_that_is_too_long_is_refused_as_soon_as_that_is_known(announced):
+def test_a_body_that_is_too_long_is_refused_early(announced):
     with listening(Echo(), ServingConfig(**LIMITS, max_body_bytes=1000)) as port:
         received = ask(port, post("/predict", announced, body=b"7d0\r\n" + b"a" * 2000))
     assert statuses(received) == [413]
@@ -310,13 +310,13 @@ def test_head_is_answered_without_a_body_and_http_1_0_closes(port):
     assert received.endswith(b"\r\n\r\n")
 
 
-def test_the_target_is_decoded_and_its_query_left_out(port):
+def test_the_path_is_decoded_without_the_query(port):
     for target in (b"/a%20b?c=d", b"http://here/a%20b?c", b"/a%20b#c"):
         received = ask(port, b"GET " + target + b" HTTP/1.1\r\nconnection: close\r\n\r\n")
         assert b'"path": "/a b"' in received, target
 
 
-def test_nobody_works_for_a_client_that_hung_up():
+def test_the_request_of_a_disconnected_client_is_cancelled():
     echo = Echo()
     with listening(echo, ServingConfig(**LIMITS)) as port:
         with connected(port, post("/slow")):
@@ -325,7 +325,7 @@ def test_nobody_works_for_a_client_that_hung_up():
         assert echo.cancelled == 1
 
 
-def test_a_listener_that_stops_answers_what_was_begun():
+def test_a_stopping_listener_answers_requests_in_progress():
     with contextlib.ExitStack() as stack:
         with listening(Echo(), ServingConfig(**LIMITS)) as port:
             client = stack.enter_context(connected(port, post("/slow")))
@@ -336,16 +336,16 @@ def test_a_listener_that_stops_answers_what_was_begun():
 
 
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
-def test_an_upgrade_is_answered_as_plain_http_or_refused_where_its_body_would_be_lost(port, protocol):
+def test_an_upgrade_is_answered_as_plain_http_and_refused_with_a_body(port, protocol):
     upgrade = (b"upgrade: " + protocol, b"connection: upgrade")
     received = ask(port, post("/predict", *upgrade))
     assert statuses(received) == [200]
     received = ask(port, post("/predict", *upgrade, b"content-length: 3", body=b"abc"))
     assert statuses(received) == [400]
-    assert "leave the header Upgrade out" in error_of(received)
+    assert "remove the header Upgrade" in error_of(received)
 
 
-def test_a_client_that_closes_its_half_leaves_nothing_behind(port):
+def test_a_half_closed_connection_is_released(port):
     before = open_files()
     for request in (b"", b"POST /pre", GOOD, post("/slow"), post("/predict", b"content-length: 9")):
         with connected(port, request) as client:
@@ -354,7 +354,7 @@ def test_a_client_that_closes_its_half_leaves_nothing_behind(port):
     assert_back_to(before, port)
 
 
-def test_a_client_that_does_not_take_its_answers_is_cut_off(port):
+def test_a_client_that_does_not_read_its_answers_is_disconnected(port):
     before = open_files()
     with connected(port, post("/big") * 3) as client:
         time.sleep(1)
@@ -362,7 +362,7 @@ def test_a_client_that_does_not_take_its_answers_is_cut_off(port):
         assert len(rest(client)) < 8_000_000
 
 
-def test_beyond_the_most_connections_only_health_is_answered():
+def test_beyond_max_connections_only_health_checks_are_answered():
     health = b"GET /health HTTP/1.1\r\nhost: here\r\n\r\n"
     patient = ServingConfig(max_connections=4, keep_alive_timeout_s=60)
     with listening(Echo(), patient) as port, contextlib.ExitStack() as stack:
@@ -389,7 +389,7 @@ def open_files():
 
 
 def assert_back_to(before, port):
-    """A good request is answered, and soon no more files are open than before."""
+    """A valid request is answered, and soon no more files are open than before."""
     assert statuses(ask(port, post("/predict", CLOSE))) == [200]
     for _ in range(100):
         if open_files() <= before:
@@ -433,7 +433,7 @@ TOKENS = [
 
 
 def malformed(generator):
-    """Bytes that are hardly ever a request."""
+    """Bytes that are almost never a valid request."""
     kind = generator.random()
     if kind < 0.3:
         return generator.randbytes(generator.randrange(1, 200))
@@ -469,8 +469,8 @@ def with_body(body, *headers):
     return post("/predict", b"content-length: %d" % len(body), *headers, body=body)
 
 
-def test_pieces_make_no_difference(port):
-    """In one piece, in many, several at once, with a refusal between them, the same again."""
+def test_the_segmentation_of_the_bytes_makes_no_difference(port):
+    """Requests in one piece, in many, several at once, with an error between them."""
     pieces = [
         [with_body(b"abc")],
         [with_body(b"xyz")[:-1], b"z"],
@@ -493,7 +493,7 @@ def test_pieces_make_no_difference(port):
         assert bodies == ["abc", "xyz", "abc", "def", "ghi", "jkl", "abc", ""]
 
 
-def test_a_key_that_is_withdrawn_is_refused_on_an_open_connection():
+def test_a_removed_key_is_refused_on_an_open_connection():
     echo = Echo()
     with listening(echo, ServingConfig()) as port, connected(port) as client:
         for status in (200, 200, 403):
@@ -522,7 +522,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_the_answer_to_head_never_has_a_body_and_what_follows_is_in_step(name):
+def test_the_answer_to_head_has_no_body_and_the_next_answer_follows_it(name):
     sent, status = HEADS[name]
     serving = ServingConfig(**LIMITS, max_body_bytes=4000)
     with listening(Echo(), serving, bodies=PendingBodies(2000)) as port:
@@ -535,8 +535,8 @@ def test_the_answer_to_head_never_has_a_body_and_what_follows_is_in_step(name):
 
 
 @pytest.mark.parametrize("announced", [b"content-length: 5000000", CHUNKED])
-def test_a_client_that_first_sends_everything_reads_why_it_was_refused(announced):
-    """Also where it sends for long: an early close would reset the connection, and lose the answer on its way."""
+def test_a_client_that_sends_the_whole_body_first_can_read_the_error(announced):
+    """Even a client that sends for a long time; closing early would reset the connection and lose the answer."""
     with listening(Echo(), ServingConfig(**LIMITS, max_body_bytes=1000)) as port:
         for _ in range(20):
             with connected(port) as client:
@@ -546,7 +546,7 @@ def test_a_client_that_first_sends_everything_reads_why_it_was_refused(announced
                 assert statuses(rest(client)) == [413]
 
 
-def test_a_client_that_never_stops_sending_is_cut_off():
+def test_a_client_that_never_stops_sending_is_disconnected():
     with listening(Echo(), ServingConfig(**LIMITS, max_body_bytes=1000)) as port:
         start = time.monotonic()
         begun = post("/predict", CHUNKED, body=b"fffffff\r\n")
@@ -562,7 +562,7 @@ def keep_sending(client, seconds):
         time.sleep(0.001)
 
 
-def test_bodies_under_way_are_bounded_all_together():
+def test_the_bytes_of_all_bodies_are_bounded_together():
     bodies = PendingBodies(1000)
     unfinished = post("/predict", b"content-length: 900", body=b"a" * 600)
     serving = ServingConfig(body_timeout_s=20)
@@ -570,7 +570,7 @@ def test_bodies_under_way_are_bounded_all_together():
         time.sleep(0.1)
         assert bodies.held_bytes == 600
         received = ask(port, unfinished, b"b" * 300, with_body(b"abc", CLOSE))
-        assert statuses(received) == [503, 200], "the connection goes on, and small bodies find room"
+        assert statuses(received) == [503, 200], "the connection stays open, and small bodies are accepted"
         assert b"retry-after: 1" in received
         assert b"1000 bytes" in received
         first.sendall(b"a" * 300)
@@ -592,7 +592,7 @@ def test_bodies_under_way_are_bounded_all_together():
     ids=range(7),
 )
 @pytest.mark.parametrize("hangs_up", [True, False])
-def test_nothing_is_held_for_connections_that_are_gone(part, hangs_up):
+def test_closed_connections_hold_no_bytes(part, hangs_up):
     bodies = PendingBodies(1_000_000)
     with listening(Echo(), ServingConfig(**LIMITS, max_body_bytes=4000), bodies=bodies) as port:
         with connected(port, part) as client:

@@ -1,4 +1,4 @@
-"""A listener that stops: no request that has been sent is left without an answer."""
+"""A stopping listener: every request that was sent is answered."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from serving_process import free_port
 
 from cascade.config import ServingConfig
 from cascade.serving.http.listener import Listener
-from cascade.serving.http.reply import Reply, refusal
+from cascade.serving.http.reply import Reply, error_reply
 
 ASKED = b"GET /now HTTP/1.1\r\nhost: here\r\n\r\n"
 SLOW = b"GET /slow HTTP/1.1\r\nhost: here\r\n\r\n"
@@ -21,13 +21,13 @@ CLOSES = b"connection: close"
 
 
 class Sleepy:
-    """Answers with the path, after a while on /slow, never on /never."""
+    """Answers with the path; late on /slow, never on /never."""
 
     def admit(self, request):
-        """Lets everybody in."""
+        """Admits every request."""
 
-    def refuse(self, error):
-        return refusal(error)
+    def error_reply(self, error):
+        return error_reply(error)
 
     async def answer(self, request):
         await asyncio.sleep({"/slow": 0.5, "/never": 600}.get(request.path, 0))
@@ -81,7 +81,7 @@ def rest(client):
     return received
 
 
-def test_what_is_being_answered_is_answered_and_the_client_is_told_that_it_was_the_last(start):
+def test_the_answer_in_progress_is_the_last_one_of_its_connection(start):
     server = start()
     with server.connect() as client:
         client.sendall(SLOW)
@@ -108,7 +108,7 @@ def test_an_open_connection_may_send_one_more_request(start):
     stopped.result(5)
 
 
-def test_a_request_that_is_half_here_is_waited_for(start):
+def test_a_stopping_listener_waits_for_the_rest_of_a_request(start):
     server = start()
     with server.connect() as client:
         client.sendall(b"POST /now HTTP/1.1\r\nhost: here\r\ncontent-length: 3\r\n\r\na")
@@ -128,7 +128,7 @@ def test_a_connection_without_a_request_is_closed_soon(start):
         assert rest(client) == b""
 
 
-def test_connections_that_wait_to_be_accepted_are_answered(start):
+def test_connections_in_the_accept_queue_are_answered(start):
     server = start()
     held, clients = threading.Event(), []
     server.loop.call_soon_threadsafe(held.wait, 5)  # the event loop accepts nothing meanwhile
@@ -147,7 +147,7 @@ def test_connections_that_wait_to_be_accepted_are_answered(start):
     stopped.result(5)
 
 
-def test_who_comes_while_it_stops_is_refused_and_never_cut_off(start):
+def test_new_clients_of_a_stopping_listener_are_refused_and_never_reset(start):
     server = start()
     outcomes, end = [], threading.Event()
 
@@ -181,7 +181,7 @@ def rest_of_one(client):
         return False
 
 
-def test_what_takes_longer_than_a_request_may_is_cut_off(start):
+def test_a_request_beyond_the_timeout_is_aborted(start):
     server = start(request_timeout_s=0.5)
     with server.connect() as client:
         client.sendall(b"GET /never HTTP/1.1\r\nhost: here\r\n\r\n")

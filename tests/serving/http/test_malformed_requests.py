@@ -24,7 +24,7 @@ def port(request, config):
 
 
 @pytest.mark.parametrize("count", [660, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_every_case_gets_the_answer_that_is_right_for_it_and_the_server_goes_on(port, count):
+def test_every_malformed_case_gets_its_expected_answer_and_the_server_survives(port, count):
     found = asyncio.run(malformed_requests.run(port, malformed_cases.Site("fake", (2,), **LIMITS), count, count))
     assert found["examples"] == []
     assert sum(found["sent"].values()) == count
@@ -41,10 +41,10 @@ REFUSED = answer(b'{"error":"no"}', b"400 Bad Request")
 WRONG = {
     "nothing at all": b"",
     "no answer to the case": BEFORE,
-    "the connection goes on": BEFORE + REFUSED + AFTER,
+    "the connection stays open": BEFORE + REFUSED + AFTER,
     "a good answer": BEFORE + answer(b"{}"),
     "a hidden request is answered": BEFORE + REFUSED + answer(b'{"openapi": 1}'),
-    "the inside is told": BEFORE + answer(b'{"error":"Traceback 0x7f0011223344"}', b"400 Bad Request"),
+    "internals are disclosed": BEFORE + answer(b'{"error":"Traceback 0x7f0011223344"}', b"400 Bad Request"),
     "no clear error": BEFORE + answer(b'{"detail":"no"}', b"400 Bad Request"),
     "no JSON": BEFORE + answer(b"<html>", b"400 Bad Request"),
     "out of step": BEFORE + REFUSED[:-3],
@@ -53,14 +53,14 @@ WRONG = {
 }
 
 
-def judged(said, heads=frozenset()):
-    """What the experiment finds wrong with a server that always says the same."""
+def judged(answer_bytes, heads=frozenset()):
+    """The experiment's findings about a server that always sends the same bytes."""
     case = malformed_requests.Case("broken", b"", (frozenset({400}),), heads)
 
     async def main():
         async def talk(reader, writer):
             await reader.readuntil(malformed_requests.AFTER)
-            writer.write(said)
+            writer.write(answer_bytes)
             await writer.drain()
             writer.close()
 
@@ -72,11 +72,11 @@ def judged(said, heads=frozenset()):
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_the_experiment_sees_what_is_wrong(name):
+def test_the_experiment_finds_wrong_answers(name):
     assert judged(WRONG[name]) is not None
 
 
-def test_the_experiment_sees_what_is_right():
+def test_the_experiment_accepts_right_answers():
     assert judged(BEFORE + REFUSED) is None
     head = REFUSED[: -len(b'{"error":"no"}')]
     assert judged(BEFORE + head, frozenset({0})) is None

@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, whole, and true of what the application answers."""
+"""The OpenAPI document: valid, complete, and matched by the application's answers."""
 
 import json
 
@@ -13,27 +13,27 @@ from cascade.serving.auth.guard import is_for_admins
 from cascade.serving.errors import RequestError
 from cascade.serving.http.openapi import ERRORS, openapi_document
 from cascade.serving.http.routes import ROUTES
-from cascade.serving.oip.inference import OUTPUTS
+from cascade.serving.oip.tensors import OUTPUTS
 
-# What importing the validator says of its own dependencies.
+# The validator's dependencies warn when they are imported.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
 def document(config):
-    """As it comes over HTTP."""
+    """The document over HTTP."""
     (response,) = ask(LocalService(config), {"method": "GET", "url": "/openapi.json"})
     assert response.json() == openapi_document(config)
     return response.json()
 
 
-def test_it_is_a_valid_document(document):
+def test_the_document_is_valid_openapi(document):
     from openapi_spec_validator import validate
 
     validate(document)
 
 
-def test_every_route_is_in_it_and_is_answered(config, document):
+def test_every_route_is_documented_and_answered(config, document):
     listed = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     assert listed == {(route.method, route.path.replace("{name}", "fake")) for route in ROUTES}
     requests = [{"method": method, "url": path.replace("{version}", POLICY.version)} for method, path in sorted(listed)]
@@ -46,7 +46,7 @@ def test_every_route_is_in_it_and_is_answered(config, document):
 
 
 def schema_of(document, path, method, status="200"):
-    """The schema of a JSON response, with what it refers to."""
+    """The schema of a JSON response, with the components that it refers to."""
     responses = document["paths"][path][method]["responses"]
     schema = responses[status]["content"]["application/json"]["schema"]
     return schema | {"components": document["components"]}
@@ -59,7 +59,7 @@ def check(document, path, method, response):
 @pytest.mark.parametrize(
     "path", [route.path for route in ROUTES if route.method == "GET" and route.path != "/dashboard"]
 )
-def test_what_is_answered_is_what_is_described(config, document, path):
+def test_answers_match_their_schema(config, document, path):
     path = path.replace("{name}", "fake")
     (response,) = ask(LocalService(config), {"method": "GET", "url": path.replace("{version}", POLICY.version)})
     check(document, path, "get", response)
@@ -75,7 +75,7 @@ def infer_body(rows, names):
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ROWS, st.lists(st.sampled_from(list(OUTPUTS)), unique=True), st.booleans())
-def test_what_fits_the_description_is_answered_as_described(config, document, rows, names, good):
+def test_bodies_that_match_their_schema_get_answers_that_match_theirs(config, document, rows, names, good):
     bodies = {"/predict": {"rows": rows.tolist()}, "/v2/models/fake/infer": infer_body(rows, names)}
     for path, body in bodies.items():
         asked = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
@@ -86,7 +86,7 @@ def test_what_fits_the_description_is_answered_as_described(config, document, ro
         check(document, path, "post", response)
 
 
-def test_rows_that_do_not_fit_the_description_are_refused(config, document):
+def test_rows_that_do_not_match_the_schema_are_refused(config, document):
     schema = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     for rows in ([], [[1]], [[1, "2"]], [1, 2], [[1, 2]] * 33):
         with pytest.raises(jsonschema.ValidationError):
@@ -96,7 +96,7 @@ def test_rows_that_do_not_fit_the_description_are_refused(config, document):
         assert response.status_code in (400, 413)
 
 
-def test_keys_are_described_where_they_are_needed(config):
+def test_required_keys_are_documented(config):
     serving = config.serving.model_copy(update={"keys_env": "KEYS"})
     document = openapi_document(config.model_copy(update={"serving": serving}))
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
@@ -107,5 +107,5 @@ def test_keys_are_described_where_they_are_needed(config):
     assert kept == {"/policy", "/policy/rollback"}
 
 
-def test_every_status_of_an_error_is_described():
+def test_every_status_of_an_error_is_documented():
     assert {error.status for error in RequestError.__subclasses__()} | {400} == ERRORS.keys()

@@ -1,4 +1,4 @@
-"""Behind Ray Serve's proxy: the same application, the same limits of bodies."""
+"""Requests from Ray Serve's proxy: the same application, the same limits of bodies."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ from cascade.serving.http.proxied import proxied_response
 
 
 def ask(config, bodies, *parts, method="POST", path="/predict", broken=False):
-    """The response to a request whose body comes in parts."""
+    """The response to a request whose body arrives in parts."""
     messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
     messages.append({"type": "http.disconnect"} if broken else {"type": "http.request", "body": b""})
 
@@ -30,7 +30,7 @@ def ask(config, bodies, *parts, method="POST", path="/predict", broken=False):
     ("parts", "held", "status"),
     [([b"\0" * 8] * 2, 0, 200), ([b"\0" * 8] * 2, 990, 503), ([b"\0" * 3000] * 2, 0, 413), ([b"abc"], 0, 400)],
 )
-def test_bodies_are_bounded_one_by_one_and_all_together_and_let_go(config, parts, held, status):
+def test_bodies_are_bounded_one_by_one_and_together_and_released(config, parts, held, status):
     bodies = PendingBodies(1000 if held else 100_000)
     bodies.hold(held)
     response = ask(config, bodies, *parts)
@@ -38,7 +38,7 @@ def test_bodies_are_bounded_one_by_one_and_all_together_and_let_go(config, parts
     assert (response.headers.get("retry-after") == "1") == (status == 503)
 
 
-def test_a_client_that_goes_away_leaves_nothing_behind(config):
+def test_a_disconnected_client_holds_no_bytes(config):
     bodies = PendingBodies(100_000)
     with pytest.raises(ClientDisconnect):
         ask(config, bodies, b"abc", broken=True)

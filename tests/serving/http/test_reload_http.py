@@ -1,4 +1,4 @@
-"""Reload over HTTP, and by ``cascade reload``, with a gateway's logic behind the real listener, without Ray."""
+"""Reload over HTTP and by ``cascade reload``, with the real listener and without Ray."""
 
 import json
 
@@ -53,12 +53,12 @@ def test_a_downloaded_policy_can_be_put_back(config, guard):
 
 
 @pytest.mark.parametrize("body", ["[]", '{"version": 7}', '{"other": "x"}', "{"])
-def test_a_rollback_that_cannot_be_read_is_refused(config, guard, body):
+def test_an_invalid_rollback_is_refused(config, guard, body):
     (response,) = ask(LocalService(config), put(body, path="/policy/rollback", method="POST"), guard=guard)
     assert (response.status_code, set(response.json())) == (400, {"error"})
 
 
-def test_a_gateway_that_does_not_follow_makes_it_a_202(config, guard, monkeypatch):
+def test_a_gateway_without_the_new_policy_makes_it_a_202(config, guard, monkeypatch):
     service = LocalService(config)
 
     async def behind(_):
@@ -69,7 +69,7 @@ def test_a_gateway_that_does_not_follow_makes_it_a_202(config, guard, monkeypatc
     assert response.status_code == 202
 
 
-def test_the_last_stage_and_the_time_may_be_limited_by_a_request(config):
+def test_a_request_may_limit_the_last_stage(config):
     def predict(**headers):
         return {"method": "POST", "url": "/predict", "json": {"rows": [[0, 0], [1, 0]]}, "headers": headers}
 
@@ -86,7 +86,7 @@ def test_the_last_stage_and_the_time_may_be_limited_by_a_request(config):
     assert raised.json()["stage"] == ["small", "big"]
 
 
-def test_the_last_stage_may_be_limited_by_the_open_inference_protocol(config):
+def test_an_inference_request_may_limit_the_last_stage(config):
     tensor = {"name": "rows", "datatype": "INT64", "shape": [1, 2], "data": [1, 0]}
 
     def infer(name):
@@ -98,7 +98,7 @@ def test_the_last_stage_may_be_limited_by_the_open_inference_protocol(config):
     assert wrong.status_code == 400
 
 
-def test_the_verb_reloads_and_rolls_back(run, url, config_path, tmp_path, monkeypatch):
+def test_reload_and_rollback_by_the_command_line(run, url, config_path, tmp_path, monkeypatch):
     OTHER.save(tmp_path / "other.json")
     monkeypatch.setenv("CASCADE_ADMIN_KEY", ADMIN_KEY)
     done = run("reload", url, "--policy", tmp_path / "other.json", "--json")
@@ -110,7 +110,7 @@ def test_the_verb_reloads_and_rolls_back(run, url, config_path, tmp_path, monkey
     assert (unknown.code, "'never'" in unknown.err) == (3, True)
 
 
-def test_the_verb_says_what_is_wrong(run, url, config_path, tmp_path, monkeypatch):
+def test_errors_of_the_command_line(run, url, config_path, tmp_path, monkeypatch):
     monkeypatch.delenv("CASCADE_ADMIN_KEY", raising=False)
     OTHER.save(tmp_path / "other.json")
     (tmp_path / "half.json").write_text(OTHER.to_json()[:-30])
@@ -138,13 +138,13 @@ def test_the_verb_says_what_is_wrong(run, url, config_path, tmp_path, monkeypatc
         ((tmp_path / "no.yaml", *good, *key), 3, "no.yaml"),
         ((url, *good, *key), 0, ""),
     ]
-    for arguments, code, said in cases:
+    for arguments, code, message in cases:
         result = run("reload", *arguments)
-        assert (result.code, said in result.err) == (code, True), (arguments, result.err)
+        assert (result.code, message in result.err) == (code, True), (arguments, result.err)
         assert ADMIN_KEY not in result.err + result.out
 
 
-def test_with_a_configuration_address_and_key_and_policy_are_its_own(run, config, guard, tmp_path, config_path):
+def test_the_configuration_gives_address_key_and_policy(run, config, guard, tmp_path, config_path):
     key = tmp_path / "admins"
     key.write_text(ADMIN_KEY)
     key.chmod(0o600)

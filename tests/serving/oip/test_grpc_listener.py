@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over gRPC on a real port, without Ray: every form of a call, and every lie in one."""
+"""The Open Inference Protocol over gRPC on a real port, without Ray: every form of a call, and every error."""
 
 import asyncio
 import socket
@@ -28,7 +28,7 @@ KEY = "the-key-0123456789"
 
 
 def call(service, *calls, guard=OPEN, metadata=None, authority=None, bodies=None, **options):
-    """Asks a listener; returns for each call the message, or the code and the sentence of its error.
+    """Calls a listener; returns the message of each call, or the code and the sentence of its error.
 
     Args:
         service: behind it.
@@ -89,7 +89,7 @@ def outputs(response):
         yield output.name, raw
 
 
-def test_both_forms_of_a_request_are_answered_alike(config):
+def test_raw_and_typed_contents_get_the_same_answers(config):
     raw, typed = call(
         LocalService(config), infer(id="7"), infer((), {"int64_contents": sum(ROWS[1:], ROWS[0])}, id="7")
     )
@@ -102,7 +102,7 @@ def test_both_forms_of_a_request_are_answered_alike(config):
     assert raw.parameters["policy_version"].string_param == POLICY.version
 
 
-def test_only_the_outputs_that_are_asked_for_come(config):
+def test_only_requested_outputs_are_returned(config):
     (answer,) = call(LocalService(config), infer(outputs=[{"name": "cost"}, {"name": "label"}]))
     assert [name for name, _ in outputs(answer)] == ["cost", "label"]
 
@@ -145,8 +145,8 @@ BAD = {
     "no contents": (infer(()), "INVALID_ARGUMENT", "6 values; got 0"),
     "contents of another type": (infer((), {"fp32_contents": [0.0] * 6}), "INVALID_ARGUMENT", "6 values; got 0"),
     "more contents than the shape has": (infer((), {"int64_contents": [0] * 7}), "INVALID_ARGUMENT", "6 values; got 7"),
-    "contents twice": (infer(contents={"int64_contents": [0] * 6}), "INVALID_ARGUMENT", "no others"),
-    "raw contents twice": (infer([RAW_ROWS] * 2), "INVALID_ARGUMENT", "no others"),
+    "contents twice": (infer(contents={"int64_contents": [0] * 6}), "INVALID_ARGUMENT", "without typed contents"),
+    "raw contents twice": (infer([RAW_ROWS] * 2), "INVALID_ARGUMENT", "once per input"),
     "unknown output": (infer(outputs=[{"name": "logits"}]), "INVALID_ARGUMENT", "'logits'"),
     "an output twice": (infer(outputs=[{"name": "cost"}] * 2), "INVALID_ARGUMENT", "twice"),
     "a negative timeout": (infer(parameters={"timeout": {"int64_param": -1}}), "INVALID_ARGUMENT", "timeout"),
@@ -157,7 +157,7 @@ BAD = {
 }
 
 
-def test_a_bad_call_gets_a_code_and_one_sentence(config):
+def test_an_invalid_call_gets_a_code_and_one_sentence(config):
     found = call(ConstantService(config), *(each for each, _, _ in BAD.values()))
     for name, (code, sentence) in zip(BAD, found):
         assert (name, code) == (name, BAD[name][1]), sentence
@@ -183,7 +183,7 @@ def test_errors_of_the_service_have_a_code(config, error, code):
     assert "secret" not in sentence
 
 
-def test_the_shorter_time_to_wait_counts(config):
+def test_the_shorter_timeout_counts(config):
     asked = []
 
     class Noting(ConstantService):
@@ -195,7 +195,7 @@ def test_the_shorter_time_to_wait_counts(config):
     assert sorted(asked) == [0.0015, pytest.approx(20, abs=5)]
 
 
-def test_what_is_not_ready_says_so(config):
+def test_readiness_of_an_unready_cascade(config):
     class NotReady(ConstantService):
         is_ready = False
 
@@ -207,11 +207,14 @@ def test_a_compressed_message_is_refused_and_not_expanded(config):
     service = ConstantService(config)
     fits, too_large = infer(), infer([b"\0" * (8 << 20)])  # the latter is 8 kB when compressed
     for found in call(service, fits, too_large, compression=grpc.Compression.Gzip):
-        assert found == ("INVALID_ARGUMENT", "the message is no ModelInferRequest; it must not be compressed")
+        assert found == (
+            "INVALID_ARGUMENT",
+            "the message is not a ModelInferRequest; compressed messages are not supported",
+        )
 
 
 class KeepingService(ConstantService):
-    """Keeps rows of any kind."""
+    """Stores the rows of any kind."""
 
     def __init__(self, config, **rows):
         super().__init__(config.model_copy(update={"rows": config.rows.model_copy(update=rows)}))
@@ -222,7 +225,7 @@ class KeepingService(ConstantService):
         return await super().answer_rows(np.zeros((len(rows), 2), dtype=np.int64), overrides)
 
 
-def test_float16_has_no_contents_but_raw_ones(config):
+def test_float16_must_be_raw(config):
     service, half = KeepingService(config, dtype="float16"), {"datatype": "FP16"}
     raw = np.array(ROWS, "<f2").tobytes()
     typed, answered = call(service, infer((), {"fp32_contents": [0.0] * 6}, half), infer([raw], None, half))
@@ -231,7 +234,7 @@ def test_float16_has_no_contents_but_raw_ones(config):
     assert service.seen == [ROWS]
 
 
-def test_texts_come_either_way(config):
+def test_texts_may_be_raw_or_typed(config):
     service, texts = KeepingService(config, dtype="text", shape=()), {"datatype": "BYTES", "shape": [3]}
     u = "ü".encode()
     _, _, bad = call(
@@ -253,7 +256,7 @@ def test_texts_come_either_way(config):
         ([("authorization", f"Bearer {KEY}")], None),
     ],
 )
-def test_a_call_needs_a_key_and_asking_for_health_none(config, monkeypatch, metadata, code):
+def test_a_call_needs_a_key_and_a_health_check_none(config, monkeypatch, metadata, code):
     monkeypatch.setenv("CASCADE_TEST_KEYS", KEY)
     answer, bad, live, ready = call(
         ConstantService(config),
@@ -273,7 +276,7 @@ def test_a_call_needs_a_key_and_asking_for_health_none(config, monkeypatch, meta
         assert KEY not in answer[1]
 
 
-def test_a_certificate_closes_the_port_to_what_is_not_tls(config, tmp_path):
+def test_a_listener_with_a_certificate_refuses_plain_connections(config, tmp_path):
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "certificate.pem")
@@ -303,14 +306,14 @@ def test_a_taken_port_is_an_error(config):
 
 
 def lonely_socket():
-    """A socket that listens, and shares its port with nobody."""
+    """A listening socket that does not share its port."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()
     return listening
 
 
-def test_messages_are_bounded_all_together_and_let_go(config):
+def test_messages_are_bounded_together_and_released(config):
     bodies = PendingBodies(1000)
     bodies.hold(990)
     ((code, sentence),) = call(ConstantService(config), infer(), bodies=bodies)

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over HTTP, without Ray: every form of a request, and every lie in one."""
+"""The Open Inference Protocol over HTTP, without Ray: every form of a request, and every error."""
 
 import gzip
 import json
@@ -44,7 +44,7 @@ def raw_tensor(size=48, **changes):
 
 
 def outputs(response):
-    """The response's tensors as lists, wherever they are."""
+    """The response's tensors as lists, from raw bytes or JSON."""
     length = int(response.headers.get("inference-header-content-length", len(response.content)))
     content, raw = json.loads(response.content[:length]), response.content[length:]
     found = {}
@@ -92,7 +92,7 @@ def test_every_form_of_a_request_gives_the_answers_of_predict(service, name):
     assert found["label"] == ["zero", "three", "two"]
 
 
-def test_only_the_outputs_that_are_asked_for_come_and_the_id_comes_back(service):
+def test_only_requested_outputs_and_the_id_are_returned(service):
     content = {"id": "mine", "inputs": [tensor()], "outputs": [{"name": "label"}, {"name": "answer"}]}
     first, second = (response.json() for response in ask(service, infer(content), infer(content)))
     assert first == second
@@ -101,7 +101,7 @@ def test_only_the_outputs_that_are_asked_for_come_and_the_id_comes_back(service)
     assert first["parameters"] == {"policy_version": POLICY.version}
 
 
-def test_the_answer_of_one_row_also_stands_in_the_parameters(service):
+def test_the_answer_of_one_row_is_in_the_parameters_too(service):
     (response,) = ask(service, infer({"inputs": [tensor(shape=[1, 2], data=[3, 0])]}))
     content = response.json()
     assert "id" not in content
@@ -113,7 +113,7 @@ def test_the_answer_of_one_row_also_stands_in_the_parameters(service):
     }
 
 
-def test_metadata_describes_what_infer_takes_and_answers(service):
+def test_metadata_describes_the_tensors_of_infer(service):
     server, live, ready, model, same, model_ready = ask(
         service,
         get("/v2"),
@@ -129,11 +129,11 @@ def test_metadata_describes_what_infer_takes_and_answers(service):
     assert same.json() == model.json()
     assert model.json()["inputs"] == [{"name": "rows", "datatype": "INT64", "shape": [-1, 2]}]
     (answer,) = ask(service, infer({"inputs": [tensor()]}))
-    told = {output["name"]: output["datatype"] for output in answer.json()["outputs"]}
-    assert told == {output["name"]: output["datatype"] for output in model.json()["outputs"]}
+    described = {output["name"]: output["datatype"] for output in answer.json()["outputs"]}
+    assert described == {output["name"]: output["datatype"] for output in model.json()["outputs"]}
 
 
-def test_the_time_to_wait_is_in_microseconds(config):
+def test_the_timeout_is_in_microseconds(config):
     asked = []
 
     class Noting(ConstantService):
@@ -155,7 +155,7 @@ def with_rows(dtype, shape=()):
 
 
 class Keeping(ConstantService):
-    """Keeps the rows that came."""
+    """Stores the rows that it gets."""
 
     async def answer_rows(self, rows, overrides):
         self.rows = rows
@@ -166,7 +166,7 @@ class Keeping(ConstantService):
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
                                    "float16", "float32", "float64"])  # fmt: skip
-def test_every_datatype_arrives_as_it_was_sent_raw_and_as_json(dtype):
+def test_every_datatype_arrives_unchanged_raw_and_as_json(dtype):
     service = Keeping(with_rows(dtype, (2,)))
     (metadata,) = ask(service, get("/v2/models/fake"))
     datatype = metadata.json()["inputs"][0]["datatype"]
@@ -204,13 +204,13 @@ def test_texts_travel_as_bytes():
     [
         (packed("a"), "bytes are missing"),
         (packed("a", "b")[:-1], "bytes are missing"),
-        (packed("a", "b") + b"c", "left over"),
-        (packed("a", "b", "c"), "left over"),
+        (packed("a", "b") + b"c", "bytes follow them"),
+        (packed("a", "b", "c"), "bytes follow them"),
         (packed("a", b"\xff"), "UTF-8"),
         ((1 << 31).to_bytes(4, "little") + b"abc", "bytes are missing"),
     ],
 )
-def test_texts_whose_lengths_lie_are_refused(raw, words):
+def test_texts_with_wrong_lengths_are_refused(raw, words):
     request = infer({"inputs": [raw_tensor(len(raw), datatype="BYTES", shape=[2])]}, raw)
     (response,) = ask(Keeping(with_rows("text")), request)
     assert (response.status_code, words in response.json()["error"]) == (400, True)
@@ -248,10 +248,10 @@ BAD = {
     "fewer bytes than announced": (infer({"inputs": [raw_tensor()]}, RAW_ROWS[:-1]), 400, "47 bytes follow"),
     "more bytes than announced": (infer({"inputs": [raw_tensor()]}, RAW_ROWS + b"x"), 400, "49 bytes follow"),
     "size and shape differ": (infer({"inputs": [raw_tensor(40)]}, RAW_ROWS[:40]), 400, "48 bytes; got 40"),
-    "bytes nobody announced": (infer({"inputs": [tensor()]}, b"xyz"), 400, "3 bytes follow"),
+    "unannounced bytes": (infer({"inputs": [tensor()]}, b"xyz"), 400, "3 bytes follow"),
     "a negative size": (infer({"inputs": [raw_tensor(-48)]}, RAW_ROWS), 400, "-48"),
     "a size of nonsense": (infer({"inputs": [raw_tensor("48")]}, RAW_ROWS), 400, "whole number"),
-    "a huge size": (infer({"inputs": [raw_tensor(10**18)]}, RAW_ROWS), 400, "announces"),
+    "a huge size": (infer({"inputs": [raw_tensor(10**18)]}, RAW_ROWS), 400, "the input's size is"),
     "raw without a header": (infer(json.dumps({"inputs": [raw_tensor()]}).encode() + RAW_ROWS), 400, "JSON"),
     **{
         f"header length {text}": (
@@ -259,8 +259,10 @@ BAD = {
             400,
             words,
         )
-        for text, words in (("-1", "bytes of the JSON"), ("9" * 30, "bytes of the JSON"), ("2e1", "bytes of the JSON"),
-                            ("", "bytes of the JSON"), ("100000", "bytes of the JSON"), ("7", "not JSON"))
+        for text, words in {
+            "7": "not JSON",
+            **dict.fromkeys(("-1", "9" * 30, "2e1", "", "100000"), "length of the JSON"),
+        }.items()
     },
     "an unknown output": (infer({"inputs": [tensor()], "outputs": [{"name": "logits"}]}), 400, "'logits'"),
     "an output twice": (infer({"inputs": [tensor()], "outputs": [{"name": "answer"}] * 2}), 400, "twice"),
@@ -291,7 +293,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_request_gets_one_sentence(config, name):
+def test_an_invalid_request_gets_one_sentence(config, name):
     request, status, words = BAD[name]
     (response,) = ask(ConstantService(config), request)
     assert response.status_code == status, response.text
@@ -302,20 +304,20 @@ def test_a_bad_request_gets_one_sentence(config, name):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_numbers_that_are_none_are_refused(bad):
+def test_values_that_are_not_numbers_are_refused(bad):
     raw = np.array([bad], "<f4").tobytes()
     request = infer({"inputs": [raw_tensor(4, datatype="FP32", shape=[1])]}, raw)
     (response,) = ask(Keeping(with_rows("float32")), request)
     assert (response.status_code, "finite" in response.text) == (400, True)
 
 
-def test_truth_values_are_bytes_of_zero_and_one():
+def test_booleans_are_bytes_of_zero_and_one():
     request = infer({"inputs": [raw_tensor(1, datatype="BOOL", shape=[1])]}, b"\2")
     (response,) = ask(Keeping(with_rows("bool")), request)
-    assert (response.status_code, "0 and 1" in response.text) == (400, True)
+    assert (response.status_code, "0 or 1" in response.text) == (400, True)
 
 
-def test_a_policy_that_changes_meanwhile_does_not_answer_for_another(config):
+def test_a_request_for_a_version_is_refused_if_the_policy_changes_meanwhile(config):
     class Changing(ConstantService):
         async def answer_rows(self, rows, overrides):
             return await super().answer_rows(rows, overrides) | {"policy_version": "newer"}

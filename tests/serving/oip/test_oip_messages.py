@@ -1,4 +1,4 @@
-"""The messages are those of the standard: another implementation of it, generated from its file, must agree."""
+"""The messages match the protocol: they are compared with classes generated from its file."""
 
 import pytest
 from google.protobuf.message import DecodeError
@@ -10,7 +10,7 @@ CALLS = ("ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMeta
 
 
 def fields(message):
-    """(number, type, whether there are many, the fields inside) of every field of a message, by name."""
+    """(number, type, whether it is repeated, its own fields) of every field of a message, by name."""
     return {
         field.name: (field.number, field.type, field.is_repeated, field.message_type and fields(field.message_type))
         for field in message.fields
@@ -18,7 +18,7 @@ def fields(message):
 
 
 @pytest.mark.parametrize("name", [call + kind for call in CALLS for kind in ("Request", "Response")])
-def test_every_field_is_where_others_expect_it(name):
+def test_every_field_matches_the_published_protocol(name):
     theirs, ours = fields(getattr(service_pb2, name).DESCRIPTOR), fields(new_message(name).DESCRIPTOR)
     assert theirs.keys() <= ours.keys()
     assert {field: ours[field] for field in theirs} == theirs
@@ -32,18 +32,18 @@ def filled(new):
     return new(**content)
 
 
-def test_bytes_of_others_are_read_and_ours_by_them():
+def test_messages_are_compatible_with_a_clients():
     theirs = filled(service_pb2.ModelInferRequest)
     ours = filled(lambda **content: new_message("ModelInferRequest", **content))
     assert parse_message("ModelInferRequest", theirs.SerializeToString()) == ours
     assert service_pb2.ModelInferRequest.FromString(ours.SerializeToString()) == theirs
 
 
-def test_a_field_that_was_not_set_can_be_told_from_an_empty_one():
+def test_an_unset_field_differs_from_an_empty_one():
     assert not new_message("ModelInferRequest").HasField("model_version")
     assert new_message("ModelInferRequest", model_version="").HasField("model_version")
 
 
-def test_what_is_no_message_is_an_error():
+def test_invalid_bytes_are_an_error():
     with pytest.raises(DecodeError):
         parse_message("ModelInferRequest", b"\xff")

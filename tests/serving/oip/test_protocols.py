@@ -1,4 +1,4 @@
-"""The clients that others wrote for the Open Inference Protocol, on a real Ray Serve, and the page that shows them."""
+"""Third-party clients of the Open Inference Protocol on a real Ray Serve, and the examples of the documentation."""
 
 import re
 import shutil
@@ -25,7 +25,7 @@ CLIENTS = {"http": tritonclient.http, "grpc": tritonclient.grpc}
 
 @pytest.fixture(scope="module")
 def served(config_path, tmp_path_factory):
-    """Addresses of a cascade like that of the page, by protocol, and the version of its policy."""
+    """Addresses of a cascade like the documentation's, by protocol, and the version of its policy."""
     folder = tmp_path_factory.mktemp("protocols")
     grpc_port = free_port()
     text = config_path.read_text().replace("name: fake", "name: cifar10")
@@ -50,7 +50,7 @@ def client(served, protocol):
 
 
 def images(first):
-    """(n, 32, 32, 3), of which the fake stages only look at the first number."""
+    """(n, 32, 32, 3); the fake stages use the first number only."""
     rows = np.zeros((len(first), 32, 32, 3), dtype=np.uint8)
     rows[:, 0, 0, 0] = first
     return rows
@@ -89,7 +89,7 @@ def test_rows_are_answered_as_by_predict(client, protocol, served):
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_http_tensors_travel_raw_or_as_json(served, binary):
+def test_http_tensors_may_be_raw_or_json(served, binary):
     rows = images([3])
     given = tritonclient.http.InferInput("rows", rows.shape, "UINT8")
     given.set_data_from_numpy(rows, binary_data=binary)
@@ -101,7 +101,7 @@ def test_http_tensors_travel_raw_or_as_json(served, binary):
     assert answer.get_response()["parameters"]["stage"] == "big"
 
 
-def test_a_mistake_is_told_in_one_sentence(client, protocol):
+def test_an_error_is_one_sentence(client, protocol):
     rows = images([0])
     for model, given, words in (
         ("other", tensor(protocol, rows), "no model 'other'"),
@@ -114,7 +114,7 @@ def test_a_mistake_is_told_in_one_sentence(client, protocol):
     assert client.infer("cifar10", [tensor(protocol, rows)]).as_numpy("answer").tolist() == [0]
 
 
-def test_the_time_to_wait_is_kept(client, protocol, served):
+def test_the_timeout_is_respected(client, protocol, served):
     with pytest.raises(InferenceServerException, match="no answer within"):
         client.infer("cifar10", [tensor(protocol, images([1]))], timeout=1)
     late = httpx.post(f"http://{served['http']}/predict", content=images([1]).tobytes(),
@@ -128,7 +128,7 @@ def examples():
 
 
 @pytest.mark.parametrize(("kind", "code"), examples())
-def test_the_examples_of_the_page_run(served, kind, code):
+def test_the_examples_of_the_documentation_run(served, kind, code):
     if kind == "bash" and not shutil.which("curl"):
         pytest.skip("curl is not installed")
     code = code.replace("localhost:8000", served["http"]).replace("localhost:8001", served["grpc"])

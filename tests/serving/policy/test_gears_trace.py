@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from cascade.answers import PENDING, Answers
 from cascade.calibration import Policy, PolicySet
 from cascade.config import GearsConfig
-from cascade.engine import PENDING, Answers
 from cascade.serving.batching.batcher import Batcher, BatcherOptions
 from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import Overloaded

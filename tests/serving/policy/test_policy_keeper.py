@@ -92,9 +92,9 @@ REFUSED = {
     "a newer set": ('{"schema_version": 9, "gears": []}', "got 9"),
     "gears out of order": (
         json.dumps({"schema_version": 1, "gears": [OTHER.to_dict(), THIRD.to_dict()]}),
-        "from the best to the cheapest",
+        "from the most accurate to the cheapest",
     ),
-    "nonsense": ('{"schema_version": 1, "stages": [1]}', "cannot be used"),
+    "nonsense": ('{"schema_version": 1, "stages": [1]}', "stages.0: Input should be"),
     "deep": ("[" * 100_000, "not JSON"),
 }
 

@@ -6,7 +6,7 @@ from cascade.serving.policy import ray_store
 from cascade.serving.policy.ray_store import RayStore
 
 pytestmark = [
-    # What importing Ray says of itself.
+    # Warnings of Ray itself, when it is imported.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]

@@ -1,4 +1,4 @@
-"""A later segment under Ray Serve's autoscaling: replicas come with the load and go after it."""
+"""A later segment under Ray Serve's autoscaling: replicas are added under load and removed after it."""
 
 import uuid
 
@@ -15,7 +15,7 @@ SCALING = (
 )
 
 
-def test_replicas_come_with_the_load_and_go_after_it(tmp_path):
+def test_replicas_are_added_under_load_and_removed_after_it(tmp_path):
     name = f"scale-{uuid.uuid4().hex[:12]}"
     path = write_sleeping_cascade(tmp_path, name, serving="max_batch_rows: 2")
     text = path.read_text()

@@ -25,7 +25,7 @@ def served(tmp_path_factory):
 
 
 def kill_one_under_load(url, name, deployment):
-    """Kills a replica while requests come in; returns how they ended."""
+    """Kills a replica while requests come in; returns their outcomes."""
     victim = replica_pids(name, deployment)[0]
     with Load(url) as load:
         time.sleep(1)
@@ -35,7 +35,7 @@ def kill_one_under_load(url, name, deployment):
     return load.outcomes
 
 
-def test_a_killed_replica_of_a_later_stage_costs_no_request(served):
+def test_no_request_fails_when_a_replica_of_a_later_stage_is_killed(served):
     url, name = served
     outcomes = kill_one_under_load(url, name, "segment-big")
     assert outcomes.keys() == {"right"}, outcomes
@@ -52,7 +52,7 @@ def test_a_killed_gateway_breaks_its_own_connections_only(served):
     assert {ask_once(url, [first, first + 1]) for first in range(40)} == {"right"}
 
 
-def test_without_any_replica_of_a_later_stage_sure_rows_are_answered_and_the_others_wait_for_one(served):
+def test_without_any_replica_of_a_later_stage_accepted_rows_are_answered_and_deferred_rows_wait(served):
     url, name = served
     victims = replica_pids(name, "segment-big")
     for victim in victims:
@@ -71,7 +71,7 @@ def wait_for_status(url, path, status):
     raise AssertionError(f"{path} was not {status} in {WAIT_S} s")
 
 
-def test_it_is_ready_only_while_a_later_stage_can_be_reached_and_lives_all_the_time(served):
+def test_it_is_ready_only_while_a_later_stage_can_be_reached_and_always_live(served):
     url, name = served
     wait_for_status(url, "/v2/health/ready", 200)
     victims = set()

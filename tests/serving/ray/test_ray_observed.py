@@ -30,7 +30,7 @@ NOT_HERE = ("audit", "alarm", "gear", "reloads", "degraded", "abstained", "revie
 
 
 class Collector(http.server.BaseHTTPRequestHandler):
-    """Takes spans."""
+    """Receives spans."""
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -89,7 +89,7 @@ def ask(client):
     assert client.post("/predict", json={"rows": []}).status_code == 400
 
 
-def test_prometheus_is_told_everything(served):
+def test_all_metrics_are_exported(served):
     _, _, metrics = served
     wanted = {exported_name(metric) for metric in METRICS if not any(part in metric.name for part in NOT_HERE)}
 
@@ -115,7 +115,7 @@ def raised(rules):
 
 
 @needs_prometheus
-def test_a_real_prometheus_takes_the_rules_and_answers_every_question(served, tmp_path):
+def test_a_real_prometheus_loads_the_rules_and_answers_every_query(served, tmp_path):
     client, _, metrics = served
     shown, _ = expressions()
     with prometheus([metrics], tmp_path) as asked:
@@ -144,7 +144,7 @@ def test_a_request_is_one_trace_through_both_processes(served):
     _, spans, _ = served
 
     def parts():
-        """By trace, the stages of which it has spans."""
+        """By trace, the stages that have spans in it."""
         found = {}
         for span in spans:
             stage = [each.value.string_value for each in span.attributes if each.key == "cascade.stage"]
@@ -155,7 +155,7 @@ def test_a_request_is_one_trace_through_both_processes(served):
     assert found[-1] == ["big", "cascade.route", "small"]
 
 
-def test_no_log_and_no_span_has_what_a_client_sent(served):
+def test_no_log_and_no_span_contains_data_of_a_client(served):
     _, spans, metrics = served
     session = re.search(r'SessionName="([^"]+)"', httpx.get(f"http://{metrics}/metrics", timeout=10).text)[1]
     logs = Path("/tmp/ray") / session / "logs"  # noqa: S108
@@ -167,7 +167,7 @@ def test_no_log_and_no_span_has_what_a_client_sent(served):
     assert not any(str(UNLIKELY) in str(span) for span in spans)
 
 
-def test_the_page_has_the_numbers_of_its_gateway(served):
+def test_the_page_shows_the_numbers_of_its_gateway(served):
     client, _, _ = served
     data = until(lambda: client.get("/dashboard/data").json(), lambda data: data["summary"]["requests"])
     assert data["summary"]["answered_rows"][0] == data["summary"]["answered_rows"][1] >= 10

@@ -1,4 +1,4 @@
-"""Reload on a real Ray Serve: two gateways, one that dies and comes back."""
+"""Reload on a real Ray Serve: two gateways, one of which is killed and restarts."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def url(config_path, tmp_path_factory):
 
 
 def versions(url, asked=30):
-    """The versions that requests over new connections are answered by."""
+    """The policy versions of answers over new connections."""
     return {
         httpx.post(f"{url}/predict", json={"rows": [[1, 0]]}, timeout=20, verify=NO_CERTIFICATES).json()[
             "policy_version"
@@ -48,7 +48,7 @@ def versions(url, asked=30):
 
 
 def wait_until_they_listen(pids, port):
-    """Both listen on the one port, so many new connections reach both."""
+    """Both gateways listen on one port, so many new connections reach both."""
     for _ in range(300):
         if all(port in listening_ports(pid) for pid in pids):
             return
@@ -60,7 +60,7 @@ def listening_ports(pid):
     return {each.laddr.port for each in psutil.Process(pid).net_connections() if each.status == psutil.CONN_LISTEN}
 
 
-def test_a_reload_reaches_both_gateways_and_one_that_is_killed_comes_back_with_it(url):
+def test_a_reload_reaches_both_gateways_and_a_killed_one_restarts_with_it(url):
     refused = httpx.put(f"{url}/policy", content=OTHER.to_json()[:-9], headers=ADMIN, timeout=20)
     assert refused.status_code == 400
     done = httpx.put(f"{url}/policy", content=OTHER.to_json(), headers=ADMIN, timeout=20)
@@ -86,7 +86,7 @@ def test_rollback_and_history_are_the_same_at_all_gateways(url):
     assert (kinds[0], kinds[-1]) == ("start", "rollback")
 
 
-def test_a_request_limits_the_last_stage(url):
+def test_a_request_overrides_the_last_stage(url):
     headers = {"x-max-stage": "small"}
     answer = httpx.post(f"{url}/predict", json={"rows": [[1, 0]]}, headers=headers, timeout=20).json()
     policy = httpx.get(f"{url}/policy", timeout=20).json()

@@ -19,7 +19,7 @@ from cascade.serving.deploy.cluster import running_cascade
 
 pytestmark = [
     pytest.mark.serve,
-    # What importing Ray says of itself.
+    # Warnings of Ray itself, when it is imported.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
@@ -91,7 +91,7 @@ def test_a_policy_of_other_stages_is_refused_before_anything_starts(config, conf
         running_cascade(config, other, config_path.parent).__enter__()
 
 
-def test_ctrl_c_ends_the_server_well_and_a_second_one_can_run_beside_it(url, config_path, tmp_path):
+def test_ctrl_c_stops_the_server_in_order_and_a_second_one_can_run_beside_it(url, config_path, tmp_path):
     with serving_process(config_path, tmp_path / "log") as second:
         assert second != url
         answer = httpx.post(f"{second}/predict", json={"rows": [[1, 0]]}, timeout=20).json()
@@ -122,7 +122,7 @@ def listening(url):
 
 
 def process_kind(process):
-    """How docs/security.md calls a process."""
+    """The name of a process in docs/security.md."""
     command = " ".join(process.cmdline())
     kinds = {
         "gcs_server": "gcs_server", "raylet/raylet": "raylet", "monitor.py": "monitor", "dashboard.py": "dashboard",
@@ -133,7 +133,7 @@ def process_kind(process):
 
 
 def listed():
-    """Ports by process in the table of the docs: fixed ones as numbers, how many others."""
+    """Ports by process in the table of the docs: fixed ones as numbers, and the number of others."""
     section = SECURITY.read_text().partition("## Ports")[2].partition("\n## ")[0]
     table = {}
     for process, text in re.findall(r"^\| `([^`]+)` \| ([^|]+) \|", section, re.MULTILINE):
@@ -141,7 +141,7 @@ def listed():
     return table
 
 
-def test_nothing_listens_beyond_loopback(listening):
+def test_no_process_listens_beyond_loopback(listening):
     assert len(listening) > 8
     assert {address for _, address, _ in listening} == {"127.0.0.1"}
 

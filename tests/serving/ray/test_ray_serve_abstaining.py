@@ -29,7 +29,7 @@ SMALL = [[0.95, 0.05], [0.6, 0.4], [0.6, 0.4]]
 BIG = [[0.5, 0.5], [0.1, 0.9], [0.45, 0.55]]
 
 
-def test_a_row_that_the_last_stage_is_unsure_of_is_marked_and_written_for_review(tmp_path):
+def test_a_row_that_the_last_stage_abstains_on_is_marked_and_written_for_review(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG.replace("SMALL", str(SMALL)).replace("BIG", str(BIG)))
     policy = replace(Policy.from_thresholds(("small", "big"), np.array([0.9])), abstain_below=0.7)

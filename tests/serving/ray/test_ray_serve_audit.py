@@ -36,7 +36,7 @@ def send(url, numbers, requests):
         ).raise_for_status()
 
 
-def test_what_is_accepted_is_audited_and_drift_is_an_alarm(url, run):
+def test_accepted_rows_are_audited_and_drift_raises_an_alarm(url, run):
     send(url, [0, 1, 2, 3], 30)
     deadline = time.monotonic() + 20
     while (found := run("audit", url, "--json")).json["audited_rows"] < 120:

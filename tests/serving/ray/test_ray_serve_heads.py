@@ -1,4 +1,4 @@
-"""Heads on a real Ray Serve: what the stages so far said travels through three segments."""
+"""Heads on a real Ray Serve: evidence travels through three segments."""
 
 import httpx
 import numpy as np

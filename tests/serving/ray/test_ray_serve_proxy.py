@@ -39,7 +39,7 @@ def test_a_sub_array_beyond_the_limit_of_grpc_reaches_the_next_segment(client):
     assert answer["degraded"] == [False] * 9
 
 
-def test_rows_of_a_client_that_hung_up_are_not_run_by_the_next_segment(client):
+def test_rows_of_a_disconnected_client_are_not_run_by_the_next_segment(client):
     with ThreadPoolExecutor(1) as thread:
         busy = thread.submit(predict, client, [1], 2500)
         time.sleep(0.5)

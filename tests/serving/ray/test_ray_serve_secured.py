@@ -12,7 +12,7 @@ KEY, ADMIN_KEY = "the-key-0123456789", "the-admin-key-0123456789"
 
 pytestmark = [
     pytest.mark.serve,
-    # What importing Ray says of itself.
+    # Warnings of Ray itself, when it is imported.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
@@ -47,7 +47,7 @@ def secured(config_path, tmp_path_factory):
     assert KEY not in (folder / "log").read_text()
 
 
-def test_the_cascade_answers_who_has_a_key_over_tls(secured):
+def test_the_cascade_answers_clients_with_a_key_over_tls(secured):
     url, context, _ = secured
     assert url.startswith("https://")
     body = {"json": {"rows": [[1, 0]]}}
@@ -62,7 +62,7 @@ def test_the_cascade_answers_who_has_a_key_over_tls(secured):
     assert statuses[2] not in (401, 403)
 
 
-def test_what_is_unsafe_is_refused_before_anything_starts(secured, config_path, run):
+def test_an_unsafe_configuration_is_refused_before_anything_starts(secured, config_path, run):
     refused = run("serve", config_path, "--host", "0.0.0.0")  # noqa: S104 (it is what must be refused)
     assert (refused.code, "open_to_network: true" in refused.err) == (3, True)
     folder = secured[2]

@@ -1,4 +1,4 @@
-"""``cascade serve`` of stages that do not load: the error, when it comes, the exit code, and that no process stays."""
+"""``cascade serve`` of stages that do not load: the error, its delay, the exit code, and that no process is left."""
 
 import signal
 import subprocess
@@ -17,7 +17,7 @@ START_S = 90
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts to serve a cascade whose second stage is given; yields a function that returns the process."""
+    """Serves a cascade with a given second stage; yields a function that returns the process."""
     started = []
 
     def start(backend):
@@ -40,7 +40,7 @@ def family(process):
     ("name", "told"),
     [("Raises", "error: stage 'big' cannot load: MemoryError"), ("Dies", "error: big: its process died while it")],
 )
-def test_a_stage_that_cannot_load_is_one_error_and_nothing_is_left(start, name, told):
+def test_a_stage_that_cannot_load_is_one_error_and_no_process_is_left(start, name, told):
     process = start(custom(name))
     seen, text = set(), []
     for line in process.stdout:
@@ -60,7 +60,7 @@ def test_a_stage_that_cannot_load_is_one_error_and_nothing_is_left(start, name, 
         ("Sleeps", signal.SIGTERM, "Ray: starting"),
     ],
 )
-def test_a_signal_ends_an_endless_start_in_time_and_nothing_is_left(start, name, number, line):
+def test_a_signal_ends_an_endless_start_in_time_and_no_process_is_left(start, name, number, line):
     process = start(custom(name))
     assert any(line in each for each in process.stdout)
     if line != "Ray: starting":

@@ -1,4 +1,4 @@
-"""Several cascades on one cluster: what one has claimed, another one is refused, on every way in."""
+"""Several cascades on one cluster: a claim of one is refused to the others, however they are deployed."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import psutil
 import pytest
 from serving_process import free_port
 
-from cascade.benchmarks.harness.ray_nodes import RayNodes
+from cascade.benchmarks.harness.servers.ray_nodes import RayNodes
 from cascade.calibration import Policy
 
 pytestmark = [pytest.mark.serve, pytest.mark.slow]
@@ -24,7 +24,7 @@ ROW = {"rows": [[1, 0]]}
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """Two nodes; what runs there finds this source."""
+    """Two nodes whose processes import this source."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
         with RayNodes(tmp_path_factory.mktemp("nodes")) as nodes:
@@ -40,7 +40,7 @@ def new_config(config_path, tmp_path):
         before, _, after = text.partition("{port: ")
         folder = tmp_path / f"{name}-{port}"
         folder.mkdir()
-        # What the replicas of a joined cluster may ask for in all is less than on a Ray of our own.
+        # The replicas of a joined cluster may use fewer resources in all than those of a local Ray.
         text = f"{before}{{port: {port}{after[after.index(',') :]}"
         text = text.replace(
             "calibrator: identity}", "calibrator: identity}\n    deployment: {ray_actor_options: {num_cpus: 0.1}}"
@@ -90,9 +90,7 @@ def refusal(cluster, *command):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_port_or_a_name_that_another_cascade_has_is_refused_with_its_name_and_the_first_one_serves_on(
-    cluster, new_config
-):
+def test_a_taken_port_or_name_is_refused_with_the_name_of_its_cascade_which_serves_on(cluster, new_config):
     port = free_port()
     with started(cluster, "-m", "cascade", "serve", new_config("digits", port)) as first:
         wait_for_line(first, "policy version")
@@ -160,7 +158,7 @@ except RuntimeError:
 """
 
 
-def test_what_ray_serves_own_ways_deploy_is_refused_the_port_as_well(cluster, new_config, tmp_path):
+def test_a_taken_port_is_refused_to_ray_serves_own_commands_as_well(cluster, new_config, tmp_path):
     port = free_port()
     with started(cluster, "-m", "cascade", "serve", new_config("digits", port)) as first:
         wait_for_line(first, "policy version")
@@ -171,7 +169,7 @@ def test_what_ray_serves_own_ways_deploy_is_refused_the_port_as_well(cluster, ne
         assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=20).json()["name"] == "digits"
 
 
-def test_the_claims_of_a_cascade_that_was_killed_block_nobody(cluster, new_config):
+def test_the_claims_of_a_killed_cascade_do_not_block(cluster, new_config):
     port = free_port()
     config = new_config("digits", port)
     with started(cluster, "-m", "cascade", "serve", config) as first:

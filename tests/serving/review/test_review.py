@@ -1,4 +1,4 @@
-"""Review of abstained rows: what is written, and that a full disk or a dead webhook delays nobody."""
+"""Review of abstained rows: what is written, and a full disk or a dead webhook delays no request."""
 
 import json
 import os
@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cascade.answers import Answers
 from cascade.config import ReviewConfig
-from cascade.engine import Answers
 from cascade.errors import ConfigError
-from cascade.serving.request_id import REQUEST_ID, note_request_id
-from cascade.serving.review import delivery_queue as outbox_module
+from cascade.serving.request_id import REQUEST_ID, set_request_id
+from cascade.serving.review import delivery_queue
 from cascade.serving.review.abstentions import Abstentions
-from cascade.serving.review.delivery_queue import Outbox, Rejected
+from cascade.serving.review.delivery_queue import DeliveryQueue, Rejected
 from cascade.serving.review.review import Review
 from cascade.serving.review.review_file import ReviewFile
 from cascade.serving.review.review_webhook import ReviewWebhook
@@ -79,7 +79,7 @@ def webhook(respond):
         server.server_close()
 
 
-def test_a_line_is_written_for_each_abstained_row(tmp_path):
+def test_one_line_is_written_per_abstained_row(tmp_path):
     path = tmp_path / "review.jsonl"
     review = Review(ReviewConfig(file=path, include_rows=True), ("cat", "dog", "owl"))
     token = REQUEST_ID.set("request-7")
@@ -104,7 +104,7 @@ def test_a_line_is_written_for_each_abstained_row(tmp_path):
     assert review.counts == {"file": {"written": 2, "dropped": 0, "waiting": 0, "failures": 0}}
 
 
-def test_rows_are_only_written_where_that_is_asked_for(tmp_path):
+def test_rows_are_written_only_with_include_rows(tmp_path):
     review = Review(ReviewConfig(file=tmp_path / "review.jsonl"), None)
     texts = np.array(["secret", "private"], dtype=object)
     review.add(texts, answers_of([True, True]), "v1")
@@ -123,7 +123,7 @@ def test_texts_are_written_as_texts(tmp_path):
     assert json.loads((tmp_path / "review.jsonl").read_text())["row"] == "ä"
 
 
-def test_a_full_disk_is_counted_and_delays_nobody(caplog):
+def test_a_full_disk_is_counted_and_delays_no_request(caplog):
     review = Review(ReviewConfig(file=FULL_DISK, max_queue_rows=50), None)
     given = answers_of([True] * 10)
     slowest = 0.0
@@ -137,24 +137,24 @@ def test_a_full_disk_is_counted_and_delays_nobody(caplog):
     assert review.counts["file"]["waiting"] == 50
     review.close()
     assert review.counts["file"] | {"failures": 0} == {"written": 0, "dropped": 2000, "waiting": 0, "failures": 0}
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 1  # not one a row, nor one a failure
-    assert "No space left on device" in told[0]
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 1  # not one per row or failure
+    assert "No space left on device" in messages[0]
 
 
-def test_a_disk_that_has_room_again_gets_what_waited(tmp_path):
+def test_waiting_rows_are_written_once_the_disk_has_room(tmp_path):
     folder = tmp_path / "later"
-    outbox = Outbox("file", ReviewFile(folder / "review.jsonl", 1000), None, 100, first_wait_s=0.01)
-    outbox.put(some(3))
-    wait_until(lambda: outbox.counts["failures"] > 0)
+    queue = DeliveryQueue("file", ReviewFile(folder / "review.jsonl", 1000), None, 100, first_wait_s=0.01)
+    queue.put(some(3))
+    wait_until(lambda: queue.counts["failures"] > 0)
     folder.mkdir()
-    wait_until(lambda: outbox.counts["written"] == 3)
-    outbox.put(some(2))
-    outbox.close(WAIT_S)
+    wait_until(lambda: queue.counts["written"] == 3)
+    queue.put(some(2))
+    queue.close(WAIT_S)
     assert len((folder / "review.jsonl").read_text().splitlines()) == 5
 
 
-def test_half_a_line_is_never_left(tmp_path, monkeypatch):
+def test_a_partial_line_is_never_left(tmp_path, monkeypatch):
     path = tmp_path / "review.jsonl"
     file = ReviewFile(path, 10_000)
     file.write([{"a": 1}])
@@ -186,9 +186,9 @@ def test_the_file_is_bounded(tmp_path):
     assert len(path.read_text()) > 5000  # longer than the bound, and alone
 
 
-def test_several_writers_lose_nothing_as_long_as_the_file_is_not_full(tmp_path):
+def test_several_writers_lose_no_line(tmp_path):
     path = tmp_path / "review.jsonl"
-    path.write_text("x" * 8190 + "\n")  # the first write renames it, whoever it is
+    path.write_text("x" * 8190 + "\n")  # the first write renames it
 
     def write(writer):
         file = ReviewFile(path, 8192)
@@ -216,26 +216,26 @@ def test_a_webhook_gets_batches_of_records(monkeypatch):
     assert headers["content-type"] == "application/json"
 
 
-def test_what_a_webhook_does_not_take_is_sent_again():
+def test_a_failed_post_is_sent_again():
     statuses = iter([500, None, 302, 429, 200, 200])
     with webhook(lambda _: next(statuses)) as (url, posts):
-        outbox = Outbox("webhook", ReviewWebhook(url, 5.0), None, 100, first_wait_s=0.001)
-        outbox.put(some(2))
-        wait_until(lambda: outbox.counts["written"] == 2)
-        outbox.put(some(1, first=7))
-        outbox.close(WAIT_S)
+        queue = DeliveryQueue("webhook", ReviewWebhook(url, 5.0), None, 100, first_wait_s=0.001)
+        queue.put(some(2))
+        wait_until(lambda: queue.counts["written"] == 2)
+        queue.put(some(1, first=7))
+        queue.close(WAIT_S)
     assert [[row["place"] for row in body["rows"]] for _, body in posts] == [[0, 1]] * 5 + [[7]]
-    assert outbox.counts == {"written": 3, "dropped": 0, "waiting": 0, "failures": 4}
+    assert queue.counts == {"written": 3, "dropped": 0, "waiting": 0, "failures": 4}
 
 
-def test_what_a_webhook_finds_wrong_is_dropped_and_the_rest_goes_on():
+def test_a_rejected_batch_is_dropped_and_the_next_one_sent():
     with webhook(lambda number: 422 if number == 1 else 200) as (url, posts):
-        outbox = Outbox("webhook", ReviewWebhook(url, 5.0), None, 100)
-        outbox.put(some(2))
-        wait_until(lambda: outbox.counts["dropped"] == 2)
-        outbox.put(some(3))
-        outbox.close(WAIT_S)
-    assert outbox.counts == {"written": 3, "dropped": 2, "waiting": 0, "failures": 1}
+        queue = DeliveryQueue("webhook", ReviewWebhook(url, 5.0), None, 100)
+        queue.put(some(2))
+        wait_until(lambda: queue.counts["dropped"] == 2)
+        queue.put(some(3))
+        queue.close(WAIT_S)
+    assert queue.counts == {"written": 3, "dropped": 2, "waiting": 0, "failures": 1}
     assert len(posts) == 2
 
 
@@ -265,22 +265,22 @@ def test_a_webhook_too_slow_for_the_timeout_counts_as_failed():
         released.set()
 
 
-def test_a_dead_webhook_is_left_quickly_at_the_end():
-    outbox = Outbox("webhook", ReviewWebhook("http://127.0.0.1:1", 1.0), None, 100)
-    outbox.put(some(5))
-    wait_until(lambda: outbox.counts["failures"] > 0)
+def test_closing_does_not_wait_for_a_dead_webhook():
+    queue = DeliveryQueue("webhook", ReviewWebhook("http://127.0.0.1:1", 1.0), None, 100)
+    queue.put(some(5))
+    wait_until(lambda: queue.counts["failures"] > 0)
     start = time.monotonic()
-    outbox.close(WAIT_S)
+    queue.close(WAIT_S)
     assert time.monotonic() - start < WAIT_S / 2
-    assert outbox.counts["dropped"] == 5
+    assert queue.counts["dropped"] == 5
 
 
-def test_what_is_not_http_is_a_failure_to_be_tried_again():
+def test_a_response_that_is_not_http_is_tried_again():
     with webhook(lambda _: None) as (url, _), pytest.raises(OSError, match=r"not HTTP|reset"):
         ReviewWebhook(url, 5.0).write([{}])
 
 
-def test_an_error_that_nobody_thought_of_does_not_end_the_thread():
+def test_an_unexpected_error_does_not_end_the_thread():
     class Broken:
         calls = 0
 
@@ -289,16 +289,16 @@ def test_an_error_that_nobody_thought_of_does_not_end_the_thread():
             if self.calls == 1:
                 raise ZeroDivisionError
 
-    outbox = Outbox("file", Broken(), None, 100)
-    outbox.put(some(2))
-    wait_until(lambda: outbox.counts["dropped"] == 2)
-    outbox.put(some(1))
-    outbox.close(WAIT_S)
-    assert outbox.counts["written"] == 1
+    queue = DeliveryQueue("file", Broken(), None, 100)
+    queue.put(some(2))
+    wait_until(lambda: queue.counts["dropped"] == 2)
+    queue.put(some(1))
+    queue.close(WAIT_S)
+    assert queue.counts["written"] == 1
 
 
-def test_losses_without_failures_are_told_too(caplog, monkeypatch):
-    monkeypatch.setattr(outbox_module, "LOG_EVERY_S", 0.0)
+def test_dropped_rows_are_logged_without_failures_too(caplog, monkeypatch):
+    monkeypatch.setattr(delivery_queue, "LOG_EVERY_S", 0.0)
     begun, go_on = threading.Event(), threading.Event()
 
     class Slow:
@@ -306,14 +306,14 @@ def test_losses_without_failures_are_told_too(caplog, monkeypatch):
             begun.set()
             go_on.wait(WAIT_S)
 
-    outbox = Outbox("webhook", Slow(), None, 5)
-    outbox.put(some(5))
+    queue = DeliveryQueue("webhook", Slow(), None, 5)
+    queue.put(some(5))
     begun.wait(WAIT_S)
-    outbox.put(some(1))
+    queue.put(some(1))
     go_on.set()
-    outbox.close(WAIT_S)
-    assert outbox.counts == {"written": 5, "dropped": 1, "waiting": 0, "failures": 0}
-    assert ["faster than they are taken" in record.getMessage() for record in caplog.records] == [True]
+    queue.close(WAIT_S)
+    assert queue.counts == {"written": 5, "dropped": 1, "waiting": 0, "failures": 0}
+    assert ["faster than they are delivered" in record.getMessage() for record in caplog.records] == [True]
 
 
 @pytest.mark.parametrize(
@@ -332,37 +332,37 @@ def test_losses_without_failures_are_told_too(caplog, monkeypatch):
         ({"file": "a", "color": "red"}, "Extra inputs"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings, message):
+def test_invalid_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         ReviewConfig(**settings)
 
 
-def test_addresses_that_make_sense_are_taken():
+def test_valid_addresses_are_accepted():
     for address in ("https://example.org/review?team=a", "http://localhost:8080", "http://[::1]:9/x"):
         assert ReviewConfig(webhook=address).webhook == address
 
 
-def test_a_variable_that_is_not_set_is_a_configuration_error(monkeypatch):
+def test_an_unset_variable_is_a_configuration_error(monkeypatch):
     monkeypatch.delenv("REVIEW_KEY", raising=False)
     with pytest.raises(ConfigError, match="REVIEW_KEY is not set"):
         ReviewWebhook("https://example.org", 1.0, "REVIEW_KEY")
 
 
-def test_https_is_checked_against_the_usual_authorities(monkeypatch):
+def test_https_certificates_are_verified(monkeypatch):
     with webhook(lambda _: 200) as (url, posts), pytest.raises(OSError, match=r"SSL|ssl|record"):
         ReviewWebhook(url.replace("http:", "https:"), 5.0).write([{}])
     assert not posts
 
 
-def test_a_rejection_is_no_passing_failure():
+def test_a_rejection_is_not_a_temporary_failure():
     with webhook(lambda _: 413) as (url, _), pytest.raises(Rejected, match="413"):
         ReviewWebhook(url, 5.0).write([{}])
 
 
 def test_a_long_request_id_is_cut():
     token = REQUEST_ID.set(None)
-    note_request_id("")
+    set_request_id("")
     assert REQUEST_ID.get() is None
-    note_request_id("x" * 5000)
+    set_request_id("x" * 5000)
     assert REQUEST_ID.get() == "x" * 200
     REQUEST_ID.reset(token)

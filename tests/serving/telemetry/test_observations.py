@@ -13,13 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from local_service import LocalService, ask
 
-from cascade.engine import Answers, Segment
+from cascade.answers import Answers
+from cascade.engine import Segment
 from cascade.serving.batching.batcher import Batcher, BatcherOptions
 from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import Overloaded, StageFailed
-from cascade.serving.replica.monitor import EXPORT_TICKS, Monitor
+from cascade.serving.replica.stats_poller import EXPORT_TICKS, StatsPoller
 from cascade.serving.telemetry.history import History
-from cascade.serving.telemetry.metrics import METRICS, MetricsExport, exported_name
+from cascade.serving.telemetry.metrics import METRICS, exported_name
+from cascade.serving.telemetry.metrics_export import MetricsExport
 from cascade.serving.telemetry.observations import ANSWERED, MOST_CALLS, AuditEstimate, Observations
 
 STAGES = ("tiny", "small", "big")
@@ -205,26 +207,26 @@ def test_abstained_rows_and_their_reviews_are_counted():
     assert made["cascade_reviewed_rows"].values == {("file", "written"): 1, ("file", "dropped"): 1}
 
 
-def test_the_monitor_exports_every_few_ticks_and_logs_refusals_once(caplog):
+def test_the_poller_exports_every_few_ticks_and_logs_refusals_once(caplog):
     stats, made = Observations(STAGES), {}
     batcher = Batcher(single_step(lambda *_: None), None, BatcherOptions(8, 100))
     export = MetricsExport(stats, lambda metric: made.setdefault(metric.name, Recorded(metric)))
-    monitor = Monitor(stats, batcher, export)
+    poller = StatsPoller(stats, batcher, export)
     stats.refused(StageFailed("secret"))
     stats.refused(StageFailed("secret"))
     for tick in range(1, EXPORT_TICKS):
-        monitor.poll(tick)
+        poller.poll(tick)
     assert made["cascade_requests"].values == {}
     with caplog.at_level(logging.INFO, logger="cascade"):
         for tick in range(EXPORT_TICKS, 40):
-            monitor.poll(tick)
+            poller.poll(tick)
     assert made["cascade_requests"].values == {("500", "StageFailed"): 2}
     assert [(record.status, record.reason, record.requests) for record in caplog.records] == [(500, "StageFailed", 2)]
     batcher.close()
 
 
-def test_the_monitor_works_from_a_timer_and_survives_an_export_that_fails(monkeypatch, caplog):
-    monkeypatch.setattr("cascade.serving.replica.monitor.TICK_S", 0.001)
+def test_the_poller_works_from_a_timer_and_survives_an_export_that_fails(monkeypatch, caplog):
+    monkeypatch.setattr("cascade.serving.replica.stats_poller.TICK_S", 0.001)
     calls = Counter()
 
     class Failing:
@@ -233,14 +235,14 @@ def test_the_monitor_works_from_a_timer_and_survives_an_export_that_fails(monkey
             raise OSError("gone")
 
     async def main():
-        monitor = Monitor(
+        poller = StatsPoller(
             Observations(STAGES), Batcher(single_step(lambda *_: None), None, BatcherOptions(8, 100)), Failing()
         )
-        monitor.start()
+        poller.start()
         until = time.monotonic() + 5
         while calls["export"] < 2 and time.monotonic() < until:
             await asyncio.sleep(0.005)
-        monitor.stop()
+        poller.stop()
 
     asyncio.run(main())
     assert calls["export"] >= 2

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from cascade.answers import PENDING, Answers
 from cascade.calibration import Policy
 from cascade.config import TracesConfig
-from cascade.engine import PENDING, Answers, Segment
+from cascade.engine import Segment
 from cascade.serving.batching.batcher import Batcher, BatcherOptions
 from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import StageFailed

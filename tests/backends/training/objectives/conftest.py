@@ -13,7 +13,7 @@ DEPTH = 8
 
 
 def networks():
-    """Name and network, in training mode; the policies are undecided and each row has its own opinion."""
+    """Name and network, in training mode; the policies are undecided, and differ from row to row."""
     torch.manual_seed(0)
     blockdrop = BlockDrop(depth=DEPTH, width=4, policy_width=4, classes=3)
     skipnet = SkipNet(depth=DEPTH, width=4, classes=3)
@@ -50,7 +50,7 @@ def all_paths(network):
 
 @pytest.fixture
 def force(monkeypatch):
-    """A function that makes the coming draws, choice by choice, those of a path."""
+    """A function that replaces the next draws, choice by choice, by those of a path."""
 
     def draw_along(path):
         columns = iter(path)

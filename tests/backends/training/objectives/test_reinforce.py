@@ -1,4 +1,4 @@
-"""The expectation of the surrogate's gradient, over all paths, is the gradient of what is wanted."""
+"""The expected gradient of the surrogate, over all paths, is the gradient of the objective."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def policy_gradient(network, loss):
 
 
 def along(network, image, path, exploration=None):
-    """Logits of a path, and its probability, which has a gradient."""
+    """Logits of a path, and its differentiable probability."""
     state, probability = network.policy.begin(image), torch.ones(())
 
     def decide(d, x):

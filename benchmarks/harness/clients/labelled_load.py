@@ -1,4 +1,4 @@
-"""Clients that know every right answer, and an account of what became of their requests."""
+"""Clients with the right answer to every row, and an account of the outcomes of their requests."""
 
 import asyncio
 import itertools
@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 import orjson
 
-from cascade.benchmarks.harness.lean_http import LeanConnection, request_bytes
+from cascade.benchmarks.harness.clients.lean_http import LeanConnection, request_bytes
 from cascade.benchmarks.harness.stages import busy_stage
 
 __all__ = ["Account", "LabelledLoad"]
 
 CLIENT_TIMEOUT_S = 20.0
 PAUSE_S = 0.05
-"""A client rests this long after a failure."""
+"""Pause of a client after a failure."""
 MOST_ROWS = 8
-REQUESTS_A_CONNECTION = 50
+REQUESTS_PER_CONNECTION = 50
 
 
 @dataclass
 class Account:
-    """What became of requests.
+    """Outcomes of requests.
 
     Attributes:
         sent: requests.
@@ -80,11 +80,11 @@ class Account:
 
 
 def judged(rows: np.ndarray, columns: Any) -> str:
-    """ "right", "degraded" or "wrong"."""
+    """Returns "right", "degraded" or "wrong"."""
     if not isinstance(columns, dict):
         return "wrong"
     flat = rows.reshape(len(rows), -1).astype(int)
-    late = flat[:, 0] % busy_stage.FORWARDED_EVERY == 0
+    late = flat[:, 0] % busy_stage.DEFERRED_EVERY == 0
     answer = np.where(late, flat[:, busy_stage.LATER_STAGE_BYTE], flat[:, 1]) % busy_stage.CLASSES
     stage = np.where(late, *busy_stage.STAGES[::-1])
     if len(columns.get("answer", [])) != len(rows) or len(columns.get("stage", [])) != len(rows):
@@ -103,8 +103,8 @@ class LabelledLoad:
     Attributes:
         host: of the server.
         port: of the server.
-        rows: (n, ...) uint8, of which requests take some at random.
-        account: what became of the requests.
+        rows: (n, ...) uint8, from which requests draw at random.
+        account: outcomes of the requests.
     """
 
     host: str
@@ -113,7 +113,7 @@ class LabelledLoad:
     account: Account = field(default_factory=Account)
 
     async def run(self, clients: int, until: asyncio.Event) -> None:
-        """Sends until the event is set; what was sent by then is waited for."""
+        """Sends until the event is set, and waits for the answers to all requests."""
         await asyncio.gather(*(self._client(np.random.default_rng(seed), until) for seed in range(clients)))
 
     async def _client(self, random: np.random.Generator, until: asyncio.Event) -> None:
@@ -121,8 +121,8 @@ class LabelledLoad:
         for turn in itertools.count(1):
             if until.is_set():
                 break
-            if connection is not None and turn % REQUESTS_A_CONNECTION == 0:
-                connection.close()  # so that a gateway that came later gets its share
+            if connection is not None and turn % REQUESTS_PER_CONNECTION == 0:
+                connection.close()  # so that a gateway that starts later gets its share
             rows = self.rows[random.integers(0, len(self.rows), random.integers(1, MOST_ROWS + 1))]
             connection = await self.ask(rows, connection)
             if connection is None:
@@ -131,7 +131,7 @@ class LabelledLoad:
             connection.close()
 
     async def ask(self, rows: np.ndarray, connection: LeanConnection | None = None) -> LeanConnection | None:
-        """Sends one request and counts what becomes of it; returns a connection that may be used again."""
+        """Sends one request and counts its outcome; returns a connection that may be used again."""
         self.account.sent += 1
         failures = len(self.account.failed_at)
         try:

@@ -1,4 +1,4 @@
-"""Moves the statistics of a process on, from a timer: into its history, to Ray, and refusals to the log."""
+"""A timer that passes the statistics of a process on: to its history, to Ray, and refusals to the log."""
 
 import asyncio
 import logging
@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from cascade.serving.batching.batcher import Batcher
 from cascade.serving.telemetry.history import History
-from cascade.serving.telemetry.metrics import MetricsExport
+from cascade.serving.telemetry.metrics_export import MetricsExport
 from cascade.serving.telemetry.observations import ANSWERED, Observations
 
-__all__ = ["Monitor"]
+__all__ = ["StatsPoller"]
 
 TICK_S = 1.0
 # Ray exports every ten seconds, by default.
@@ -20,8 +20,8 @@ LOG_TICKS = 10
 logger = logging.getLogger(__name__)
 
 
-class Monitor:
-    """Polls the statistics from a timer, in the background.
+class StatsPoller:
+    """Polls the statistics once per second, in the background.
 
     Args:
         stats: of the process.

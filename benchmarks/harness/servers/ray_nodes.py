@@ -12,7 +12,7 @@ from types import TracebackType
 import psutil
 from typing_extensions import Self
 
-from cascade.benchmarks.harness.server_process import end_processes, free_port
+from cascade.benchmarks.harness.servers.server_process import end_processes, free_port
 from cascade.errors import CascadeError
 
 __all__ = ["RayNodes"]
@@ -26,7 +26,7 @@ class RayNodes:
 
     Args:
         folder: for logs.
-        dashboard: whether the head has a dashboard, which "serve deploy" speaks to.
+        dashboard: whether the head has a dashboard, which "serve deploy" needs.
 
     Attributes:
         environment: variables with which a process joins this cluster.
@@ -92,11 +92,11 @@ class RayNodes:
         if self._dashboard_port is None:
             return ["--include-dashboard=false"]
         address = ["--dashboard-host=127.0.0.1", f"--dashboard-port={self._dashboard_port}"]
-        # Its agents have a port of their own, which the Ray of somebody else may use.
+        # Its agents have a port of their own, which another Ray on this machine may use.
         return ["--include-dashboard=true", *address, f"--dashboard-agent-listen-port={free_port()}"]
 
     def _start(self, *options: str) -> None:
-        """Starts a node, and waits until it has said so."""
+        """Starts a node, and waits for the line that reports it."""
         name = f"node{len(self._nodes)}.log"
         command = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1"),

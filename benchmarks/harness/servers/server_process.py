@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -17,15 +19,18 @@ from typing_extensions import Self
 
 from cascade.errors import CascadeError
 
+__all__ = ["Probe", "ServerProcess", "cascade_server", "end_processes", "free_port"]
+
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
 LOG_TAIL_CHARACTERS = 2000
 CASCADE_IS_UP = "policy version"
-"""``up`` of ``cascade serve``."""
+Probe = tuple[bytes, dict[str, str]]
+"""Body and headers of a request that is answered with 200 once the server is ready."""
 
 
 def free_port() -> int:
-    """A loopback port that nobody uses at the moment."""
+    """A loopback port that no process uses at the moment."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
@@ -36,34 +41,33 @@ class ServerProcess:
 
     Args:
         name: for messages.
-        command: what is run; it ends when it is sent SIGINT.
-        url: of ``/predict``.
-        probe: (body, headers) of a request that is answered with 200 once the server is ready.
-        log: file for its output.
+        command: without the port; the process ends when it is sent SIGINT.
+        probe: of the server.
         environment: further variables; without RAY_ADDRESS among them it starts a Ray of its own.
         up: text that it writes once all of it is up: one of several gateways answers before the others, and would have
             all connections that are opened meanwhile.
+
+    Attributes:
+        port: that it listens on.
+        address: such as "http://127.0.0.1:8000".
+        url: of ``/predict``.
     """
 
     def __init__(
-        self,
-        name: str,
-        command: Sequence[str],
-        url: str,
-        probe: tuple[bytes, dict[str, str]],
-        log: Path,
-        environment: dict[str, str] | None = None,
-        up: str = "",
+        self, name: str, command: Sequence[str], probe: Probe, environment: dict[str, str] | None = None, up: str = ""
     ) -> None:
-        self.name, self.command, self.url, self.probe, self.log = name, list(command), url, probe, log
-        self.environment, self.up = environment or {}, up
+        self.name, self.probe, self.environment, self.up = name, probe, environment or {}, up
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.url = f"{self.address}/predict"
+        self.command = [*command, "--port", str(self.port)]
 
     def __enter__(self) -> Self:
         inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self.command, stdout=log, stderr=log, env=inherited | self.environment, start_new_session=True
-            )
+        self._log = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            self.command, stdout=self._log, stderr=self._log, env=inherited | self.environment, start_new_session=True
+        )
         try:
             self._wait_until_ready()
         except BaseException:
@@ -85,7 +89,7 @@ class ServerProcess:
             return []
 
     def exit_code(self) -> int | None:
-        """Of the process; ``None`` while it runs."""
+        """Exit code of the process; ``None`` while it runs."""
         return self._process.poll()
 
     def processor_s(self) -> float:
@@ -112,22 +116,47 @@ class ServerProcess:
         problem: object = "not tried"
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise CascadeError(f"{self.name} ended with code {self._process.returncode}:\n{self._log_tail()}")
+                raise CascadeError(
+                    f"{self.name} ended with code {self._process.returncode}:\n{self._written()[-LOG_TAIL_CHARACTERS:]}"
+                )
             try:
                 self.post(*self.probe)
-                if self.up in self.log.read_text(encoding="utf-8", errors="replace"):
+                if self.up in self._written():
                     return
                 problem = f"it answers, but has not written {self.up!r}"
             except OSError as error:
                 problem = error
             time.sleep(0.5)
-        raise CascadeError(f"{self.name} was not ready in {START_TIMEOUT_S:g} s ({problem}):\n{self._log_tail()}")
+        tail = self._written()[-LOG_TAIL_CHARACTERS:]
+        raise CascadeError(f"{self.name} was not ready in {START_TIMEOUT_S:g} s ({problem}):\n{tail}")
 
-    def _log_tail(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARACTERS:]
+    def _written(self) -> str:
+        return os.pread(self._log.fileno(), 1 << 24, 0).decode("utf-8", errors="replace")
 
     def _stop(self) -> None:
         end_processes(self._process)
+        self._log.close()
+
+
+def cascade_server(
+    config: Path,
+    probe: Probe,
+    name: str = "gateway",
+    environment: dict[str, str] | None = None,
+    policy: Path | None = None,
+) -> ServerProcess:
+    """``cascade serve``; ready when all of its gateways are.
+
+    Args:
+        config: of the cascade.
+        probe: of the server.
+        name: for messages.
+        environment: further variables.
+        policy: in place of the configuration's.
+    """
+    with_policy = [] if policy is None else ["--policy", str(policy)]
+    command = [sys.executable, "-m", "cascade", "serve", str(config), *with_policy]
+    return ServerProcess(name, command, probe, environment, CASCADE_IS_UP)
 
 
 def end_processes(process: "subprocess.Popen[bytes]") -> None:

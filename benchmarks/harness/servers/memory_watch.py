@@ -11,13 +11,13 @@ import numpy as np
 import psutil
 from typing_extensions import Self
 
-from cascade.benchmarks.harness.server_process import ServerProcess
+from cascade.benchmarks.harness.servers.server_process import ServerProcess
 
 __all__ = ["MemoryWatch", "growth", "server_memory"]
 
 INTERVAL_S = 1.0
 LISTED_EVERY = 30
-"""Samples after which the processes are listed anew; that reads all of the machine's, and stops the client for it."""
+"""Samples after which the processes are listed anew; this reads all processes of the machine, and stops the client."""
 
 
 @dataclass
@@ -25,9 +25,9 @@ class MemoryWatch:
     """Samples the resident memory of all processes of a server each second, in a thread.
 
     Attributes:
-        server: that runs.
+        server: that is running.
         seconds: since the start, of each sample.
-        bytes: resident memory of each sample, pages that processes share counted once a process.
+        bytes: resident memory of each sample, shared pages counted once for each process.
     """
 
     server: ServerProcess
@@ -69,8 +69,8 @@ def growth(samples: list[int], warmup: int) -> float | None:
     """Relative growth after a warm-up: median of the last tenth of the samples over that of the first tenth, less 1.
 
     Args:
-        samples: one a second.
-        warmup: samples at the beginning that do not count.
+        samples: one per second.
+        warmup: samples at the beginning, left out.
 
     Returns:
         0.05 for 5 % more; ``None`` where too few samples are left.

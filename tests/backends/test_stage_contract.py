@@ -1,4 +1,4 @@
-"""The stage contract: every way in gives the right answer, or one clear StageError."""
+"""The stage contract: every entry point gives the right answer, or one clear StageError."""
 
 import asyncio
 import warnings

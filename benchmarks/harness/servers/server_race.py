@@ -1,8 +1,9 @@
 """Servers of the same cascade, loaded by turns: what else the machine does then hits all of them."""
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import orjson
 from typing_extensions import Self
 
-from cascade.benchmarks.harness.server_process import ServerProcess
-from cascade.benchmarks.harness.wrk import Wrk
+from cascade.benchmarks.harness.clients.wrk import Wrk
+from cascade.benchmarks.harness.servers.server_process import Probe, ServerProcess
 from cascade.benchmarks.measurement import spread
+from cascade.cli.console import console
 from cascade.errors import CascadeError
 
 __all__ = ["OURS", "ServerRace", "ratios"]
@@ -21,38 +23,35 @@ OURS = "gateway"
 WARMUP_S = 3
 
 
-@dataclass
 class ServerRace:
     """Servers that run at the same time.
 
+    Args:
+        servers: the one that the others are compared with has the name :data:`OURS`.
+        requests: (body, headers) of one row each; wrk sends them in random order.
+
     Attributes:
-        servers: the gateway among them.
-        bodies: of one row each.
-        headers: of every request.
-        wrk: sends random ones of the bodies.
-        say: takes a line for a person.
-        missing: names of the servers that could not be started; ``say`` was told why.
+        missing: names of the servers that could not be started, each with a line of the reason on standard error.
     """
 
-    servers: Sequence[ServerProcess]
-    bodies: Sequence[bytes]
-    headers: dict[str, str]
-    wrk: Wrk
-    say: Callable[[str], None] = print
-    missing: list[str] = field(default_factory=list)
+    def __init__(self, servers: Sequence[ServerProcess], requests: Sequence[Probe]) -> None:
+        self.servers, self.missing = servers, list[str]()
+        self._bodies, self._headers = [body for body, _ in requests], requests[0][1]
 
     def __enter__(self) -> Self:
         with ExitStack() as running:
+            folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
+            self._wrk = Wrk(self._bodies, self._headers, folder)
             started = []
             for server in self.servers:
-                self.say(f"starting {server.name}")
+                console.print(f"starting {server.name}")
                 try:
                     running.enter_context(server)
                 except CascadeError as error:
                     if server.name == OURS:
                         raise
                     self.missing.append(server.name)
-                    self.say(f"{server.name} is not measured: {error}")
+                    console.print(f"{server.name} is not measured: {error}")
                 else:
                     started.append(server)
             self.servers = started
@@ -66,32 +65,32 @@ class ServerRace:
 
     def same_answers_share(self, rows: int) -> dict[str, float]:
         """By peer, the share of the first rows that it answers as the gateway does, by the same stage."""
-        said = {server.name: self._answers(server, rows) for server in self.servers}
+        given = {server.name: self._answers(server, rows) for server in self.servers}
         return {
-            name: float(np.mean([ours == theirs for ours, theirs in zip(said[OURS], answers)]))
-            for name, answers in said.items()
+            name: float(np.mean([ours == theirs for ours, theirs in zip(given[OURS], answers)]))
+            for name, answers in given.items()
             if name != OURS
         }
 
     def _answers(self, server: ServerProcess, rows: int) -> list[tuple[int, str]]:
-        seen = [orjson.loads(server.post(body, self.headers)) for body in self.bodies[:rows]]
+        seen = [orjson.loads(server.post(body, self._headers)) for body in self._bodies[:rows]]
         return [(columns["answer"][0], columns["stage"][0]) for columns in seen]
 
     def run(self, connections: int, seconds: int, repeats: int) -> list[dict[str, Any]]:
         """The numbers of every server, repeat by repeat, after a warm-up; odd repeats go backwards."""
         for server in self.servers:
-            self.wrk.run(server.url, connections, WARMUP_S)
+            self._wrk.run(server.url, connections, WARMUP_S)
         numbers = []
         for repeat in range(repeats):
             turns = self.servers if repeat % 2 == 0 else self.servers[::-1]
             numbers.append({server.name: self._turn(server, connections, seconds) for server in turns})
             rates = ", ".join(f"{name} {seen['requests_per_s']:.0f}/s" for name, seen in numbers[-1].items())
-            self.say(f"{connections} connections, repeat {repeat + 1} of {repeats}: {rates}")
+            console.print(f"{connections} connections, repeat {repeat + 1} of {repeats}: {rates}")
         return numbers
 
     def _turn(self, server: ServerProcess, connections: int, seconds: int) -> dict[str, Any]:
         before = server.processor_s()
-        seen = self.wrk.run(server.url, connections, seconds)
+        seen = self._wrk.run(server.url, connections, seconds)
         spent = server.processor_s() - before
         # Unlike the throughput, it hardly changes with what else the machine does.
         return seen | {"processor_us_per_request": spent / max(seen["requests"], 1) * 1e6}

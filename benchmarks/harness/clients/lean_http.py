@@ -1,7 +1,7 @@
-"""A client that costs little: HTTP/1.1 over kept-alive connections, without a library in between.
+"""A client that uses little processor time: HTTP/1.1 over kept-alive connections, without a library.
 
-aiohttp takes more processor time a request than the gateway does, and on one machine the client's time is missing on
-the server's side. It reads what ``cascade serve`` sends (a content length, no chunks) and nothing else.
+aiohttp uses more processor time per request than the gateway, and on one machine the server lacks the time that the
+client uses. It reads responses of ``cascade serve`` (a content length, no chunks) and no others.
 """
 
 import asyncio
@@ -44,13 +44,16 @@ class LeanConnection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing() and self._waiting is None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See ``asyncio.Protocol``."""
         self._transport = transport  # type: ignore[assignment]
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Fails the request that waits."""
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(exc or ConnectionResetError("the server closed the connection"))
 
     def data_received(self, data: bytes) -> None:
+        """Ends the request that waits, once its answer is complete."""
         self._buffer += data
         end = self._buffer.find(HEADER_END)
         if end < 0:
@@ -83,7 +86,7 @@ class LeanConnection(asyncio.Protocol):
             self._transport.write(request)
             return await self._waiting
         except BaseException:
-            self.close()  # what comes later would be taken for the answer to the next request
+            self.close()  # a late answer would be read as that to the next request
             raise
         finally:
             timer.cancel()
@@ -94,7 +97,7 @@ class LeanConnection(asyncio.Protocol):
             self._waiting.set_exception(TimeoutError())
 
     def close(self) -> None:
-        """Cuts the connection."""
+        """Closes the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -106,7 +109,7 @@ class LeanHttpTarget:
         url: of the server, such as "http://127.0.0.1:8000".
         stages: names of the cascade's stages.
         connections: most at a time.
-        timeout_s: after it a request that was sent counts as failed.
+        timeout_s: a request without an answer by then counts as failed.
     """
 
     def __init__(self, url: str, stages: Sequence[str], connections: int, timeout_s: float = 30.0) -> None:
@@ -119,11 +122,11 @@ class LeanHttpTarget:
         self._requests: dict[int, bytes] = {}
 
     async def open(self) -> None:
-        """Connections are opened when they are needed."""
+        """Does nothing: connections are opened when they are needed."""
 
     async def send(self, rows: np.ndarray) -> Reply:
         """One request."""
-        # The rows of a workload are the same arrays again and again.
+        # A workload sends the same arrays again and again.
         request = self._requests.get(id(rows))
         if request is None:
             request = self._requests[id(rows)] = request_bytes(rows)

@@ -41,7 +41,7 @@ end
 
 
 class Wrk:
-    """Posts random ones of some bodies over connections that are kept open.
+    """Posts bodies in random order over connections that are kept open.
 
     Args:
         bodies: at least one.
