@@ -160,7 +160,7 @@ def cascade_server(
 
 
 def end_processes(process: "subprocess.Popen[bytes]") -> None:
-    """Asks a process to end; ends by their ids what is left of it and of its descendants."""
+    """Interrupts a process; kills by their ids those of it and of its descendants that remain."""
     try:
         family = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
