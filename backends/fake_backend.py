@@ -1,4 +1,4 @@
-"""A backend for tests: it looks its answers up."""
+"""A backend for tests, of users as well: it looks its answers up."""
 
 import time
 
@@ -10,16 +10,18 @@ __all__ = ["FakeBackend"]
 
 
 class FakeBackend:
-    """Answers row i with line ``int(rows[i].flat[0])`` of a table; counts what it was asked.
+    """Answers row i with row ``int(rows[i].flat[0])`` of a table, and records the sizes of its batches.
 
     Args:
-        probabilities: (N, C) table, anything that ``np.asarray`` takes.
-        seconds_per_row: time to spend on each row.
+        probabilities: (N, C) table, anything that ``np.asarray`` accepts.
+        seconds_per_row: time to sleep per row.
 
     Attributes:
-        batches: sizes of the batches seen, in order.
+        batches: sizes of the batches so far, in order.
 
     Example:
+        >>> import numpy as np
+        >>> from cascade import FakeBackend
         >>> backend = FakeBackend([[0.9, 0.1], [0.4, 0.6]])
         >>> backend.predict(np.array([[1], [0]])).answer
         array([1, 0])

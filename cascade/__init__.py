@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cascade.answers import Answers
     from cascade.backends.backend import Backend
+    from cascade.backends.fake_backend import FakeBackend
     from cascade.calibration import (
         Evaluation,
         Judgement,
@@ -62,6 +63,7 @@ __all__ = [
     "DataError",
     "Evaluation",
     "Explanation",
+    "FakeBackend",
     "InfeasibleTarget",
     "InputError",
     "Judgement",
@@ -109,6 +111,7 @@ _HOMES = {
     "CascadeConfig": "config",
     "Evaluation": "calibration",
     "Explanation": "explanation",
+    "FakeBackend": "backends.fake_backend",
     "Judgement": "calibration",
     "OperatingPoint": "calibration",
     "Policy": "calibration",

@@ -42,7 +42,8 @@ class Cascade:
         PolicyError: the policy is for other stages.
 
     Example:
-        >>> from cascade.backends.fake_backend import FakeBackend
+        >>> import numpy as np
+        >>> from cascade import Cascade, FakeBackend, Policy, Stage
         >>> small = Stage("small", FakeBackend([[0.9, 0.1], [0.5, 0.5]]))
         >>> big = Stage("big", FakeBackend([[0.8, 0.2], [0.1, 0.9]]))
         >>> cascade = Cascade([small, big], Policy.from_thresholds(("small", "big"), np.array([0.8])))

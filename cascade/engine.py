@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,11 +13,30 @@ from cascade.prediction import Prediction
 from cascade.routers import ALWAYS, Evidence, EvidenceColumn, accepted, skipping
 from cascade.stage import Stage
 
-__all__ = ["PENDING", "Answers", "Segment", "Watch"]
+__all__ = ["PENDING", "Answers", "Segment", "StageRun", "Watch"]
 
-Watch = Callable[[int, float, np.ndarray, np.ndarray, np.ndarray], None]
-"""Called after every stage with its index, seconds, and for the m rows that reached it: confidence (m,), deferred (m,)
-bool, cost (m,). It runs between two stages, so it must be fast. It may keep the arrays, and must not change them."""
+
+class StageRun(NamedTuple):
+    """The run of a stage on m rows.
+
+    Attributes:
+        stage: its index.
+        seconds: its time.
+        confidence: (m,) float64 in [0, 1], calibrated.
+        deferred: (m,) bool, the rows that it did not accept.
+        cost: (m,) float64.
+    """
+
+    stage: int
+    seconds: float
+    confidence: np.ndarray
+    deferred: np.ndarray
+    cost: np.ndarray
+
+
+Watch = Callable[[StageRun], None]
+"""Called after every run of a stage, between two stages, so it must be fast. It may keep the arrays, and must not
+change them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +113,7 @@ class Segment:
     Args:
         stages: in order.
         first: index of the first of them in the cascade.
-        watch: called after every stage.
+        watch: called after every run of a stage.
     """
 
     def __init__(self, stages: Sequence[Stage], first: int = 0, watch: Watch | None = None) -> None:
@@ -158,7 +178,7 @@ class Segment:
         cost = policy.row_cost(k, prediction)
         answers.put(here.places, Answers(prediction.answer, np.where(deferred, PENDING, k), confidence, cost))
         if self._watch is not None:
-            self._watch(k, time.perf_counter() - started, confidence, deferred, cost)
+            self._watch(StageRun(k, time.perf_counter() - started, confidence, deferred, cost))
         if coming is None:
             return pending.take(deferred)
         if pending.deferred_early is not None and last_stage is None:

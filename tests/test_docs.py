@@ -1,5 +1,7 @@
 """The pages of the documentation: their code runs as printed, and their links exist."""
 
+import doctest
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -63,6 +65,12 @@ def test_the_lines_for_texts_write_a_file_of_rows(tmp_path, monkeypatch):
     exec(code_with("tune.md", "save_rows"), names)  # noqa: S102 (our own page)
     rows, label = load_rows("labelled.npz", ("inbox", "spam"))
     assert (rows.tolist(), label.tolist()) == (names["mails"], [0, 1])
+
+
+@pytest.mark.parametrize("module", ["cascade.cascade", "cascade.backends.fake_backend"])
+def test_the_examples_of_docstrings_run(module):
+    results = doctest.testmod(importlib.import_module(module))
+    assert (results.failed, results.attempted > 0) == (0, True)
 
 
 LINK = re.compile(r'\]\(([^)#\s]+)(?:#[^)]*)?\)|src="([^"]+)"')

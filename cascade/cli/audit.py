@@ -20,7 +20,7 @@ TRIES_PER_GATEWAY = 8
 
 def audit(
     target: Annotated[
-        str, typer.Argument(metavar="[URL|CONFIG]", help="Address of a served cascade, or its configuration.")
+        str, typer.Argument(metavar="URL|CONFIG", help="Address of a served cascade, or its configuration.")
     ] = DEFAULT_URL,
     key_env: KeyVariableOption = None,
     authority: AuthorityOption = None,

@@ -9,7 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cascade.cli.console import JsonOption, console, print_result
-from cascade.cli.inputs import DatasetOption, RowsOption, load_checked_rows
+from cascade.cli.inputs import ConfigArgument, DatasetOption, RowsOption, load_checked_rows
 from cascade.cli.served import served_url
 
 if TYPE_CHECKING:
@@ -27,20 +27,20 @@ SERVED_CONNECTIONS = 8
 OPEN_LOOP_CONNECTIONS = 256  # with few connections, requests would wait for a free one
 
 ConnectionsOption = Annotated[
-    int | None, typer.Option(min=1, help="Concurrent requests [default: 8; with --rate 256; in-process 1].")
+    int | None, typer.Option(min=1, help="Concurrent requests.", show_default="8; with --rate 256; in-process 1")
 ]
 RateOption = Annotated[
     float | None,
-    typer.Option(min=0.01, help="Open loop: requests per second, with Poisson arrivals [default: closed loop]."),
+    typer.Option(min=0.01, help="Open loop: requests per second, with Poisson arrivals.", show_default="closed loop"),
 ]
 
 
 def bench(
-    config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
+    config_path: ConfigArgument,
     target: Annotated[str, typer.Option(help="What to benchmark: in-process, handle (in the running Ray) or http.")],
-    url: Annotated[str | None, typer.Option(help="Address for the target http [default: the config's].")] = None,
+    url: Annotated[str | None, typer.Option(help="Address for the target http.", show_default="the config's")] = None,
     policy_path: Annotated[
-        Path | None, typer.Option("--policy", help="Policy for the target in-process [default: the config's].")
+        Path | None, typer.Option("--policy", help="Policy for the target in-process.", show_default="the config's")
     ] = None,
     dataset: DatasetOption = None,
     rows_file: RowsOption = None,

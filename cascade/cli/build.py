@@ -7,6 +7,7 @@ import typer
 import yaml
 
 from cascade.cli.console import JsonOption, print_result
+from cascade.cli.inputs import ConfigArgument, PolicyOption
 
 if TYPE_CHECKING:
     from cascade.serving.deploy.application import ServeArguments
@@ -17,15 +18,15 @@ IN_THE_IMAGE = PurePosixPath("/app")
 
 
 def build(
-    config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
+    config_path: ConfigArgument,
     out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("deploy"),
-    policy_path: Annotated[Path | None, typer.Option("--policy", help="Policy [default: the config's].")] = None,
+    policy_path: PolicyOption = None,
     at: Annotated[
         str | None,
-        typer.Option(help="Folder of the config on every node [default: its folder here; in the image, /app]."),
+        typer.Option(help="Folder of the config on every node.", show_default="its folder here; in the image, /app"),
     ] = None,
     image: Annotated[
-        str | None, typer.Option(help="Container image for Kubernetes [default: NAME:POLICY VERSION].")
+        str | None, typer.Option(help="Container image for Kubernetes.", show_default="NAME:POLICY VERSION")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -20,7 +20,7 @@ MAX_DUPLICATES = 0.1
 
 def calibrate(
     config_path: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG]", help="Configuration, with each stage's score and calibrator.")
+        Path | None, typer.Argument(metavar="CONFIG", help="Configuration, with each stage's score and calibrator.")
     ] = None,
     scores: Annotated[Path, typer.Option(help="Score table.")] = Path("scores.npz"),
     target_accuracy: Annotated[float | None, typer.Option(help="Minimum accuracy, in [0, 1].")] = None,
@@ -44,7 +44,8 @@ def calibrate(
         str | None,
         typer.Option(
             help="Score or head, and calibrator, of each stage, such as margin:platt,deferral; a single one is for all "
-            "stages [default: the config's, or the table's confidences unchanged]."
+            "stages.",
+            show_default="the config's, or the table's confidences unchanged",
         ),
     ] = None,
     gears: Annotated[
@@ -63,11 +64,13 @@ def calibrate(
         int | None,
         typer.Option(
             min=1,
-            help="Number of this look at the same rows, from 1: look k is tested at level delta / 2^k [default: the "
-            "only look, at level delta].",
+            help="Number of this look at the same rows, from 1: look k is tested at level delta / 2^k.",
+            show_default="the only look, at level delta",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Policy to write [default: the config's, or policy.json].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Policy to write.", show_default="the config's, or policy.json")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the cheapest policy that reaches a target, or the most accurate one within a budget."""

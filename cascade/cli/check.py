@@ -13,7 +13,7 @@ from rich.table import Table
 
 from cascade.cli.collect import collection_progress
 from cascade.cli.console import JsonOption, console, print_result
-from cascade.cli.inputs import DatasetOption, RowsOption, SplitOption, load_checked_rows
+from cascade.cli.inputs import ConfigArgument, DatasetOption, PolicyOption, RowsOption, SplitOption, load_checked_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +31,8 @@ TRIED_ROWS = 16
 
 
 def check(
-    config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
-    policy_path: Annotated[Path | None, typer.Option("--policy", help="Policy [default: the config's].")] = None,
+    config_path: ConfigArgument,
+    policy_path: PolicyOption = None,
     scores: Annotated[Path | None, typer.Option(help="Score table to compare with the config.")] = None,
     rows_file: RowsOption = None,
     dataset: DatasetOption = None,
@@ -40,7 +40,7 @@ def check(
     limit: Annotated[int | None, typer.Option(min=1, help="Use only this many of the fresh rows.")] = None,
     delta: Annotated[
         float | None,
-        typer.Option(help="Probability of a false alarm on fresh rows [default: the policy's delta, or 0.05]."),
+        typer.Option(help="Probability of a false alarm on fresh rows.", show_default="the policy's delta, or 0.05"),
     ] = None,
     elsewhere: Annotated[
         bool,

@@ -12,7 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cascade.cli.console import JsonOption, console, print_result
-from cascade.cli.inputs import DatasetOption, RowsOption, SplitOption, load_checked_rows
+from cascade.cli.inputs import ConfigArgument, DatasetOption, RowsOption, SplitOption, load_checked_rows
 
 if TYPE_CHECKING:
     from cascade.calibration import ScoreTable
@@ -25,12 +25,14 @@ CostOption = Annotated[
 ]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option(min=1, help="Processor threads; replicas of Ray Serve have 1 by default [default: this machine's]."),
+    typer.Option(
+        min=1, help="Processor threads; replicas of Ray Serve have 1 by default.", show_default="this machine's"
+    ),
 ]
 
 
 def collect(
-    config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
+    config_path: ConfigArgument,
     dataset: DatasetOption = None,
     split: SplitOption = "test",
     rows_file: RowsOption = None,

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cascade.cli.console import JsonOption
-from cascade.cli.inputs import DatasetOption, RowsOption, SplitOption, load_row, load_rows
+from cascade.cli.inputs import ConfigArgument, DatasetOption, RowsOption, SplitOption, load_row, load_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,7 @@ __all__ = ["explain"]
 
 
 def explain(
-    config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
+    config_path: ConfigArgument,
     row_file: Annotated[
         Path | None, typer.Option("--row", help="File with one row: .npy, or JSON (nested lists, or a text).")
     ] = None,
@@ -32,7 +32,7 @@ def explain(
     policy_paths: Annotated[
         list[Path] | None,
         typer.Option(
-            "--policy", help="Policy, or policy set [default: the config's]; others are compared with the first."
+            "--policy", help="Policy, or policy set; others are compared with the first.", show_default="the config's"
         ),
     ] = None,
     scores: Annotated[Path | None, typer.Option(help="Score table, for the answers along its frontier.")] = None,

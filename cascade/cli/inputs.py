@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchRowsOption",
+    "ConfigArgument",
     "DatasetOption",
+    "PolicyOption",
     "RateOption",
     "RowsOption",
     "SplitOption",
@@ -30,6 +32,8 @@ __all__ = [
     "load_rows",
 ]
 
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")]
+PolicyOption = Annotated[Path | None, typer.Option("--policy", help="Policy.", show_default="the config's")]
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Name of a data set (see 'cascade data').")]
 RowsOption = Annotated[
     Path | None, typer.Option("--rows", help="File .npz with 'rows' (numbers or texts) and 'label' (ids or names).")
@@ -38,12 +42,17 @@ BatchRowsOption = Annotated[
     str | None,
     typer.Option(
         help="Rows that arrive together, such as 64, or sizes of requests with their shares, such as 1:0.9,64:0.1; the "
-        "predicted costs are for these arrivals [default: 64, or the policy's]."
+        "predicted costs are for these arrivals.",
+        show_default="64, or the policy's",
     ),
 ]
 RateOption = Annotated[
     float | None,
-    typer.Option(min=0.001, help="Rows per second at each gateway, in requests of --batch-rows rows [default: of 1]."),
+    typer.Option(
+        min=0.001,
+        help="Rows per second at each gateway, in requests of --batch-rows rows.",
+        show_default="1 row",
+    ),
 ]
 SplitOption = Annotated[str, typer.Option("--split", help="Part of the data set: train or test.")]
 

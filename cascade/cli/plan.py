@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cascade.cli.console import JsonOption, print_result
+from cascade.cli.inputs import ConfigArgument, PolicyOption
 
 if TYPE_CHECKING:
     from cascade.segment_plan import SegmentPlan
@@ -16,9 +17,9 @@ __all__ = ["plan"]
 
 
 def plan(
-    config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
+    config_path: ConfigArgument,
     scores: Annotated[Path, typer.Option(help="Score table with times as costs.")] = Path("scores.npz"),
-    policy_path: Annotated[Path | None, typer.Option("--policy", help="Policy [default: the config's].")] = None,
+    policy_path: PolicyOption = None,
     hop_ms: Annotated[float, typer.Option(min=0, help="Milliseconds per call between processes.")] = 2.0,
     request_ms: Annotated[float, typer.Option(min=0, help="Milliseconds of the gateway per request.")] = 0.1,
     rate: Annotated[float | None, typer.Option(min=0, help="Rows per second to plan for.")] = None,

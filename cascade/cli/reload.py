@@ -25,19 +25,20 @@ def reload(
         str, typer.Argument(metavar="CONFIG|URL", help="Configuration, or address such as http://host:8000.")
     ],
     policy_path: Annotated[
-        Path | None, typer.Option("--policy", help="Policy or policy set to put into force [default: the config's].")
+        Path | None,
+        typer.Option("--policy", help="Policy or policy set to put into force.", show_default="the config's"),
     ] = None,
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Go back to the policy that was in force before.")
     ] = False,
     version: Annotated[
-        str | None, typer.Option(help="With --rollback: go back to this version [default: the one before].")
+        str | None, typer.Option(help="With --rollback: go back to this version.", show_default="the one before")
     ] = None,
     key_env: Annotated[
-        str | None, typer.Option(help=f"Environment variable with an admin key [default: {KEY_VARIABLE}].")
+        str | None, typer.Option(help="Environment variable with an admin key.", show_default=KEY_VARIABLE)
     ] = None,
     key_file: Annotated[
-        Path | None, typer.Option(help="File with admin keys; the first is used [default: the config's].")
+        Path | None, typer.Option(help="File with admin keys; the first is used.", show_default="the config's")
     ] = None,
     authority: AuthorityOption = None,
     as_json: JsonOption = False,

@@ -24,7 +24,8 @@ def report(
         Path | None, typer.Option(help="Score table of other rows, for certifying points of the frontier.")
     ] = None,
     delta: Annotated[
-        float | None, typer.Option(help="delta of each certified point, in (0, 1) [default: the policy's, or 0.05].")
+        float | None,
+        typer.Option(help="delta of each certified point, in (0, 1).", show_default="the policy's, or 0.05"),
     ] = None,
     slices: Annotated[
         Path | None, typer.Option(help="File .npz with one array per kind of slice, of one integer or text per row.")

@@ -1,12 +1,12 @@
 """``cascade serve``: serves a cascade on Ray Serve until a signal stops it."""
 
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cascade.cli.console import JsonOption, print_result
+from cascade.cli.inputs import ConfigArgument, PolicyOption
 
 if TYPE_CHECKING:
     from cascade.config import CascadeConfig
@@ -15,10 +15,10 @@ __all__ = ["serve"]
 
 
 def serve(
-    config_path: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")],
-    policy_path: Annotated[Path | None, typer.Option("--policy", help="Policy [default: the config's].")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on [default: the config's].")] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port [default: the config's].")] = None,
+    config_path: ConfigArgument,
+    policy_path: PolicyOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="the config's")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port.", show_default="the config's")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Serve a cascade on Ray Serve: on a Ray of its own, or on the cluster in RAY_ADDRESS."""

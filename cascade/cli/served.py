@@ -27,13 +27,14 @@ KEY_VARIABLE = "CASCADE_KEY"
 
 KeyVariableOption = Annotated[
     str | None,
-    typer.Option("--key-env", help=f"Environment variable with a key of the cascade [default: {KEY_VARIABLE}]."),
+    typer.Option("--key-env", help="Environment variable with a key of the cascade.", show_default=KEY_VARIABLE),
 ]
 AuthorityOption = Annotated[
     Path | None,
     typer.Option(
         "--ca",
-        help="PEM file of the authority that signed the server's certificate [default: the machine's authorities].",
+        help="PEM file of the authority that signed the server's certificate.",
+        show_default="the machine's authorities",
     ),
 ]
 

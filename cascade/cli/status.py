@@ -27,7 +27,7 @@ __all__ = ["status"]
 
 def status(
     target: Annotated[
-        str, typer.Argument(metavar="[URL|CONFIG]", help="Address of a served cascade, or its configuration.")
+        str, typer.Argument(metavar="URL|CONFIG", help="Address of a served cascade, or its configuration.")
     ] = DEFAULT_URL,
     key_env: KeyVariableOption = None,
     authority: AuthorityOption = None,

@@ -16,7 +16,9 @@ CHECKED_ROWS = 500
 
 def train(
     recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")],
-    weights: Annotated[Path | None, typer.Option(help="Weights file to write [default: ../weights/RECIPE].")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights file to write.", show_default="../weights/RECIPE")
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 for all.")] = 0,
     as_json: JsonOption = False,
 ) -> None:

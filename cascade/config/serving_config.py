@@ -63,7 +63,7 @@ class ServingConfig(ConfigModel):
         body_timeout_s: maximum time for a request's body to arrive, and for a client to read its response.
         keep_alive_timeout_s: time after which an idle connection is closed.
         audit: what is monitored while the cascade is served.
-        metrics: whether to count events, for Prometheus and for the live page.
+        metrics: whether to count events, for Prometheus and the dashboard.
         metrics_port: of this machine's Prometheus endpoint, where the cascade starts its own Ray; ``None`` takes a free
             port. A cluster that is joined has its own endpoint.
         traces: OpenTelemetry spans; ``None`` for none.

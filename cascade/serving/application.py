@@ -1,4 +1,4 @@
-"""The application under the name that files for ``serve deploy`` hold; see :func:`build_app`."""
+"""The application, under the name in deployment files; see :func:`build_app`."""
 
 from cascade.serving.deploy.application import build_app
 

@@ -52,7 +52,7 @@ def bench(run, folder):
 
 def test_json_file_and_picture_of_one_run(bench, folder, tmp_path):
     out, plot = tmp_path / "out.json", tmp_path / "plot.svg"
-    result = bench("--biggest-alone", "--json", "--out", out, "--plot", plot)
+    result = bench("--biggest-alone", "--json", "--out", out, "--plot", plot, "--warmup-seconds", "0.05")
     assert result.code == 0, result.err
     assert result.json == json.loads(out.read_text())
     assert plot.read_text().startswith("<?xml")

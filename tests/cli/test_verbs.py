@@ -9,6 +9,8 @@ import sys
 
 import numpy as np
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
 
 from cascade.calibration import Policy, PolicySet, ScoreTable, evaluate, judge
 from cascade.cascade import Cascade
@@ -28,6 +30,14 @@ def test_help_lists_the_options(run, verb):
     assert result.code == 0
     assert "--json" in result.out
     assert "Usage" in result.out
+
+
+def test_help_shows_defaults_that_are_not_values():
+    """In the help text itself, brackets would be read as markup and vanish."""
+    printed = CliRunner().invoke(app, ["plan", "--help"], env={"COLUMNS": "200", "TERMINAL_WIDTH": "200"}).output
+    assert "(the config's)" in printed
+    helps = [parameter.help or "" for command in get_command(app).commands.values() for parameter in command.params]
+    assert not [text for text in helps if "[" in text.replace("in [0, 1]", "")]
 
 
 def test_help_of_the_command_lists_the_verbs(run):

@@ -111,7 +111,7 @@ def pairs(table: ScoreTable, target: Target) -> Point | None:
 
 
 def grid_search(problem: RoutingProblem, target: Target, quantiles: int | None) -> Point | None:
-    """The grid search of Wang et al., IDK Cascades, UAI 2018: tenths of the confidence, or quantiles a stage."""
+    """The grid search of Wang et al., IDK Cascades, UAI 2018: tenths of the confidence, or quantiles per stage."""
     tenths = np.append(np.linspace(0, 1, 11), NEVER)
     candidates = tuple(
         tenths if quantiles is None else np.append(np.unique(np.quantile(column, np.linspace(0, 1, quantiles))), NEVER)

@@ -6,8 +6,8 @@
 Every case is sent between two good requests on one connection, in pieces of random lengths. Sought: the first good
 request is answered; the case gets the answers that are right for it, each readable by a strict client, errors as one
 sentence without internals; then the connection is closed, or the second good request is answered as usual; nothing
-hidden in a case is ever answered. Anything else is a violation. The kinds are in ``malformed_cases.py``. Only loopback
-is used.
+hidden in a case is ever answered. Anything else is a violation. The kinds are in ``malformed_framing.py`` and
+``malformed_fields.py``. Only loopback is used.
 """
 
 import asyncio
@@ -23,10 +23,12 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from cascade.benchmarks.experiments.resilience.malformed_cases import KINDS, SMUGGLED_MARK, Case, Site
+from cascade.benchmarks.experiments.resilience import malformed_fields, malformed_framing
+from cascade.benchmarks.experiments.resilience.malformed_case import SMUGGLED_MARK, Case, Maker, Site
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.synthetic_cascade import served_synthetic
 
+KINDS: tuple[Maker, ...] = (*malformed_framing.KINDS, *malformed_fields.KINDS)
 LIMITS = {"max_body_bytes": 16_384, "max_header_bytes": 4096}
 SERVING = LIMITS | {"header_timeout_s": 3, "body_timeout_s": 3}
 CONNECTIONS = 8
@@ -116,7 +118,7 @@ async def _judged(reader: asyncio.StreamReader, case: Case) -> str | None:
         if len(answers) > max(len(case.statuses), case.most_answers):
             return f"too many answers: {answers[-1]}"
     closed = answer is None or (len(answers) < len(case.statuses) and answer.closes)
-    if closed and answer is not None:  # HTTP/1.0: the answer to the case looks like the last one
+    if closed and answer is not None:  # HTTP/1.0: the answer to the case has the form of the last one
         answers.append(answer)
     return _problem(case, answers, closed) or (await _more(reader))
 

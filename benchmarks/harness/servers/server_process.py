@@ -81,7 +81,7 @@ class ServerProcess:
         self._stop()
 
     def family(self) -> list[psutil.Process]:
-        """The process and all its descendants that live."""
+        """The process and its running descendants."""
         try:
             whole = psutil.Process(self._process.pid)
             return [whole, *whole.children(recursive=True)]
@@ -160,7 +160,7 @@ def cascade_server(
 
 
 def end_processes(process: "subprocess.Popen[bytes]") -> None:
-    """Asks a process to end; ends by their ids what is left of it and of its descendants."""
+    """Interrupts a process; kills by their ids those of it and of its descendants that remain."""
     try:
         family = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:

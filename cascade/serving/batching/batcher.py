@@ -209,7 +209,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         self._running_since = began = time.monotonic()
         if self._tracing is not None:
-            self._tracing.batch(batch.traceparents)
+            self._tracing.start_batch(batch.traceparents)
         step, estimator = self._steps(batch.policy)[index], self.estimator(index)
         try:
             if estimator.is_quick(len(batch.rows)):

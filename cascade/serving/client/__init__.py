@@ -1,1 +1,1 @@
-"""The command line's side of a served cascade."""
+"""The command line's HTTP client, and the status of a served cascade."""

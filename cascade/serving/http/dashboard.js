@@ -206,7 +206,7 @@ function policy(data) {
 }
 
 // Where the expected agreement comes from; only a certificate's is guaranteed.
-const SOURCES = { promise: "guaranteed", operator: "configured", calibration: "calibration data: at least" };
+const SOURCES = { guarantee: "guaranteed", operator: "configured", calibration: "calibration data: at least" };
 
 function audit(data) {
   const seen = data.audit;

@@ -136,7 +136,7 @@ class GatewayService:
         return self.auditor.describe(self.policies.policy)
 
     def describe_traffic(self) -> dict[str, Any]:
-        """What the live page shows."""
+        """The dashboard's numbers of this gateway."""
         telemetry, gateways = self.telemetry, self.config.serving.gateways
         gateway = {"rank": telemetry.rank, "of": gateways, "replica": telemetry.replica}
         return dashboard_data(self.config, self.policies.policy, telemetry.history, gateway)

@@ -5,12 +5,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-import numpy as np
-
 from cascade.answers import Answers
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig
-from cascade.engine import Watch
+from cascade.engine import StageRun, Watch
 from cascade.serving.batching.batcher import Batcher
 from cascade.serving.replica.stats_poller import StatsPoller
 from cascade.serving.telemetry.history import History
@@ -58,9 +56,9 @@ class Telemetry:
         if len(watches) < 2:
             return watches[0] if watches else None
 
-        def watch(stage: int, seconds: float, confidence: np.ndarray, unsure: np.ndarray, cost: np.ndarray) -> None:
+        def watch(run: StageRun) -> None:
             for one in watches:
-                one(stage, seconds, confidence, unsure, cost)
+                one(run)
 
         return watch
 

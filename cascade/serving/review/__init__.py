@@ -1,1 +1,1 @@
-"""Rows that a cascade abstained on, delivered for a person to decide."""
+"""Delivery of abstained rows, so that a person can decide."""

@@ -1,4 +1,4 @@
-"""The statistics of a process: counts since its start, read by metrics, the live page and tests.
+"""The statistics of a process: counts since its start, read by metrics, the dashboard and tests.
 
 While a request is answered only references are kept; they are counted many at a time, when enough have been collected
 or before they are read. One process is one gateway or one replica of a later segment.
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cascade.answers import Answers
+from cascade.engine import StageRun
 from cascade.errors import CascadeError
 from cascade.serving.errors import http_status
 from cascade.serving.telemetry.histogram import Histogram, log_edges
@@ -50,13 +51,6 @@ class AuditEstimate(NamedTuple):
     rows: int
     least: float | None = None
     source: str | None = None
-
-
-class _Run(NamedTuple):
-    stage: int
-    seconds: float
-    confidence: np.ndarray
-    unsure: np.ndarray
 
 
 class Observations:
@@ -127,7 +121,7 @@ class Observations:
         self._answers: list[tuple[float, Answers]] = []
         self._answers_rows = 0
         self._batches: list[tuple[int, float, float]] = []
-        self._runs: deque[_Run] = deque()
+        self._runs: deque[StageRun] = deque()
 
     def answered(self, seconds: float, answers: Answers) -> None:
         """Adds an answered request for rows.
@@ -152,16 +146,9 @@ class Observations:
         if len(self._batches) >= MOST_CALLS:
             self._fold_batches()
 
-    def stage_ran(
-        self,
-        stage: int,
-        seconds: float,
-        confidence: np.ndarray,
-        unsure: np.ndarray,
-        cost: np.ndarray,  # noqa: ARG002 (the gateway counts the answers' cost)
-    ) -> None:
+    def stage_ran(self, run: StageRun) -> None:
         """Adds a run of a stage of this segment, see :data:`cascade.engine.Watch`."""
-        self._runs.append(_Run(stage, seconds, confidence, unsure))
+        self._runs.append(run)
 
     def fold(self) -> None:
         """Counts what has been collected."""
@@ -192,10 +179,10 @@ class Observations:
         for stage in {run.stage for run in runs}:
             self._fold_stage(stage, [run for run in runs if run.stage == stage])
 
-    def _fold_stage(self, stage: int, runs: list[_Run]) -> None:
-        unsure = sum(int(np.count_nonzero(run.unsure)) for run in runs)
+    def _fold_stage(self, stage: int, runs: list[StageRun]) -> None:
+        deferred = sum(int(np.count_nonzero(run.deferred)) for run in runs)
         confidence = np.concatenate([run.confidence for run in runs])
-        self.deferred_rows[stage] += unsure
-        self.accepted_rows[stage] += len(confidence) - unsure
+        self.deferred_rows[stage] += deferred
+        self.accepted_rows[stage] += len(confidence) - deferred
         self.stage_s[stage] += sum(run.seconds for run in runs)
         self.confidence[stage].add(confidence)

@@ -18,6 +18,7 @@ import numpy as np
 from cascade.answers import Answers
 from cascade.calibration import Policy
 from cascade.config import TracesConfig
+from cascade.engine import StageRun
 from cascade.errors import ConfigError
 
 __all__ = ["Tracing", "current_traceparent"]
@@ -57,7 +58,7 @@ class Tracing:
         self._provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter or _otlp_exporter()))
         self._tracer = self._provider.get_tracer("cascade")
-        self._batch: list[str] = []
+        self._parents: list[str] = []
 
     def close(self) -> None:
         """Exports the remaining spans."""
@@ -112,25 +113,23 @@ class Tracing:
         self._not_before_s = now + self._pause_s
         return True
 
-    def batch(self, traceparents: list[str]) -> None:
-        """Sets the calls whose rows are in the batch that runs next; there is one at a time."""
-        self._batch = traceparents
+    def start_batch(self, traceparents: list[str]) -> None:
+        """Sets the parents of the spans of the batch that runs next; one batch runs at a time."""
+        self._parents = traceparents
 
-    def stage_ran(
-        self, stage: int, seconds: float, confidence: np.ndarray, unsure: np.ndarray, cost: np.ndarray
-    ) -> None:
+    def stage_ran(self, run: StageRun) -> None:
         """Creates the spans of a stage, see :data:`cascade.engine.Watch`; called in the batch's thread."""
-        if not self._batch:
+        if not self._parents:
             return
         end = time.time_ns()
+        start = end - int(run.seconds * 1e9)
         attributes: dict[str, Any] = {
-            "cascade.stage": self._stages[stage],
-            "cascade.batch_rows": len(confidence),
-            "cascade.deferred_rows": int(np.count_nonzero(unsure)),
-            "cascade.cost": float(cost.sum()),
+            "cascade.stage": self._stages[run.stage],
+            "cascade.batch_rows": len(run.confidence),
+            "cascade.deferred_rows": int(np.count_nonzero(run.deferred)),
+            "cascade.cost": float(run.cost.sum()),
         }
-        for parent in self._batch:
-            start = end - int(seconds * 1e9)
+        for parent in self._parents:
             self._tracer.start_span("cascade.stage", _context(parent), attributes=attributes, start_time=start).end(end)
 
 

@@ -8,7 +8,7 @@ import uvloop
 from listener_thread import listening
 from local_service import LocalService
 
-from cascade.benchmarks.experiments.resilience import malformed_cases, malformed_requests
+from cascade.benchmarks.experiments.resilience import malformed_case, malformed_requests
 from cascade.serving.auth.guard import Guard
 from cascade.serving.http.http_app import HttpApp
 
@@ -25,10 +25,10 @@ def port(request, config):
 
 @pytest.mark.parametrize("count", [660, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_every_malformed_case_gets_its_expected_answer_and_the_server_survives(port, count):
-    found = asyncio.run(malformed_requests.run(port, malformed_cases.Site("fake", (2,), **LIMITS), count, count))
+    found = asyncio.run(malformed_requests.run(port, malformed_case.Site("fake", (2,), **LIMITS), count, count))
     assert found["examples"] == []
     assert sum(found["sent"].values()) == count
-    assert len(found["sent"]) >= len(malformed_cases.KINDS)
+    assert len(found["sent"]) >= len(malformed_requests.KINDS)
 
 
 def answer(body, status=b"200 OK", close=b""):
@@ -55,7 +55,7 @@ WRONG = {
 
 def judged(answer_bytes, heads=frozenset()):
     """The experiment's findings about a server that always sends the same bytes."""
-    case = malformed_requests.Case("broken", b"", (frozenset({400}),), heads)
+    case = malformed_case.Case("broken", b"", (frozenset({400}),), heads)
 
     async def main():
         async def talk(reader, writer):

@@ -1,4 +1,4 @@
-"""Metrics, spans, logs and the live page of a cascade on a real Ray Serve."""
+"""Metrics, spans, logs and the dashboard of a cascade on a real Ray Serve."""
 
 import contextlib
 import http.server

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from local_service import LocalService, ask
 
 from cascade.answers import Answers
-from cascade.engine import Segment
+from cascade.engine import Segment, StageRun
 from cascade.serving.batching.batcher import Batcher, BatcherOptions
 from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import Overloaded, StageFailed
@@ -64,7 +64,7 @@ def test_stages_are_counted_as_one_by_one(runs):
     stats = Observations(STAGES)
     for stage, rows in runs:
         confidence, unsure = (np.array(column) for column in zip(*rows))
-        stats.stage_ran(stage, 0.5, confidence, unsure, np.ones(len(rows)))
+        stats.stage_ran(StageRun(stage, 0.5, confidence, unsure, np.ones(len(rows))))
     stats.fold()
     for stage in range(3):
         rows = [row for k, each in runs if k == stage for row in each]
@@ -102,11 +102,11 @@ def test_the_watch_changes_no_answer_and_receives_every_row(config):
     runs = []
     stages = load_stages(config.stages)
     rows = np.array([[number, 0] for number in range(20)])
-    watched = Segment(stages, watch=lambda *run: runs.append(run)).run(rows, POLICY)
+    watched = Segment(stages, watch=runs.append).run(rows, POLICY)
     plain = Segment(stages).run(rows, POLICY)
     assert np.array_equal(watched.stage, plain.stage)
     assert np.array_equal(watched.confidence, plain.confidence)
-    assert [(run[0], len(run[2]), int(run[3].sum())) for run in runs] == [(0, 20, 10), (1, 10, 0)]
+    assert [(run.stage, len(run.confidence), int(run.deferred.sum())) for run in runs] == [(0, 20, 10), (1, 10, 0)]
 
 
 class Recorded:
