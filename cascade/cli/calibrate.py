@@ -52,6 +52,15 @@ GearsOption = Annotated[
         "result is a policy set. Without a target they are accuracies."
     ),
 ]
+EarlyDeferralOption = Annotated[
+    bool,
+    typer.Option(
+        "--early-deferral",
+        "--skip",
+        help="Search early-deferral thresholds: rows that are hopeless for the middle stages go to the last stage at "
+        "once.",
+    ),
+]
 LookOption = Annotated[
     int | None,
     typer.Option(
@@ -75,9 +84,7 @@ def calibrate(
     seed: Annotated[int, typer.Option(help="Seed of the split into rows for searching and rows for testing.")] = 0,
     routers: RoutersOption = None,
     gears: GearsOption = None,
-    skip: Annotated[
-        bool, typer.Option("--skip", help="Let rows that are hopeless for the middle stages skip them.")
-    ] = False,
+    early_deferral: EarlyDeferralOption = False,
     batch_rows: BatchRowsOption = None,
     rate: RateOption = None,
     look: LookOption = None,
@@ -111,7 +118,7 @@ def calibrate(
             guarantee=cast(Guarantee, guarantee),
             seed=seed,
             routers=choices,
-            skip=skip,
+            early_deferral=early_deferral,
             arrivals=arrivals_of(batch_rows, rate, table.has_curves) or DEFAULT_ARRIVALS,
             look=look,
         )
@@ -129,7 +136,7 @@ def _facts(table: "ScoreTable", found: "PolicySet", with_gears: bool) -> dict[st
     facts = _summary(found.best.to_dict())
     if with_gears:
         facts["gears"] = [
-            {"version": gear.version, **gear.promises, **_summary(gear.to_dict())} for gear in found.gears
+            {"version": gear.version, **gear.guarantees, **_summary(gear.to_dict())} for gear in found.gears
         ]
     return facts | _verdict(table, found.best)
 
@@ -199,7 +206,7 @@ def _summary(policy: dict[str, Any]) -> dict[str, Any]:
     certificate = policy["certificate"]
     return {
         "thresholds": {stage["name"]: stage["threshold"] for stage in policy["stages"][:-1]},
-        "skip_below": {s["name"]: s["skip_below"] for s in policy["stages"] if "skip_below" in s} or None,
+        "defer_below": {s["name"]: s["defer_below"] for s in policy["stages"] if "defer_below" in s} or None,
         "abstain_below": policy["stages"][-1].get("abstain_below"),
         "guarantee": certificate["guarantee"],
         "delta": certificate.get("delta"),
