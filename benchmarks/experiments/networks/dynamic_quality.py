@@ -18,7 +18,6 @@ import copy
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -47,7 +46,6 @@ from cascade.benchmarks.experiments.networks.dynamic_networks import (
 from cascade.benchmarks.experiments.networks.dynamic_pictures import CLASSES, draw
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.cli.console import console
-from cascade.theme import ACCENT, MUTED, stage_colours
 
 COMMONEST = 10
 BATCHES_PER_TURN = 10
@@ -188,44 +186,6 @@ def times(network: DynamicNetwork, images: torch.Tensor, sizes: tuple[int, ...],
             }
         )
     return found
-
-
-def draw_blocks(results: dict[str, dict[str, Any]], path: Path) -> None:
-    """Kept blocks per class, accuracy of easy and of hard images, and use of every block."""
-    from matplotlib.figure import Figure as Picture
-
-    picture = Picture(figsize=(12, 3.4 * len(results)), layout="constrained")
-    for row, (name, result) in zip(picture.subplots(len(results), 3, squeeze=False), results.items(), strict=True):
-        colour = stage_colours(1)[0]
-        order = np.argsort(result["kept_by_class"])
-        row[0].barh([CLASSES[c] for c in order], [result["kept_by_class"][c] for c in order], color=colour)
-        row[0].axvline(result["kept"]["mean"], color=MUTED.light, linewidth=1, linestyle="--")
-        row[0].set_xlabel("blocks kept, mean")
-        row[0].set_title(name, loc="left")
-        kept = [entry["kept"] for entry in result["by_kept"]]
-        rows = sum(entry["rows"] for entry in result["by_kept"])
-        row[1].bar(kept, [100 * entry["rows"] / rows for entry in result["by_kept"]], color=colour)
-        often = [entry for entry in result["by_kept"] if entry["rows"] >= rows / 200]
-        row[1].plot(
-            [entry["kept"] for entry in often],
-            [100 * entry["accuracy"] for entry in often],
-            color=ACCENT.light,
-            marker="o",
-            label="accuracy",
-        )
-        row[1].set_xticks(kept)
-        row[1].set_ylim(0, 100)
-        row[1].set_xlabel("blocks kept")
-        row[1].set_ylabel("share of images, accuracy, %")
-        row[1].legend(frameon=False)
-        shares = result["kept_share_by_block"]
-        row[2].bar(range(1, len(shares) + 1), [100 * share for share in shares], color=colour)
-        row[2].set_xticks(range(1, len(shares) + 1, 2))
-        row[2].set_xlabel("block")
-        row[2].set_ylabel("images that keep it, %")
-    for axes in picture.axes:
-        axes.spines[["top", "right"]].set_visible(False)
-    picture.savefig(path, dpi=120)
 
 
 def main(
