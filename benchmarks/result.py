@@ -48,7 +48,7 @@ class Result:
         return asdict(self) | {"repeats": list(self.repeats), "summary": self.summary}
 
     def save(self, path: Path | str) -> None:
-        """Writes JSON; a reader never sees half of it."""
+        """Writes JSON, by renaming a complete file."""
         partial = Path(f"{path}.partial")
         text = json.dumps(self.to_dict(), sort_keys=True, indent=1, allow_nan=False)
         partial.write_text(text + "\n", encoding="utf-8")

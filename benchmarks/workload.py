@@ -61,5 +61,5 @@ class Workload:
         )
 
     def endless(self) -> Iterator[Batch]:
-        """The batches in order, again and again."""
+        """The batches in order, repeatedly."""
         return cycle(self.batches)

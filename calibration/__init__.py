@@ -1,4 +1,4 @@
-"""Calibrators, threshold search, evaluation: everything that is done offline, on arrays alone."""
+"""Calibrators, threshold search, certificates and evaluation: offline work on arrays."""
 
 from cascade.calibration.calibrate import Guarantee, calibrate
 from cascade.calibration.calibrate_gears import calibrate_gears

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from cascade.calibration.calibrate import Guarantee, RouterChoice, calibrate
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
-from cascade.calibration.policies.policy import TARGETS
+from cascade.calibration.policies.certificate import TARGETS
 from cascade.calibration.policies.policy_set import PolicySet
 from cascade.calibration.tables.score_table import ScoreTable
 
@@ -19,31 +19,31 @@ def calibrate_gears(
     guarantee: Guarantee = "certified",
     seed: int = 0,
     routers: Sequence[RouterChoice] | None = None,
-    skip: bool = False,
+    early_deferral: bool = False,
     arrivals: Arrivals = DEFAULT_ARRIVALS,
     look: int | None = None,
 ) -> PolicySet:
     """Finds an operating point for each of several targets.
 
     With probability at least 1 - delta *all* gears satisfy their guarantees on future data: each of m gears is tested
-    at level delta / m, and the levels add up (Bonferroni), whatever the tests have to do with each other. So does any
-    mixture of the gears, as long as the choice of the gear at a moment has nothing to do with the rows of that moment.
+    at level delta / m, and the levels add up (Bonferroni) for any dependence between the tests. So does any mixture of
+    the gears, as long as the choice of a gear is independent of the rows that it routes.
 
     Args:
         table: n rows, K stages.
         targets: of each gear, the best first: names and values as :func:`~cascade.calibration.calibrate` takes them,
             such as ``[{"target_accuracy": 0.94}, {"target_accuracy": 0.93}]``.
-        delta: risk that any of the gears breaks a promise, in (0, 1).
+        delta: probability that any of the gears violates a guarantee, in (0, 1).
         guarantee: "certified", or "none" for the empirical optimum.
         seed: of the split of the rows.
         routers: as for ``calibrate``.
-        skip: as for ``calibrate``.
+        early_deferral: as for ``calibrate``.
         arrivals: as for ``calibrate``.
         look: as for ``calibrate``.
 
     Raises:
-        ValueError: there is no target, or one is not what ``calibrate`` takes.
-        PolicyError: the gears do not get cheaper, or promise more, from one to the next.
+        ValueError: there is no target, or ``calibrate`` refuses one.
+        PolicyError: a gear is not cheaper than the one before it, or has a stricter guarantee.
         ScoreTableError, InfeasibleTarget: as for ``calibrate``.
     """
     if not targets:
@@ -64,7 +64,7 @@ def calibrate_gears(
                 guarantee=guarantee,
                 seed=seed,
                 routers=routers,
-                skip=skip,
+                early_deferral=early_deferral,
                 arrivals=arrivals,
                 look=look,
             )

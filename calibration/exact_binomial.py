@@ -8,8 +8,8 @@ def exact_interval(successes: int, trials: int, tail: float) -> tuple[float, flo
 
     Args:
         successes: in [0, trials].
-        trials: at least 0; of none nothing is known.
-        tail: risk that the rate is below the interval, and that it is above, in (0, 0.5].
+        trials: at least 0; without trials the interval is [0, 1].
+        tail: probability that the rate is below the interval, and that it is above, each in (0, 0.5].
     """
     from scipy.special import betainccinv, betaincinv
 

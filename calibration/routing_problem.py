@@ -1,4 +1,4 @@
-"""The threshold search as a problem on three arrays."""
+"""The threshold search as a problem of three arrays: confidences, gains and costs."""
 
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -10,7 +10,7 @@ from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.costs.stage_prices import StagePrices
 from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import ScoreTableError
-from cascade.routers import ALWAYS, EVIDENCE_COLUMNS, NEVER, Router, answering_stage, new_evidence, skipping
+from cascade.routers import ALWAYS, EVIDENCE_COLUMNS, NEVER, Router, answering_stage, deferred_early, new_evidence
 
 __all__ = ["RoutingProblem", "calibrated_confidence", "table_evidence"]
 
@@ -21,15 +21,14 @@ def calibrated_confidence(table: ScoreTable, routers: tuple[Router, ...]) -> np.
     """The confidences that a cascade's thresholds are compared with.
 
     Args:
-        table: what the stages said.
-        routers: K routers.
+        table: n rows, K stages.
+        routers: K.
 
     Returns:
         (n, K) float64 in [0, 1].
 
     Raises:
-        ScoreTableError: a router has a temperature, which only class probabilities can be divided by, or a head that
-            looks at them, and the table has none.
+        ScoreTableError: a router has a temperature or a head that needs class probabilities, and the table has none.
     """
     for name, router in zip(table.stage, routers, strict=True):
         if table.scores is None and router.head is not None and router.head.needs_probabilities:
@@ -55,7 +54,7 @@ def calibrated_confidence(table: ScoreTable, routers: tuple[Router, ...]) -> np.
 
 
 def table_evidence(table: ScoreTable) -> np.ndarray:
-    """(n, 5 K) float64, what the heads of the last stage would look at; those of stage k see the first 5 (k + 1)."""
+    """(n, 5 K) float64, the evidence of all stages; a head of stage k reads the first 5 (k + 1) columns."""
     columns = [
         new_evidence(
             table.prediction[:, k], table.confidence[:, k], None if table.scores is None else table.scores[:, k]
@@ -67,25 +66,25 @@ def table_evidence(table: ScoreTable) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class RoutingProblem:
-    """What n rows gain and cost, depending on the stage that answers them.
+    """Gain and cost of n rows, depending on the stage that answers each.
 
-    Where ``prices`` are given, the mean cost is a function of how much work reaches each stage, which is not a mean
-    over rows; :meth:`priced_at` gives the linear problem that touches it at some thresholds.
+    With ``prices`` the mean cost is a function of the work that reaches each stage, which is not a mean over rows;
+    :meth:`priced_at` gives the linear problem that equals it at some thresholds.
 
-    A stage whose threshold is ``NEVER`` answers no row. Where stages are optional it is not run either, and costs
+    A stage with the threshold ``NEVER`` accepts no row. Where stages are optional it does not run either, and costs
     nothing: a search over :meth:`subsets` of the stages finds which of them pay.
 
     Attributes:
         confidence: (n, K - 1) calibrated confidence of all stages but the last.
-        gain: (n, K) float, what is gained where a stage answers a row: 1 if right (or in agreement), else 0.
-        cost: (n, K) float, cost of a row answered at a stage, all earlier ones included; where ``prices`` are given, if
-            all rows came to every stage.
-        highest: (K,) float, the most that any row, future ones included, may add to ``work`` at each stage, or to
-            ``cost`` where there is no ``work``; inf where it is not known. ``None`` if no stage's is.
-        abstains: whether the last of the K columns is no stage, but stands for the rows that no stage answers.
-        work: (n, K) float, what a row adds to the work of a stage; ``None`` without ``prices``.
-        prices: mean cost as a function of the shares of work; ``None`` where costs are constants per row.
-        optional: whether stages with a threshold of ``NEVER`` are left out.
+        gain: (n, K) float, 1 if the answer of a stage is right (or agrees with the last stage), else 0.
+        cost: (n, K) float, cost of a row answered at a stage, all earlier ones included; with ``prices``, if all rows
+            reached every stage.
+        highest: (K,) float, bound for any row, future ones included, of ``work`` at each stage, or of its cost without
+            ``work``; inf without a bound. ``None`` if no stage has one.
+        abstains: whether the last of the K columns is not a stage, but for the rows that no stage answers.
+        work: (n, K) float, work of a row at each stage; ``None`` without ``prices``.
+        prices: mean cost as a function of the reach shares; ``None`` where costs are constants per row.
+        optional: whether stages with the threshold ``NEVER`` are left out.
     """
 
     confidence: np.ndarray
@@ -109,15 +108,15 @@ class RoutingProblem:
         """The problem of a score table.
 
         Args:
-            table: what the stages predicted.
-            routers: K routers.
-            agreement: gain agreement with the last stage instead of accuracy.
+            table: n rows, K stages.
+            routers: K.
+            agreement: whether the gain is agreement with the last stage instead of accuracy.
             abstains: whether the last stage may abstain (:meth:`abstaining`).
             arrivals: how many rows come together, where the table has cost curves.
         """
         gain = (table.agrees if agreement else table.correct).astype(np.float64)
         confidence = calibrated_confidence(table, routers)
-        # A head looks at what all stages before it predicted.
+        # A head reads the evidence of all stages before it.
         optional = all(router.head is None for router in routers)
         problem = cls.priced(confidence[:, :-1], gain, table.work, table.prices(arrivals), optional)
         problem = replace(problem, highest=table.highest_work)
@@ -147,10 +146,10 @@ class RoutingProblem:
         return len(self.gain[0]) - self.abstains
 
     def abstaining(self, confidence: np.ndarray) -> "RoutingProblem":
-        """The problem where rows that the last stage is unsure of end without an answer.
+        """The problem where the last stage may abstain.
 
-        Abstaining is one more column behind the last stage, at no further cost and without a gain, and
-        ``abstain_below`` one more threshold: the same search and the same tests, on K + 1 columns.
+        Abstaining is one more column after the last stage, without further cost or gain, and ``abstain_below`` is one
+        more threshold: the same search and the same tests on K + 1 columns.
 
         Args:
             confidence: (n,) calibrated confidence of the last stage.
@@ -165,51 +164,51 @@ class RoutingProblem:
         )
 
     def answered(self, stage: np.ndarray) -> np.ndarray:
-        """Which rows are answered at all: (n,) bool, from the column (n,) int that each row ends in."""
+        """Which rows are answered: (n,) bool, from the column (n,) int in which each row ends."""
         return stage < self.gain.shape[1] - 1 if self.abstains else np.ones(len(stage), dtype=bool)
 
-    def skipping(self, skip_below: np.ndarray) -> "RoutingProblem":
-        """The problem where rows below lower thresholds go straight to the last stage.
+    def deferring_early(self, defer_below: np.ndarray) -> "RoutingProblem":
+        """The problem where rows below an early-deferral threshold go to the last stage at once.
 
-        Such a row, if the stage does not answer it, gains what the last stage gains, at the cost of the stages that
-        looked at it and of the last one, whatever the thresholds between are: the same search, on other numbers.
+        Such a row, if the stage does not accept it, gains what the last stage gains, at the cost of the stages that it
+        reached and of the last one, whatever the thresholds between are: the same search, on other numbers.
 
         Args:
-            skip_below: (K - 1,) in [0, 1]; zeros change nothing.
+            defer_below: (K - 1,) in [0, 1]; zeros change nothing.
 
         Raises:
             ValueError: the problem has prices; take :meth:`priced_at` first.
         """
-        if not skip_below.any():
+        if not defer_below.any():
             return self
         if self.prices is not None:
-            raise ValueError("rows can only skip stages at constant costs per row")
+            raise ValueError("rows can only be deferred early at constant costs per row")
         gain, cost = self.gain.copy(), self.cost.copy()
         last_cost = self.cost[:, -1] - self.cost[:, -2]
-        # Backwards: where a row skips, it never comes to a later stage that it would skip from.
-        for k in reversed(range(len(skip_below))):
-            skips = skipping(self.confidence[:, k], skip_below[k])
-            gain[skips, k + 1 :] = self.gain[skips, -1:]
-            cost[skips, k + 1 :] = (self.cost[skips, k] + last_cost[skips])[:, None]
+        # Backwards: a row that is deferred early never reaches a later stage that would defer it early as well.
+        for k in reversed(range(len(defer_below))):
+            early = deferred_early(self.confidence[:, k], defer_below[k])
+            gain[early, k + 1 :] = self.gain[early, -1:]
+            cost[early, k + 1 :] = (self.cost[early, k] + last_cost[early])[:, None]
         return replace(self, gain=gain, cost=cost, optional=False)
 
-    def with_skips(
-        self, skip_below: np.ndarray, thresholds: np.ndarray, shares: np.ndarray | None = None
+    def with_early_deferral(
+        self, defer_below: np.ndarray, thresholds: np.ndarray, shares: np.ndarray | None = None
     ) -> "RoutingProblem":
-        """:meth:`skipping`, at the constant costs per row that are right at some thresholds where there are prices.
+        """:meth:`deferring_early`, where there are prices at the constant costs per row of some thresholds.
 
         Args:
-            skip_below: (K - 1,); zeros change nothing.
+            defer_below: (K - 1,); zeros change nothing.
             thresholds: (K - 1,).
             shares: (K,) of work, as for :meth:`priced_at`.
         """
-        if not skip_below.any() or self.prices is None:
-            return self.skipping(skip_below)
-        return replace(self, optional=False).priced_at(thresholds, shares).skipping(skip_below)
+        if not defer_below.any() or self.prices is None:
+            return self.deferring_early(defer_below)
+        return replace(self, optional=False).priced_at(thresholds, shares).deferring_early(defer_below)
 
     @property
     def least_cost(self) -> float:
-        """Mean cost of a row at the cheapest stage alone."""
+        """Mean cost per row of the cheapest stage alone."""
         alone = np.where(np.eye(self.stages, self.confidence.shape[1], dtype=bool), ALWAYS, NEVER)
         if self.abstains:
             alone[:, -1] = ALWAYS
@@ -217,20 +216,21 @@ class RoutingProblem:
 
     @property
     def highest_cost(self) -> float:
-        """The most that a row may cost, if it runs through all stages; inf where that is not known."""
+        """Highest cost of a row that runs through all stages; inf without a bound."""
         return float(self.highest_costs.sum())
 
     @property
     def highest_costs(self) -> np.ndarray:
-        """(K,) most that a row may cost at each stage, where all rows are such; inf where that is not known."""
+        """(K,) highest cost per row of each stage, if all rows have it; inf without a bound."""
         if self.highest is None:
             return np.full(self.stages, np.inf)
         return self.highest if self.prices is None else self.prices.of_rows(self.highest)
 
     def subsets(self) -> list[tuple[int, ...]]:
-        """The sets of stages that a search looks at: all that hold the last stage, the full one first.
+        """The sets of stages that a search considers: all that contain the last stage, the full one first.
 
-        Of more than ``MOST_STAGES_OF_ALL_SUBSETS`` stages, the full set and those that lack one stage or keep one.
+        With more than ``MOST_STAGES_OF_ALL_SUBSETS`` stages, the full set and the sets with one stage less, or with one
+        stage beside the last.
         """
         earlier, last = tuple(range(self.stages - 1)), self.stages - 1
         if not self.optional:
@@ -241,12 +241,12 @@ class RoutingProblem:
         return [(*chosen, last) for size in sizes for chosen in combinations(earlier, size)]
 
     def running(self, thresholds: np.ndarray) -> tuple[int, ...]:
-        """The stages that thresholds (K - 1,) do not leave out."""
+        """The stages that run at some thresholds (K - 1,)."""
         last = self.stages - 1
         return tuple(k for k in range(self.stages) if k == last or not self.optional or thresholds[k] <= 1.0)
 
     def select(self, stages: tuple[int, ...]) -> "RoutingProblem":
-        """The problem of some of the stages, in their order; the last of them answers what remains.
+        """The problem of some of the stages, in order; the last of them answers the remaining rows.
 
         Args:
             stages: rising, at least one.
@@ -267,13 +267,13 @@ class RoutingProblem:
         )
 
     def widened(self, stages: tuple[int, ...], thresholds: np.ndarray) -> np.ndarray:
-        """Thresholds (K - 1,) of all stages from those of :meth:`select`; the other stages answer nothing."""
+        """Thresholds (K - 1,) of all stages from those of :meth:`select`; the other stages have ``NEVER``."""
         wide = np.full(self.confidence.shape[1], NEVER)
         wide[[*stages[:-1], self.stages - 1] if self.abstains else list(stages[:-1])] = thresholds
         return wide
 
     def shares(self, thresholds: np.ndarray) -> np.ndarray:
-        """Mean work of a row at each stage under some thresholds (K - 1,); 0 at stages that are left out.
+        """Mean work per row at each stage under some thresholds (K - 1,); 0 at stages that are left out.
 
         Raises:
             ValueError: the problem has no prices.
@@ -287,14 +287,14 @@ class RoutingProblem:
         return shares
 
     def priced_at(self, thresholds: np.ndarray, shares: np.ndarray | None = None) -> "RoutingProblem":
-        """The problem at constant costs per row that are nowhere too low, and right at some shares.
+        """The problem at constant costs per row that are never too low, and exact at some shares.
 
         Args:
-            thresholds: (K - 1,); stages that they leave out cost nothing.
-            shares: (K,) of work at which the costs are right; by default those under the thresholds.
+            thresholds: (K - 1,); stages that do not run cost nothing.
+            shares: (K,) of work at which the costs are exact; by default those under the thresholds.
 
         Returns:
-            A problem without prices. Its mean cost under these thresholds is at least the true one, on whatever rows.
+            A problem without prices. Its mean cost under these thresholds is at least the true one, on any rows.
         """
         running = list(self.running(thresholds))
         own, highest = np.zeros_like(self.cost), np.zeros(self.stages)
@@ -314,7 +314,7 @@ class RoutingProblem:
         return replace(self, cost=np.cumsum(own, axis=1), highest=highest, work=None, prices=None)
 
     def value(self, thresholds: np.ndarray) -> tuple[float, float]:
-        """Mean gain and mean cost of a row under some thresholds (K - 1,)."""
+        """Mean gain and mean cost per row under some thresholds (K - 1,)."""
         stage = answering_stage(self.confidence, thresholds)[:, None]
         gain = float(np.take_along_axis(self.gain, stage, axis=1).mean())
         if self.prices is not None:

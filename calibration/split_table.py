@@ -1,4 +1,4 @@
-"""A score table whose rows are split: one part fits and proposes, the other tests."""
+"""A score table with split rows: one part fits and proposes, the other tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from cascade.calibration.certificates.smoothing import smoothed
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.search.lower_thresholds import at_constant_costs, best_lower_thresholds
+from cascade.calibration.search.early_deferral import at_constant_costs, best_early_deferral
 from cascade.calibration.tables.score_table import ScoreTable
 from cascade.routers import Router
 
@@ -21,35 +21,35 @@ __all__ = ["Fitted", "SplitTable"]
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What the searching rows fixed before anything is tested.
+    """What the searching rows determine before anything is tested.
 
     Attributes:
         routers: K.
-        skip_below: (K - 1,) lower thresholds.
-        certifier: with these routers and lower thresholds.
+        defer_below: (K - 1,) early-deferral thresholds.
+        certifier: with these routers and early-deferral thresholds.
     """
 
     routers: tuple[Router, ...]
-    skip_below: np.ndarray
+    defer_below: np.ndarray
     certifier: Certifier
 
 
 @dataclass(frozen=True, eq=False)
 class SplitTable:
-    """The two parts of a table, and what the first one is to fit.
+    """The two parts of a table, and the settings of the search.
 
     Attributes:
         search: rows that fit and propose.
-        test: rows that had no part in that.
+        test: the other rows.
         choices: (score or head, calibrator) for each stage; ``None`` for the confidences as they are.
-        skip: whether to look for lower thresholds.
+        early_deferral: whether to search early-deferral thresholds.
         arrivals: how many rows come together, where the table has cost curves.
     """
 
     search: ScoreTable
     test: ScoreTable
     choices: Sequence[RouterChoice] | None
-    skip: bool
+    early_deferral: bool
     arrivals: Arrivals
 
     @classmethod
@@ -58,40 +58,41 @@ class SplitTable:
         table: ScoreTable,
         seed: int,
         choices: Sequence[RouterChoice] | None,
-        skip: bool,
+        early_deferral: bool,
         arrivals: Arrivals = DEFAULT_ARRIVALS,
     ) -> "SplitTable":
         """Splits a table of at least 2 rows at random, by a seed."""
         search, test = split_rows(len(table), seed)
-        return cls(table.take(search), table.take(test), choices, skip, arrivals)
+        return cls(table.take(search), table.take(test), choices, early_deferral, arrivals)
 
     def fitted(self, goal: Goal) -> Fitted:
-        """Fits routers and lower thresholds for a goal."""
+        """Fits routers and early-deferral thresholds for a goal."""
         agreement = goal.gains_agreement(self.search)
         routers = fit_routers(self.search, self.choices, goal)
         parts = (self.search, self.test)
         search, test = (
             RoutingProblem.from_table(part, routers, agreement, goal.abstains, self.arrivals) for part in parts
         )
-        search, lowest = smoothed(search), np.zeros(self.search.stages - 1)
-        if self.skip:
+        search, defer_below = smoothed(search), np.zeros(self.search.stages - 1)
+        if self.early_deferral:
             search, test = (
                 at_constant_costs(search, goal.search_target),
                 at_constant_costs(test, goal.search_target, search),
             )
-            lowest = best_lower_thresholds(search, goal.search_target(search))
-        return Fitted(routers, lowest, Certifier(search.skipping(lowest), test.skipping(lowest)))
+            defer_below = best_early_deferral(search, goal.search_target(search))
+        certifier = Certifier(search.deferring_early(defer_below), test.deferring_early(defer_below))
+        return Fitted(routers, defer_below, certifier)
 
     @property
     def depends_on_value(self) -> bool:
-        """Whether what is fitted depends on the value of a goal, and not on its name alone."""
-        return self.skip or any(name == "cost_aware" for name, _ in self.choices or ())
+        """Whether the fit depends on the value of a goal, and not only on its name."""
+        return self.early_deferral or any(name == "cost_aware" for name, _ in self.choices or ())
 
     @property
     def duplicate_rows(self) -> int:
-        """Testing rows of which every stage said the same, to the last bit, as of a searching row."""
-        known = set(_fingerprints(self.search))
-        return sum(each in known for each in _fingerprints(self.test))
+        """Testing rows with exactly the same predictions of every stage as a searching row."""
+        searching = set(_fingerprints(self.search))
+        return sum(each in searching for each in _fingerprints(self.test))
 
 
 def _fingerprints(table: ScoreTable) -> list[bytes]:

@@ -97,19 +97,10 @@ def last_stage_alone(cascade: Cascade) -> Cascade:
 
 def last_stage_policy(policy: Policy) -> Policy:
     """The policy of the last stage alone."""
-    return replace(
-        policy,
-        stages=policy.stages[-1:],
-        routers=(Router(None, Identity()),) if policy.needs_evidence else policy.routers[-1:],
-        thresholds=np.zeros(0),
-        skip_below=np.zeros(0),
-        cost=policy.cost[-1:],
-        cost_per_mflop=policy.cost_per_mflop[-1:],
-        cost_per_ms=policy.cost_per_ms[-1:],
-        curves=policy.curves[-1:],
-        abstain_below=0.0,
-        certificate={},
-    )
+    answering = replace(policy, abstain_below=0.0)
+    if policy.needs_evidence:
+        answering = replace(answering, routers=(*policy.routers[:-1], Router(None, Identity())))
+    return answering.select([len(policy.stages) - 1])
 
 
 def check_policy(policy: Policy, stages: Sequence[str]) -> Policy:

@@ -10,7 +10,7 @@ import numpy as np
 from cascade.answers import PENDING, Answers
 from cascade.calibration.policies.policy import Policy
 from cascade.prediction import Prediction
-from cascade.routers import ALWAYS, Evidence, EvidenceColumn, accepted, skipping
+from cascade.routers import ALWAYS, Evidence, EvidenceColumn, accepted, deferred_early
 from cascade.stage import Stage
 
 __all__ = ["PENDING", "Answers", "Segment", "StageRun", "Watch"]
@@ -64,7 +64,7 @@ class _Pending:
             # A copy: a batch that fails is run again in halves, from the same evidence.
             early = None if evidence.deferred_early is None else evidence.deferred_early.copy()
             stages = evidence.stages
-        if policy.skips and early is None:
+        if policy.defers_early and early is None:
             early = np.zeros(len(rows), dtype=bool)
         if policy.needs_evidence and stages is None:
             stages = np.zeros((len(rows), 0))
@@ -182,7 +182,7 @@ class Segment:
         if coming is None:
             return pending.take(deferred)
         if pending.deferred_early is not None and last_stage is None:
-            pending.deferred_early[coming] = skipping(confidence, policy.skip_below[k])
+            pending.deferred_early[coming] = deferred_early(confidence, policy.defer_below[k])
         still = np.ones(len(pending), dtype=bool)
         still[coming] = deferred
         return pending.take(still)

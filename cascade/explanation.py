@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from cascade.calibration import OperatingPoint, Policy, ScoreTable, evaluate, frontier
+from cascade.calibration import OperatingPoint, Policy, ScoreTable, frontier
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
+from cascade.calibration.evaluation.table_policy import at_table_costs
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.calibration.tables.stage_costs import stage_costs
 from cascade.cascade import check_policy
 from cascade.errors import ScoreTableError
 from cascade.prediction import Prediction
-from cascade.routers import abstained, asked_stages, running_stages
+from cascade.routers import abstained, reached_stages, running_stages
 from cascade.stage import Stage
 
 __all__ = ["Explanation", "FrontierPiece", "StageExplanation", "explain"]
@@ -32,7 +32,7 @@ class StageExplanation:
         raw_confidence: in [0, 1], before calibration.
         confidence: in [0, 1], calibrated (or a head's).
         threshold: minimum confidence of an answer; ``None`` for a last stage that answers every row.
-        skip_below: early-deferral threshold; ``None`` without early deferral.
+        defer_below: early-deferral threshold; ``None`` without early deferral.
         cost: of this stage for the row.
         running_cost: of all stages that the policy runs up to this one; ``None`` if it does not run this one.
     """
@@ -44,7 +44,7 @@ class StageExplanation:
     raw_confidence: float
     confidence: float
     threshold: float | None
-    skip_below: float | None
+    defer_below: float | None
     cost: float
     running_cost: float | None
 
@@ -175,7 +175,7 @@ def explain(
 
 def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
     confidence, cost = asked.confidence(policy), asked.cost(policy)
-    looks = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)[0]
+    looks = reached_stages(confidence, policy.thresholds, policy.defer_below, policy.runs)[0]
     last = int(np.flatnonzero(looks)[-1])
     running = np.cumsum(np.where(looks, cost, 0.0))
     thresholds = [*policy.thresholds.tolist(), policy.abstain_below if policy.abstains else None]
@@ -188,7 +188,7 @@ def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
             raw_confidence=float(stage.raw_confidence(prediction)[0]),
             confidence=float(confidence[0, k]),
             threshold=thresholds[k],
-            skip_below=float(policy.skip_below[k]) if policy.skip_below[k : k + 1].any() else None,
+            defer_below=float(policy.defer_below[k]) if policy.defer_below[k : k + 1].any() else None,
             cost=float(cost[k]),
             running_cost=float(running[k]) if looks[k] else None,
         )
@@ -201,17 +201,16 @@ def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
 def _pieces(asked: _AskedRow, policy: Policy, table: ScoreTable) -> list[FrontierPiece]:
     arrivals = policy.arrivals or DEFAULT_ARRIVALS
     problem = RoutingProblem.from_table(table, policy.routers, table.label is None, arrivals=arrivals)
-    points = frontier(problem.with_skips(policy.skip_below, policy.thresholds))
+    points = frontier(problem.with_early_deferral(policy.defer_below, policy.thresholds))
     confidence = asked.confidence(policy)
 
     def looks(point: OperatingPoint) -> tuple[bool, ...]:
-        runs = running_stages(point.thresholds, policy.skip_below, policy.needs_evidence)
-        return tuple(asked_stages(confidence, point.thresholds, policy.skip_below, runs)[0].tolist())
+        runs = running_stages(point.thresholds, policy.defer_below, policy.needs_evidence)
+        return tuple(reached_stages(confidence, point.thresholds, policy.defer_below, runs)[0].tolist())
 
     def row_cost(point: OperatingPoint, which: tuple[bool, ...]) -> float:
         """Cost of the row at the stage costs that belong to the point's own reach shares."""
-        there = replace(policy, thresholds=point.thresholds)
-        there = replace(there, **stage_costs(table, arrivals, evaluate(table, there).reached_share))
+        there = at_table_costs(replace(policy, thresholds=point.thresholds), table, arrivals)
         return float(asked.cost(there)[list(which)].sum())
 
     pieces = []

@@ -12,7 +12,7 @@ from cascade.calibration import Policy, ScoreTable
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.errors import ScoreTableError
-from cascade.routers import asked_stages
+from cascade.routers import reached_stages
 
 __all__ = [
     "SegmentPlan",
@@ -61,8 +61,8 @@ class StageLoad:
             raise ScoreTableError(
                 f"a plan needs costs in ms; the table's are in {table.cost_unit}; use 'cascade collect --cost time'"
             )
-        asked = asked_stages(
-            calibrated_confidence(table, policy.routers), policy.thresholds, policy.skip_below, policy.runs
+        asked = reached_stages(
+            calibrated_confidence(table, policy.routers), policy.thresholds, policy.defer_below, policy.runs
         )
         # A row that is deferred early travels through the segments in between all the same.
         reached = np.logical_or.accumulate(asked[:, ::-1], axis=1)[:, ::-1]

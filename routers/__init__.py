@@ -1,4 +1,4 @@
-"""IDK rules: how sure a model is of each of its answers, and whether that is enough."""
+"""IDK rules: the confidence of each answer, and its comparison with a threshold."""
 
 from cascade.routers.evidence import EVIDENCE_COLUMNS, Evidence, EvidenceColumn, new_evidence
 from cascade.routers.heads import Agreement, Head, Layer, LearnedHead
@@ -8,9 +8,9 @@ from cascade.routers.kernel import (
     abstained,
     accepted,
     answering_stage,
-    asked_stages,
+    deferred_early,
+    reached_stages,
     running_stages,
-    skipping,
 )
 from cascade.routers.router import Calibrator, Router
 from cascade.routers.scores import SCORES, margin, maximum_probability, negative_entropy
@@ -31,11 +31,11 @@ __all__ = [
     "abstained",
     "accepted",
     "answering_stage",
-    "asked_stages",
+    "deferred_early",
     "margin",
     "maximum_probability",
     "negative_entropy",
     "new_evidence",
+    "reached_stages",
     "running_stages",
-    "skipping",
 ]

@@ -1,30 +1,26 @@
-"""Heads: IDK rules that look at several numbers a row, of this stage and of the stages before it.
+"""Heads: IDK rules over several numbers per row, of this stage and of the stages before it.
 
-Where a score is one number of a stage's probabilities, a head maps the :mod:`evidence <cascade.routers.evidence>` of
+A score is one number from a stage's probabilities; a head maps the :mod:`evidence <cascade.routers.evidence>` of
 all stages so far to one confidence. Applying one is a few lines of NumPy;
 ``cascade.calibration.fitting.head_fitting`` fits them.
 """
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from cascade.errors import PolicyError
 from cascade.routers.evidence import SCORE_COLUMNS, EvidenceColumn
 from cascade.routers.logit import logit
 
-__all__ = ["Agreement", "Head", "Inputs", "Layer", "LearnedHead", "head_features", "head_from_dict", "head_to_dict"]
+__all__ = ["Agreement", "Head", "Inputs", "Layer", "LearnedHead", "head_features", "head_to_dict"]
 
 Inputs = Literal["confidence", "probabilities"]
-"""What a learned head looks at: a stage's own confidence, or the three scores of its class probabilities."""
+"""Inputs of a learned head: a stage's own confidence, or the three scores of its class probabilities."""
 
 INPUT_COLUMNS: dict[str, list[int]] = {"confidence": [EvidenceColumn.CONFIDENCE], "probabilities": [*SCORE_COLUMNS]}
-SMALLEST_SCORE = 1e-6  # float32 probabilities are no finer, and the logit of a 1 must not outweigh all other rows
-LARGEST_LOGIT = 500.0  # beyond it an exponential overflows, and the confidence has been 0 or 1 for long
+SMALLEST_SCORE = 1e-6  # float32 probabilities have no finer steps, and the logit of 1 must not outweigh all other rows
+LARGEST_LOGIT = 500.0  # beyond it an exponential overflows; the confidence is 0 or 1 long before
 
 
 class Head(Protocol):
@@ -32,10 +28,10 @@ class Head(Protocol):
 
     @property
     def needs_probabilities(self) -> bool:
-        """Whether the stages must give class probabilities."""
+        """Whether the stages must return class probabilities."""
 
     def fits(self, stage: int) -> bool:
-        """Whether the head can stand at a stage (from 0)."""
+        """Whether the head can be used at a stage (from 0)."""
 
     def confidence(self, evidence: np.ndarray) -> np.ndarray:
         """Evidence (n, 5 (k + 1)) of the stages 0 to k -> (n,) confidence of stage k, in [0, 1]."""
@@ -43,16 +39,16 @@ class Head(Protocol):
 
 @dataclass(frozen=True)
 class Agreement:
-    """The share of the stages so far, this one included, whose answer is this stage's.
+    """The share of the stages so far, this one included, with the same answer as this stage.
 
     Kolawole, Dennis, Talwalkar, Smith, "Agreement-Based Cascading for Efficient Inference", TMLR 2025,
-    https://arxiv.org/abs/2407.02348, with the stages as the ensemble: its members have been paid for already.
+    https://arxiv.org/abs/2407.02348, with the stages as the ensemble, whose members have run already.
     """
 
     needs_probabilities = False
 
     def fits(self, stage: int) -> bool:
-        """Anywhere; at stage 0 the share is 1."""
+        """At any stage; at stage 0 the share is 1."""
         return stage >= 0
 
     def confidence(self, evidence: np.ndarray) -> np.ndarray:
@@ -90,7 +86,8 @@ class Layer:
     def apply(self, columns: np.ndarray) -> np.ndarray:
         """(F, n) -> (H, n).
 
-        One input after the other, not as a matrix product: BLAS rounds differently with the number of rows, and the
+        One input after the other instead of a matrix product: the rounding of BLAS depends on the number of rows, and
+            the
         same row must have the same bits in every batch.
         """
         total = np.repeat(self.biases[:, None], columns.shape[1], axis=1)
@@ -103,12 +100,12 @@ class Layer:
 class LearnedHead:
     """A logistic regression, or a small network with rectified units, on the logits of scores.
 
-    One layer is a logistic regression. Every layer but the last is followed by max(0, x), the last one by the
-    logistic function.
+    One layer is a logistic regression. max(0, x) follows every layer but the last, the logistic function follows the
+    last.
 
     Attributes:
-        inputs: what it looks at of a stage.
-        history: whether it also looks at all earlier stages, and at which of them gave the same answer.
+        inputs: what it reads of a stage.
+        history: whether it also reads all earlier stages, and which of them gave the same answer.
         layers: at least one; the last one has one output.
     """
 
@@ -118,11 +115,11 @@ class LearnedHead:
 
     @property
     def needs_probabilities(self) -> bool:
-        """Whether the stages must give class probabilities."""
+        """Whether the stages must return class probabilities."""
         return self.inputs == "probabilities"
 
     def fits(self, stage: int) -> bool:
-        """Whether the first layer has as many inputs as there are features at a stage (from 0)."""
+        """Whether the number of inputs of the first layer is the number of features at a stage (from 0)."""
         scores = len(INPUT_COLUMNS[self.inputs])
         features = scores * (stage + 1) + stage if self.history else scores
         return bool(self.layers[0].weights.shape[1] == features)
@@ -130,7 +127,7 @@ class LearnedHead:
     def confidence(self, evidence: np.ndarray) -> np.ndarray:
         """(n, 5 (k + 1)) -> (n,) in [0, 1]."""
         values = head_features(evidence, self.inputs, self.history)
-        with np.errstate(over="ignore", invalid="ignore"):  # of weights that somebody wrote by hand
+        with np.errstate(over="ignore", invalid="ignore"):  # weights of a file may be of any size
             for layer in self.layers[:-1]:
                 values = np.maximum(layer.apply(values), 0.0)
             logits = np.clip(self.layers[-1].apply(values)[0], -LARGEST_LOGIT, LARGEST_LOGIT)
@@ -138,12 +135,12 @@ class LearnedHead:
 
 
 def head_features(evidence: np.ndarray, inputs: Inputs, history: bool) -> np.ndarray:
-    """The features of a learned head, one a line.
+    """The features of a learned head, one per line.
 
     Args:
         evidence: (n, 5 (k + 1)) of the stages 0 to k.
         inputs: which scores of a stage.
-        history: whether those of the stages before k count, and whether each of them agrees with k.
+        history: whether the stages before k are read too, and whether each of them agrees with k.
 
     Returns:
         (F, n) float64, contiguous: logits of the scores, stage after stage, then 1 for each earlier stage that gave
@@ -151,7 +148,7 @@ def head_features(evidence: np.ndarray, inputs: Inputs, history: bool) -> np.nda
     """
     stages = evidence.reshape(len(evidence), -1, len(EvidenceColumn))
     scores = (stages if history else stages[:, -1:])[:, :, INPUT_COLUMNS[inputs]]
-    # Contiguous before the logarithm: NumPy may compute strided arrays by another routine, with other last bits.
+    # Contiguous before the logarithm: NumPy may use another routine for strided arrays, with other last bits.
     logits = logit(np.ascontiguousarray(scores.transpose(1, 2, 0)).reshape(-1, len(evidence)), SMALLEST_SCORE)
     if not history:
         return logits
@@ -160,57 +157,8 @@ def head_features(evidence: np.ndarray, inputs: Inputs, history: bool) -> np.nda
 
 
 def head_to_dict(head: Any) -> dict[str, Any]:
-    """Plain numbers, with the kind of head as "type"."""
+    """Plain values, with the kind of head as "type"."""
     if isinstance(head, Agreement):
         return {"type": "agreement"}
     layers = [{"weights": layer.weights.tolist(), "biases": layer.biases.tolist()} for layer in head.layers]
     return {"type": "learned", "inputs": head.inputs, "history": head.history, "layers": layers}
-
-
-def head_from_dict(values: Any) -> Head:
-    """The inverse of :func:`head_to_dict`.
-
-    Raises:
-        PolicyError: the values do not describe a head.
-    """
-    if values == {"type": "agreement"}:
-        return Agreement()
-    if not isinstance(values, Mapping) or values.get("type") != "learned":
-        raise PolicyError(f"a head must be an object of type 'learned', or 'agreement' without more; got {values!r}")
-    inputs, history, layers = values.get("inputs"), values.get("history"), values.get("layers")
-    if not isinstance(inputs, str) or inputs not in INPUT_COLUMNS or not isinstance(history, bool):
-        raise PolicyError(
-            f"inputs must be one of {sorted(INPUT_COLUMNS)} and history true or false; got {inputs!r} and {history!r}"
-        )
-    if not isinstance(layers, list) or not layers or set(values) != {"type", "inputs", "history", "layers"}:
-        raise PolicyError("a learned head must have the keys inputs, history and layers, a list of at least one")
-    found = tuple(map(_layer, layers))
-    widths = [layer.weights.shape for layer in found]
-    if widths[-1][0] != 1 or any(first[0] != second[1] for first, second in pairwise(widths)):
-        raise PolicyError(f"layers (outputs, inputs) must follow on each other and end in one output; got {widths}")
-    return LearnedHead("probabilities" if inputs == "probabilities" else "confidence", history, found)
-
-
-def _layer(values: Any) -> Layer:
-    if isinstance(values, Mapping) and set(values) == {"weights", "biases"}:
-        weights, biases = values["weights"], values["biases"]
-        if (
-            isinstance(weights, list)
-            and weights
-            and all(map(_are_numbers, [biases, *weights]))
-            and len({len(line) for line in weights}) == 1
-            and len(weights) == len(biases)
-        ):
-            return Layer(np.array(weights), np.array(biases))
-    raise PolicyError("a layer must have weights, (H, F) finite numbers, and biases, H finite numbers; H, F >= 1")
-
-
-def _are_numbers(values: object) -> bool:
-    return isinstance(values, Sequence) and len(values) > 0 and all(map(_is_number, values))
-
-
-def _is_number(value: object) -> bool:
-    # Integers of JSON may be of any size, and not every one is a float.
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63

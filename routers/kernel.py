@@ -1,22 +1,31 @@
-"""The routing kernel: the one place where a row is found sure enough, or hopeless.
+"""The routing kernel: the comparisons of a confidence with a threshold.
 
-Offline evaluation, the in-process engine and the served application all decide by :func:`accepted`, :func:`skipping`
+Offline evaluation, the in-process engine and the served application all use :func:`accepted`, :func:`deferred_early`
 and :func:`abstained`, so a replay of logged confidences gives the served decisions bit for bit.
 """
 
 import numpy as np
 
-__all__ = ["ALWAYS", "NEVER", "abstained", "accepted", "answering_stage", "asked_stages", "running_stages", "skipping"]
+__all__ = [
+    "ALWAYS",
+    "NEVER",
+    "abstained",
+    "accepted",
+    "answering_stage",
+    "deferred_early",
+    "reached_stages",
+    "running_stages",
+]
 
 ALWAYS = 0.0
-"""Threshold that every row reaches."""
+"""Threshold with which a stage accepts every row."""
 
 NEVER = float(np.nextafter(1.0, 2.0))
-"""Threshold that no row reaches: the smallest number above 1, so that it survives JSON."""
+"""Threshold with which a stage accepts no row: the smallest number above 1, which JSON can hold."""
 
 
 def accepted(confidence: np.ndarray, threshold: float) -> np.ndarray:
-    """Which rows a stage answers.
+    """Which rows a stage accepts.
 
     Args:
         confidence: (n,) calibrated confidence in [0, 1]; NaN counts as unsure.
@@ -29,21 +38,21 @@ def accepted(confidence: np.ndarray, threshold: float) -> np.ndarray:
     return np.asarray(np.asarray(confidence, dtype=np.float64) >= threshold)
 
 
-def skipping(confidence: np.ndarray, skip_below: float) -> np.ndarray:
-    """Which rows go straight to the last stage, of those that a stage does not answer.
+def deferred_early(confidence: np.ndarray, defer_below: float) -> np.ndarray:
+    """Which rows go to the last stage at once, of those that a stage does not accept.
 
     Args:
-        confidence: (n,) calibrated confidence in [0, 1]; NaN never skips.
-        skip_below: in [0, 1]; at 0 no row skips.
+        confidence: (n,) calibrated confidence in [0, 1]; NaN is never below.
+        defer_below: early-deferral threshold, in [0, 1]; at 0 no row is deferred early.
 
     Returns:
         (n,) bool.
     """
-    return np.asarray(np.asarray(confidence, dtype=np.float64) < skip_below)
+    return np.asarray(np.asarray(confidence, dtype=np.float64) < defer_below)
 
 
 def abstained(confidence: np.ndarray, abstain_below: float) -> np.ndarray:
-    """Which of the rows that came to the last stage are not answered: a person decides.
+    """Which of the rows that reach the last stage are not answered: a person decides.
 
     Args:
         confidence: (n,) calibrated confidence of the last stage, in [0, 1]; NaN counts as unsure.
@@ -59,7 +68,7 @@ def answering_stage(confidence: np.ndarray, thresholds: np.ndarray) -> np.ndarra
     """Which stage answers each row of a table of confidences.
 
     Args:
-        confidence: (n, K) or (n, K - 1); the last stage's confidence is not looked at.
+        confidence: (n, K) or (n, K - 1); the last stage's confidence is not used.
         thresholds: (K - 1,).
 
     Returns:
@@ -71,41 +80,41 @@ def answering_stage(confidence: np.ndarray, thresholds: np.ndarray) -> np.ndarra
     return stage
 
 
-def running_stages(thresholds: np.ndarray, skip_below: np.ndarray, heads: bool = False) -> np.ndarray:
-    """Which stages have any say: a stage that neither answers a row nor lets one skip is not run.
+def running_stages(thresholds: np.ndarray, defer_below: np.ndarray, heads: bool = False) -> np.ndarray:
+    """Which stages run: a stage that can neither accept a row nor defer one early does not.
 
     Args:
         thresholds: (K - 1,).
-        skip_below: (K - 1,), lower thresholds.
-        heads: whether learned rules look at what all stages predicted.
+        defer_below: (K - 1,), early-deferral thresholds.
+        heads: whether a head reads the evidence of all stages.
 
     Returns:
         (K,) bool; the last stage always runs.
     """
-    return np.append((thresholds <= 1.0) | (skip_below > 0) | heads, True)
+    return np.append((thresholds <= 1.0) | (defer_below > 0) | heads, True)
 
 
-def asked_stages(
-    confidence: np.ndarray, thresholds: np.ndarray, skip_below: np.ndarray, runs: np.ndarray
+def reached_stages(
+    confidence: np.ndarray, thresholds: np.ndarray, defer_below: np.ndarray, runs: np.ndarray
 ) -> np.ndarray:
-    """Which stages look at each row of a table of confidences; the last of them answers it.
+    """Which stages each row of a table of confidences reaches; the last of them answers it.
 
     Args:
-        confidence: (n, K) or (n, K - 1); the last stage's confidence is not looked at.
-        thresholds: (K - 1,); a stage answers the rows that reach its own.
-        skip_below: (K - 1,); the rows below it that a stage does not answer go straight to the last stage.
+        confidence: (n, K) or (n, K - 1); the last stage's confidence is not used.
+        thresholds: (K - 1,).
+        defer_below: (K - 1,), early-deferral thresholds.
         runs: (K,) bool, as of :func:`running_stages`.
 
     Returns:
         (n, K) bool.
     """
-    asked = np.zeros((len(confidence), len(thresholds) + 1), dtype=bool)
-    coming = np.ones(len(confidence), dtype=bool)
-    for k, (threshold, lowest) in enumerate(zip(thresholds, skip_below, strict=True)):
-        asked[:, k] = coming & runs[k]
-        unsure = coming & ~accepted(confidence[:, k], threshold)
-        skips = unsure & skipping(confidence[:, k], lowest)
-        asked[:, -1] |= skips
-        coming = unsure & ~skips
-    asked[:, -1] |= coming
-    return asked
+    reached = np.zeros((len(confidence), len(thresholds) + 1), dtype=bool)
+    pending = np.ones(len(confidence), dtype=bool)
+    for k, (threshold, lowest) in enumerate(zip(thresholds, defer_below, strict=True)):
+        reached[:, k] = pending & runs[k]
+        unsure = pending & ~accepted(confidence[:, k], threshold)
+        early = unsure & deferred_early(confidence[:, k], lowest)
+        reached[:, -1] |= early
+        pending = unsure & ~early
+    reached[:, -1] |= pending
+    return reached

@@ -12,7 +12,7 @@ __all__ = ["Calibrator", "Router"]
 
 
 class Calibrator(Protocol):
-    """Maps what a model says to what it is worth; monotone in the confidence."""
+    """Maps the output of a model to calibrated values; monotone in the confidence."""
 
     def probabilities(self, probabilities: np.ndarray) -> np.ndarray:
         """Calibrated class probabilities: (n, C) -> (n, C)."""
@@ -26,9 +26,9 @@ class Router:
     """A score on calibrated probabilities, then calibrated itself; or a head, calibrated.
 
     Attributes:
-        score: a name of ``SCORES``; ``None`` where the confidence is given, by the model or by a score table.
-        calibrator: what is applied before and after the score, or after the head.
-        head: takes the place of the score: it looks at the evidence of all stages so far.
+        score: a name of ``SCORES``; ``None`` where the model or a score table gives the confidence.
+        calibrator: applied before and after the score, or after the head.
+        head: replaces the score; it reads the evidence of all stages so far.
     """
 
     score: str | None
@@ -41,18 +41,18 @@ class Router:
         own_confidence: np.ndarray | None = None,
         evidence: np.ndarray | None = None,
     ) -> np.ndarray:
-        """How sure the model is of each row.
+        """The calibrated confidence of each row.
 
         Args:
             probabilities: (n, C), or ``None``.
             own_confidence: (n,), used where there are no probabilities or no score.
-            evidence: (n, 5 (k + 1)), what this stage k and those before it said; a head needs it, nothing else does.
+            evidence: (n, 5 (k + 1)) of the stages 0 to k, k being this one; only a head needs it.
 
         Returns:
             (n,) float64 in [0, 1].
 
         Raises:
-            ValueError: what the router needs is missing.
+            ValueError: the router lacks an input.
         """
         if self.head is not None:
             if evidence is None:
@@ -67,5 +67,5 @@ class Router:
             raw = own_confidence
         else:
             raise ValueError("a router needs probabilities and a score, or a confidence")
-        # Sums of float32 probabilities may end a little above 1, and would then reach a threshold of "never".
+        # Sums of float32 probabilities may be slightly above 1, and would then reach the threshold NEVER.
         return np.asarray(np.minimum(np.maximum(self.calibrator.confidence(raw), 0.0), 1.0), dtype=np.float64)

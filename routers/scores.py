@@ -1,4 +1,4 @@
-"""Scores of how sure a model is, from its class probabilities; each in [0, 1], 1 for certainty."""
+"""Scores of confidence from class probabilities; each in [0, 1], 1 for certainty."""
 
 from collections.abc import Callable
 

@@ -123,6 +123,7 @@ BASE = {
     "cascade.errors",
     "cascade.files.npy",
     "cascade.files.npz",
+    "cascade.files.problems",
     "cascade.files.text_files",
     "cascade.files.zip_files",
     "cascade.html_table",
@@ -167,6 +168,7 @@ ROOMS = {
     "cascade.calibration": (
         "calibrate_gears",
         "calibrate",
+        "calibration_run",
         "split_table",
         "choice",
         "fitting",

@@ -1,1 +1,1 @@
-"""Promises about future data: what a goal asks, what proposes thresholds, and the tests that they must pass."""
+"""Guarantees on future data: goals, the proposal of thresholds, and the tests that they must pass."""

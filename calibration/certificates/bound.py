@@ -1,4 +1,4 @@
-"""The tightest target that given thresholds pass."""
+"""The tightest target for which given thresholds pass the test."""
 
 from collections.abc import Callable
 
@@ -14,22 +14,22 @@ COST_STEPS = 200
 
 
 def certified_bound(goal: Goal, problem: RoutingProblem, stage: np.ndarray, delta: float) -> float:
-    """The hardest value of the target that passes: a one-sided bound of its quantity at level 1 - delta.
+    """The hardest value of the target that passes the test: a one-sided bound of its quantity at level 1 - delta.
 
-    By bisection, since p-values of counts are monotone in the target. That of a betting test is not quite, for its
-    stakes depend on the target: costs are tested from the easiest down, on steps that do not depend on the rows, up to
-    the first that fails (fixed-sequence testing).
+    By bisection, since p-values of counts are monotone in the target. That of a betting test is not quite monotone,
+    because its bet fractions depend on the target: costs are tested from the easiest down, in steps that do not depend
+    on the rows, up to the first that fails (fixed-sequence testing).
 
     Args:
-        goal: its quantity; the bisection ends at a value whatever the goal's own is.
-        problem: the rows that test.
+        goal: gives the quantity; its own value is not used.
+        problem: the testing rows.
         stage: (n,) int, the stage that answers each of them.
         delta: level of the test.
     """
 
     def passes(value: float) -> bool:
-        promise = Goal(goal.name, value).promise(problem, delta)
-        return promise.p_value(promise.outcome(problem, stage)) <= delta
+        guarantee = Goal(goal.name, value).guarantee(problem, delta)
+        return guarantee.p_value(guarantee.outcome(problem, stage)) <= delta
 
     easy = goal.easiest(problem)
     if goal.name == "max_cost":

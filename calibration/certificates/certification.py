@@ -1,13 +1,14 @@
-"""Certification: thresholds whose promises hold with a stated probability.
+"""Certification: thresholds whose guarantees are satisfied with a stated probability.
 
-One part of the rows proposes a sequence of thresholds, from the surest to the most daring; the rest tests them one by
-one, each at the full level delta, and stops at the first that fails. Fixed-sequence testing: broken thresholds are
-certified only if the test of the *first* broken ones in the sequence errs, which happens with probability at most delta
-(Maurer, Hothorn, Lehmacher 1995; for risk control Angelopoulos et al., "Learn then Test", Ann. Appl. Stat. 2025,
-section 3.2, https://arxiv.org/abs/2110.01052). Several promises at once need no split of delta: thresholds pass where
-the test of every promise does, and to certify broken ones the test of one broken promise must err (intersection-union
-test, Berger, "Multiparameter hypothesis testing and acceptance sampling", Technometrics 24, 1982). The rows must be
-independent draws from the traffic to come; the probability is over the draw of all of them.
+One part of the rows proposes a sequence of thresholds, from the safest to the least safe. The other part tests them one
+by one, each at the full level delta, and stops at the first that fails. Fixed-sequence testing: thresholds that violate
+their guarantee are certified only if the test of the *first* such thresholds in the sequence errs, which has
+probability at most delta (Maurer, Hothorn, Lehmacher 1995; for risk control Angelopoulos et al., "Learn then Test",
+Ann. Appl. Stat. 2025, section 3.2, https://arxiv.org/abs/2110.01052). Several guarantees at once need no split of
+delta: thresholds pass if every test passes, and to certify thresholds that violate a guarantee, the test of that
+guarantee must err (intersection-union test, Berger, "Multiparameter hypothesis testing and acceptance sampling",
+Technometrics 24, 1982). The rows must be independent draws from the same distribution as future data; the probability
+is over the draw of all of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,8 +31,8 @@ class Certified:
 
     Attributes:
         thresholds: (K - 1,); with abstaining (K,), the last one ``abstain_below``.
-        stage: (n,) int, the stage that answers each of the tested rows; K where none does.
-        p_values: of the test of each promise; 0 of one that holds by construction.
+        stage: (n,) int, the stage that answers each of the testing rows; K where none does.
+        p_values: of the test of each guarantee; 0 for one that holds by construction.
     """
 
     thresholds: np.ndarray
@@ -64,29 +65,30 @@ def certify(
 ) -> Certified | None:
     """Tests thresholds in their order, up to the first that fails.
 
-    A mean cost that depends on the shares of work is tested as a mean over rows that is nowhere below it, and right at
-    the shares of the rows that proposed the thresholds (:meth:`RoutingProblem.priced_at`).
+    A mean cost that depends on the reach shares is tested as a mean over rows that is never below it, and equal to it
+    at the reach shares of the proposing rows (:meth:`RoutingProblem.priced_at`).
 
     Args:
-        goal: all of whose targets they must keep.
+        goal: the thresholds must reach all of its targets.
         problem: rows that had no part in the choice of the sequence.
-        sequence: thresholds (K - 1,), surest first.
+        sequence: thresholds (K - 1,), safest first.
         delta: in (0, 1).
-        proposing: rows that chose the sequence.
-        constructed: which of the targets thresholds reach by construction; these are not tested. By default none.
+        proposing: rows that proposed the sequence.
+        constructed: returns which of the targets thresholds reach by construction; these are not tested. By default
+            none.
 
     Returns:
-        The last that passed; ``None`` if the first one failed.
+        The last thresholds that passed; ``None`` if the first failed.
     """
     passed = None
     for thresholds in sequence:
         stage = answering_stage(problem.confidence, thresholds)
         priced = at_constant_costs(goal, problem, thresholds, proposing)
-        promises = goal.promises(priced, delta)
-        certain = [False] * len(promises) if constructed is None else constructed(thresholds)
+        guarantees = goal.guarantees(priced, delta)
+        certain = [False] * len(guarantees) if constructed is None else constructed(thresholds)
         p_values = tuple(
-            0.0 if sure else promise.p_value(promise.outcome(priced, stage))
-            for promise, sure in zip(promises, certain, strict=True)
+            0.0 if is_certain else guarantee.p_value(guarantee.outcome(priced, stage))
+            for guarantee, is_certain in zip(guarantees, certain, strict=True)
         )
         if not all(p_value <= delta for p_value in p_values):  # also where one is NaN
             break
@@ -97,7 +99,7 @@ def certify(
 def at_constant_costs(
     goal: Goal, problem: RoutingProblem, thresholds: np.ndarray, proposing: RoutingProblem
 ) -> RoutingProblem:
-    """The problem that the tests of a goal see at some thresholds; arguments as of :func:`certify`."""
+    """The problem on which a goal is tested at some thresholds; arguments as of :func:`certify`."""
     if "max_cost" not in goal.targets:
         return problem
     return problem.priced_at(thresholds, None if proposing.prices is None else proposing.shares(thresholds))

@@ -6,11 +6,10 @@ from functools import cached_property
 
 import numpy as np
 
-from cascade.calibration.certificates.abstaining_sequence import propose_abstaining
 from cascade.calibration.certificates.certification import Certified, at_constant_costs, certify
 from cascade.calibration.certificates.construction import constructed_bound, extreme_thresholds
 from cascade.calibration.certificates.goal import Goal
-from cascade.calibration.certificates.sequence import propose
+from cascade.calibration.certificates.sequences import propose, propose_abstaining
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.frontier import OperatingPoint
 from cascade.routers import answering_stage
@@ -22,11 +21,11 @@ __all__ = ["Certifier"]
 class Certifier:
     """The rows of a calibration, split into two problems with the same routers.
 
-    Several goals may be certified on one split, all with abstaining or all without; each certificate holds with its own
-    probability, not all of them together.
+    Several goals may be certified on one split, all with abstaining or all without. Each certificate holds with its own
+    probability; no statement is made about all of them together.
 
     Attributes:
-        search: rows that propose thresholds (and that routers were fitted on), best with smoothed gains
+        search: rows that propose thresholds (routers were fitted on them too), preferably with smoothed gains
             (:func:`~cascade.calibration.certificates.smoothing.smoothed`).
         test: rows that had no part in that.
     """
@@ -40,13 +39,13 @@ class Certifier:
         return propose(self.search)
 
     def sequence(self, goal: Goal) -> list[np.ndarray]:
-        """The proposed thresholds (K - 1,) in the order of their testing, the surest first; (K,) with abstaining."""
+        """The proposed thresholds (K - 1,) in the order of their tests, the safest first; (K,) with abstaining."""
         if goal.most_abstained is not None:
             return propose_abstaining(goal, self.search, len(self.test))
         return [proposal.thresholds for proposal in goal.order(self.proposed, self.search, len(self.test))]
 
     def constructed(self, goal: Goal, thresholds: np.ndarray) -> list[float | None]:
-        """The bound of each part of a goal that thresholds reach by construction; ``None`` where that takes a test."""
+        """The bound of each part of a goal that thresholds reach by construction; ``None`` where a test is needed."""
         running = self.test.running(thresholds)
         bounds = [constructed_bound(part, thresholds, self.test.highest_costs, running) for part in goal.parts]
         return [
@@ -69,11 +68,11 @@ class Certifier:
         extremes = [each for each in extreme_thresholds(self.test) if None not in self.constructed(goal, each)]
         if not extremes:
             return None
-        sure = max(extremes, key=lambda thresholds: self.search.value(thresholds)[0])
-        return Certified(sure, answering_stage(self.test.confidence, sure), (0.0,) * len(goal.parts))
+        safest = max(extremes, key=lambda thresholds: self.search.value(thresholds)[0])
+        return Certified(safest, answering_stage(self.test.confidence, safest), (0.0,) * len(goal.parts))
 
     def first_failure(self, goal: Goal, delta: float) -> np.ndarray | None:
-        """The thresholds of the sequence at which the testing ends; ``None`` where all pass."""
+        """The first thresholds of the sequence that fail; ``None`` if all pass."""
         failures = (each for each in self.sequence(goal) if self._certified(goal, [each], delta) is None)
         return next(failures, None)
 
@@ -87,11 +86,11 @@ class Certifier:
             lambda thresholds: [bound is not None for bound in self.constructed(goal, thresholds)],
         )
 
-    def surest(self, goal: Goal) -> np.ndarray:
-        """The thresholds that are tested first, of those that need a test."""
+    def safest(self, goal: Goal) -> np.ndarray:
+        """The safest thresholds that need a test."""
         sequence = self.sequence(goal)
         return next((each for each in sequence if None in self.constructed(goal, each)), sequence[0])
 
     def tested(self, goal: Goal, thresholds: np.ndarray) -> RoutingProblem:
-        """The problem that the tests of a goal see at some thresholds (K - 1,)."""
+        """The problem on which a goal is tested at some thresholds (K - 1,)."""
         return at_constant_costs(goal, self.test, thresholds, self.search)

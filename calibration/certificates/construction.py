@@ -1,4 +1,4 @@
-"""Targets that hold by construction: no rows are needed to certify them, and no risk is taken."""
+"""Targets that hold by construction: certifying them needs no rows and has no risk."""
 
 from collections.abc import Sequence
 
@@ -14,17 +14,16 @@ __all__ = ["constructed_bound", "extreme_thresholds"]
 def constructed_bound(
     target: Goal, thresholds: np.ndarray, highest_cost: np.ndarray, running: Sequence[int]
 ) -> float | None:
-    """The hardest value of a target that thresholds reach whatever the rows are; ``None`` if there is none.
+    """The hardest value of a target that thresholds reach on any rows; ``None`` if there is none.
 
     The last stage alone loses nothing against itself, and agrees with itself. A stage with threshold 0 answers every
-    row that comes to it, so the mean cost is at most that of the stages up to there, each asked about every
-    row, each as costly as any may be.
+    row that reaches it, so the mean cost is at most the sum of the highest costs of the stages up to it.
 
     Args:
-        target: one alone; its value is not looked at.
+        target: a single one; its value is not used.
         thresholds: (K - 1,), or more.
-        highest_cost: (K,), most that each stage may cost a row where all rows come to it; inf where that is not known.
-        running: the stages that thresholds do not leave out.
+        highest_cost: (K,), highest cost per row of each stage if all rows reach it; inf without a bound.
+        running: the stages that run.
     """
     if target.name in ("max_accuracy_drop", "target_agreement") and (thresholds >= NEVER).all():
         return 0.0 if target.name == "max_accuracy_drop" else 1.0

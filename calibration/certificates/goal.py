@@ -1,4 +1,4 @@
-"""A goal: what a calibration is asked to reach, and what that means for the search and for the test."""
+"""A goal: the targets of a calibration, and what they mean for the search and for the tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,13 @@ from numbers import Real
 
 import numpy as np
 
-from cascade.calibration.certificates.promises import AbstainPromise, CostPromise, DropPromise, GainPromise, Promise
+from cascade.calibration.certificates.cost_guarantee import CostGuarantee
+from cascade.calibration.certificates.guarantees import (
+    AbstentionGuarantee,
+    DropGuarantee,
+    GainGuarantee,
+    MeanGuarantee,
+)
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.abstaining_grid import Limits
 from cascade.calibration.search.best_thresholds import Target
@@ -15,8 +21,8 @@ from cascade.calibration.tables.score_table import ScoreTable
 
 __all__ = ["QUANTITIES", "Goal"]
 
-# Standard errors of the difference between the mean cost on the rows that propose and on those that test: a betting
-# test then passes nearly always. With 2 it failed more often, with 3 tight budgets leave little to propose.
+# Standard errors of the difference between the mean cost on the proposing and on the testing rows. With this margin a
+# betting test nearly always passes; with 2 it failed more often, with 3 tight budgets leave few proposals.
 CLEAR_MARGIN = 2.5
 
 QUANTITIES = {
@@ -30,14 +36,15 @@ QUANTITIES = {
 
 @dataclass(frozen=True)
 class Goal:
-    """The target of :func:`~cascade.calibration.calibrate.calibrate`, or two: one of gain and a budget.
+    """One target of :func:`~cascade.calibration.calibrate.calibrate`, or two: one of gain and a budget.
 
     Attributes:
-        name: "target_accuracy", "max_accuracy_drop", "target_agreement" or "max_cost"; of a part also "max_abstain".
+        name: "target_accuracy", "max_accuracy_drop", "target_agreement" or "max_cost"; a part may also be
+            "max_abstain".
         value: of the target.
         budget: a second one, "max_cost"; only beside a target of gain.
-        most_abstained: most rows, as a share, that may end without an answer; a target of accuracy is then about the
-            others. ``None`` where all are to be answered. Only beside "target_accuracy" or "max_cost".
+        most_abstained: largest share of rows that may have no answer; a target of accuracy then covers the others.
+            ``None`` where every row is answered. Only beside "target_accuracy" or "max_cost".
     """
 
     name: str
@@ -47,15 +54,15 @@ class Goal:
 
     @classmethod
     def of(cls, *, max_abstain: float | None = None, **targets: float | None) -> "Goal":
-        """The goal that is given.
+        """The goal of named targets.
 
         Args:
             max_abstain: most rows without an answer, in [0, 1); 0 is the same as ``None``.
             targets: by name.
 
         Raises:
-            ValueError: none is given, or several beside ``max_cost``, or one is not a number or out of its range; or
-                beside one that abstaining cannot help.
+            ValueError: there is no target, or several beside ``max_cost``, or one is not a number or out of its range;
+                or ``max_abstain`` comes with a target that abstaining cannot help.
         """
         values: dict[str, object] = {**targets, "max_abstain": max_abstain}
         for name, value in values.items():
@@ -81,14 +88,14 @@ class Goal:
             raise ValueError(f"max_abstain must be in [0, 1); got {most!r}")
         if self.name not in ("target_accuracy", "max_cost"):
             raise ValueError(
-                f"max_abstain goes with target_accuracy or max_cost; got {self.name}: rows that come to the last stage "
+                f"max_abstain goes with target_accuracy or max_cost; got {self.name}: rows that reach the last stage "
                 "never differ from it, so abstaining on them cannot help"
             )
         return replace(self, most_abstained=float(most) or None)
 
     @property
     def parts(self) -> "list[Goal]":
-        """The targets, each alone."""
+        """The targets, one goal each."""
         parts = [replace(self, budget=None, most_abstained=None), *([self.budget] if self.budget else [])]
         return parts if self.most_abstained is None else [*parts, Goal("max_abstain", self.most_abstained)]
 
@@ -98,18 +105,18 @@ class Goal:
         return {part.name: part.value for part in self.parts}
 
     def gains_agreement(self, table: ScoreTable) -> bool:
-        """Whether agreement with the last stage counts as the gain, not accuracy."""
-        # Rows that come to the last stage always agree with it: only wrong answers are a reason to abstain.
+        """Whether the gain is agreement with the last stage instead of accuracy."""
+        # Rows that reach the last stage always agree with it: only wrong answers are a reason to abstain.
         unlabelled = table.label is None and self.most_abstained is None
         return self.name == "target_agreement" or (self.name in ("max_cost", "max_abstain") and unlabelled)
 
     @property
     def quantity(self) -> str:
-        """What the target is about, for messages."""
+        """Name of the target's quantity, for messages."""
         return QUANTITIES[self.name]
 
     def is_reached_at(self, value: float) -> bool:
-        """Whether the (first) target is reached where its quantity has a value."""
+        """Whether a value of the (first) target's quantity reaches the target."""
         return value <= self.value if self.name.startswith("max_") else value >= self.value
 
     def easiest(self, problem: RoutingProblem) -> float:
@@ -119,54 +126,54 @@ class Goal:
         return 1.0 if self.name in ("max_accuracy_drop", "max_abstain") else 0.0
 
     def limits(self) -> Limits:
-        """What the thresholds of a cascade that may abstain have to keep on the rows of a problem."""
+        """Limits for the thresholds of a cascade that may abstain, on the rows of a problem."""
         values = self.targets
         return Limits(values["max_abstain"], values.get("target_accuracy"), values.get("max_cost", np.inf))
 
     @property
     def abstains(self) -> bool:
-        """Whether rows may end without an answer."""
+        """Whether rows may have no answer."""
         return self.most_abstained is not None
 
     def search_target(self, problem: RoutingProblem) -> Target:
-        """The target on the rows of a problem; of two, that of gain, since the cheapest is what a budget asks for."""
+        """The target on the rows of a problem; of two, that of gain: the cheapest thresholds fit a budget best."""
         if self.name == "max_cost":
             return Target(most_cost=self.value)
         if self.name == "max_accuracy_drop":
             return Target(least_gain=float(problem.gain[:, -1].mean()) - self.value)
         return Target(least_gain=self.value)
 
-    def promise(self, problem: RoutingProblem, delta: float) -> Promise:
-        """The promise of the (first) target about future data.
+    def guarantee(self, problem: RoutingProblem, delta: float) -> MeanGuarantee:
+        """The guarantee of the (first) target on future data.
 
         Args:
-            problem: tells the highest cost of a row.
+            problem: gives the highest cost per row.
             delta: level of the test.
         """
         if self.name == "max_cost":
-            return CostPromise(self.value, problem.highest_cost, delta)
+            return CostGuarantee(self.value, problem.highest_cost, delta)
         if self.name == "max_accuracy_drop":
-            return DropPromise(self.value, delta)
+            return DropGuarantee(self.value, delta)
         if self.name == "max_abstain":
-            return AbstainPromise(self.value)
-        return GainPromise(self.value)
+            return AbstentionGuarantee(self.value)
+        return GainGuarantee(self.value)
 
-    def promises(self, problem: RoutingProblem, delta: float) -> list[Promise]:
-        """The promise of each target."""
-        return [part.promise(problem, delta) for part in self.parts]
+    def guarantees(self, problem: RoutingProblem, delta: float) -> list[MeanGuarantee]:
+        """The guarantee of each target."""
+        return [part.guarantee(problem, delta) for part in self.parts]
 
     def order(
         self, proposals: Sequence[OperatingPoint], problem: RoutingProblem, tested_rows: int
     ) -> list[OperatingPoint]:
-        """The order in which proposals are tested, the surest first.
+        """The order in which proposals are tested, the safest first.
 
-        A cost is kept most surely by the cheapest, a gain by those that gain most, and both by those that gain most
-        among those within the budget by a clear margin; from there on they get cheaper.
+        For a cost the cheapest is the safest, for a gain the one that gains most, and for both the one that gains most
+        among those within the budget by a clear margin; the order then goes to cheaper ones.
 
         Args:
             proposals: by rising cost and gain.
-            problem: the rows that proposed them.
-            tested_rows: number of rows that will test.
+            problem: the proposing rows.
+            tested_rows: number of testing rows.
         """
         if self.name == "max_cost":
             return list(proposals)

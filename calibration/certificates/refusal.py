@@ -1,4 +1,4 @@
-"""Why a target cannot be had, what can be had instead, and what it would take."""
+"""Why a target is refused, which one is reachable instead, and what it would take."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from cascade.routers import NEVER, answering_stage
 __all__ = ["advise", "refuse_abstaining", "refuse_budget", "refuse_certified", "refuse_empirical"]
 
 BUDGETS = 100
-EASIER = 40  # values of a target of a cascade that may abstain, each of which takes a search of its own
+EASIER = 40  # values of a target of a cascade that may abstain; each needs its own search
 LEAST_RISK = 1e-4
 CLEAR_OF_ALL = 4.0
 ANOTHER_LOOK = "To ask again is another look: plan looks in advance, with look=1 for the first"
@@ -31,7 +31,7 @@ Certifies = Callable[[Goal], bool]
 
 
 def refuse_empirical(goal: Goal, problem: RoutingProblem, cost_unit: str) -> InfeasibleTarget:
-    """The refusal of a target that no thresholds reach on the rows themselves."""
+    """The refusal of a target that no thresholds reach on the given rows."""
     if goal.name == "max_cost":
         nearest = problem.least_cost
         return InfeasibleTarget(
@@ -51,7 +51,7 @@ def refuse_empirical(goal: Goal, problem: RoutingProblem, cost_unit: str) -> Inf
 
 
 def refuse_abstaining(goal: Goal, problem: RoutingProblem, cost_unit: str) -> InfeasibleTarget:
-    """The refusal of targets that no thresholds of a cascade that may abstain reach on the rows themselves."""
+    """The refusal of targets that no thresholds of a cascade that may abstain reach on the given rows."""
     limits = goal.limits()
     if limits.least_accuracy is None:
         return refuse_empirical(goal, problem, cost_unit)
@@ -59,9 +59,9 @@ def refuse_abstaining(goal: Goal, problem: RoutingProblem, cost_unit: str) -> In
     if cheapest is not None:
         return refuse_budget(goal, problem.value(cheapest)[1], cost_unit)
     best = best_abstaining(problem, Limits(limits.most_abstained))
-    # Nobody is answered by none at all: there is always something to answer.
+    # Some row is always answered.
     stage = answering_stage(problem.confidence, np.zeros(problem.confidence.shape[1]) if best is None else best)
-    nearest = float(goal.promise(problem, 0.5).outcome(problem, stage).mean())
+    nearest = float(goal.guarantee(problem, 0.5).outcome(problem, stage).mean())
     return InfeasibleTarget(
         f"no policy reaches accuracy {goal.value:.6g} on the rows that it answers of these {len(problem)}, and "
         f"abstains on at most {limits.most_abstained:g} of them; the nearest reachable is {nearest:.6g}",
@@ -74,13 +74,13 @@ def refuse_budget(goal: Goal, cost: float, cost_unit: str) -> InfeasibleTarget:
 
     Args:
         goal: both targets.
-        cost: the least mean cost, or the least bound of it, with which the target of gain is reached.
+        cost: the least mean cost, or the least bound of it, at which the target of gain is reached.
         cost_unit: of the table.
     """
     most = goal.targets["max_cost"]
     return InfeasibleTarget(
         f"no policy reaches {goal.quantity} {goal.value:.6g} at a mean cost of at most {most:g} {cost_unit}; "
-        f"the nearest budget that can be kept is {cost:.6g} {cost_unit}",
+        f"the nearest budget that can be met is {cost:.6g} {cost_unit}",
         cost,
     )
 
@@ -88,11 +88,11 @@ def refuse_budget(goal: Goal, cost: float, cost_unit: str) -> InfeasibleTarget:
 def refuse_certified(
     goal: Goal, certifier: Certifier, delta: float, table: ScoreTable, certifies: Certifies
 ) -> InfeasibleTarget:
-    """The refusal of a goal that the surest thresholds do not reach at level delta.
+    """The refusal of a goal that the safest thresholds do not reach at level delta.
 
     Args:
-        goal: that was asked for; of two targets, the first is refused if it fails alone, else the budget beside it.
-        certifier: that refused.
+        goal: the refused one; of two targets, the first is named if it fails alone, else the budget.
+        certifier: of the rows.
         delta: level of the tests.
         table: all rows.
         certifies: whether a goal is certified on the same rows, with the same seed.
@@ -102,10 +102,10 @@ def refuse_certified(
     )
     if "max_cost" in goal.targets and unbounded:
         return InfeasibleTarget(
-            f"max_cost {goal.targets['max_cost']:g} {table.cost_unit} cannot be certified: rows differ in what they "
+            f"max_cost {goal.targets['max_cost']:g} {table.cost_unit} cannot be certified: rows differ in their "
             f"cost at {unbounded}, and the score table declares no highest_cost there, so rare expensive rows that no "
-            "sample holds could break it; declare the bound (docs/tune.md, 'Bounds of costs') and collect again, or "
-            "take a policy without a guarantee"
+            "sample contains could violate it; declare the bound (docs/tune.md, 'Bounds of costs') and collect again, "
+            "or take a policy without a guarantee"
         )
     first = goal.parts[0]
     cheapest = next(_constructed_values(first, certifier), None)
@@ -120,8 +120,8 @@ def refuse_certified(
         return refuse_budget(goal, _nearest_budget(goal, goal.budget, certifier, certifies), table.cost_unit)
     easier = replace(goal, budget=None)
     beside = ""
-    surest = certifier.surest(easier)
-    stage, tested = answering_stage(certifier.test.confidence, surest), certifier.tested(easier, surest)
+    safest = certifier.safest(easier)
+    stage, tested = answering_stage(certifier.test.confidence, safest), certifier.tested(easier, safest)
     if goal.abstains:
         first = _first_failure(easier, tested, stage, delta)
         beside = "".join(f" beside {part.name} {part.value:g}" for part in easier.parts if part.name != first.name)
@@ -131,9 +131,9 @@ def refuse_certified(
         values = itertools.chain(_constructed_values(first, certifier), values)
     nearest = next((value for value in values if certifies(_with_value(easier, first, value))), None)
     unit = f" {table.cost_unit}" if first.name == "max_cost" else ""
-    promise = first.promise(tested, delta)
+    guarantee = first.guarantee(tested, delta)
     found = "none is near" if nearest is None else f"the nearest that can be is {nearest:.6g}{unit}"
-    more = more_rows(promise, tested, stage, delta, len(table))
+    more = more_rows(guarantee, tested, stage, delta, len(table))
     return InfeasibleTarget(
         f"{first.quantity} {first.value:.6g}{unit}{beside} cannot be certified with probability {1 - delta:g} from "
         f"{len(table)} rows; {found}, and {more}. {ANOTHER_LOOK}",
@@ -142,36 +142,36 @@ def refuse_certified(
 
 
 def advise(goal: Goal, certifier: Certifier, delta: float, rows: int, certifies: Certifies) -> tuple[str, float | None]:
-    """What it would take to certify a goal that only the last stage alone, or the first, reaches: by construction.
+    """What it would take to certify a goal by tests, where a single stage reaches it by construction.
 
     Args:
-        goal: as asked for.
+        goal: the certified one.
         certifier: of the rows.
         delta: level of the tests.
         rows: of the table.
-        certifies: whether a goal is certified on the same rows by thresholds that were tested.
+        certifies: whether a goal is certified on the same rows by tested thresholds.
 
     Returns:
         The advice, and the nearest value of the (first) target that tested thresholds pass; ``None`` if none was found.
     """
     first = goal.parts[0]
-    surest = certifier.surest(goal)
-    if None not in certifier.constructed(goal, surest):
+    safest = certifier.safest(goal)
+    if None not in certifier.constructed(goal, safest):
         return "no other thresholds are proposed", None
     thresholds = certifier.first_failure(goal, delta)
     better = "gain more" if first.name == "max_cost" else "cost less"
     if thresholds is None:
         return f"other thresholds pass too, but none that {better} are proposed", None
-    passing = "no other thresholds pass" if np.array_equal(thresholds, surest) else f"no thresholds that {better} pass"
+    passing = "no other thresholds pass" if np.array_equal(thresholds, safest) else f"no thresholds that {better} pass"
     stage, tested = answering_stage(certifier.test.confidence, thresholds), certifier.tested(goal, thresholds)
     if "max_cost" in goal.targets and tested.highest_cost == np.inf:
-        why = "the score table declares no most that a row may cost (highest_cost)"
+        why = "the score table declares no bound of the cost per row (highest_cost)"
         return f"no other thresholds can be tested: {why}", None
     values = near(first, certified_bound(first, tested, stage, delta), first.easiest(tested))
     easier = (value for value in values if not first.is_reached_at(value))
     nearest = next((value for value in easier if certifies(_with_value(goal, first, value))), None)
     found = "" if nearest is None else f"{first.name} {nearest:.6g} is the nearest that others pass, and "
-    more = more_rows(first.promise(tested, delta), tested, stage, delta, rows)
+    more = more_rows(first.guarantee(tested, delta), tested, stage, delta, rows)
     return f"{passing} on {rows} rows: {found}{more}. {ANOTHER_LOOK}", nearest
 
 
@@ -181,7 +181,7 @@ def _with_value(goal: Goal, part: Goal, value: float) -> Goal:
 
 
 def _constructed_values(part: Goal, certifier: Certifier) -> Iterator[float]:
-    """What is reached by construction, harder values first."""
+    """Values that are reached by construction, harder ones first."""
     extremes = extreme_thresholds(certifier.test)
     bounds = [
         constructed_bound(part, each, certifier.test.highest_costs, certifier.test.running(each)) for each in extremes
@@ -191,15 +191,15 @@ def _constructed_values(part: Goal, certifier: Certifier) -> Iterator[float]:
 
 
 def _first_failure(goal: Goal, tested: RoutingProblem, stage: np.ndarray, delta: float) -> Goal:
-    """The first target that fails where rows (n,) are answered at some stages."""
-    for part, promise in zip(goal.parts, goal.promises(tested, delta), strict=True):
-        if not promise.p_value(promise.outcome(tested, stage)) <= delta:
+    """The first target that fails its test; ``stage`` (n,) answers each row."""
+    for part, guarantee in zip(goal.parts, goal.guarantees(tested, delta), strict=True):
+        if not guarantee.p_value(guarantee.outcome(tested, stage)) <= delta:
             return part
     return goal.parts[0]
 
 
 def _easier_values(failed: Goal, certifier: Certifier) -> Iterator[float]:
-    """Ever easier values of the target that failed, of a cascade that may abstain."""
+    """Easier and easier values of the failed target, of a cascade that may abstain."""
     if failed.name == "target_accuracy":
         values = 1 - np.geomspace(max(1 - failed.value, LEAST_RISK), 1.0, EASIER)
     else:
@@ -209,9 +209,9 @@ def _easier_values(failed: Goal, certifier: Certifier) -> Iterator[float]:
 
 
 def _nearest_budget(goal: Goal, budget: Goal, certifier: Certifier, certifies: Certifies) -> float:
-    """The first of rising budgets that is certified: where the sequence begins depends on it, so any may fail.
+    """The first of rising budgets that is certified. The start of the sequence depends on the budget, so any may fail.
 
-    With the last budget, all proposals are within it by a clear margin.
+    All proposals are within the last budget by a clear margin.
     """
     highest = CLEAR_OF_ALL * budget.easiest(certifier.test)
     budgets = map(float, np.geomspace(budget.value, highest, EASIER if goal.abstains else BUDGETS)[1:])

@@ -1,8 +1,8 @@
-"""Smoothed gains: what a stage's answer gains on average on rows with such confidences.
+"""Smoothed gains: the mean gain of a stage's answers on rows with similar confidences.
 
-On few rows the empirical frontier chases noise, and thresholds that only looked good are given up again by the test.
-Averaging a row's 0 or 1 over its like leaves the means as they are and most of the noise out. Nothing rests on the
-model being right: it only proposes.
+On few rows the empirical frontier fits noise, and thresholds that only look good fail the test. Averaging the gains of
+0 and 1 over similar rows keeps the means and removes most of the noise. No guarantee depends on this model: it only
+proposes.
 """
 
 from dataclasses import replace
@@ -22,7 +22,7 @@ def smoothed(problem: RoutingProblem) -> RoutingProblem:
 
 
 def smoothed_gain(confidence: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """The chance of a gain given all confidences, by a logistic regression on their ranks for each stage.
+    """The probability of a gain given all confidences, by a logistic regression on their ranks for each stage.
 
     Args:
         confidence: (n, K - 1), K >= 1.
@@ -34,7 +34,7 @@ def smoothed_gain(confidence: np.ndarray, gain: np.ndarray) -> np.ndarray:
     if not confidence.shape[1]:
         return gain
     features = _features(confidence)
-    return np.stack([_chance(features, column) for column in gain.T], axis=1)
+    return np.stack([_probability(features, column) for column in gain.T], axis=1)
 
 
 def _features(confidence: np.ndarray) -> np.ndarray:
@@ -42,12 +42,12 @@ def _features(confidence: np.ndarray) -> np.ndarray:
     from scipy.stats import rankdata
     from sklearn.preprocessing import PolynomialFeatures
 
-    # Normal scores: the same for every strictly rising transformation of a confidence.
+    # Normal scores do not change under a strictly rising transformation of a confidence.
     scores = ndtri((rankdata(confidence, axis=0) - 0.5) / len(confidence))
     return np.asarray(PolynomialFeatures(DEGREE, include_bias=False).fit_transform(scores))
 
 
-def _chance(features: np.ndarray, gained: np.ndarray) -> np.ndarray:
+def _probability(features: np.ndarray, gained: np.ndarray) -> np.ndarray:
     from sklearn.linear_model import LogisticRegression
 
     if gained.min() == gained.max():

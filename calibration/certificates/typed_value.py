@@ -1,4 +1,4 @@
-"""Values of a target that can be typed: few digits, rounded to the easier side."""
+"""Values of a target with few digits, which a user can type, rounded to the easier side."""
 
 import math
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def typed(target: Goal, value: float) -> float:
     """A value of a target with 6 significant digits, no harder than a given one.
 
     Args:
-        target: tells which side is easier.
+        target: decides which side is easier.
         value: at least 0.
     """
     rounded = float(f"{value:.{DIGITS}g}")
@@ -29,7 +29,7 @@ def typed(target: Goal, value: float) -> float:
 
 
 def near(target: Goal, value: float, easiest: float) -> Iterator[float]:
-    """Typed values from a given one to the easiest, close together at first."""
+    """Typed values from a given one to the easiest, in small steps at first."""
     yield typed(target, value)
     for share in np.geomspace(1e-6, 1.0, EASIER):
         yield typed(target, value + float(share) * (easiest - value))

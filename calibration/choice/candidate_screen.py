@@ -1,8 +1,8 @@
-"""A quick look at many cascades: what each can reach on a coarse grid of its thresholds.
+"""The screen: how many cascades compare on a coarse grid of their thresholds.
 
-All cascades that differ in the last stage only are looked at together. The rows of which the earlier stages are
-unsure depend on the earlier thresholds alone, so one histogram a model over the bins of the earlier confidences,
-summed up along its axes, gives the gain and the cost of every model as the last stage at every cell of the grid.
+All cascades that differ only in the last stage are screened together. The rows that the earlier stages defer depend on
+the earlier thresholds alone. So one histogram per model over the bins of the earlier confidences, summed along its
+axes, gives the gain and the cost of every model as the last stage at every cell of the grid.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from cascade.calibration.search.best_thresholds import Target
 __all__ = ["CandidateScreen", "Stages", "Standing"]
 
 Stages = tuple[int, ...]
-"""Models of a pool, in the order in which a cascade asks them."""
+"""Models of a pool, in the order of the stages."""
 
 Standing = tuple[float, float]
-"""(by how much the target is missed, what is to be made small: cost, or gain negated); the smaller the better."""
+"""(distance to the target, 0 if it is reached; what is minimised: cost, or negative gain); smaller is better."""
 
 CELLS = 4096
 ROUNDING = 1e-9  # means of the same rows, summed in another order, differ by less
@@ -29,11 +29,11 @@ class CandidateScreen:
 
     Args:
         pool: n rows, M models.
-        target: what a cascade has to reach.
-        deadline: most that a row may cost at worst; longer cascades have no standing.
+        target: that a cascade must reach.
+        deadline: largest cost of a row that runs through all stages; slower cascades have no standing.
 
     Attributes:
-        standings: of all cascades looked at so far.
+        standings: of all cascades screened so far.
     """
 
     def __init__(self, pool: ModelPool, target: Target, deadline: float | None = None) -> None:
@@ -47,7 +47,7 @@ class CandidateScreen:
         self._expanded: set[Stages] = set()
 
     def fits(self, stages: Sequence[int]) -> bool:
-        """Whether a cascade keeps the deadline."""
+        """Whether a cascade meets the deadline."""
         return self.pool.longest(stages) <= self.deadline
 
     def expand(self, prefix: Stages) -> None:
@@ -67,7 +67,7 @@ class CandidateScreen:
         return self.standings.get(stages)
 
     def ranked(self) -> list[Stages]:
-        """All cascades looked at so far, best first; of equally good ones the shortest."""
+        """All cascades screened so far, best first; of equally good ones the shortest."""
         return sorted(self.standings, key=lambda stages: (self.standings[stages], len(stages), stages))
 
     def _standing(self, gain: np.ndarray, cost: np.ndarray) -> Standing:
@@ -83,14 +83,14 @@ class CandidateScreen:
     def _grid(self, prefix: Stages) -> tuple[np.ndarray, np.ndarray]:
         """Mean gain and cost, (cells, M) each, of the prefix with each model as its last stage.
 
-        Only cells where a row reaches the last stage: in the others the cascade is a shorter one.
+        Only cells where some row reaches the last stage: in the others the cascade is a shorter one.
         """
         depth, models = len(prefix), self.pool.models
         unsure = self._unsure_sums(prefix)
         shape = unsure.shape[:-1]
         gain, cost = np.zeros(shape), np.zeros(shape)
         for k, model in enumerate(prefix):
-            # The last candidate of a stage leaves all rows unsure, as if the stage were not there.
+            # The last candidate of a stage accepts no row, as if the stage were not there.
             reached = unsure[(slice(None),) * k + (-1,) * (depth - k)]
             left = unsure[(slice(None),) * (k + 1) + (-1,) * (depth - k - 1)]
             answered = reached[..., None, model] - left[..., model]
@@ -132,8 +132,8 @@ class CandidateScreen:
             most = max(2, int(CELLS ** (1 / depth) + ROUNDING))
             distinct = np.unique(column)
             if len(distinct) >= most:
-                # Quantiles of all rows, so that each step moves about as many of them.
+                # Quantiles of all rows, so that each step moves about the same number of them.
                 distinct = np.unique(np.quantile(column, np.linspace(0, 1, most - 1), method="nearest"))
-            # One candidate more, which no row reaches.
+            # One more candidate, which accepts no row.
             self._bins[key] = np.searchsorted(distinct, column, "right"), len(distinct) + 1
         return self._bins[key]

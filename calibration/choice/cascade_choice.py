@@ -1,4 +1,4 @@
-"""What a search over the cascades of a pool found, judged on rows that had no part in it."""
+"""The result of a search over the cascades of a pool, judged on rows that had no part in it."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,10 +9,9 @@ from cascade.calibration.calibrators import Identity
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.choice.exclusion import Exclusion
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
-from cascade.calibration.evaluation.evaluation import evaluate
+from cascade.calibration.evaluation.table_policy import table_policy
 from cascade.calibration.policies.policy import Policy
 from cascade.calibration.tables.score_table import ScoreTable
-from cascade.calibration.tables.stage_costs import stage_costs
 from cascade.routers import Router
 
 __all__ = ["Alternative", "CascadeChoice", "ChosenCascade", "Comparison", "Interval"]
@@ -25,20 +24,20 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class ChosenCascade:
-    """A cascade of some models of a pool, with thresholds from the rows that chose, and figures from the others.
+    """A cascade of some models of a pool: thresholds from the rows that chose it, figures from the other rows.
 
     Attributes:
-        stages: names, in their order; one name is one model alone, no cascade.
+        stages: names, in order; one name is one model alone, no cascade.
         thresholds: (K - 1,), on the confidences of the table.
         gain: mean accuracy (or agreement with the pool's last model), in [0, 1].
         gain_interval: exact binomial interval.
-        mean_cost: mean cost of a row, hops included.
+        mean_cost: mean cost per row, hops included.
         mean_cost_interval: percentile bootstrap.
         stage_share: (K,) share of the rows that each stage answered.
-        last_stage_cost: mean cost of a row if the last stage alone answered it.
-        worst_cost: cost of a row that runs through all stages, each at its worst.
+        last_stage_cost: mean cost per row of the last stage alone.
+        worst_cost: cost of a row that runs through all stages, each at its highest cost.
         reaches_target: whether the target is reached on these rows too.
-        chosen_gain: ``gain`` on the rows that chose, which flatter.
+        chosen_gain: ``gain`` on the rows that chose, which is optimistic.
         chosen_cost: ``mean_cost`` on the rows that chose.
     """
 
@@ -70,19 +69,9 @@ class ChosenCascade:
             arrivals: how many rows come together, where the table has cost curves.
         """
         part = table.select(self.stages)
-        routers = (Router(None, Identity()),) * part.stages
-        certificate = {"guarantee": "none", "held_out": {"gain": self.gain, "mean_cost": self.mean_cost}}
-        policy = Policy(
-            self.stages,
-            routers,
-            self.thresholds,
-            cost_unit=table.cost_unit,
-            certificate=certificate,
-            curves=part.curves if part.has_curves else (),
-            cost_per_ms=np.zeros(0) if part.cost_per_ms is None else part.cost_per_ms,
-            arrivals=arrivals if part.has_curves else None,
-        )
-        return replace(policy, **stage_costs(part, arrivals, evaluate(part, policy).reached_share))
+        policy = table_policy(part, (Router(None, Identity()),) * part.stages, self.thresholds, arrivals)
+        held_out = {"gain": self.gain, "mean_cost": self.mean_cost}
+        return replace(policy, certificate={"guarantee": "none", "held_out": held_out})
 
 
 @dataclass(frozen=True)
@@ -104,11 +93,11 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class Alternative:
-    """Something else that one could do, and what the best choice is worth against it.
+    """Another cascade, and the best choice compared with it.
 
     Attributes:
         cascade: the alternative.
-        comparison: the best choice (first) against it (second).
+        comparison: of the best choice (first) with it (second).
     """
 
     cascade: ChosenCascade
@@ -125,24 +114,24 @@ class CascadeChoice:
 
     Attributes:
         goal: the target.
-        gain: what is gained: "accuracy" or "agreement".
+        gain: "accuracy" or "agreement".
         models: M names, as in the table.
         cost_unit: unit of all costs.
         hop_cost: cost of every stage after the first that a row reaches.
-        method: what was looked at: "all orders", "all subsets" (by rising cost, the best improved) or "greedy".
-        candidates: number of cascades looked at.
+        method: what was screened: "all orders", or "local search" from the best pairs.
+        candidates: number of cascades screened.
         choosing_rows: number of rows that chose.
         judging_rows: number of rows that the figures come from.
-        choices: the best ones as the rows that chose see them, best first; each of other models or in another order.
+        choices: the best ones on the rows that chose, best first; each of other models or in another order.
         full_ladder: all models in the order of the table; ``None`` if they cannot be used.
-        why_no_ladder: why they cannot; empty if they can.
+        why_no_ladder: the reason; empty if they can be used.
         best_single: the best model alone; ``None`` if none reaches the target.
         best_several: the best cascade of at least two models, all of which answer rows; ``None`` if none was found.
         best_shorter: where the best choice has three stages or more, the best cascade of fewer.
-        arrivals: the rows together that the costs are for; ``None`` where costs are constants per row.
-        deadline: most that a row may cost; ``None`` without one.
-        left_out: why each model outside the best choice is.
-        with_model: for models outside the best choice the best cascade found in which they answer rows.
+        arrivals: that the costs are predicted for; ``None`` where costs are constants per row.
+        deadline: largest cost of a row; ``None`` without one.
+        left_out: the reason for each model outside the best choice.
+        with_model: for each model outside the best choice the best cascade found in which it answers rows.
         level: of all intervals.
     """
 

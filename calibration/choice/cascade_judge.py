@@ -1,6 +1,4 @@
-"""The judge: what cascades give on rows that did not choose them, compared row by row."""
-
-from dataclasses import dataclass
+"""The judge: figures of cascades on rows that did not choose them, and paired comparisons."""
 
 import numpy as np
 
@@ -8,46 +6,21 @@ from cascade.calibration.choice.bootstrap import bootstrap_means, percentile_int
 from cascade.calibration.choice.candidate_screen import Stages
 from cascade.calibration.choice.cascade_choice import Alternative, ChosenCascade, Comparison
 from cascade.calibration.choice.model_pool import ModelPool
+from cascade.calibration.choice.refinement import Candidate, replay
 from cascade.calibration.evaluation.evaluation import proportion_interval
 from cascade.calibration.search.best_thresholds import Target
-from cascade.routers import answering_stage
 
-__all__ = ["Candidate", "CascadeJudge", "replay"]
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A cascade with its thresholds, and what it gives on the rows that chose them.
-
-    Attributes:
-        stages: models of the pool; each of them answers a row.
-        thresholds: (K - 1,).
-        gain: mean.
-        cost: mean.
-    """
-
-    stages: Stages
-    thresholds: np.ndarray
-    gain: float
-    cost: float
-
-
-def replay(pool: ModelPool, stages: Stages, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Answering stage, gain and cost of each row: three arrays (n,)."""
-    problem = pool.problem(stages)
-    stage = answering_stage(problem.confidence, thresholds)
-    gain = np.take_along_axis(problem.gain, stage[:, None], axis=1)[:, 0]
-    return stage, gain, problem.row_cost(thresholds)
+__all__ = ["CascadeJudge"]
 
 
 class CascadeJudge:
-    """Replays candidates on held-out rows; all are compared on the same resamples.
+    """Replays candidates on held-out rows; all comparisons use the same resamples.
 
     Args:
         pool: the held-out rows.
         names: M names of the models.
         target: on these rows.
-        candidates: that are judged, each of other stages.
+        candidates: each of different stages.
         level: of the intervals, in (0, 1).
         seed: of the resamples.
     """
@@ -92,7 +65,7 @@ class CascadeJudge:
         )
 
     def alternative(self, best: Stages, other: Stages) -> Alternative:
-        """One candidate, and what the best one is worth against it."""
+        """One candidate, and the best one compared with it."""
         i, j = self._place[best], self._place[other]
         saving = _saving(self._cost_draws[:, i], self._cost_draws[:, j])
         difference = self._gain_draws[:, i] - self._gain_draws[:, j]

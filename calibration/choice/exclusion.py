@@ -16,12 +16,12 @@ class Exclusion:
 
     Attributes:
         reason: the first of these that is true. "too slow": the model alone misses the deadline; "too slow in a
-            cascade": every cascade with it and another model does; "misses the target": so does every cascade with it
-            that was looked at within the deadline; "answers no row": with the best thresholds found the other models
-            of its cascades answer all rows; "does not pay": cascades with it were found, and are worse.
-        worst_cost: of the model alone, or, where only cascades are too slow, of the fastest of them.
-        better: a model within the deadline that alone gains as much or more at the same or a lower mean cost, and
-            differs in one of both, on the rows that chose; ``None`` if there is none.
+            cascade": every cascade of it and another model does; "misses the target": so does every cascade with it
+            that was screened within the deadline; "answers no row": with the best thresholds found the other models of
+            its cascades answer all rows; "does not pay": cascades with it were found, and are worse.
+        worst_cost: of the model alone, or, where only cascades are too slow, of the fastest cascade.
+        better: a model within the deadline that alone dominates this one on the rows that chose: no less gain and no
+            more mean cost, and better in one of them; ``None`` if there is none.
     """
 
     reason: Reason

@@ -1,9 +1,9 @@
-"""The order of IDK classifiers whose rules are given: least expected time, within a deadline.
+"""The order of IDK classifiers with fixed rules: least expected time, within a deadline.
 
 Baruah, Burns, Davis, Wu, "Optimally ordering IDK classifiers subject to deadlines", Real-Time Systems 59, 2023,
 https://doi.org/10.1007/s11241-022-09383-w. There the classifiers are independent or fully dependent; here the joint
-distribution of who is sure of what is the one of the rows at hand. Which rows are left after some classifiers does
-not depend on their order, so dynamic programming over the 2^(M - 1) sets finds the optimum.
+distribution of their acceptances is that of the given rows. The rows that remain after some classifiers do not depend
+on their order, so dynamic programming over the 2^(M - 1) sets finds the optimum.
 """
 
 from collections.abc import Callable
@@ -20,12 +20,12 @@ MOST_CLASSIFIERS = 16
 
 @dataclass(frozen=True)
 class IdkOrder:
-    """A cascade of classifiers with given rules.
+    """A cascade of classifiers with fixed rules.
 
     Attributes:
         order: indices of the classifiers; the deterministic one is the last.
-        mean_cost: mean cost of a row.
-        worst_cost: cost of a row that runs through all of them, each at its worst.
+        mean_cost: mean cost per row.
+        worst_cost: cost of a row that runs through all of them, each at its highest cost.
     """
 
     order: tuple[int, ...]
@@ -34,7 +34,7 @@ class IdkOrder:
 
 
 def optimal_order(
-    sure: np.ndarray,
+    accepts: np.ndarray,
     cost: np.ndarray,
     *,
     hop_cost: float = 0.0,
@@ -42,24 +42,24 @@ def optimal_order(
     worst_cost: np.ndarray | None = None,
     price: Callable[[int, np.ndarray], np.ndarray] = lambda classifier, share: share,
 ) -> IdkOrder:
-    """Chooses and orders classifiers for the least mean cost until one is sure.
+    """Selects and orders classifiers for the least mean cost until one accepts.
 
-    O(M^2 2^M + n M) time, exact for every dependence between the classifiers.
+    O(M^2 2^M + n M) time, exact for any dependence between the classifiers.
 
     Args:
-        sure: (n, M - 1) bool, whether each classifier but the last is sure of a row; the last one always is.
+        accepts: (n, M - 1) bool, whether each classifier but the last accepts a row; the last one always does.
         cost: (M,) or (n, M) float >= 0.
         hop_cost: added for every classifier after the first that a row reaches.
-        deadline: most that ``worst_cost`` of the chosen ones, with hops, may sum up to; the last is always among them.
-        worst_cost: (M,), at least the highest ``cost`` of each; by default just that.
-        price: mean cost per row of a classifier from the mean of its ``cost`` over all rows, where those that do not
-            come to it count 0; never falling.
+        deadline: largest sum of ``worst_cost`` of the selected ones, with hops; the last one is always selected.
+        worst_cost: (M,), at least the highest ``cost`` of each, which is the default.
+        price: mean cost per row of a classifier from the mean of its ``cost`` over all rows, with 0 for rows that do
+            not reach it; never falling.
 
     Raises:
         ValueError: the shapes do not fit, or there are more than ``MOST_CLASSIFIERS``.
         InfeasibleTarget: the last classifier alone misses the deadline.
     """
-    n, others = sure.shape
+    n, others = accepts.shape
     if others + 1 > MOST_CLASSIFIERS:
         raise ValueError(f"at most {MOST_CLASSIFIERS} classifiers can be ordered exactly; got {others + 1}")
     if cost.shape not in ((others + 1,), (n, others + 1)):
@@ -69,7 +69,7 @@ def optimal_order(
     longest = worst[-1] + _sums_over_sets(worst[:-1] + hop_cost)
     if deadline is not None and worst[-1] > deadline:
         raise InfeasibleTarget(f"the last classifier alone takes {worst[-1]:g} at worst, the deadline is {deadline:g}")
-    next_cost = _mean_cost_after(sure, np.column_stack([row_cost, np.ones(n)]))
+    next_cost = _mean_cost_after(accepts, np.column_stack([row_cost, np.ones(n)]))
     left = next_cost[:, -1:]
     next_cost = np.column_stack([price(m, share) for m, share in enumerate(next_cost[:, :-1].T)]) + hop_cost * left
     spent, last = _cheapest_orders(next_cost, hop_cost)
@@ -90,14 +90,14 @@ def _sums_over_sets(values: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _mean_cost_after(sure: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    """Mean of (n, C) costs, over all rows, of those of which no classifier in a set is sure: (2^(M - 1), C).
+def _mean_cost_after(accepts: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """Mean of (n, C) costs, over all rows, of the rows that no classifier in a set accepts: (2^(M - 1), C).
 
-    A row is left after a set if those who are sure of it are a subset of the set's complement: a histogram of the
-    rows by who is sure, summed over subsets.
+    A row remains after a set if the classifiers that accept it are a subset of the set's complement: a histogram of the
+    rows by accepting classifiers, summed over subsets.
     """
-    n, others = sure.shape
-    pattern = sure.astype(np.int64) @ (1 << np.arange(others, dtype=np.int64))
+    n, others = accepts.shape
+    pattern = accepts.astype(np.int64) @ (1 << np.arange(others, dtype=np.int64))
     sums = np.stack([np.bincount(pattern, weights=column, minlength=1 << others) for column in cost.T], axis=1)
     for member in range(others):
         halves = sums.reshape(-1, 2, 1 << member, cost.shape[1])

@@ -1,4 +1,4 @@
-"""A pool of models: what cascades can be made of."""
+"""A pool of models, from which cascades are made."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,16 +15,15 @@ __all__ = ["ModelPool"]
 
 @dataclass(frozen=True, eq=False)
 class ModelPool:
-    """What M models say on n rows, each of them alone.
+    """Predictions of M models on n rows, each alone.
 
     Attributes:
         confidence: (n, M) float in [0, 1].
         gain: (n, M) float, 1 where a model is right (or agrees with the last one), else 0.
-        work: (n, M) float >= 0, what a row adds to the work of a model; without ``prices`` the cost of running it.
-        worst_cost: (M,) float, most that a model may cost on any row, where all rows come to it; inf where no bound is
-            declared.
-        hop_cost: cost >= 0 of sending a row on to the next stage.
-        prices: mean cost as a function of the shares of work; ``None`` where costs are constants per row.
+        work: (n, M) float >= 0, work of a model for a row; without ``prices`` its cost.
+        worst_cost: (M,) float, highest cost of a model on any row, if all rows reach it; inf without a declared bound.
+        hop_cost: cost >= 0 of sending a row to the next stage.
+        prices: mean cost as a function of the reach shares; ``None`` where costs are constants per row.
     """
 
     confidence: np.ndarray
@@ -46,18 +45,18 @@ class ModelPool:
         """The stages of a score table as a pool.
 
         Args:
-            table: what the stages said.
-            agreement: gain agreement with the last stage instead of accuracy.
+            table: of n rows and M stages.
+            agreement: whether the gain is agreement with the last stage instead of accuracy.
             hop_cost: in the table's unit.
-            confidence: (n, M) calibrated; by default the table's confidences count as they are.
+            confidence: (n, M) calibrated; by default the table's confidences as they are.
             arrivals: how many rows come together, where the table has cost curves.
 
         Raises:
-            ScoreTableError: accuracy is asked for, and the table has no labels.
+            ScoreTableError: the gain is accuracy, and the table has no labels.
         """
         gain = table.agrees if agreement else table.correct
         if confidence is None:
-            # In float64 and at most 1, as routers give it.
+            # In float64 and at most 1, as from a router.
             confidence = np.clip(table.confidence.astype(np.float64), 0.0, 1.0)
         prices, highest = table.prices(arrivals), table.highest_work
         worst = highest if prices is None else prices.of_rows(highest)
@@ -73,11 +72,11 @@ class ModelPool:
 
     @property
     def cost(self) -> np.ndarray:
-        """(n, M) cost of running a model on a row, if all rows come to it."""
+        """(n, M) cost of a model on a row, if all rows reach it."""
         return self.work if self.prices is None else self.work * self.prices.secant(np.ones(self.models))
 
     def price(self, model: int, share: np.ndarray) -> np.ndarray:
-        """Mean cost per row of a model that gets some mean work per row."""
+        """Mean cost per row of a model from its mean work per row."""
         return share if self.prices is None else self.prices.of_stage(model, share)
 
     def take(self, rows: np.ndarray) -> "ModelPool":
@@ -89,10 +88,10 @@ class ModelPool:
         return replace(self, confidence=self.confidence[rows], gain=self.gain[rows], work=self.work[rows])
 
     def problem(self, stages: Sequence[int]) -> RoutingProblem:
-        """The threshold search for a cascade of some models, in the given order; hops cost.
+        """The search problem of a cascade of some models in the given order, hops included.
 
         Args:
-            stages: indices of models, the last one answers everything.
+            stages: indices of models; the last one answers every row that reaches it.
         """
         columns = list(stages)
         confidence, gain, work = self.confidence[:, columns[:-1]], self.gain[:, columns], self.work[:, columns]
@@ -104,7 +103,7 @@ class ModelPool:
         )
 
     def halves(self, seed: int) -> tuple["ModelPool", "ModelPool"]:
-        """Two random halves of the rows: one to choose on, one to judge on (the same size or one row less).
+        """Two random halves of the rows: one chooses, one judges (the same size or one row less).
 
         Args:
             seed: of the split.
@@ -113,5 +112,5 @@ class ModelPool:
         return self.take(first), self.take(second)
 
     def longest(self, stages: Sequence[int]) -> float:
-        """Cost of a row that runs through all stages, each at its worst."""
+        """Cost of a row that runs through all stages, each at its highest cost."""
         return float(self.worst_cost[list(stages)].sum()) + self.hop_cost * (len(stages) - 1)

@@ -1,4 +1,4 @@
-"""The best order of the stages of a policy, each with the calibrator and the threshold it has."""
+"""The best order of the stages of a policy, each with its own calibrator and threshold."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from cascade.calibration.choice.cascade_choice import Alternative, ChosenCascade
-from cascade.calibration.choice.cascade_judge import Candidate, CascadeJudge
+from cascade.calibration.choice.cascade_judge import CascadeJudge
 from cascade.calibration.choice.idk_order import optimal_order
 from cascade.calibration.choice.model_pool import ModelPool
+from cascade.calibration.choice.refinement import Candidate
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.policies.policy import Policy
 from cascade.calibration.routing_problem import calibrated_confidence
@@ -22,13 +23,13 @@ __all__ = ["PolicyOrder", "order_policy"]
 
 @dataclass(frozen=True, eq=False)
 class PolicyOrder:
-    """A policy whose stages were chosen and ordered anew, judged on rows that had no part in it.
+    """A policy whose stages were selected and reordered, judged on rows that had no part in it.
 
     Attributes:
         policy: the new one; its last stage is that of the given one.
-        gain: what is gained: "accuracy", or "agreement" where there are no labels.
-        best: figures of the new one.
-        given: figures of the given one, and what the new one is worth against it.
+        gain: "accuracy", or "agreement" without labels.
+        best: figures of the new policy.
+        given: figures of the given policy, and the new one compared with it.
         choosing_rows: number of rows that chose the order.
         judging_rows: number of rows that the figures come from.
     """
@@ -62,30 +63,30 @@ def order_policy(
     seed: int = 0,
     level: float = 0.95,
 ) -> PolicyOrder:
-    """Chooses and orders the stages of a policy for the least mean cost (:func:`optimal_order`).
+    """Selects and orders the stages of a policy for the least mean cost (:func:`optimal_order`).
 
-    Thresholds stay as they are, so a stage is sure of the same rows at every place. The order decides which of
-    several sure stages answers, so the accuracy may change a little.
+    Thresholds stay as they are, so a stage accepts the same rows at every place. The order decides which of several
+    accepting stages answers, so the accuracy may change slightly.
 
     Args:
         table: n rows, the stages of the policy in its order.
         policy: K stages.
         hop_cost: cost of every stage after the first that a row reaches.
-        deadline: most that a row may cost if it runs through all stages, each at its highest cost in the table.
+        deadline: largest cost of a row that runs through all stages, each at its highest cost in the table.
         arrivals: how many rows come together, where the table has cost curves; by default as the policy was chosen.
         seed: of the split of the rows into those that choose and those that judge, and of the resamples.
         level: of the intervals, in (0, 1).
 
     Raises:
         ValueError: there are too many stages.
-        PolicyError: the policy is of other stages, or lets rows skip some of them.
+        PolicyError: the policy is of other stages, or defers rows early.
         InfeasibleTarget: the last stage alone misses the deadline, or there is only one row.
     """
     if tuple(map(str, table.stage)) != policy.stages:
         raise PolicyError(f"the policy is for stages {list(policy.stages)}, the score table has {table.stage.tolist()}")
-    if policy.skips:
+    if policy.defers_early:
         raise PolicyError(
-            "the stages of a policy that lets rows skip some of them (skip_below) cannot be ordered; "
+            "the stages of a policy that defers rows early (defer_below) cannot be ordered; "
             "calibrate one without, or keep the order"
         )
     if len(table) < 2:
@@ -94,9 +95,9 @@ def order_policy(
     arrivals = arrivals or policy.arrivals or DEFAULT_ARRIVALS
     pool = ModelPool.of(table, agreement, hop_cost, calibrated_confidence(table, policy.routers), arrivals)
     choosing, judging = pool.halves(seed)
-    sure = [accepted(choosing.confidence[:, k], threshold) for k, threshold in enumerate(policy.thresholds)]
+    accepts = [accepted(choosing.confidence[:, k], threshold) for k, threshold in enumerate(policy.thresholds)]
     found = optimal_order(
-        np.stack(sure, axis=1) if sure else np.zeros((len(choosing), 0), dtype=bool),
+        np.stack(accepts, axis=1) if accepts else np.zeros((len(choosing), 0), dtype=bool),
         choosing.work,
         hop_cost=hop_cost,
         deadline=deadline,
@@ -105,26 +106,13 @@ def order_policy(
     )
     given = tuple(range(pool.models))
     candidates = [
-        Candidate(stages, thresholds, *choosing.problem(stages).value(thresholds))
+        Candidate.of(choosing, stages, policy.thresholds[list(stages[:-1])])
         for stages in dict.fromkeys([found.order, given])
-        for thresholds in [policy.thresholds[list(stages[:-1])]]
     ]
     judge = CascadeJudge(judging, policy.stages, Target(most_cost=np.inf), candidates, level, seed)
-    columns = list(found.order)
-    ordered = replace(
-        policy,
-        stages=tuple(policy.stages[k] for k in columns),
-        routers=tuple(policy.routers[k] for k in columns),
-        thresholds=policy.thresholds[columns[:-1]],
-        skip_below=np.zeros(len(columns) - 1),
-        cost=policy.cost[columns],
-        cost_per_mflop=policy.cost_per_mflop[columns],
-        cost_per_ms=policy.cost_per_ms[columns],
-        curves=tuple(policy.curves[k] for k in columns) if policy.curves else (),
-        certificate={"guarantee": "none", "ordered_from": policy.version},
-    )
+    certificate = {"guarantee": "none", "ordered_from": policy.version}
     return PolicyOrder(
-        policy=ordered,
+        policy=replace(policy.select(found.order), certificate=certificate),
         gain="agreement" if agreement else "accuracy",
         best=judge.cascade(found.order),
         given=judge.alternative(found.order, given),

@@ -1,4 +1,4 @@
-"""What a choice of a cascade means, in sentences that say no more than the held-out rows do."""
+"""The verdicts of a choice of a cascade, in sentences that the held-out rows support."""
 
 import numpy as np
 
@@ -8,9 +8,9 @@ __all__ = ["verdicts"]
 
 
 def verdicts(choice: CascadeChoice) -> tuple[str, ...]:
-    """Cascade or one model, cascade or full ladder, and each model that is left out.
+    """Compares the best choice with one model, with the full ladder, and with each model that is left out.
 
-    A difference counts where its confidence interval leaves out 0. With a budget the accuracy is compared, else the
+    A difference is clear if its confidence interval excludes 0. With a budget the accuracy is compared, else the
     cost.
     """
     sentences = [*_on_one_model(choice), *_on_fewer_stages(choice), *_on_the_ladder(choice)]
@@ -25,7 +25,7 @@ def _on_one_model(choice: CascadeChoice) -> list[str]:
         return [f"the pool has one model, {best.stages[0]!r}: there is nothing to choose"]
     if len(best.stages) == 1:
         if several is None:
-            return [f"no cascade: model {best.stages[0]!r} alone is better than every cascade looked at"]
+            return [f"no cascade: model {best.stages[0]!r} alone is better than every cascade screened"]
         return [
             f"no cascade: model {best.stages[0]!r} alone is better; it {_worth(choice, several.comparison)} the best "
             f"cascade, {_name(several.cascade)}{_doubt(choice, several.comparison)}"
@@ -71,8 +71,8 @@ def _on_left_out(choice: CascadeChoice, name: str) -> str:
     why = {
         "too slow": f"is too slow for the deadline: {slow}",
         "too slow in a cascade": f"is too slow for the deadline beside any other model: at least {slow}",
-        "misses the target": f"cannot be used: every cascade with it that was looked at{within} misses the target",
-        "answers no row": "never pays: drop it; even in the best cascade with it it would answer no row, or every row",
+        "misses the target": f"cannot be used: every cascade with it that was screened{within} misses the target",
+        "answers no row": "never pays: drop it; in the best cascade with it, it would answer no row, or every row",
     }.get(left_out.reason) or _against_the_best_with(choice, name)
     dominated = (
         ""
@@ -90,15 +90,15 @@ def _against_the_best_with(choice: CascadeChoice, name: str) -> str:
         return f"is not needed: {without}{_doubt(choice, comparison)}"
     if _value(choice, comparison) > 0:
         return f"never pays: drop it; {without}"
-    return f"may pay after all: on the rows that judge, {without}; choose again with more rows"
+    return f"may pay after all: on the judging rows, {without}; choose again with more rows"
 
 
 def _on_the_target(choice: CascadeChoice) -> list[str]:
     if choice.best.reaches_target:
         return []
     return [
-        f"the best choice misses its target on the {choice.judging_rows} rows that judge, by chance or because it was "
-        "picked at the edge on the rows that chose; certify it with 'cascade calibrate'"
+        f"the best choice misses its target on the {choice.judging_rows} judging rows, by chance or because it only "
+        "just reached it on the rows that chose; certify it with 'cascade calibrate'"
     ]
 
 
@@ -117,7 +117,8 @@ def _is_clear(choice: CascadeChoice, comparison: Comparison) -> bool:
 
 
 def _doubt(choice: CascadeChoice, comparison: Comparison, remedy: str = "") -> str:
-    return "" if _is_clear(choice, comparison) else f", which these rows cannot tell from no difference{remedy}"
+    doubt = f", which on these rows cannot be distinguished from no difference{remedy}"
+    return "" if _is_clear(choice, comparison) else doubt
 
 
 def _worth(choice: CascadeChoice, comparison: Comparison) -> str:
@@ -135,7 +136,7 @@ def _worth(choice: CascadeChoice, comparison: Comparison) -> str:
 
 
 def _beside(choice: CascadeChoice, comparison: Comparison) -> str:
-    """The other quantity, which the target leaves free."""
+    """The other quantity, which the target does not constrain."""
     if choice.goal.name == "max_cost":
         more, (low, high), what = -comparison.cost_saving, comparison.cost_saving_interval, "% cost"
         low, high = -high, -low

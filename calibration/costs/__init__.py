@@ -1,1 +1,1 @@
-"""What stages cost: curves of time against rows, the rows that arrive together, and the mean cost that follows."""
+"""Costs of stages: curves of time against rows, arrivals, and the resulting mean cost."""

@@ -1,7 +1,7 @@
-"""How rows arrive at a cascade: so many together, or one request after the other at a rate."""
+"""Arrivals: how many rows come together, or the rate at which requests come."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,20 +9,19 @@ import numpy as np
 
 from cascade.calibration.costs.cost_curve import CostCurve
 from cascade.calibration.costs.shared_process import shared_process_ms
-from cascade.errors import PolicyError
 
-__all__ = ["DEFAULT_ARRIVALS", "Arrivals", "RowsAtRate", "RowsTogether", "arrivals_from_dict"]
+__all__ = ["DEFAULT_ARRIVALS", "Arrivals", "RowsAtRate", "RowsTogether"]
 
-LARGEST_EXACT = 1024  # beyond, the rows that reach a stage are represented by quantiles
+LARGEST_EXACT = 1024  # beyond, quantiles represent the rows that reach a stage
 QUANTILES = 65
-LONGEST_QUEUE = 512  # calls that wait, of the chain that is solved
+LONGEST_QUEUE = 512  # most waiting requests in the solved chain
 
 
 class Arrivals(Protocol):
-    """Decides how many rows a stage gets in a call."""
+    """Determines how many rows a stage gets per call."""
 
     def mean_ms(self, curve: CostCurve, share: np.ndarray) -> np.ndarray:
-        """Time that a stage takes per row that arrives at the cascade.
+        """Time of a stage per row that arrives at the cascade.
 
         Args:
             curve: of the stage.
@@ -46,9 +45,9 @@ class Arrivals(Protocol):
 
 @dataclass(frozen=True)
 class RowsTogether:
-    """Rows come in requests of known sizes, each of which runs through the cascade by itself.
+    """Requests of known sizes, each of which runs through the cascade alone.
 
-    Of B rows a stage gets Binomial(B, share), so it takes E c(Binomial(B, share)) / B per row, with c the time of
+    Of B rows a stage gets Binomial(B, share), so its time per row is E c(Binomial(B, share)) / B, with c the time of
     its calls.
 
     Attributes:
@@ -68,7 +67,7 @@ class RowsTogether:
 
     @classmethod
     def parse(cls, text: str) -> "RowsTogether":
-        """Reads "64", or sizes with their shares of the requests: "1:0.9,64:0.1".
+        """Reads "64", or sizes with their shares of the requests, such as "1:0.9,64:0.1".
 
         Raises:
             ValueError: the text is neither.
@@ -124,7 +123,7 @@ def _binomial_mean(curve: CostCurve, size: int, share: np.ndarray) -> np.ndarray
 
 @dataclass(frozen=True)
 class RowsAtRate:
-    """Requests come at random moments (Poisson), and a stage takes whatever waits when it is free.
+    """Requests arrive at random times (Poisson), and a free stage takes all that wait.
 
     With x rows in a call, the next one gets the rows of max(1, Poisson(rate c(x))) requests: a Markov chain, whose
     stationary distribution gives the mean time per row. So each stage has a processor to itself; stages that share one
@@ -155,9 +154,9 @@ class RowsAtRate:
         whole = RowsTogether((self.request_rows,)).mean_ms(curve, share)
         reaching = self.request_rows * share
         # Requests of which at least one row reaches the stage, and their mean size there.
-        hit = 1 - (1 - share) ** self.request_rows
-        size = np.where(hit > 0, reaching / np.where(hit > 0, hit, 1.0), 1.0)
-        calls_per_s = self.rows_per_s / self.request_rows * hit
+        reaching_share = 1 - (1 - share) ** self.request_rows
+        size = np.where(reaching_share > 0, reaching / np.where(reaching_share > 0, reaching_share, 1.0), 1.0)
+        calls_per_s = self.rows_per_s / self.request_rows * reaching_share
         gathered = np.array([_gathered_ms(curve, *each, self.most_rows) for each in zip(calls_per_s, size)])
         return np.asarray(np.minimum(np.where(share > 0, share * gathered, 0.0), whole))
 
@@ -171,7 +170,7 @@ class RowsAtRate:
 
 
 def _gathered_ms(curve: CostCurve, requests_per_s: float, request_rows: float, most_rows: int) -> float:
-    """Mean time per row where a call takes what came during the one before it."""
+    """Mean time per row where a call takes the requests that came during the call before it."""
     from scipy.stats import poisson
 
     most = int(np.clip(max(most_rows, curve.best_rows) / request_rows, 1, LONGEST_QUEUE))
@@ -180,7 +179,7 @@ def _gathered_ms(curve: CostCurve, requests_per_s: float, request_rows: float, m
     mean = requests_per_s * call_ms / 1e3
     chain = poisson.pmf(waiting, mean[:, None])
     chain[:, 0] += poisson.pmf(0, mean)
-    chain[:, -1] += poisson.sf(most, mean)  # a queue that is full
+    chain[:, -1] += poisson.sf(most, mean)  # a full queue
     state = np.full(most, 1 / most)
     for _ in range(200):
         following = state @ chain
@@ -191,23 +190,3 @@ def _gathered_ms(curve: CostCurve, requests_per_s: float, request_rows: float, m
 
 
 DEFAULT_ARRIVALS = RowsTogether()
-
-
-def arrivals_from_dict(values: Any) -> Arrivals:
-    """The inverse of :meth:`Arrivals.to_dict`.
-
-    Raises:
-        PolicyError: the values are no arrivals.
-    """
-    kinds: dict[frozenset[str], Any] = {
-        frozenset(("rows", "shares")): lambda v: RowsTogether(tuple(v["rows"]), tuple(v["shares"])),
-        frozenset(("rows_per_s", "request_rows", "most_rows")): lambda v: RowsAtRate(**v),
-    }
-    kind = kinds.get(frozenset(values)) if isinstance(values, Mapping) else None
-    try:
-        if kind is not None:
-            arrivals: Arrivals = kind(values)
-            return arrivals
-    except (TypeError, ValueError) as error:
-        raise PolicyError(f"arrivals cannot be used: {error}") from error
-    raise PolicyError(f"arrivals must have 'rows' and 'shares', or a rate; got {values!r:.80}")

@@ -1,20 +1,18 @@
 """A cost curve: the time of a call against the rows in it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from cascade.errors import PolicyError
-
 __all__ = ["CostCurve", "curve_arrays"]
 
 EFFICIENT = 1.03
-"""A size is efficient if a row costs at most this times what it costs at the best size."""
+"""A size is efficient if its cost per row is at most this times that of the best size."""
 
-LEAST_MS = 1e-6  # a stage that is faster than the clock
+LEAST_MS = 1e-6  # a stage faster than the resolution of the clock
 
 LEAST_FIXED_MS = 1.0
 """Cost per call from which gathering is worth a turn of the event loop, and that a row is answered later."""
@@ -24,9 +22,9 @@ LEAST_FIXED_MS = 1.0
 class CostCurve:
     """Time of a call of one stage on one machine, measured at some sizes.
 
-    Between two sizes the time is interpolated, above the largest it goes on in proportion. It never falls: a measured
-    time below that of a smaller size is noise, which isotonic regression removes (Barlow et al., Statistical Inference
-    under Order Restrictions, 1972, section 1.2).
+    The time is interpolated between two sizes, and proportional to the rows above the largest. It never falls: a
+    measured time below that of a smaller size is noise, which isotonic regression removes (Barlow et al., Statistical
+    Inference under Order Restrictions, 1972, section 1.2).
 
     Attributes:
         rows: (m,) int >= 1, rising, m >= 1.
@@ -45,12 +43,12 @@ class CostCurve:
         Args:
             rows: (m,) int >= 1, rising; sizes.
             ms: (m,) float >= 0, median times.
-            spread: (m,) float >= 0; zeros if it is not known.
+            spread: (m,) float >= 0; by default zeros.
         """
         from sklearn.isotonic import IsotonicRegression
 
         rows, ms = np.asarray(rows, dtype=np.int64), np.maximum(np.asarray(ms, dtype=np.float64), LEAST_MS)
-        # Relative errors count, so that small calls matter as much as large ones.
+        # Relative errors, so that small calls weigh as much as large ones.
         fitted = np.exp(IsotonicRegression().fit_transform(rows, np.log(ms)))
         return cls(rows, fitted, np.zeros(len(rows)) if spread is None else np.asarray(spread, dtype=np.float64))
 
@@ -59,7 +57,7 @@ class CostCurve:
 
     @cached_property
     def best_rows(self) -> int:
-        """The smallest measured size at which a row costs about as little as it can."""
+        """The smallest efficient size."""
         row_ms = self.ms / self.rows
         return int(self.rows[np.argmax(row_ms <= EFFICIENT * row_ms.min())])
 
@@ -72,12 +70,12 @@ class CostCurve:
 
     @property
     def fixed_ms(self) -> float:
-        """Time of any call, however small: non-negative least squares of the relative error."""
+        """Fixed time per call, by non-negative least squares of the relative error."""
         return self._summary[0]
 
     @property
     def row_ms(self) -> float:
-        """Time that each row adds, by the same fit."""
+        """Time per further row, by the same fit."""
         return self._summary[1]
 
     @property
@@ -89,17 +87,17 @@ class CostCurve:
         """Time of one call.
 
         Args:
-            rows: >= 0, any shape; fractions count as a share of a row.
+            rows: >= 0, any shape; may be fractions.
 
         Returns:
-            ms, in the shape of ``rows``; 0 for no rows, and in proportion below one row.
+            ms, in the shape of ``rows``; 0 for no rows, proportional below one row.
         """
         rows = np.asarray(rows, dtype=np.float64)
         inside = np.interp(rows, np.append(0.0, self.rows), np.append(0.0, self.ms))
         return np.asarray(np.where(rows > self.rows[-1], rows * (self.ms[-1] / self.rows[-1]), inside))
 
     def calls(self, rows: int) -> int:
-        """Into how many calls of equal size this many rows are best split.
+        """The best number of calls of equal size for this many rows.
 
         Args:
             rows: >= 1.
@@ -127,24 +125,6 @@ class CostCurve:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {"rows": self.rows.tolist(), "ms": self.ms.tolist(), "spread": self.spread.tolist()}
-
-    @classmethod
-    def from_dict(cls, values: Any) -> "CostCurve":
-        """The inverse of :meth:`to_dict`.
-
-        Raises:
-            PolicyError: the values are no curve.
-        """
-        if not isinstance(values, Mapping) or not values.keys() == {"rows", "ms", "spread"}:
-            raise PolicyError(f"a cost curve must be an object of 'rows', 'ms' and 'spread'; got {values!r:.80}")
-        try:
-            curve = cls(*(np.asarray(values[name], dtype=np.float64) for name in ("rows", "ms", "spread")))
-        except (TypeError, ValueError) as error:
-            raise PolicyError(f"a cost curve must hold lists of numbers: {error}") from error
-        problem = curve.problem()
-        if problem:
-            raise PolicyError(f"a cost curve {problem}")
-        return cls(curve.rows.astype(np.int64), curve.ms, curve.spread)
 
     def problem(self) -> str | None:
         """What is wrong with the curve, ``None`` if nothing is."""

@@ -1,4 +1,4 @@
-"""Prices of stages: the mean cost per row of a cascade from the shares of the rows that reach its stages."""
+"""Prices of stages: the mean cost per row of a cascade as a function of its reach shares."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from cascade.calibration.costs.cost_curve import CostCurve
 
 __all__ = ["StagePrices"]
 
-# Close to 0, where a call of one row is the rule, the cost bends most.
+# Most points near 0, where most calls have one row and the curvature is largest.
 SHARES = np.unique(np.concatenate([[0.0], np.geomspace(1e-5, 1.0, 192), np.linspace(0.0, 1.0, 193)]))
 
 
 @dataclass(frozen=True, eq=False)
 class StagePrices:
-    """For K stages a function g_k of a share in [0, 1], rising from g_k(0) = 0: a table, linear in between.
+    """For K stages a function g_k of a share in [0, 1], rising from g_k(0) = 0: a table with linear interpolation.
 
-    The mean cost per row of a cascade is sum_k g_k(share_k): a function of the shares alone, monotone in each. A share
-    counts work: a row that is twice the work of a mean row counts twice.
+    The mean cost per row of a cascade is sum_k g_k(share_k): a function of the shares only, monotone in each. Shares
+    are of work: a row with twice the work of a mean row counts twice.
 
     Attributes:
-        cost: (K, s) float >= 0, g_k at ``SHARES``; a row that rises in proportion is a constant cost per row.
+        cost: (K, s) float >= 0, g_k at ``SHARES``; proportional to the share for a constant cost per row.
     """
 
     cost: np.ndarray
@@ -33,7 +33,7 @@ class StagePrices:
         """Tabulates the expected cost of each stage.
 
         Args:
-            curves: K; ``None`` for a stage of a constant cost, whose work is that cost.
+            curves: K; ``None`` for a stage with a constant cost, whose work is that cost.
             arrivals: of the rows.
             cost_per_ms: (K,) > 0, in the unit of the costs, where there is a curve.
         """
@@ -44,11 +44,11 @@ class StagePrices:
         return cls(np.stack(rows))
 
     def with_hops(self, hop_cost: np.ndarray) -> "StagePrices":
-        """The same with a further cost (K,) of each mean row that reaches a stage."""
+        """The prices with a further cost (K,) per mean row that reaches a stage."""
         return StagePrices(self.cost + hop_cost[:, None] * SHARES)
 
     def select(self, stages: Sequence[int]) -> "StagePrices":
-        """Those of some stages."""
+        """The prices of some stages."""
         return StagePrices(self.cost[list(stages)])
 
     def of_stage(self, stage: int, share: np.ndarray | float) -> np.ndarray:
@@ -56,7 +56,7 @@ class StagePrices:
 
         Args:
             stage: k.
-            share: >= 0, any shape; above 1, which the work of unusual rows may be, in proportion.
+            share: >= 0, any shape; above 1, which unusual rows may cause, the cost is proportional.
 
         Returns:
             In the shape of ``share``.
@@ -66,37 +66,37 @@ class StagePrices:
         return np.asarray(np.where(share > 1, share * self.cost[stage, -1], inside))
 
     def of_rows(self, work: np.ndarray) -> np.ndarray:
-        """(K,) cost of a row that is some work (K,) >= 0, maybe inf, where all rows are like it."""
+        """(K,) cost of a row with some work (K,) >= 0, maybe inf, if all rows have this work."""
         return np.array([float(self.of_stage(k, each)) if each else 0.0 for k, each in enumerate(work)])
 
     def total(self, shares: np.ndarray) -> float:
         """Mean cost per row: (K,) shares -> cost."""
         return float(sum(self.of_stage(k, share) for k, share in enumerate(shares)))
 
-    def row_cost(self, work: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    def row_cost(self, work: np.ndarray, reached: np.ndarray) -> np.ndarray:
         """Cost of each row, for means and their errors.
 
         Args:
-            work: (n, K) that each row is to each stage.
-            asked: (n, K) bool, the stages that look at it.
+            work: (n, K) of each row at each stage.
+            reached: (n, K) bool, the stages that it reaches.
 
         Returns:
-            (n,) float: rows differ by marginal costs, and their mean is the mean cost per row.
+            (n,) float; rows differ by their marginal costs, and the mean is the mean cost per row.
         """
-        done = np.where(asked, work, 0.0)
+        done = np.where(reached, work, 0.0)
         shares = done.mean(axis=0)
         linear = done @ self.tangent(shares)[1]
         return np.asarray(linear + (self.total(shares) - linear.mean()))
 
     def secant(self, shares: np.ndarray) -> np.ndarray:
-        """(K,) mean cost of a row that reaches each stage, at (K,) shares; at 0 that of the smallest share."""
+        """(K,) mean cost per row that reaches each stage, at (K,) shares; at share 0 that of the smallest share."""
         shares = np.maximum(shares, SHARES[1])
         return np.array([float(self.of_stage(k, share)) / share for k, share in enumerate(shares)])
 
     def tangent(self, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Linear functions that are nowhere below g_k, and close to it at some shares.
+        """Linear functions that are never below g_k, and close to it at some shares.
 
-        Each is the piece there of the least concave function above g_k.
+        Each is a piece of the least concave function above g_k.
 
         Args:
             shares: (K,).

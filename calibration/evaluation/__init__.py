@@ -1,1 +1,1 @@
-"""What a policy gives on a score table, and whether its targets hold there."""
+"""Accuracy and cost of a policy on a score table, and whether its targets hold there."""

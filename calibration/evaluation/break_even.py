@@ -1,4 +1,4 @@
-"""From how many rows together a cascade pays, on the rows themselves: a certificate may take more."""
+"""The number of rows together from which a cascade pays, on given rows; a certificate may need more."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def pays_from(table: ScoreTable, policy: Policy) -> int | None:
 
     Args:
         table: n rows, with cost curves.
-        policy: tells the routers, and by its certificate the target, which is sought on the rows themselves.
+        policy: gives the routers, and by its certificate the target, which is searched on these rows.
 
     Returns:
         At least 1; ``None`` if no cascade pays up to 65,536 rows, or the policy has no target of gain.

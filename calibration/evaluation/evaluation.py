@@ -1,4 +1,4 @@
-"""What a policy gives on a score table, with confidence intervals."""
+"""Accuracy and cost of a policy on a score table, with confidence intervals."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import PolicyError
 from cascade.html_table import html_table
-from cascade.routers import abstained, asked_stages
+from cascade.routers import abstained, reached_stages
 
 __all__ = ["Evaluation", "evaluate", "proportion_interval"]
 
@@ -27,23 +27,23 @@ class Evaluation:
 
     Attributes:
         rows: n.
-        accuracy: share of right answers among the rows that are answered, in [0, 1]; ``None`` without labels, or if the
+        accuracy: share of right answers among the answered rows, in [0, 1]; ``None`` without labels, or if the
             policy abstains on all of them.
         accuracy_interval: exact binomial interval (Clopper and Pearson).
-        abstained: share of the rows that are not answered, in [0, 1].
+        abstained: share of the rows without an answer, in [0, 1].
         abstained_interval: exact binomial interval.
-        agreement: share of answers equal to the last stage's, in [0, 1]; the guess on a row that is not answered is.
+        agreement: share of answers equal to the last stage's, in [0, 1]; a row without an answer agrees.
         agreement_interval: exact binomial interval.
-        mean_cost: mean cost of a row; where the table has cost curves, predicted for the rows that come together.
-        mean_cost_interval: normal approximation, mean +- z s / sqrt(n); errors of the curves are not in it.
-        last_stage_cost: mean cost of a row if the last stage alone answered it, at its own best batch size.
+        mean_cost: mean cost per row; where the table has cost curves, predicted for the arrivals.
+        mean_cost_interval: normal approximation, mean +- z s / sqrt(n), without errors of the curves.
+        last_stage_cost: mean cost per row of the last stage alone, at its own best batch size.
         last_stage_accuracy: accuracy of the last stage alone; ``None`` without labels.
         cost_unit: unit of the costs.
         stage: K names.
-        stage_share: (K,) share of the rows that each stage answered; at the last one, or looked at and abstained.
+        stage_share: (K,) share of the rows that each stage answered; the last one includes abstentions.
         stage_share_interval: (K, 2) exact binomial intervals.
-        reached_share: (K,) share of all work that came to each stage; of the rows, where all are the same work.
-        arrivals: the rows together that the costs are for; ``None`` where costs are constants per row.
+        reached_share: (K,) reach share of each stage, of the work; of the rows, where all have the same work.
+        arrivals: that the costs are predicted for; ``None`` where costs are constants per row.
         level: of the intervals, such as 0.95.
     """
 
@@ -108,7 +108,7 @@ class Evaluation:
         )
         if self.accuracy is None or self.last_stage_accuracy is None or self.accuracy >= self.last_stage_accuracy:
             return sentence
-        return f"{sentence}, and it is less accurate: {self.accuracy:.4f} against {self.last_stage_accuracy:.4f}"
+        return f"{sentence}, and it is less accurate: {self.accuracy:.4f} compared with {self.last_stage_accuracy:.4f}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -128,8 +128,8 @@ def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95, arrivals: A
         arrivals: how many rows come together, where the table has cost curves; by default as the policy was chosen.
 
     Raises:
-        ScoreTableError: the first argument is no table.
-        PolicyError: the second one is no policy, or is of other stages.
+        ScoreTableError: the first argument is not a table.
+        PolicyError: the second one is not a policy, or has other stages.
     """
     ScoreTable.require(table)
     if not isinstance(policy, Policy):
@@ -138,13 +138,13 @@ def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95, arrivals: A
         raise PolicyError(f"the policy is for stages {list(policy.stages)}, the score table has {table.stage.tolist()}")
     n = len(table)
     confidence = calibrated_confidence(table, policy.routers)
-    asked = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)
-    stage = table.stages - 1 - asked[:, ::-1].argmax(axis=1)
-    answered = ~(asked[:, -1] & abstained(confidence[:, -1], policy.abstain_below))
+    reached = reached_stages(confidence, policy.thresholds, policy.defer_below, policy.runs)
+    stage = table.stages - 1 - reached[:, ::-1].argmax(axis=1)
+    answered = ~(reached[:, -1] & abstained(confidence[:, -1], policy.abstain_below))
     answers = int(np.count_nonzero(answered))
     arrivals = arrivals or policy.arrivals or DEFAULT_ARRIVALS
     prices, work = table.prices(arrivals), table.work
-    cost = np.where(asked, work, 0.0).sum(axis=1) if prices is None else prices.row_cost(work, asked)
+    cost = np.where(reached, work, 0.0).sum(axis=1) if prices is None else prices.row_cost(work, reached)
     last_cost = work[:, -1].mean() if prices is None else prices.of_stage(-1, work[:, -1].mean())
     agreed = int(np.take_along_axis(table.agrees, stage[:, None], axis=1).sum())
     counts = np.bincount(stage, minlength=table.stages)
@@ -167,16 +167,16 @@ def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95, arrivals: A
         stage=policy.stages,
         stage_share=counts / n,
         stage_share_interval=np.array([proportion_interval(int(count), n, level) for count in counts]),
-        reached_share=_reached_share(work, asked),
+        reached_share=_reached_share(work, reached),
         arrivals=None if prices is None else arrivals,
         level=level,
     )
 
 
-def _reached_share(work: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def _reached_share(work: np.ndarray, reached: np.ndarray) -> np.ndarray:
     whole = work.sum(axis=0)
-    reached = np.where(asked, work, 0.0).sum(axis=0)
-    return np.asarray(np.where(whole > 0, reached / np.where(whole > 0, whole, 1.0), asked.mean(axis=0)))
+    part = np.where(reached, work, 0.0).sum(axis=0)
+    return np.asarray(np.where(whole > 0, part / np.where(whole > 0, whole, 1.0), reached.mean(axis=0)))
 
 
 def proportion_interval(successes: int, trials: int, level: float = 0.95) -> Interval:

@@ -1,4 +1,4 @@
-"""Whether a policy still fits the traffic: its certificate tested on fresh rows."""
+"""Whether a policy still fits traffic: its certificate tested on fresh rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Finding:
         test: name of the test.
         p_value: of the hypothesis that the claim still holds.
         verdict: "violated" if the rows refute the claim; "holds" if they certify a target as a calibration would; "too
-            few rows" if no outcome on so few rows could refute it; else "not refuted", which proves nothing.
+            few rows" if no outcome on so few rows could refute it; else "not refuted", which is no proof.
     """
 
     claim: str
@@ -51,10 +51,10 @@ class FreshCheck:
     """All findings of a check.
 
     Attributes:
-        evaluation: what the policy gives on the fresh rows.
-        findings: a target or a rate each.
-        untested: what could not be tested, and why.
-        delta: probability, at most, that a claim is refuted although all of them still hold.
+        evaluation: of the policy on the fresh rows.
+        findings: one per target or rate.
+        untested: claims that could not be tested, with the reason.
+        delta: largest probability that a claim is refuted although all of them still hold.
     """
 
     evaluation: Evaluation
@@ -94,20 +94,20 @@ class FreshCheck:
 
 
 def check_fresh(table: ScoreTable, policy: Policy, delta: float | None = None) -> FreshCheck:
-    """Tests what a policy's certificate says on fresh rows.
+    """Tests the claims of a policy's certificate on fresh rows.
 
     Each target of a certified policy is judged (:func:`~cascade.calibration.evaluation.judgement.judge_target`) by the
-    mirror image of the test that certified it, one-sided: the null hypothesis is that the target is reached. The rate
-    of the rows that each stage but the last forwards is compared with that at calibration by Fisher's exact test (the
-    hypergeometric tails, the smaller one twice): given how many rows of both samples together were forwarded, it does
-    not matter how many one should expect (R. A. Fisher, Statistical Methods for Research Workers, 5th edition, 1934,
-    section 21.02). Of m tests each is made at level delta / m (Bonferroni), so a claim of a policy that still fits is
-    refuted with probability at most delta. The rates at calibration are those of the rows that chose the thresholds,
-    which is not accounted for.
+    mirror image of the test that certified it, one-sided: the null hypothesis is that the target is reached. The
+    forward rate of each stage but the last is compared with that at calibration by Fisher's exact test (the
+    hypergeometric tails, the smaller one twice): given the number of forwarded rows of both samples together, the
+    expected rate does not matter (R. A. Fisher, Statistical Methods for Research Workers, 5th edition, 1934, section
+    21.02). Each of m tests has level delta / m (Bonferroni), so a claim of a policy that still fits is refuted with
+    probability at most delta. The rates at calibration are those of the rows that chose the thresholds, which is not
+    corrected for.
 
     Args:
-        table: rows that came after the calibration and had no part in it, independent draws from the traffic; its costs
-            count only where they differ from row to row, the policy knows those of its stages.
+        table: rows from after the calibration that had no part in it, independent draws from traffic; its costs are
+            used only where they differ between rows, else those of the policy.
         policy: of the same stages.
         delta: in (0, 1); by default the certificate's, or 0.05.
 
@@ -123,20 +123,20 @@ def check_fresh(table: ScoreTable, policy: Policy, delta: float | None = None) -
     goals, untested = targets_of(policy, table)
     if certificate.get("guarantee") != "certified":
         goals, untested = [], ["targets: the policy is not certified, so it guarantees none"]
-    known = _calibration_answers(policy)
-    if known is None:
+    calibrated = _calibration_answers(policy)
+    if calibrated is None:
         untested.append("forward rates: the certificate has none of the calibration")
-    tests = len(goals) + (0 if known is None else int(np.count_nonzero(policy.runs[:-1])))
+    tests = len(goals) + (0 if calibrated is None else int(np.count_nonzero(policy.runs[:-1])))
     level = delta / max(tests, 1)
     judged = [judge_target(goal, table, policy, level) for goal in goals]
     findings = [Finding(j.target, j.value, j.estimate, j.test, j.p_value, j.verdict) for j in judged]
-    if known is not None:
-        findings += _rate_findings(policy, known, np.rint(evaluation.stage_share * len(table)), level)
+    if calibrated is not None:
+        findings += _rate_findings(policy, calibrated, np.rint(evaluation.stage_share * len(table)), level)
     return FreshCheck(evaluation, tuple(findings), tuple(untested), delta)
 
 
 def _calibration_answers(policy: Policy) -> np.ndarray | None:
-    """(K,) how many of the rows of the calibration each stage answered; ``None`` if that is not known."""
+    """(K,) rows of the calibration that each stage answered; ``None`` if that is not recorded."""
     observed = policy.certificate.get("observed")
     share = observed.get("stage_share") if isinstance(observed, dict) else None
     rows = policy.certificate.get("rows")
@@ -153,18 +153,18 @@ def _calibration_answers(policy: Policy) -> np.ndarray | None:
     return counts
 
 
-def _rate_findings(policy: Policy, known: np.ndarray, seen: np.ndarray, level: float) -> Iterator[Finding]:
-    """Args: (K,) answers of each stage at calibration, and on the fresh rows. A stage that does not run has no rate."""
-    rows_known, rows_seen = int(known.sum()), int(seen.sum())
-    beyond_known = rows_known - np.cumsum(known).astype(int)
-    beyond_seen = rows_seen - np.cumsum(seen).astype(int)
+def _rate_findings(policy: Policy, calibrated: np.ndarray, fresh: np.ndarray, level: float) -> Iterator[Finding]:
+    """Findings from (K,) answered rows of each stage at calibration and now; a stage that does not run has no rate."""
+    rows_before, rows_now = int(calibrated.sum()), int(fresh.sum())
+    deferred_before = rows_before - np.cumsum(calibrated).astype(int)
+    deferred_now = rows_now - np.cumsum(fresh).astype(int)
     for k in np.flatnonzero(policy.runs[:-1]).tolist():
-        name, before, now = policy.stages[k], beyond_known[k], beyond_seen[k]
-        p_value = _fisher(now, rows_seen, before, rows_known)
-        extreme = min(_fisher(count, rows_seen, before, rows_known) for count in (0, rows_seen))
+        name, before, now = policy.stages[k], deferred_before[k], deferred_now[k]
+        p_value = _fisher(now, rows_now, before, rows_before)
+        extreme = min(_fisher(count, rows_now, before, rows_before) for count in (0, rows_now))
         verdict: Verdict = "violated" if p_value <= level else "too few rows" if extreme > level else "not refuted"
         claim = f"rows forwarded by {name}"
-        yield Finding(claim, before / rows_known, now / rows_seen, RATE_TEST, p_value, verdict)
+        yield Finding(claim, before / rows_before, now / rows_now, RATE_TEST, p_value, verdict)
 
 
 def _fisher(count: int, rows: int, other_count: int, other_rows: int) -> float:

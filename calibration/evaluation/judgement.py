@@ -1,4 +1,4 @@
-"""Whether the targets of a policy hold on rows that its calibration did not see."""
+"""Whether the targets of a policy hold on rows that were not part of its calibration."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -34,20 +34,20 @@ BY_CONSTRUCTION = "by construction"
 
 @dataclass(frozen=True)
 class TargetJudgement:
-    """A target of a policy, and what it is on some rows.
+    """A target of a policy, judged on some rows.
 
     Attributes:
         target: name, such as "max_accuracy_drop".
         value: of the target.
-        estimate: mean of the same quantity on the rows; a drop is against the last stage on the same rows.
-        interval: two-sided, for the mean on future data of the same kind; the upper end of a mean cost is inf where no
-            bound of a row's cost is declared.
+        estimate: mean of its quantity on the rows; a drop is compared with the last stage on the same rows.
+        interval: two-sided, for the mean on future data of the same kind; the upper end of a mean cost is inf without a
+            declared bound of the cost per row.
         level: of the interval.
-        rows: that the estimate is of; the answered ones, where a policy may abstain.
-        test: whose inversion the interval is.
+        rows: of the estimate; the answered ones, where a policy may abstain.
+        test: whose inversion gives the interval.
         p_value: of the hypothesis that the target is reached.
-        verdict: "holds" if all of the interval is on the right side of the target; "violated" if it is on the wrong
-            side; "too few rows" if no outcome on so few rows could be that; "seen rows" if the calibration saw them;
+        verdict: "holds" if all of the interval is on the right side of the target; "violated" if all of it is on the
+            wrong side; "too few rows" if that is impossible on so few rows; "seen rows" if they are the calibration's;
             else "not refuted".
     """
 
@@ -69,7 +69,7 @@ class TargetJudgement:
             "violated": "violated",
             "not refuted": f"not refuted: cannot be decided on {self.rows:,} rows",
             "too few rows": f"cannot be decided: {self.rows:,} rows are too few to refute it",
-            "seen rows": "no verdict: the calibration saw these rows",
+            "seen rows": "no verdict: these are the rows of the calibration",
         }[self.verdict]
 
     @property
@@ -79,7 +79,7 @@ class TargetJudgement:
         return f"{QUANTITIES[self.target]} {side} {self.value:g}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; an end of the interval that is not known is ``None``."""
+        """Plain values, ready for JSON; an infinite end of the interval is ``None``."""
         ends = [end if np.isfinite(end) else None for end in self.interval]
         return vars(self) | {"interval": ends, "words": self.words}
 
@@ -90,9 +90,9 @@ class Judgement:
 
     Attributes:
         certified: whether they are guaranteed.
-        delta: risk of the guarantee; ``None`` without one.
+        delta: of the guarantee; ``None`` without one.
         targets: each judged by itself.
-        not_judged: what could not be judged, and why.
+        not_judged: targets that could not be judged, with the reason.
         rows: n.
     """
 
@@ -113,7 +113,7 @@ class Judgement:
 
     @property
     def guarantee(self) -> str:
-        """What the policy guarantees, in a sentence."""
+        """The guarantee of the policy, in a sentence."""
         if self.certified and self.delta is not None:
             return f"guaranteed on future data with probability {1 - self.delta:g}"
         if self.certified:
@@ -124,13 +124,13 @@ class Judgement:
 
     @property
     def note(self) -> str:
-        """What the intervals are of."""
+        """An explanation of the intervals."""
         if not self.targets:
             return ""
         level = f"{100 * self.targets[0].level:g} %"
         return (
-            f"Each interval has level {level} by itself and is of this evaluation, not of the calibration. It needs "
-            "rows that are independent draws from the traffic, which neither the calibration nor the training saw."
+            f"Each interval has level {level} alone and is of this evaluation, not of the calibration. It needs rows "
+            "that are independent draws from traffic and were not part of the calibration or the training."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,8 +149,8 @@ def judge(table: ScoreTable, policy: Policy, level: float = 0.95) -> Judgement:
     """Judges every target of a policy, certified or not, on the rows of a table.
 
     Args:
-        table: n rows, the stages of the policy in its order. Its costs count only where they differ from row to row,
-            the policy has those of its stages.
+        table: n rows, the stages of the policy in its order. Its costs are used only where they differ between rows,
+            else those of the policy.
         policy: the operating point.
         level: of each two-sided interval, in (0, 1).
 
@@ -172,7 +172,7 @@ def judge(table: ScoreTable, policy: Policy, level: float = 0.95) -> Judgement:
 
 
 def targets_of(policy: Policy, table: ScoreTable) -> tuple[list[Goal], list[str]]:
-    """The targets that can be judged on a table, and why others cannot.
+    """The targets that can be judged on a table, and the reasons for the others.
 
     Raises:
         PolicyError: the policy is of other stages, or its targets cannot be read.
@@ -198,25 +198,25 @@ def targets_of(policy: Policy, table: ScoreTable) -> tuple[list[Goal], list[str]
 def judge_target(goal: Goal, table: ScoreTable, policy: Policy, tail: float) -> TargetJudgement:
     """Judges one target by the exact tests that certify it, and by their mirror images.
 
-    A mean cost that depends on the shares of work is tested as a mean over rows that is nowhere below it, and close to
-    it at the shares of these rows (:meth:`RoutingProblem.priced_at`); the lower end of the interval is lowered by the
-    difference.
+    A mean cost that depends on the reach shares is tested as a mean over rows that is never below it, and close to it
+    at the reach shares of these rows (:meth:`RoutingProblem.priced_at`); the lower end of the interval is lowered by
+    the difference.
 
     Args:
         goal: one target alone.
         table: n rows at the costs of the policy (:func:`at_the_policys_cost`).
         policy: of the table's stages.
-        tail: risk that the mean is below the interval, and that it is above, in (0, 0.5).
+        tail: probability that the mean is below the interval, and that it is above, each in (0, 0.5).
     """
     thresholds = np.append(policy.thresholds, policy.abstain_below) if policy.abstains else policy.thresholds
     evaluation = evaluate(table, policy, arrivals=policy.arrivals)
     problem = _problem(goal, table, policy, thresholds, evaluation.reached_share)
-    promise = goal.promise(problem, tail)
-    outcome = promise.outcome(problem, answering_stage(problem.confidence, thresholds))
-    low, high = promise.interval(outcome, tail)
+    guarantee = goal.guarantee(problem, tail)
+    outcome = guarantee.outcome(problem, answering_stage(problem.confidence, thresholds))
+    low, high = guarantee.interval(outcome, tail)
     estimate = evaluation.mean_cost if goal.name == "max_cost" else float(outcome.mean())
     low = max(low - max(float(outcome.mean()) - estimate, 0.0), 0.0) if goal.name == "max_cost" else low
-    test, p_value = promise.test, promise.p_value_kept(outcome)
+    test, p_value = guarantee.test, guarantee.p_value_satisfied(outcome)
     certain = constructed_bound(goal, policy.thresholds, problem.highest_costs, np.flatnonzero(policy.runs).tolist())
     at_most = goal.name.startswith("max_")
     if certain is not None and goal.is_reached_at(certain):
@@ -227,7 +227,7 @@ def judge_target(goal: Goal, table: ScoreTable, policy: Policy, tail: float) -> 
         verdict = "holds"
     elif (goal.value < low) if at_most else (goal.value > high):
         verdict = "violated"
-    elif promise.p_value_kept(np.full(len(outcome), _worst(goal, problem))) > tail:
+    elif guarantee.p_value_satisfied(np.full(len(outcome), _worst(goal, problem))) > tail:
         verdict = "too few rows"
     interval, level = (low, high), 1 - 2 * tail
     return TargetJudgement(goal.name, goal.value, estimate, interval, level, len(outcome), test, p_value, verdict)
@@ -240,19 +240,19 @@ def _problem(
     agreement = goal.gains_agreement(table)
     problem = RoutingProblem.from_table(table, policy.routers, agreement, policy.abstains, arrivals)
     shares = reached_share * table.work.mean(axis=0)
-    problem = problem.with_skips(policy.skip_below, policy.thresholds, shares)
+    problem = problem.with_early_deferral(policy.defer_below, policy.thresholds, shares)
     return problem.priced_at(thresholds, shares) if goal.name == "max_cost" else problem
 
 
 def _worst(goal: Goal, problem: RoutingProblem) -> float:
-    """The outcome of a row that speaks most against a target."""
+    """The worst outcome of a row for a target."""
     return {"max_accuracy_drop": 1.0, "max_abstain": 1.0, "max_cost": problem.highest_cost}.get(goal.name, 0.0)
 
 
 def at_the_policys_cost(table: ScoreTable, policy: Policy) -> ScoreTable:
-    """The table at the costs that the policy has of its stages; costs of single rows stay.
+    """The table at the policy's costs of its stages; costs that differ between rows stay.
 
-    Times measured now, on a machine with other work, are not those of the guarantee.
+    The guarantee is about the costs at calibration, not about times measured now, on a machine with other load.
     """
     if table.stages != len(policy.stages):
         return table  # refused by ``evaluate``
@@ -260,7 +260,7 @@ def at_the_policys_cost(table: ScoreTable, policy: Policy) -> ScoreTable:
     if table.cost.ndim == 1:
         table = replace(table, cost=policy.cost, highest_cost=None, cost_unit=policy.cost_unit)
         return table.with_curves(policy.curves, policy.cost_per_ms) if policy.cost_per_ms.any() else table
-    # Rows that cost the same here may differ elsewhere, so the declared bound stays where it is higher.
+    # Rows with equal costs here may differ elsewhere, so a higher declared bound stays.
     fixed, highest = np.ptp(table.cost, axis=0) == 0, table.highest_work
     return replace(
         table,
@@ -271,10 +271,10 @@ def at_the_policys_cost(table: ScoreTable, policy: Policy) -> ScoreTable:
 
 
 def certificate_number(value: Any, name: str) -> float:
-    """A number of a certificate, which anyone may have written.
+    """A number of a certificate from any source.
 
     Raises:
-        PolicyError: it is none.
+        PolicyError: it is not a number.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise PolicyError(f"the certificate's {name} must be a number; got {value!r}")

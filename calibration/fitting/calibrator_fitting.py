@@ -22,14 +22,14 @@ def fit_calibrator(
 
     Args:
         name: one of ``CALIBRATORS``.
-        score: one of ``SCORES``; computed from the probabilities where there are any.
-        confidence: (n,) in [0, 1], used where there are none.
+        score: one of ``SCORES``; computed from the probabilities, if there are any.
+        confidence: (n,) in [0, 1], used without probabilities.
         probabilities: (n, C), or ``None``; a temperature needs them.
-        label: (n,) int, right answers (or the last stage's, where those are not known).
+        label: (n,) int, right answers (or the last stage's, without labels).
         answer: (n,) int, the stage's answers.
 
     Raises:
-        ScoreTableError: a temperature is asked for without probabilities, or a label is not one of their classes.
+        ScoreTableError: a temperature has no probabilities, or a label is not one of their classes.
     """
     if name == "identity":
         return Identity()
@@ -66,7 +66,7 @@ def _fit_temperature(probabilities: np.ndarray | None, label: np.ndarray) -> Tem
 def _fit_platt(confidence: np.ndarray, correct: np.ndarray) -> Platt:
     from sklearn.linear_model import LogisticRegression
 
-    # Platt's smoothed targets: every row counts as right and as wrong, so a set without errors has a finite curve.
+    # Platt's smoothed targets: each row has a weight as right and as wrong, so a set without errors has a finite curve.
     rights = int(correct.sum())
     target = np.where(correct, (rights + 1) / (rights + 2), 1 / (len(correct) - rights + 2))
     doubled = np.tile(logit(confidence), 2)[:, None]

@@ -11,7 +11,7 @@ from cascade.routers import Layer
 
 __all__ = ["SoftCascade", "fit_cost_aware"]
 
-PENALTY = 1e-6  # far below a price: with 1e-4 it outweighed the cost, and the heads learned nothing
+PENALTY = 1e-6  # far below a price: 1e-4 outweighed the cost, and the heads learned nothing
 LOG_PRICES = (-4.0, 1.0)  # powers of ten: gain that may be given up to save the cost of all stages
 BISECTIONS = 8
 STEPS = 60
@@ -23,8 +23,8 @@ class SoftCascade:
 
     Attributes:
         features: K - 1 arrays (n, F_k + 1), standardised, the last column ones.
-        gain: (n, K), what is gained where a stage answers a row.
-        cost: (n, K), cost of running a stage on a row; in units of what all stages together cost on average.
+        gain: (n, K), gain of each stage's answer.
+        cost: (n, K), cost of each stage per row, in units of the mean cost of all stages together.
     """
 
     features: tuple[np.ndarray, ...]
@@ -41,7 +41,7 @@ class SoftCascade:
         return [1.0 / (1.0 + np.exp(-np.clip(f @ w, -50.0, 50.0))) for f, w in pairs]
 
     def means(self, parameters: np.ndarray) -> tuple[float, float]:
-        """Expected gain and expected cost of a row."""
+        """Expected gain and expected cost per row."""
         gain, cost = self.gain[:, -1], self.cost[:, -1]
         for k, gate in reversed(list(enumerate(self.gates(parameters)))):
             gain = gate * self.gain[:, k] + (1.0 - gate) * gain
@@ -56,7 +56,7 @@ class SoftCascade:
         gates = self.gates(parameters)
         loss = 1.0 - self.gain
         later = loss[:, -1] + price * self.cost[:, -1]
-        saved = []  # of each stage, the last one first: how much dearer going on is than answering
+        saved = []  # of each stage, the last one first: by how much deferring is more expensive than answering
         for k, gate in reversed(list(enumerate(gates))):
             saved.append(later - loss[:, k])
             later = price * self.cost[:, k] + gate * loss[:, k] + (1.0 - gate) * later
@@ -76,8 +76,8 @@ def fit_cost_aware(
 ) -> list[Layer]:
     """Fits the heads of all stages but the last.
 
-    The price is the one at which the soft cascade just reaches the target: it is the exchange rate between gain and
-    cost that the target implies. The threshold search has the last word on the operating point.
+    The price is the one at which the soft cascade just reaches the target: the exchange rate between gain and cost that
+    the target implies. The threshold search determines the operating point afterwards.
 
     Args:
         features: K - 1 arrays (n, F_k).
@@ -106,7 +106,7 @@ def fit_cost_aware(
 
 
 def _at_target(soft: SoftCascade, start: np.ndarray, target: Target, whole: float) -> np.ndarray:
-    """Bisects the price; the best parameters at the last one that reaches the target (or at the most generous)."""
+    """Bisects the price; the best parameters at the last one that reaches the target (or at the lowest)."""
     from scipy.optimize import minimize
 
     def fit(log_price: float, first: np.ndarray) -> np.ndarray:
@@ -118,7 +118,7 @@ def _at_target(soft: SoftCascade, start: np.ndarray, target: Target, whole: floa
         gain, cost = soft.means(parameters)
         return gain >= target.least_gain if target.least_gain is not None else cost * whole > (target.most_cost or 0.0)
 
-    low, high = LOG_PRICES  # a low price gains much and costs much
+    low, high = LOG_PRICES  # a low price gives a high gain at a high cost
     best = fit(low, start)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2

@@ -25,13 +25,13 @@ def fit_routers(table: ScoreTable, choices: Sequence[RouterChoice] | None, goal:
 
     Args:
         table: n rows, K stages.
-        choices: K pairs of a name of ``SCORES`` or ``HEADS`` and one of ``CALIBRATORS``; ``None`` takes the table's
-            confidences as they are.
-        goal: tells what is gained, accuracy or agreement, and the exchange rate of a cost-aware head.
+        choices: K pairs of a name of ``SCORES`` or ``HEADS`` and one of ``CALIBRATORS``; with ``None`` the table's
+            confidences are used as they are.
+        goal: determines the gain, accuracy or agreement, and the exchange rate of a cost-aware head.
 
     Raises:
-        ValueError: the choices are not K pairs of such names, or do not go together.
-        ScoreTableError: a calibrator needs what the table lacks.
+        ValueError: the choices are not K pairs of such names, or cannot be combined.
+        ScoreTableError: the table lacks an array that a calibrator needs.
     """
     if choices is None:
         return (Router(None, Identity()),) * table.stages
@@ -61,7 +61,7 @@ def _check(stages: int, choices: Sequence[RouterChoice]) -> None:
             raise ValueError(f"a router's calibrator must be one of {sorted(CALIBRATORS)}; got {calibrator!r}")
         if name in HEADS and calibrator == "temperature":
             raise ValueError(
-                f"a temperature is applied to class probabilities, and the head {name!r} gives none; "
+                f"a temperature is applied to class probabilities, and the head {name!r} returns none; "
                 "use identity, platt or isotonic"
             )
     aware = [name == "cost_aware" for name, _ in choices[:-1]]
@@ -72,7 +72,7 @@ def _check(stages: int, choices: Sequence[RouterChoice]) -> None:
 def _fit_heads(
     table: ScoreTable, names: Sequence[str], evidence: np.ndarray, gain: np.ndarray, goal: Goal
 ) -> list[Head | None]:
-    """A head for each stage that asks for one."""
+    """A head for each stage that has one, ``None`` for the others."""
     inputs: Inputs = "confidence" if table.scores is None else "probabilities"
     heads = _fit_together(table, evidence, inputs, gain, goal) if names[0] == "cost_aware" else []
     for k, name in enumerate(names[len(heads) :], len(heads)):

@@ -1,1 +1,1 @@
-"""Whether the traffic is still what a policy was calibrated for: tests that may be looked at all the time."""
+"""Whether traffic still resembles the calibration data of a policy: tests that are valid at all times."""

@@ -1,4 +1,4 @@
-"""All that is watched of one policy in force."""
+"""The monitored rates of one policy in force."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +9,17 @@ from cascade.calibration.monitoring.confidence_sequence import rate_interval
 from cascade.calibration.monitoring.rate_test import RateTest
 from cascade.calibration.policies.policy import Policy
 
-__all__ = ["Monitor", "Watched", "estimate"]
+__all__ = ["Monitor", "WatchedRate", "estimate"]
 
 
 @dataclass(frozen=True, eq=False)
-class Watched:
-    """A rate that is held against an interval.
+class WatchedRate:
+    """A rate that is compared with an interval.
 
     Attributes:
         name: "agreement", "forward_rate" or "repeat_rate".
-        stage: name of the stage that it is about; ``None`` for the whole cascade.
-        source: where the interval comes from: "operator", "promise" or "calibration".
+        stage: name of its stage; ``None`` for the whole cascade.
+        source: of the interval: "operator", "guarantee" or "calibration".
         test: of the rate.
     """
 
@@ -47,30 +47,31 @@ class Watched:
 
 
 class Monitor:
-    """Holds the rows that a policy routes against what was promised, and against its calibration data.
+    """Compares the rows that a policy routes with its guarantee and with its calibration data.
 
-    - The **agreement** of the answers with the last stage's, from a random sample of all rows: must not fall below
-      ``least_agreement``, or what the certificate promises, or, of other targets, a lower bound of what the
-      calibration data said.
-    - The **forward rate** of each stage but the last, from all rows: must stay within what the calibration data said.
-    - The **repeat rate** of the rows that come back from the last stage, if it is behind a border between processes:
-      how often it says what the stages before that border had said; must stay likewise.
+    - The **agreement** of the answers with the last stage's, from a random sample of all rows. It must not fall below
+      ``least_agreement``, or the guaranteed agreement, or, for other targets, a lower bound from the calibration data.
+    - The **forward rate** of each stage but the last, from all rows. It must stay in an interval from the calibration
+      data.
+    - The **repeat rate** of the rows that return from the last stage, if it runs behind a border between processes: how
+      often its answer is the last answer before that border. It must stay in such an interval too.
 
-    If the traffic is like the calibration data, and the promise holds, then any alarm at all comes with probability at
-    most ``share * delta``, over the draw of the calibration data and all of the traffic, however long it runs. Half of
-    that risk is the agreement's (all of it, where there is no reference), the other half is divided among the rates.
-    Where a bound is estimated from calibration data, half of the part is the risk of the bound.
+    If traffic has the distribution of the calibration data and the guarantee is satisfied, the probability of any alarm
+    is at most ``share * delta``, over the draw of the calibration data and all traffic, for any length of time. Half of
+    that is spent on the agreement (all of it, without a reference), the other half is divided among the rates. Where a
+    bound is estimated from calibration data, half of the part is spent on the bound.
 
     Args:
         policy: K stages; with a reference in its certificate.
-        delta: risk of a false alarm of all monitors together, and of each estimate, in (0, 1).
-        share: the part of that risk that this monitor has, in (0, 1]; each sees a part of the traffic, or one policy.
+        delta: probability of a false alarm of all monitors together, and of an error of each estimate, in (0, 1).
+        share: the part of that probability that this monitor may use, in (0, 1]; each monitor gets a part of the
+            traffic, or one policy.
         first_behind: index of the first stage behind the border, K if there is none.
-        least_agreement: by the operator, in [0, 1].
+        least_agreement: set by the operator, in [0, 1].
         rate_tolerance: by which a forward or repeat rate may leave its interval, in [0, 1].
 
     Attributes:
-        agreement: tested; ``None`` if nothing says what it should be.
+        agreement: tested; ``None`` without a value to compare it with.
         rates: tested; none without a reference.
     """
 
@@ -90,59 +91,59 @@ class Monitor:
         whole = share * delta
         risk = whole if reference is None or len(policy.stages) == 1 else whole / 2
         least, source = _least_agreement(policy, least_agreement, risk / 2)
-        self.agreement: Watched | None = None
+        self.agreement: WatchedRate | None = None
         if least is not None:
             bet = risk / 2 if source == "calibration" else risk
-            self.agreement = Watched("agreement", None, source, RateTest(least, 1.0, bet))
+            self.agreement = WatchedRate("agreement", None, source, RateTest(least, 1.0, bet))
         self.rates = _watched_rates(policy, whole - risk, self._first_behind, rate_tolerance)
         self._answered = np.zeros(len(self._stages), dtype=np.int64)
         self._audited = np.zeros((2, len(self._stages)), dtype=np.int64)
 
     @property
-    def watched(self) -> list[Watched]:
+    def watched(self) -> list[WatchedRate]:
         """Everything that is tested."""
         return [*([] if self.agreement is None else [self.agreement]), *self.rates]
 
     @property
-    def alarms(self) -> list[Watched]:
-        """Those found outside."""
+    def alarms(self) -> list[WatchedRate]:
+        """The rates that were found outside their intervals."""
         return [each for each in self.watched if each.test.alarm]
 
-    def see_decided(self, answered: np.ndarray, forwarded: int) -> None:
-        """Takes in rows that the stages before the border have looked at, all of them.
+    def add_decided(self, answered: np.ndarray, forwarded: int) -> None:
+        """Adds rows that the stages before the border have decided, all of them.
 
         Args:
             answered: (K,) int, rows that each stage answered; 0 behind the border.
-            forwarded: rows that went over it.
+            forwarded: rows that crossed it.
         """
-        self._see_answered(answered, forwarded, 0, self._first_behind)
+        self._add_answered(answered, forwarded, 0, self._first_behind)
 
-    def see_returned(self, answered: np.ndarray, repeated: int) -> None:
-        """Takes in rows that were answered behind the border.
+    def add_returned(self, answered: np.ndarray, repeated: int) -> None:
+        """Adds rows that were answered behind the border.
 
         Args:
             answered: (K,) int, rows that each stage answered; 0 before the border.
-            repeated: of those that the last stage answered, those on which the word before the border was the same.
+            repeated: of those that the last stage answered, the rows whose last answer before the border was the same.
         """
-        self._see_answered(answered, 0, self._first_behind, len(self._stages))
+        self._add_answered(answered, 0, self._first_behind, len(self._stages))
         for each in self.rates:
             if each.name == "repeat_rate":
                 each.test.update(repeated, int(answered[-1]))
 
-    def _see_answered(self, answered: np.ndarray, forwarded: int, first: int, stop: int) -> None:
+    def _add_answered(self, answered: np.ndarray, forwarded: int, first: int, stop: int) -> None:
         self._answered += answered
-        # Of each stage: its own rows, and all that came to it or skipped it.
+        # Of each stage: the rows that it answered, and all that went on from it or passed it by.
         came = np.cumsum(answered[::-1])[::-1] + forwarded
         for k, each in enumerate(self.rates):
             if each.name == "forward_rate" and first <= k < stop:
                 each.test.update(int(came[k] - answered[k]), int(came[k]))
 
-    def see_audited(self, stage: np.ndarray, agrees: np.ndarray) -> None:
-        """Takes in a random sample of rows.
+    def add_audited(self, stage: np.ndarray, agrees: np.ndarray) -> None:
+        """Adds a random sample of rows.
 
         Args:
             stage: (m,) int, the stage that answered each.
-            agrees: (m,) bool, whether the last stage says the same; true where it answered.
+            agrees: (m,) bool, whether the last stage gives the same answer; true where it answered.
         """
         stages = len(self._stages)
         self._audited += [np.bincount(stage, minlength=stages), np.bincount(stage[agrees], minlength=stages)]
@@ -150,7 +151,7 @@ class Monitor:
             self.agreement.test.update(int(np.count_nonzero(agrees)), len(agrees))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; every interval holds with probability 1 - delta on its own."""
+        """Plain values, ready for JSON; each interval alone has level 1 - delta."""
         rows, agreed = self._audited.tolist()
         stages = zip(self._stages[:-1], rows[:-1], agreed[:-1], strict=True)
         return {
@@ -165,38 +166,38 @@ class Monitor:
 
 
 def estimate(agreed: int, rows: int, delta: float) -> dict[str, Any]:
-    """A share and its interval, which holds at all times at once, as plain values.
+    """A share and its interval, which is valid at all times at once, as plain values.
 
     Args:
         agreed: rows that agree.
         rows: a random sample.
-        delta: risk of the interval.
+        delta: probability that the interval is ever wrong.
     """
     low, high = rate_interval(agreed, rows, delta)
     return {"rows": rows, "agreed": agreed, "rate": agreed / rows if rows else None, "low": low, "high": high}
 
 
 def _least_agreement(policy: Policy, given: float | None, risk: float) -> tuple[float | None, str]:
-    """The least agreement, if there is one, and where it comes from."""
+    """The least agreement, if there is one, and its source."""
     if given is not None:
         return given, "operator"
-    promised = policy.promised_agreement
-    if promised is not None:
-        return promised, "promise"
+    guaranteed = policy.guaranteed_agreement
+    if guaranteed is not None:
+        return guaranteed, "guarantee"
     return (None, "") if policy.reference is None else (policy.reference.least_agreement(risk), "calibration")
 
 
-def _watched_rates(policy: Policy, risk: float, first_behind: int, tolerance: float) -> list[Watched]:
-    """The forward rates of stages 0 to K - 2, then the repeat rate, where it is seen."""
+def _watched_rates(policy: Policy, risk: float, first_behind: int, tolerance: float) -> list[WatchedRate]:
+    """The forward rates of stages 0 to K - 2, then the repeat rate, if there is a border."""
     reference, stages = policy.reference, len(policy.stages)
     if reference is None or stages == 1:
         return []
     repeats = first_behind < stages
     part = risk / (stages - 1 + repeats) / 2
 
-    def watched(name: str, stage: int, interval: tuple[float, float]) -> Watched:
+    def watched(name: str, stage: int, interval: tuple[float, float]) -> WatchedRate:
         low, high = max(0.0, interval[0] - tolerance), min(1.0, interval[1] + tolerance)
-        return Watched(name, policy.stages[stage], "calibration", RateTest(low, high, part))
+        return WatchedRate(name, policy.stages[stage], "calibration", RateTest(low, high, part))
 
     found = [watched("forward_rate", k, reference.forward_rate(k, part)) for k in range(stages - 1)]
     if repeats:

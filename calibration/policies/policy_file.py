@@ -1,20 +1,31 @@
 """The file of a policy, or of a set of policies."""
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from cascade.errors import PolicyError
 from cascade.files.text_files import read_text
 
-__all__ = ["load_policies", "parse_policies", "save_policies"]
+__all__ = ["digest", "json_text", "load_policies", "parse_policies", "save_policies"]
 
 Policies = TypeVar("Policies")
 
 
+def json_text(values: Mapping[str, Any]) -> str:
+    """Equal values give the same text: sorted keys, floats that round-trip."""
+    return json.dumps(values, sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+
+def digest(text: str) -> str:
+    """First 12 hexadecimal digits of the SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def save_policies(text: str, path: Path | str) -> None:
-    """Writes a file; a reader never sees half of it."""
+    """Writes a file atomically."""
     partial = Path(f"{path}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
@@ -25,7 +36,7 @@ def load_policies(path: Path | str, from_json: Callable[[str], Policies]) -> Pol
 
     Args:
         path: of the file.
-        from_json: makes something of its text.
+        from_json: makes a policy or a policy set from its text.
 
     Raises:
         PolicyError: it is missing, cannot be read, or ``from_json`` refuses it; the text names the file.
@@ -41,7 +52,7 @@ def load_policies(path: Path | str, from_json: Callable[[str], Policies]) -> Pol
 
 
 def parse_policies(text: str) -> Any:
-    """The values of a JSON text; NaN and the infinities, which are no JSON, and repeated keys are refused.
+    """The values of a JSON text. NaN and the infinities, which JSON does not have, and repeated keys are refused.
 
     Raises:
         PolicyError: it is not JSON.
@@ -56,7 +67,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one object")
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} appears twice in one object")
     return found
 
 

@@ -1,7 +1,5 @@
-"""A policy set: several operating points of one cascade, from the best to the cheapest, as a file."""
+"""A policy set: several policies of one cascade, from the most accurate to the cheapest, as a file."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,32 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from cascade.calibration.policies.policy import Policy
-from cascade.calibration.policies.policy_file import load_policies, parse_policies, save_policies
+from cascade.calibration.policies.policy_entry import SCHEMA_VERSION, PolicySetEntry
+from cascade.calibration.policies.policy_file import digest, json_text, load_policies, parse_policies, save_policies
 from cascade.errors import PolicyError
+from cascade.files.problems import validated
 
 __all__ = ["PolicySet"]
 
-SCHEMA_VERSION = 1
-
 STRICTER = {"target_accuracy": 1, "target_agreement": 1, "max_accuracy_drop": -1}
-"""Of each promise about answers, whether a higher (1) or a lower (-1) value promises more."""
+"""Of each guarantee of answers, whether a higher (1) or a lower (-1) value is stricter."""
 
 
 @dataclass(frozen=True, eq=False)
 class PolicySet:
-    """Gears of a served cascade: under load it moves to cheaper ones, and back.
+    """Gears of a served cascade: under load it moves to cheaper ones, and back again.
 
     The idea of gears is that of CascadeServe (Kossmann, Wu, Turk, Tatbul, Cao, Madden, "CascadeServe: Unlocking Model
     Cascades for Inference Serving", 2024, https://arxiv.org/abs/2406.14424); here each gear is a policy with a
     certificate of its own.
 
     Attributes:
-        gears: at least one policy, all of the same stages, the best (and dearest) first. Of several, each has the mean
-            cost that was observed for it in its certificate; each costs less than the one before it, and promises
-            no more of its answers.
+        gears: at least one policy, all of the same stages, the most accurate and most expensive first. Of several,
+            each has its observed mean cost in its certificate; each costs less than the one before it, and its
+            guarantees are no stricter.
 
     Raises:
-        PolicyError: they are not.
+        PolicyError: the gears are not in this order, or of different stages.
     """
 
     gears: tuple[Policy, ...]
@@ -65,10 +63,10 @@ class PolicySet:
 
     @cached_property
     def version(self) -> str:
-        """That of the policy, where there is one gear; else the first 12 hexadecimal digits of the SHA-256."""
+        """The policy's version if there is one gear; else the first 12 hexadecimal digits of the SHA-256."""
         if len(self.gears) == 1:
             return self.best.version
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+        return digest(self.to_json())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -76,10 +74,10 @@ class PolicySet:
 
     def to_json(self) -> str:
         """The same set gives the same text: sorted keys, floats that round-trip."""
-        return json.dumps(self.to_dict(), sort_keys=True, indent=1, allow_nan=False) + "\n"
+        return json_text(self.to_dict())
 
     def save(self, path: Path | str) -> None:
-        """Writes the set; a reader never sees half of it."""
+        """Writes the set atomically."""
         save_policies(self.to_json(), path)
 
     @classmethod
@@ -109,20 +107,11 @@ class PolicySet:
         """
         if not isinstance(values, Mapping) or "gears" not in values:
             return cls((Policy.from_dict(values),))
-        if values.get("schema_version") != SCHEMA_VERSION:
-            raise PolicyError(
-                f"schema_version of the set must be {SCHEMA_VERSION}; got {values.get('schema_version')!r}"
-            )
-        unknown = sorted(map(str, set(values) - {"schema_version", "gears"}))
-        if unknown:
-            raise PolicyError(f"the set has unknown keys {unknown}; remove them or correct their spelling")
-        entries = values["gears"]
-        if not isinstance(entries, list) or not entries:
-            raise PolicyError("'gears' must be a list of at least one policy")
+        entry = validated(values, PolicySetEntry, "the policy set", PolicyError)
         gears = []
-        for index, entry in enumerate(entries):
+        for index, gear in enumerate(entry.gears):
             try:
-                gears.append(Policy.from_dict(entry))
+                gears.append(Policy.from_entry(gear))
             except PolicyError as error:
                 raise PolicyError(f"gears[{index}]: {error}") from error
         return cls(tuple(gears))
@@ -134,7 +123,7 @@ def _problem(gears: tuple[Policy, ...]) -> str | None:
     for index, (better, cheaper) in enumerate(pairwise(gears), start=1):
         problem = _disorder(better, cheaper)
         if problem:
-            return f"gears must go from the best to the cheapest; gears[{index}] {problem}"
+            return f"gears must go from the most accurate to the cheapest; gears[{index}] {problem}"
     return None
 
 
@@ -145,14 +134,14 @@ def _disorder(better: Policy, cheaper: Policy) -> str | None:
     high, low = better.observed_cost, cheaper.observed_cost
     if high is None or low is None:
         return (
-            "or the one before it has no observed mean cost in its certificate, so it cannot be told which is the "
-            "cheaper; 'cascade calibrate' writes it"
+            "or the one before it has no observed mean cost in its certificate, by which they are ordered; "
+            "'cascade calibrate' writes it"
         )
     if not low < high:
-        return f"costs {low:.6g} {cheaper.cost_unit} a row, the one before it {high:.6g}"
+        return f"costs {low:.6g} {cheaper.cost_unit} per row, the one before it {high:.6g}"
     for name, sign in STRICTER.items():
-        if name in cheaper.promises:
-            value, before = cheaper.promises[name], better.promises.get(name)
+        if name in cheaper.guarantees:
+            value, before = cheaper.guarantees[name], better.guarantees.get(name)
             if before is None or sign * value > sign * before:
-                return f"promises {name} {value:.6g}, the one before it {before}"
+                return f"guarantees {name} {value:.6g}, the one before it {before}"
     return None

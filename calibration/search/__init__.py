@@ -1,1 +1,1 @@
-"""Exact search of thresholds: which can be of use, all combinations of them, and the frontier that they make."""
+"""Exact search of thresholds: useful candidates, all their combinations, and the frontier."""

@@ -1,4 +1,4 @@
-"""The grid of a cascade that may abstain: accuracy of the answered rows, abstained share and cost at once."""
+"""The grid of a cascade that may abstain: accuracy of the answered rows, abstained share and cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,14 +21,14 @@ Key = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Limits:
-    """What an operating point has to keep; what is not limited is made as good as possible.
+    """Limits of an operating point; the quantity without a limit is optimised.
 
     Attributes:
         most_abstained: share of the rows, in [0, 1].
-        least_accuracy: of the answered rows, in [0, 1]; the cheapest point is the best then. ``None``: the most
-            accurate one within the budget is.
-        most_cost: mean cost of a row.
-        accuracy_margin: by how much P(answered) (accuracy - ``least_accuracy``) has to be above 0.
+        least_accuracy: of the answered rows, in [0, 1]; the cheapest point is then the best. With ``None``, the most
+            accurate point within the budget is.
+        most_cost: mean cost per row.
+        accuracy_margin: least P(answered) (accuracy - ``least_accuracy``).
     """
 
     most_abstained: float
@@ -42,9 +42,9 @@ class AbstainingGrid:
     """Means at every combination of candidates, flattened, of one grid or of several.
 
     Attributes:
-        right: (m,) share of all rows that are answered, and rightly.
+        right: (m,) share of all rows with a right answer.
         abstained: (m,) share of all rows.
-        cost: (m,) mean cost of a row.
+        cost: (m,) mean cost per row.
     """
 
     right: np.ndarray
@@ -53,7 +53,7 @@ class AbstainingGrid:
 
     @classmethod
     def of(cls, problem: RoutingProblem, grid: Grid) -> "AbstainingGrid":
-        """Reads a grid of an abstaining problem.
+        """The means of a grid of an abstaining problem.
 
         Args:
             problem: of :meth:`RoutingProblem.abstaining`.
@@ -76,7 +76,7 @@ class AbstainingGrid:
         )
 
     def best(self, limits: Limits) -> int | None:
-        """Flat index of the best point within limits; of equally good ones that which abstains least."""
+        """Flat index of the best point within limits; of equally good ones the one that abstains least."""
         kept = (self.abstained <= limits.most_abstained + ROUNDING) & (self.cost <= limits.most_cost * (1 + ROUNDING))
         if limits.least_accuracy is None:
             keys = (-self.accuracy, self.cost, self.abstained)
@@ -91,12 +91,12 @@ class AbstainingGrid:
         return int(places[0]) if len(places) else None
 
     def key(self, place: int, limits: Limits) -> Key:
-        """By what a point that keeps the limits is compared with others; the lowest is the best."""
+        """The key by which points within the limits are compared; the lowest is the best."""
         accuracy, cost, abstained = float(self.accuracy[place]), float(self.cost[place]), float(self.abstained[place])
         return (-accuracy, cost, abstained) if limits.least_accuracy is None else (cost, abstained, -accuracy)
 
     def most_accurate(self, most_abstained: float) -> int:
-        """Flat index of the point that is most accurate on the rows that it answers."""
+        """Flat index of the point with the highest accuracy of the answered rows."""
         place = self.best(Limits(most_abstained))
         if place is None:
             raise ValueError(f"there is always a point that abstains on nothing; got most_abstained {most_abstained!r}")
@@ -104,15 +104,15 @@ class AbstainingGrid:
 
 
 def abstaining_candidates(problem: RoutingProblem, limits: Limits) -> tuple[np.ndarray, ...]:
-    """Candidates for every threshold; the lowest ``abstain_below`` abstains on no row to come either.
+    """Candidates for every threshold; the lowest ``abstain_below`` abstains on no future row either.
 
-    With t the least accuracy of the answered rows, or the best within a budget, a policy is as good as its mean of
-    (gain - t) over all rows, where one that is not answered counts 0: as much as if it gained t. So that is what
-    abstaining is worth when candidates are told that are of use; at most 1, where t is not known.
+    With t the least accuracy of the answered rows, or the best within a budget, the value of a policy is its mean of
+    (gain - t) over all rows, with 0 for a row without an answer: as if that row gained t. So t is the gain of
+    abstaining when useful candidates are selected; at most 1, where t is not known.
 
     Args:
         problem: of :meth:`RoutingProblem.abstaining`.
-        limits: tell t.
+        limits: give t.
     """
     worth = 1.0 if limits.least_accuracy is None else limits.least_accuracy
     gain = np.column_stack([problem.gain[:, :-1], np.full(len(problem), worth)])
@@ -128,10 +128,10 @@ def best_abstaining(problem: RoutingProblem, limits: Limits) -> np.ndarray | Non
 
     Args:
         problem: of :meth:`RoutingProblem.abstaining`.
-        limits: what must be kept.
+        limits: of the operating point.
 
     Returns:
-        (K,) thresholds, or ``None`` if none that keep the limits were found.
+        (K,) thresholds, or ``None`` if none within the limits were found.
     """
     best: tuple[Key, np.ndarray] | None = None
     for stages in problem.subsets():
@@ -142,7 +142,7 @@ def best_abstaining(problem: RoutingProblem, limits: Limits) -> np.ndarray | Non
 
 
 def _best_of_running(problem: RoutingProblem, limits: Limits) -> tuple[Key, np.ndarray] | None:
-    """The best point of a cascade all of whose stages run, and the key by which it is compared."""
+    """The best point of a cascade of which all stages run, and its key."""
     candidates = abstaining_candidates(problem, limits)
     coarse = Grid.of(problem, LARGEST_GRID, candidates)
     points = AbstainingGrid.of(problem, coarse)

@@ -1,14 +1,14 @@
 """Best prefix sums of a growing set of rows, all at once.
 
-Rows lie on leaves in a fixed order and change their weight one event after the other. Wanted is, after each event, the
-largest sum of a prefix of the leaves. A segment tree answers one event in O(log n) steps; this one answers all events
-together, level by level, with a few NumPy passes a level. A node keeps a (sum, best prefix sum) for each number of its
-own events that have happened; two neighbours merge by
+Rows lie on leaves in a fixed order and change their weight one event after the other. The result is the largest sum of
+a prefix of the leaves after each event. A segment tree processes one event in O(log n) steps; this one processes all
+events together, level by level, with a few NumPy passes per level. A node keeps a (sum, best prefix sum) for each
+number of its own events that have happened; two neighbours merge by
 
     sum = left sum + right sum,    best = max(left best, left sum + right best).
 
-Which states of the children belong to a state of the parent depends on the order of the rows alone, not on their
-weights: it is worked out once, in O(n log n), and serves every weight after it.
+Which states of the children belong to a state of the parent depends only on the order of the rows, not on their
+weights: it is computed once, in O(n log n), and used for all weights.
 """
 
 from dataclasses import dataclass

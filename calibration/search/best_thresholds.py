@@ -14,11 +14,11 @@ from cascade.routers import ALWAYS, NEVER, accepted, answering_stage
 
 __all__ = ["Target", "best_thresholds"]
 
-STARTS = 8  # points of a coarse grid that are looked at closer
-PAIR_STARTS = 2  # of them, how many have their thresholds moved in pairs, which takes longer
+STARTS = 8  # points of a coarse grid that are refined
+PAIR_STARTS = 2  # of them, those whose thresholds are moved in pairs, which takes longer
 PAIR_GRID = 300_000
 ROUNDS = 20
-LINEAR_ROUNDS = 4  # searches at the marginal costs of the point found last
+LINEAR_ROUNDS = 4  # searches at the marginal costs of the last point found
 NARROWINGS = 3
 ROUNDING = 1e-9  # means of the same rows, summed in another order, differ by less
 
@@ -27,11 +27,11 @@ Candidates = tuple[np.ndarray, ...]
 
 @dataclass(frozen=True)
 class Target:
-    """What the thresholds have to reach; the other quantity is made as good as possible.
+    """The target of a threshold search; the other quantity is optimised.
 
     Attributes:
         least_gain: mean gain in [0, 1] that must be reached at the lowest cost, or
-        most_cost: mean cost that must be kept at the highest gain.
+        most_cost: mean cost that must not be exceeded at the highest gain.
     """
 
     least_gain: float | None = None
@@ -57,27 +57,27 @@ class Target:
         return int(equal[np.argmin(second[equal])])
 
     def _keys(self, gain: np.ndarray, cost: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Which points reach the target, and by what they are ranked, lowest first."""
+        """Which points reach the target, and the two keys of their ranking, lowest first."""
         if self.gain_limit is not None:
             return gain >= self.gain_limit, cost, -gain
         return cost <= (self.cost_limit or 0.0), -gain, cost
 
     @property
     def gain_limit(self) -> float | None:
-        """The least gain, but for rounding."""
+        """The least gain, with a tolerance for rounding."""
         return None if self.least_gain is None else self.least_gain - ROUNDING
 
     @property
     def cost_limit(self) -> float | None:
-        """The highest cost, but for rounding."""
+        """The highest cost, with a tolerance for rounding."""
         return None if self.most_cost is None else self.most_cost * (1 + ROUNDING)
 
     def within(self, rows: int, of: int, gain: float, cost: float) -> "Target":
         """The same target on some of the rows.
 
         Args:
-            rows: how many they are, at least 1.
-            of: how many there are in all.
+            rows: their number, at least 1.
+            of: number of all rows.
             gain: total gain of the other rows.
             cost: total cost of the other rows.
         """
@@ -87,23 +87,23 @@ class Target:
 
 
 def best_thresholds(problem: RoutingProblem, target: Target, largest: int = LARGEST_GRID) -> np.ndarray | None:
-    """Searches thresholds on the empirical means, and which stages run at all.
+    """Searches thresholds, and the stages that run, on the empirical means.
 
     Every subset of the stages is searched (:meth:`~cascade.calibration.routing_problem.RoutingProblem.subsets`), and a
-    stage outside the best one gets the threshold ``NEVER``. Only thresholds that can be of use are looked at
+    stage outside the best one gets the threshold ``NEVER``. Only useful thresholds are considered
     (:func:`~cascade.calibration.search.candidates.useful_candidates`). Where all their combinations fit a grid, as they
-    always do for two stages, the best one is taken: exact. Beyond that:
+    always do for two stages, the result is exact. Beyond that:
 
-    - Three stages at constant costs per row are first narrowed down to the thresholds that the convex frontier does
-      not rule out, which usually makes them fit at any number of rows.
-    - More stages start from the best points of a coarse grid; then every two neighbouring thresholds are set together
-      to their optimum, until none moves.
-    - At prices that depend on the shares of work, the same searches run at the marginal costs of the point found last,
-      a few times; their results, and the best points of a coarse grid at the true prices, are refined at the true ones.
+    - For three stages at constant costs per row, thresholds that the convex frontier rules out are removed first, after
+      which the rest usually fits a grid at any number of rows.
+    - More stages start from the best points of a coarse grid; then each pair of neighbouring thresholds is set to its
+      optimum, until none moves.
+    - At prices that depend on the reach shares, the same searches run a few times at the marginal costs of the last
+      point found; their results, and the best points of a coarse grid at the true prices, are refined at the true ones.
 
     Args:
         problem: n rows, K stages.
-        target: what must be reached.
+        target: of the search.
         largest: bound on the number of combinations in a grid.
 
     Returns:
@@ -119,7 +119,7 @@ def best_thresholds(problem: RoutingProblem, target: Target, largest: int = LARG
 
 
 def _best_of_running(problem: RoutingProblem, target: Target, largest: int) -> np.ndarray | None:
-    """The best thresholds of a cascade all of whose stages run."""
+    """The best thresholds of a cascade of which all stages run."""
     candidates = useful_candidates(problem)
     if len(candidates) < 2 or np.prod([len(c) for c in candidates], dtype=float) <= largest:
         return _best_on_grid(problem, target, candidates, largest)
@@ -157,10 +157,10 @@ def _best_on_grid(problem: RoutingProblem, target: Target, candidates: Candidate
 def _best_of_three(problem: RoutingProblem, target: Target, candidates: Candidates, largest: int) -> np.ndarray | None:
     """The best of three stages whose combinations are too many for a grid, bounded by a Lagrangian.
 
-    Whatever reaches the target and is not worse than what is found already is, at any price of gain, worth at least
-    :func:`_least_worth`. So a threshold that cannot be worth that with its best partner is dropped, and what is left
-    goes on a grid. At the price of the frontier near the target the least is left. If it is still too much, the best
-    of a thinned grid is found and raises the bound.
+    Thresholds that reach the target and are not worse than the best so far have, at any price of gain, a value of at
+    least :func:`_least_worth`. So a threshold whose value is below that with its best partner is dropped, and the rest
+    goes on a grid. The price of the frontier near the target drops most. If the rest is still too large, the best point
+    of a thinned grid raises the bound.
     """
     stages = ThreeStages(problem, candidates)
     low, high = edge_at(stages, least_gain=target.gain_limit, most_cost=target.cost_limit)
@@ -184,7 +184,7 @@ def _best_of_three(problem: RoutingProblem, target: Target, candidates: Candidat
 
 
 def _least_worth(problem: RoutingProblem, target: Target, price: float, found: np.ndarray) -> float:
-    """What thresholds are worth, at a price, that reach the target and are not worse than those found."""
+    """Least value, at a price, of thresholds that reach the target and are not worse than those found."""
     gain, cost = problem.value(found)
     gain = gain if target.gain_limit is None else target.gain_limit
     cost = cost if target.cost_limit is None else target.cost_limit
@@ -192,7 +192,7 @@ def _least_worth(problem: RoutingProblem, target: Target, price: float, found: n
 
 
 def _narrowed(candidates: Candidates, worth: Candidates, least: float) -> Candidates:
-    """Those that can be worth enough, with the other threshold at its best for them; and the ends."""
+    """The candidates with a sufficient value at the best other threshold, and both ends."""
     kept = []
     for values, worths in zip(candidates, worth, strict=True):
         enough = worths >= least
@@ -207,7 +207,7 @@ def _best_of_many(problem: RoutingProblem, target: Target, candidates: Candidate
     if len(ranked):
         starts = [_zoom(problem, target, candidates, grid, grid.thresholds(index)) for index in _spread(ranked)]
     elif target.least_gain is not None:
-        # A gain that no cell of a coarse grid has may still be reached between the cells.
+        # A gain that no cell of a coarse grid reaches may still be reached between the cells.
         highest = _best_of_many(problem, Target(most_cost=np.inf), candidates, largest)
         starts = [] if highest is None or not _reached(problem, target, highest) else [highest]
     else:
@@ -236,7 +236,7 @@ def _reached(problem: RoutingProblem, target: Target, thresholds: np.ndarray) ->
 
 
 def _refine_pairs(problem: RoutingProblem, target: Target, thresholds: np.ndarray) -> np.ndarray:
-    """Two neighbouring thresholds at a time at their optimum, the others fixed, until none moves."""
+    """Sets each pair of neighbouring thresholds to its optimum, the others fixed, until none moves."""
     value = problem.value(thresholds)
     for _ in range(ROUNDS):
         before = value
@@ -249,7 +249,7 @@ def _refine_pairs(problem: RoutingProblem, target: Target, thresholds: np.ndarra
 
 
 def _pair_at_its_best(problem: RoutingProblem, target: Target, thresholds: np.ndarray, k: int) -> np.ndarray:
-    """Thresholds k and k + 1 decide between three stages for a row that reaches them: k, k + 1, and what follows."""
+    """Thresholds k and k + 1 decide between three stages for a row that reaches them: k, k + 1 and the later ones."""
     stage = answering_stage(problem.confidence[:, :k], thresholds[:k])
     reaching = stage == k
     rows = np.flatnonzero(reaching)
@@ -274,7 +274,7 @@ def _pair_at_its_best(problem: RoutingProblem, target: Target, thresholds: np.nd
 
 
 def _spread(ranked: np.ndarray) -> np.ndarray:
-    """The best points, and some from further down, where another optimum may begin."""
+    """The best points, and some further down, near which another optimum may lie."""
     places = np.unique(np.geomspace(1, len(ranked), STARTS).astype(int)) - 1
     return np.asarray(ranked[places])
 
@@ -296,8 +296,8 @@ def _along(problem: RoutingProblem, thresholds: np.ndarray, k: int) -> tuple[np.
     """Mean gain and cost for every value of threshold k, the others fixed: O(n log n).
 
     Returns:
-        (values, gain, cost), an entry for each distinct confidence that reaches stage k, for the present value and
-        for ``NEVER``.
+        (values, gain, cost), one entry for each distinct confidence that reaches stage k, for ``NEVER`` and for the
+        present value.
     """
     n = len(problem.confidence)
     reached = np.ones(n, dtype=bool)
@@ -318,7 +318,7 @@ def _along(problem: RoutingProblem, thresholds: np.ndarray, k: int) -> tuple[np.
             work = problem.work[:, j] * (stage[:, 0] >= j) / n
             left = np.cumsum(work[order])[last_of_ties] if j > k else 0.0
             cost += problem.prices.of_stage(j, np.maximum(work.sum() - left, 0.0))
-    # No row answered here at all: the threshold NEVER, of a stage that runs all the same.
+    # The threshold NEVER, of a stage that runs all the same.
     never = problem.value(np.where(np.arange(len(thresholds)) == k, NEVER, thresholds))
     now = problem.value(thresholds)
     return (
@@ -329,7 +329,7 @@ def _along(problem: RoutingProblem, thresholds: np.ndarray, k: int) -> tuple[np.
 
 
 def _running_mean(weight: np.ndarray, stage: np.ndarray, order: np.ndarray, k: int) -> np.ndarray:
-    """Mean of (n, K) weights over all rows, as stage k answers one more row of an order after the other."""
+    """Mean of (n, K) weights over all rows, as stage k answers one more row after the other, in an order."""
     otherwise = np.take_along_axis(weight, stage, axis=1)[:, 0]
     return np.asarray((np.cumsum(weight[order, k] - otherwise[order]) + otherwise.sum()) / len(weight))
 

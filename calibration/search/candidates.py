@@ -1,4 +1,4 @@
-"""Threshold candidates: few values, and yet no operating point is lost."""
+"""Threshold candidates: few values, without losing an operating point."""
 
 import numpy as np
 
@@ -9,12 +9,12 @@ __all__ = ["bins_of", "thinned", "useful_candidates"]
 
 
 def useful_candidates(problem: RoutingProblem) -> tuple[np.ndarray, ...]:
-    """Thresholds among which there is one at least as good for every cascade on these rows.
+    """Thresholds of which one is at least as good as any other value, for every cascade on these rows.
 
-    A threshold between two neighbouring confidences is of use only if a row at the lower one gains more at some later
-    stage. Otherwise the lower confidence is as good a threshold: its rows are answered at no lower gain, and at no
-    higher cost, because the cost of a row never falls from stage to stage. This holds whatever the other thresholds
-    are, so nothing is lost in gain and cost together.
+    A threshold between two neighbouring confidences is useful only if a row at the lower one gains more at some later
+    stage. Otherwise the lower confidence is as good a threshold: its rows are answered with no lower gain, and at no
+    higher cost, because the cost of a row never falls from stage to stage. This holds for any values of the other
+    thresholds.
 
     Args:
         problem: n rows, K stages.
@@ -34,14 +34,14 @@ def _useful(problem: RoutingProblem, k: int) -> np.ndarray:
 
 
 def thinned(candidates: np.ndarray, most: int) -> np.ndarray:
-    """Evenly spaced ones of an array of candidates, both ends among them, where there are more than ``most`` >= 2."""
+    """At most ``most`` >= 2 evenly spaced candidates of an array, both ends included."""
     if len(candidates) <= most:
         return candidates
     return np.asarray(candidates[np.linspace(0, len(candidates) - 1, most).round().astype(int)])
 
 
 def bins_of(candidates: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-    """How many candidates each confidence reaches: a row in bin b reaches those before b, and no other.
+    """The number of candidates at or below each confidence: a row in bin b is accepted at the first b candidates.
 
     Args:
         candidates: rising.

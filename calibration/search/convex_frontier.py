@@ -6,20 +6,20 @@ from cascade.calibration.search.three_stages import Choice, ThreeStages
 
 __all__ = ["convex_frontier", "edge_at", "price_between"]
 
-ROUNDING = 1e-12  # what a corner has to rise above the line between its neighbours, relative to their worth
-HIGHEST_PRICE = 1e9  # in highest costs of a row: one row of a million more right is worth more than any cost
+ROUNDING = 1e-12  # least height of a corner above the line between its neighbours, relative to their value
+HIGHEST_PRICE = 1e9  # in highest costs per row: one more right answer in a million rows is worth more than any cost
 
 
 def convex_frontier(stages: ThreeStages, most_prices: int | None = None) -> list[Choice]:
     """The corners of the frontier's convex hull, by rising cost.
 
-    Between two known corners lies another one, if any, at the price of the line through them (Eisner and Severance,
+    The next corner between two known ones, if any, is at the price of the line through them (Eisner and Severance,
     Mathematical techniques for efficient record segmentation in large shared databases, J. ACM 23, 1976,
     https://doi.org/10.1145/321978.321982). The largest gap is tried first.
 
     Args:
         stages: the problem.
-        most_prices: how many prices are tried at most; ``None`` for as many as it takes to find every corner.
+        most_prices: most prices that are tried; ``None`` for as many as every corner needs.
     """
     ends = _ends(stages)
     found, gaps = set(ends), [_gap(*ends)]
@@ -43,7 +43,7 @@ def edge_at(
     Args:
         stages: the problem.
         least_gain: mean gain; the second corner is the first one that reaches it.
-        most_cost: mean cost; the first corner is the last one that keeps it.
+        most_cost: mean cost; the first corner is the last one within it.
 
     Returns:
         Corners by rising cost. The same corner twice if the target lies beyond an end of the frontier.
@@ -65,7 +65,7 @@ def edge_at(
 
 
 def price_between(low: Choice, high: Choice) -> float:
-    """Units of cost that a unit of gain costs on the way from one choice to the other."""
+    """Units of cost per unit of gain between two choices."""
     return max(high.cost - low.cost, 0.0) / (high.gain - low.gain) if high.gain > low.gain else 0.0
 
 

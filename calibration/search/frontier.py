@@ -24,12 +24,12 @@ ROUNDING = 1e-12  # gains of the same rows, summed in another order, differ by l
 
 @dataclass(frozen=True, eq=False)
 class OperatingPoint:
-    """Thresholds and what they give on the table they were found on.
+    """Thresholds, with their gain and cost on the table that they were found on.
 
     Attributes:
         thresholds: (K - 1,).
         gain: mean accuracy (or agreement with the last stage), in [0, 1].
-        cost: mean cost of a row.
+        cost: mean cost per row.
     """
 
     thresholds: np.ndarray
@@ -48,7 +48,7 @@ def frontier(
 
     The points are the best on these rows themselves, so none of them carries a guarantee.
 
-    Exact for two stages, and wherever the combinations of all thresholds of use fit a grid. Beyond that, points of a
+    Exact for two stages, and wherever the combinations of all useful thresholds fit a grid. Beyond that, points of a
     coarse grid are joined by exact corners of the convex frontier (three stages), or by points of ever finer grids
     around the best ones (more stages).
 
@@ -70,24 +70,24 @@ def frontier(
 def of_all_subsets(
     problem: RoutingProblem, points_of: Callable[[RoutingProblem], Iterable[OperatingPoint]]
 ) -> list[OperatingPoint]:
-    """What no other point beats of the points of all subsets of the stages, cheapest first.
+    """The frontier of the points of all subsets of the stages, cheapest first.
 
     Args:
         problem: n rows, K stages.
-        points_of: the points of a cascade all of whose stages run.
+        points_of: returns the points of a cascade of which all stages run.
     """
     found = []
     for stages in problem.subsets():
         for point in points_of(problem.select(stages)):
             thresholds = problem.widened(stages, point.thresholds)
-            # A stage that answers no row ran on the grid, and does not in the cascade.
+            # A stage that accepts no row runs on the grid, but not in the cascade.
             value = problem.value(thresholds) if (point.thresholds > 1).any() else (point.gain, point.cost)
             found.append(OperatingPoint(thresholds, *value))
     return _undominated(found)
 
 
 def _of_running(problem: RoutingProblem, largest: int) -> list[OperatingPoint]:
-    """The frontier of a cascade all of whose stages run."""
+    """The frontier of a cascade of which all stages run."""
     candidates = useful_candidates(problem)
     grid = Grid.of(problem, largest, candidates)
     points = list(points_at(grid, grid.frontier()))
@@ -119,7 +119,7 @@ def _corners(problem: RoutingProblem, candidates: tuple[np.ndarray, ...]) -> Ite
 def _closer(
     problem: RoutingProblem, candidates: tuple[np.ndarray, ...], coarse: Grid, points: list[OperatingPoint]
 ) -> list[OperatingPoint]:
-    """A frontier with points of finer grids, each over the thresholds that a short piece of the frontier uses."""
+    """A frontier with points of finer grids, each over the thresholds of a short piece of the frontier."""
     apart = [len(all_of) / len(few) for all_of, few in zip(candidates, coarse.candidates, strict=True)]
     for pieces in PIECES:
         found, spans = list(points), []
@@ -136,7 +136,7 @@ def _closer(
 
 
 def _window(candidates: np.ndarray, used: np.ndarray, margin: int) -> np.ndarray:
-    """The candidates from a little below the lowest to a little above the highest one used, and the ends of all."""
+    """The candidates from slightly below the lowest used one to slightly above the highest, and both ends."""
     low, high = np.searchsorted(candidates, [used.min(), used.max()])
     inside = np.arange(max(low - margin, 0), min(high + margin + 1, len(candidates)))
     return np.asarray(candidates[np.unique([0, *inside, len(candidates) - 1])])

@@ -1,8 +1,8 @@
 """All combinations of threshold candidates at once.
 
-How many rows a stage answers, and what they gain and cost, depends on the thresholds up to that stage only. So one
-histogram a stage over the bins of the earlier confidences, summed up along its axes, gives every combination exactly:
-O(n K + size of the grid) in time, no row is looked at twice.
+The rows that a stage answers, and their gain and cost, depend only on the thresholds up to that stage. So one histogram
+per stage over the bins of the earlier confidences, summed along its axes, gives every combination exactly, in
+O(n K + size of the grid) time.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Grid:
 
     Attributes:
         candidates: K - 1 arrays of rising thresholds; the last candidate is ``NEVER``.
-        gain: one axis a threshold.
+        gain: one axis per threshold.
         cost: like ``gain``.
     """
 
@@ -39,15 +39,15 @@ class Grid:
         largest: int = LARGEST_GRID,
         candidates: tuple[np.ndarray, ...] | None = None,
     ) -> "Grid":
-        """Evaluates the grid of a problem, all of whose stages run, also where they answer no row.
+        """Evaluates the grid of a problem of which all stages run, even where they accept no row.
 
-        Every candidate is on it where that is not too large (always so for two stages); else evenly spaced ones are.
+        It has every candidate if that is not too large (always for two stages), else evenly spaced ones.
 
         Args:
             problem: n rows, K stages.
             largest: bound on the number of combinations.
             candidates: K - 1 arrays of rising thresholds, each from the lowest confidence to ``NEVER``; by default
-                all that are of use (:func:`~cascade.calibration.search.candidates.useful_candidates`).
+                all useful ones (:func:`~cascade.calibration.search.candidates.useful_candidates`).
         """
         given = useful_candidates(problem) if candidates is None else candidates
         chosen = fitting(given, largest)
@@ -72,7 +72,7 @@ class Grid:
 
 
 def last_share(grid: Grid, problem: RoutingProblem) -> np.ndarray:
-    """Share of the rows that come to the last stage, at every combination: one axis a threshold.
+    """Reach share of the last stage at every combination: one axis per threshold.
 
     Args:
         grid: of the problem.
@@ -90,7 +90,7 @@ def undominated(gain: np.ndarray, cost: np.ndarray) -> np.ndarray:
 
 
 def fitting(candidates: tuple[np.ndarray, ...], largest: int) -> tuple[np.ndarray, ...]:
-    """Candidates thinned until there are at most ``largest`` combinations, but never below two an axis.
+    """Candidates thinned to at most ``largest`` combinations, but never below two per axis.
 
     A short axis leaves its share to the long ones. A single axis is not thinned: its length is bounded by n alone.
     """
@@ -100,7 +100,7 @@ def fitting(candidates: tuple[np.ndarray, ...], largest: int) -> tuple[np.ndarra
     room = float(largest)
     for k in sorted(range(len(candidates)), key=lambda k: len(candidates[k])):
         share = room ** (1 / (len(candidates) - len(chosen)))
-        # Rounding must not cost a whole candidate: 64 ** (1 / 3) is a little below 4.
+        # Rounding must not lose a candidate: 64 ** (1 / 3) is slightly below 4.
         chosen[k] = thinned(candidates[k], max(2, int(share + 1e-9)))
         room = max(room / len(chosen[k]), 1.0)
     return tuple(chosen[k] for k in range(len(candidates)))

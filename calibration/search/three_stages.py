@@ -1,4 +1,4 @@
-"""Three stages at one price of gain: the exact optimum over both thresholds, at any number of rows."""
+"""Three stages at one price of gain: the exact optimum over both thresholds, for any number of rows."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,12 +14,12 @@ __all__ = ["Choice", "ThreeStages"]
 
 @dataclass(frozen=True, order=True)
 class Choice:
-    """A pair of thresholds and what it gives.
+    """A pair of thresholds, with its gain and cost.
 
     Attributes:
         place: indices into the candidates of the first and of the second threshold.
-        gain: mean gain of a row.
-        cost: mean cost of a row.
+        gain: mean gain per row.
+        cost: mean cost per row.
     """
 
     place: tuple[int, int]
@@ -28,12 +28,12 @@ class Choice:
 
 
 class ThreeStages:
-    """A problem of three stages, made ready for questions at many prices.
+    """A problem of three stages, prepared for optimisation at many prices.
 
-    At a price, a row that is answered with some gain at some cost is worth ``price * gain - cost``. For a fixed first
-    threshold, the best second one ends the best prefix of the rows that are passed on, by falling second confidence;
-    :class:`~cascade.calibration.search.best_prefix.BestPrefix` finds it for every first threshold at once, in
-    O(n log n), and likewise the best first threshold for every second one.
+    At a price, the value of a row that is answered with some gain at some cost is ``price * gain - cost``. For a fixed
+    first threshold, the best second one ends the best prefix of the rows that are passed on, by falling second
+    confidence; :class:`~cascade.calibration.search.best_prefix.BestPrefix` finds it for every first threshold at once,
+    in O(n log n), and likewise the best first threshold for every second one.
 
     Args:
         problem: n rows, three stages.
@@ -50,7 +50,7 @@ class ThreeStages:
         self._bins = tuple(bins_of(c, column) for c, column in zip(candidates, problem.confidence.T, strict=True))
 
     def best(self, price: float) -> Choice:
-        """The thresholds of the highest worth.
+        """The thresholds with the highest value.
 
         Args:
             price: of one unit of gain, in units of cost; at least 0.
@@ -65,11 +65,11 @@ class ThreeStages:
         return Choice((i, j), float(gain[j]), float(cost[j]))
 
     def worth_of_first(self, price: float) -> np.ndarray:
-        """Mean worth of a row at each candidate of the first threshold, the second one at its best for it."""
+        """Mean value per row at each candidate of the first threshold, with the best second one."""
         return self._first.worth(price)
 
     def worth_of_second(self, price: float) -> np.ndarray:
-        """Mean worth of a row at each candidate of the second threshold, the first one at its best for it."""
+        """Mean value per row at each candidate of the second threshold, with the best first one."""
         return self._second.worth(price)
 
     @cached_property
@@ -86,7 +86,7 @@ class ThreeStages:
 
 
 class _Side:
-    """One threshold at every candidate, the other one at its best for it.
+    """One threshold at every candidate, with the best other one.
 
     Args:
         bins: of the threshold that takes every value, and of the other.
@@ -111,7 +111,7 @@ class _Side:
     def worth(self, price: float) -> np.ndarray:
         weight = np.array([price, -1.0])
         prefix = self._prefixes.after_each_event(weight @ self._before, weight @ self._after)
-        # No prefix at all is the other threshold at NEVER.
+        # An empty prefix is the other threshold at NEVER.
         return np.asarray(weight @ self._alone + np.maximum(prefix, 0.0))
 
 

@@ -1,4 +1,4 @@
-"""From a point on a coarse grid to the best one near it: ever finer grids around the best point so far."""
+"""From a point on a coarse grid to the best one near it: finer and finer grids around the best point so far."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,7 +15,7 @@ ZOOM = 4
 MOST_GRIDS = 20
 
 Choose = Callable[[Grid], int | None]
-"""From a grid to the flat index of its best point, ``None`` if none will do."""
+"""From a grid to the flat index of its best point, ``None`` if no point qualifies."""
 
 
 def zoomed(
@@ -23,19 +23,19 @@ def zoomed(
 ) -> Iterator[tuple[Grid, int]]:
     """Grids around a start, each narrower than the one before, until every candidate near the best point is on one.
 
-    All thresholds move together, so this leaves a point that no single threshold can leave.
+    All thresholds move together, so this improves points that no change of a single threshold improves.
 
     Args:
         problem: n rows, K stages.
         candidates: K - 1 arrays of rising thresholds, each from the lowest confidence to ``NEVER``.
         coarse: the grid that the start is from.
         start: (K - 1,) thresholds.
-        choose: says which point of a grid is the best.
+        choose: returns the best point of a grid.
 
     Yields:
         A grid, and the flat index of its best point.
     """
-    each = max(5, int(CELLS ** (1 / len(candidates))) - 3)  # the best point and the ends may come on top
+    each = max(5, int(CELLS ** (1 / len(candidates))) - 3)  # the best point and the ends may be added
     reach = [1 + len(all_of) // len(few) for all_of, few in zip(candidates, coarse.candidates, strict=True)]
     thresholds, best = start, None
     for _ in range(MOST_GRIDS):
@@ -52,7 +52,7 @@ def zoomed(
 
 
 def _window(candidates: np.ndarray, threshold: float, reach: int, most: int) -> np.ndarray:
-    """About ``most`` candidates around one, itself and both ends of all among them."""
+    """About ``most`` candidates around one, including itself and both ends."""
     place = int(np.searchsorted(candidates, threshold))
     near = np.arange(max(place - reach, 0), min(place + reach + 1, len(candidates)))
     return np.asarray(candidates[np.unique([0, place, len(candidates) - 1, *thinned(near, most)])])

@@ -1,4 +1,4 @@
-"""The score table: what every stage said on every row of a set, collected once."""
+"""The score table: the predictions of every stage on every row of a set, collected once."""
 
 import hashlib
 from collections.abc import Sequence
@@ -36,31 +36,31 @@ CURVES = ("curve_rows", "curve_ms", "curve_spread", "curve_cost", "cost_per_ms")
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
-    """What K stages said on n rows.
+    """Predictions of K stages on n rows.
 
     Attributes:
-        prediction: (n, K) int >= 0, the class that each stage answers.
-        confidence: (n, K) float in [0, 1], how sure each stage was, before calibration.
-        cost: (K,) or (n, K) float >= 0, cost of running a stage on a row.
+        prediction: (n, K) int >= 0, the class that each stage predicts.
+        confidence: (n, K) float in [0, 1], of each stage, before calibration.
+        cost: (K,) or (n, K) float >= 0, cost per row of each stage.
         stage: (K,) str, names of the stages, cheapest first.
         cost_unit: unit of ``cost``, such as "ms" (measured time) or "MFLOP".
-        label: (n,) int >= 0, the right classes; ``None`` if they are not known.
+        label: (n,) int >= 0, the right classes; ``None`` without labels.
         scores: (n, K, C) float in [0, 1], class probabilities; ``None`` if they were not kept.
-        model: (K,) str, digest of each stage's model; ``None`` if it is not known.
-        highest_cost: (K,) float >= 0, the most that any row may cost at each stage, future ones included: declared by
-            whoever knows the model, not read off these rows; inf where there is no bound. ``None`` says the same of
-            stages whose rows differ; where ``cost`` is (K,), it is the bound itself.
+        model: (K,) str, digest of each stage's model; ``None`` if it is not recorded.
+        highest_cost: (K,) float >= 0, bound of the cost of any row at each stage, future rows included: declared from
+            knowledge of the model, not estimated from these rows; inf without a bound. ``None`` means no bound where
+            rows differ in cost; where ``cost`` is (K,), it is the bound itself.
         cost_per_mflop: (K,) float >= 0, above 0 for the stages whose models count the operations of every row: their
             ``cost`` is this times millions of operations; ``None`` if there are none.
         classes: (C,) str, different names of the classes 0 to C - 1; ``None`` where numbers suffice.
-        curve_rows: (m,) int >= 1, rising, sizes of calls that were timed; ``None``, like the next four, if none were:
-            then ``cost`` is a constant per row, whatever the size of a call.
+        curve_rows: (m,) int >= 1, rising, sizes of the timed calls; ``None``, like the next four, without timed calls:
+            then ``cost`` is a constant per row at any size of a call.
         curve_ms: (K, m) float > 0, never falling along a row, median time of a call; NaN where it was not measured.
         curve_spread: (K, m) float >= 0, interquartile range of these times over their median.
-        curve_cost: (K,) float >= 0, ``cost`` of the mean row of the timed calls; 0 for a stage whose ``cost`` is no
+        curve_cost: (K,) float >= 0, ``cost`` of the mean row of the timed calls; 0 for a stage whose ``cost`` is not a
             time (money per token, operations), and therefore a constant per row.
         cost_per_ms: (K,) float >= 0, in ``cost_unit``; 0 where ``curve_cost`` is.
-        curve_machine: what the times were measured on, and how busy it was; ``None`` if it is not known.
+        curve_machine: the machine of the measured times and its load; ``None`` if it is not recorded.
 
     Raises:
         ScoreTableError: the arrays contradict each other; the text lists every problem.
@@ -123,7 +123,7 @@ class ScoreTable:
         """
         if self.label is None:
             raise ScoreTableError(
-                "the score table has no labels ('label'), so accuracy is not known; "
+                "the score table has no labels ('label'), so accuracy cannot be computed; "
                 "ask for agreement with the last stage instead (target_agreement)"
             )
         return np.asarray(self.prediction == self.label[:, None])
@@ -135,12 +135,12 @@ class ScoreTable:
 
     @property
     def cumulative_cost(self) -> np.ndarray:
-        """(n, K) float, cost of a row that is answered at each stage: that stage and all before it."""
+        """(n, K) float, cost of a row that is answered at each stage: of that stage and all before it."""
         return np.cumsum(np.broadcast_to(self.cost, self.prediction.shape), axis=1)
 
     @cached_property
     def curves(self) -> tuple[CostCurve | None, ...]:
-        """K curves of the time of a call; ``None`` for a stage that was not timed."""
+        """K cost curves; ``None`` for a stage that was not timed."""
         if self.curve_rows is None or self.curve_ms is None or self.curve_spread is None:
             return (None,) * self.stages
         found: list[CostCurve | None] = []
@@ -158,9 +158,9 @@ class ScoreTable:
         """The table with other cost curves; its mean row is that of the timed calls.
 
         Args:
-            curves: K, ``None`` for stages of a constant cost; or empty for no curves.
-            cost_per_ms: (K,) >= 0, 0 for stages whose costs are no times; by default 1, for costs in ms.
-            machine: what they were measured on.
+            curves: K, ``None`` for stages with a constant cost; or empty for no curves.
+            cost_per_ms: (K,) >= 0, 0 for stages whose costs are not times; by default 1, for costs in ms.
+            machine: on which they were measured.
         """
         timed = np.array([curve is not None for curve in curves])
         if not timed.any():
@@ -181,25 +181,25 @@ class ScoreTable:
 
     @property
     def has_curves(self) -> bool:
-        """Whether the times of calls are known of some stage."""
+        """Whether some stage has a cost curve."""
         return any(curve is not None for curve in self.curves)
 
     @property
     def work(self) -> np.ndarray:
-        """(n, K) float, what a row adds to a stage's work: of a stage with a curve in mean rows, else its cost."""
+        """(n, K) float, work of a row at each stage: in mean rows for a stage with a curve, else its cost."""
         cost = np.broadcast_to(self.cost, self.prediction.shape).astype(np.float64)
         return cost if self.curve_cost is None else cost / np.where(self.curve_cost > 0, self.curve_cost, 1.0)
 
     @property
     def highest_work(self) -> np.ndarray:
-        """(K,) float, most that a row may add to each stage's work; inf where no bound is declared."""
+        """(K,) float, bound of the work of a row at each stage; inf without a declared bound."""
         bound = np.full(self.stages, np.inf) if self.cost.ndim == 2 else self.cost
         bound = bound if self.highest_cost is None else self.highest_cost
         mean = 1.0 if self.curve_cost is None else np.where(self.curve_cost > 0, self.curve_cost, 1.0)
         return np.asarray(bound / mean)
 
     def prices(self, arrivals: Arrivals) -> StagePrices | None:
-        """Mean cost per row as a function of the shares of ``work``; ``None`` where costs are constants per row."""
+        """Mean cost per row as a function of shares of ``work``; ``None`` where costs are constants per row."""
         if self.cost_per_ms is None or not self.cost_per_ms.any():
             return None
         timed = [curve if factor else None for curve, factor in zip(self.curves, self.cost_per_ms, strict=True)]
@@ -234,7 +234,7 @@ class ScoreTable:
             stages: indices from 0, or names; each stage at most once.
 
         Raises:
-            ScoreTableError: a stage is not in the table, comes twice, or none is given.
+            ScoreTableError: a stage is not in the table or appears twice, or there is none.
         """
         names = self.stage.tolist()
         unknown = [s for s in stages if (s not in names if isinstance(s, str) else not 0 <= s < len(names))]
@@ -247,14 +247,14 @@ class ScoreTable:
         return replace(self, cost=self.cost[..., columns], scores=scores, **chosen)
 
     def save(self, path: Path | str) -> None:
-        """Writes an ``.npz`` file without any pickle in it."""
+        """Writes an ``.npz`` file without pickled objects."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
         with Path(path).open("wb") as file:
             np.savez_compressed(file, **{key: value for key, value in arrays.items() if value is not None})
 
     @classmethod
     def require(cls, value: object) -> None:
-        """Refuses an argument in the place of a table.
+        """Refuses an argument that is not a table.
 
         Raises:
             ScoreTableError: it is something else, such as a path.
@@ -264,11 +264,11 @@ class ScoreTable:
 
     @classmethod
     def load(cls, path: Path | str) -> "ScoreTable":
-        """Reads an ``.npz`` file; anyone may have written it.
+        """Reads an ``.npz`` file from any source.
 
         Raises:
-            ScoreTableError: it is missing, is no ``.npz`` file, holds pickled objects or arrays that are not listed
-                here, or contradicts itself.
+            ScoreTableError: it is missing, is not an ``.npz`` file, contains pickled objects or unknown arrays, or
+                contradicts itself.
         """
         known = [field.name for field in fields(cls)]
         try:
@@ -290,7 +290,7 @@ class ScoreTable:
 
 
 def _problems(table: ScoreTable) -> list[str]:
-    """What is wrong, a line each; the shape of ``prediction`` decides about all others."""
+    """The problems, one line each; the shape of ``prediction`` determines all others."""
     prediction = table.prediction
     if prediction.ndim != 2 or 0 in prediction.shape:
         return [f"prediction must be (n, K) with n, K >= 1; got shape {prediction.shape}"]
@@ -330,7 +330,7 @@ def _problems(table: ScoreTable) -> list[str]:
 
 
 def _bound_problems(table: ScoreTable) -> list[str]:
-    """What is wrong with the bounds of the costs of a table whose costs are right."""
+    """The problems of the declared bounds, of a table with valid costs."""
     bound = table.highest_cost
     if bound is None or bound.shape != (table.stages,) or not np.issubdtype(bound.dtype, np.floating):
         return [f"highest_cost must be {table.stages} float numbers; got {bound!r}"]
@@ -375,7 +375,7 @@ def _curve_problems(table: ScoreTable) -> list[str]:
 
 
 def _class_problems(table: ScoreTable) -> list[str]:
-    """What is wrong with the classes of a table whose shapes and types are right."""
+    """The problems of the classes, of a table with valid shapes and types."""
     classes, scores = table.classes, table.scores
     count = None if scores is None else scores.shape[2]
     if classes is not None:
@@ -405,7 +405,7 @@ def _id_problems(name: str, ids: np.ndarray, count: int | None) -> list[str]:
 def _number_problems(name: str, array: np.ndarray, highest: float) -> list[str]:
     if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
         return [f"{name} must be numbers; got {array.dtype}"]
-    # Rounding may carry a probability a little above 1.
+    # Rounding may make a probability slightly larger than 1.
     wrong = ~((array >= 0) & (array <= highest * (1 + 1e-6)) & np.isfinite(array))
     if not wrong.any():
         return []

@@ -1,4 +1,4 @@
-"""What a row costs at each stage of a policy: constants, as a policy holds them."""
+"""Constant costs per row of the stages of a policy."""
 
 from typing import TypedDict
 
@@ -14,8 +14,8 @@ class StageCosts(TypedDict):
     """Two entries of a policy.
 
     Attributes:
-        cost: (K,) mean cost of a row that comes to each stage.
-        cost_per_mflop: (K,) of a million operations, where models count those of every row; else 0.
+        cost: (K,) mean cost per row that reaches each stage.
+        cost_per_mflop: (K,) per million operations, where models count the operations of every row; else 0.
     """
 
     cost: np.ndarray
@@ -23,7 +23,7 @@ class StageCosts(TypedDict):
 
 
 def stage_costs(table: ScoreTable, arrivals: Arrivals, reached_share: np.ndarray) -> StageCosts:
-    """The constants that are right, in the mean, where some shares of the work reach the stages.
+    """The constants that are exact, in the mean, at some reach shares.
 
     Args:
         table: n rows, K stages.

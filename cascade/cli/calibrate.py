@@ -55,8 +55,14 @@ def calibrate(
             "result is a policy set. Without a target they are accuracies."
         ),
     ] = None,
-    skip: Annotated[
-        bool, typer.Option("--skip", help="Let rows that are hopeless for the middle stages skip them.")
+    early_deferral: Annotated[
+        bool,
+        typer.Option(
+            "--early-deferral",
+            "--skip",
+            help="Search early-deferral thresholds: rows that are hopeless for the middle stages go to the last stage "
+            "at once.",
+        ),
     ] = False,
     batch_rows: BatchRowsOption = None,
     rate: RateOption = None,
@@ -100,7 +106,7 @@ def calibrate(
             guarantee=cast(Guarantee, guarantee),
             seed=seed,
             routers=choices,
-            skip=skip,
+            early_deferral=early_deferral,
             arrivals=arrivals_of(batch_rows, rate, table.has_curves) or DEFAULT_ARRIVALS,
             look=look,
         )
@@ -112,7 +118,7 @@ def calibrate(
     result = {"policy": str(out), "version": written.version} | _summary(found.best.to_dict())
     if gears is not None:
         result["gears"] = [
-            {"version": gear.version, **gear.promises, **_summary(gear.to_dict())} for gear in found.gears
+            {"version": gear.version, **gear.guarantees, **_summary(gear.to_dict())} for gear in found.gears
         ]
     result |= _verdict(table, found.best)
     print_result(result, as_json)
@@ -184,7 +190,7 @@ def _summary(policy: dict[str, Any]) -> dict[str, Any]:
     certificate = policy["certificate"]
     return {
         "thresholds": {stage["name"]: stage["threshold"] for stage in policy["stages"][:-1]},
-        "skip_below": {s["name"]: s["skip_below"] for s in policy["stages"] if "skip_below" in s} or None,
+        "defer_below": {s["name"]: s["defer_below"] for s in policy["stages"] if "defer_below" in s} or None,
         "abstain_below": policy["stages"][-1].get("abstain_below"),
         "guarantee": certificate["guarantee"],
         "delta": certificate.get("delta"),

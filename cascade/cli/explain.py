@@ -96,7 +96,7 @@ def _threshold(value: float | None) -> str:
 
 def _print_way(way: "Explanation", names: tuple[str, ...] | None, label: int | None) -> None:
     table = Table(box=None, padding=(0, 1, 0, 0))
-    titles = ("stage", "answer", "raw", "calibrated", "threshold", "skip", "cost", "so far", "")
+    titles = ("stage", "answer", "raw", "calibrated", "threshold", "defer below", "cost", "so far", "")
     for title in titles:
         table.add_column(title, overflow="fold")
     for word in way.stages:
@@ -109,7 +109,7 @@ def _print_way(way: "Explanation", names: tuple[str, ...] | None, label: int | N
             f"{word.raw_confidence:.4f}",
             f"{word.confidence:.4f}",
             _threshold(word.threshold),
-            _threshold(word.skip_below),
+            _threshold(word.defer_below),
             f"{word.cost:.4g}",
             "" if word.running_cost is None else f"{word.running_cost:.4g}",
             verdict,

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel
 
 from cascade.errors import InputError
+from cascade.files.problems import validated
 from cascade.files.text_files import read_text
 
-__all__ = ["describe_problems", "load_yaml_model", "text_of_form"]
+__all__ = ["load_yaml_model", "text_of_form"]
 
+TEXT_HINT = " (YAML reads no, null, 1 and 2001-01-01 as other values)"
 FREE_CHARACTERS = 100_000
 MOST_TIMES = 20
 """Maximum size of a file with all aliases expanded, as a multiple of its text."""
@@ -41,26 +43,7 @@ def load_yaml_model(path: Path, model: type[Model], error_type: type[InputError]
         raise error_type(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise error_type(f"{path} must hold keys and values at its top; got {type(data).__name__}")
-    try:
-        return model.model_validate(data, context={"folder": path.resolve().parent})
-    except ValidationError as error:
-        raise error_type(describe_problems(str(path), error)) from error
-
-
-def describe_problems(source: str, error: ValidationError) -> str:
-    """One line per problem: its place, what is wrong, and the value."""
-    problems = error.errors(include_url=False)
-    lines = [f"{source} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:"]
-    for problem in problems:
-        place = ".".join(str(part) for part in problem["loc"]) or "(top)"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "this key is not known; remove it or correct its spelling"
-        if problem["type"] == "string_type" and not isinstance(problem["input"], dict | list):
-            message = "must be a text; put it in quotes (YAML reads no, null, 1 and 2001-01-01 as other values)"
-        got = "" if problem["type"] in ("missing", "extra_forbidden") else f" (got {_short(problem['input'])})"
-        lines.append(f"  {place}: {message}{got}")
-    return "\n".join(lines)
+    return validated(data, model, str(path), error_type, {"folder": path.resolve().parent}, TEXT_HINT)
 
 
 def text_of_form(pattern: str, words: str) -> AfterValidator:
@@ -137,8 +120,3 @@ def _repeated_keys(node: yaml.MappingNode) -> list[str]:
         for (_, name), found in lines.items()
         if len(found) > 1
     ]
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -195,7 +195,7 @@ def test_rows_that_skip_a_stage_do_not_count_as_having_reached_it(clock, fake_ca
     small, big = fake_cascade(0.5, (1.0, 10.0)).stages
     middle = Stage("middle", FakeBackend(big.backend.probabilities, 3.0))
     names = ("small", "middle", "big")
-    policy = replace(Policy.from_thresholds(names, np.array([0.8, 1.0])), skip_below=np.array([0.5, 0.0]))
+    policy = replace(Policy.from_thresholds(names, np.array([0.8, 1.0])), defer_below=np.array([0.5, 0.0]))
     seen = measure_engine(Cascade([small, middle, big], policy), Workload.from_rows(*labelled_rows, 8), seconds=1e4)
     assert seen.reached_share["middle"] == 0.0
     assert 0 < seen.reached_share["big"] < 1

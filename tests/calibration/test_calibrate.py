@@ -1,4 +1,4 @@
-"""Calibration: as good as brute force, feasible on its table, and honest where nothing is."""
+"""Calibration: as good as brute force, feasible on its table, and refused where nothing is."""
 
 import functools
 import itertools
@@ -29,7 +29,7 @@ def all_points(table, agreement):
         stage = np.full(len(table), table.stages - 1)
         for k in range(table.stages - 2, -1, -1):
             stage = np.where(table.confidence[:, k] >= thresholds[k], k, stage)
-        # A stage that answers no row is not run.
+        # A stage that answers no row does not run.
         runs = np.array([threshold <= 1 for threshold in thresholds] + [True])
         cost = np.cumsum(np.broadcast_to(table.cost, table.prediction.shape) * runs, axis=1)
         rows = np.arange(len(table))
@@ -96,7 +96,7 @@ def test_four_stages_are_within_half_a_percent_of_brute_force(make_table, seed):
 @given(st.integers(0, 1000), st.booleans())
 @settings(max_examples=25)
 def test_a_coarse_grid_is_refined_to_within_half_a_percent(make_table, seed, for_cost):
-    # Four candidates an axis, where the tables have 13: most of the work is the refinement's.
+    # Four candidates per axis, where the tables have 13: most of the work is the refinement's.
     table = make_table(60, 3, seed, levels=12)
     problem = RoutingProblem(table.confidence[:, :-1], table.correct.astype(float), table.cumulative_cost)
     gain, cost = all_points(table, False).T
@@ -113,7 +113,7 @@ def test_a_coarse_grid_is_refined_to_within_half_a_percent(make_table, seed, for
 
 
 def test_a_row_may_skip_a_useless_stage():
-    # The middle stage is dear and always wrong; both others are right where they are sure.
+    # The middle stage is expensive and always wrong; both others are right where they are confident.
     label = np.zeros(40, dtype=int)
     sure = np.arange(40) % 2 == 0
     prediction = np.stack([np.where(sure, 0, 1), np.ones(40, dtype=int), label], axis=1)
@@ -130,7 +130,7 @@ def test_a_row_may_skip_a_useless_stage():
     st.integers(0, 1000),
     st.sampled_from(["target_accuracy", "max_accuracy_drop", "target_agreement", "max_cost"]),
 )
-def test_what_cannot_be_reached_names_the_nearest_that_can(make_table, n, stages, seed, name):
+def test_a_target_that_cannot_be_reached_names_the_nearest_that_can(make_table, n, stages, seed, name):
     table = make_table(n, stages, seed, levels=4)
     points = all_points(table, name == "target_agreement")
     last = (table.prediction[:, -1] == table.label).mean()
@@ -220,7 +220,7 @@ def test_routers_are_fitted_and_the_target_holds_with_them(make_table, score, ca
     assert seen.mean_cost < seen.last_stage_cost
 
 
-def test_the_certificate_says_what_was_asked_and_seen_and_promises_nothing(make_table):
+def test_an_empirical_certificate_records_target_and_observations_and_guarantees_nothing(make_table):
     table = make_table(200, 2, seed=6)
     policy = optimum(table, target_agreement=0.9)
     seen = evaluate(table, policy)

@@ -1,18 +1,23 @@
 """Calibrators: monotone, and fitted as an independent reference fits them."""
 
+import json
+
 import numpy as np
 import pytest
 import sklearn
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 from scipy.optimize import minimize
 from scipy.special import expit
 
 from cascade.calibration import CALIBRATORS, Identity, Isotonic, Platt, Temperature, fit_calibrator
-from cascade.calibration.calibrators import calibrator_from_dict, calibrator_to_dict
-from cascade.errors import PolicyError, ScoreTableError
+from cascade.calibration.calibrators import calibrator_to_dict
+from cascade.calibration.policies.stage_entry import CalibratorEntry
+from cascade.errors import ScoreTableError
 from cascade.routers import SCORES
 
+ENTRY = TypeAdapter(CalibratorEntry)
 FINITE = st.floats(-20, 20)
 
 
@@ -56,7 +61,8 @@ def test_temperature_one_changes_nothing_and_zero_probabilities_are_survived():
 
 @given(calibrators())
 def test_calibrators_survive_plain_numbers(calibrator):
-    assert calibrator_from_dict(calibrator_to_dict(calibrator)) == calibrator
+    read = ENTRY.validate_python(json.loads(json.dumps(calibrator_to_dict(calibrator))))
+    assert read.calibrator() == calibrator
 
 
 @pytest.mark.parametrize(
@@ -88,9 +94,9 @@ def test_calibrators_survive_plain_numbers(calibrator):
     ],
     ids=str,
 )
-def test_what_is_no_calibrator_is_refused(values):
-    with pytest.raises(PolicyError):
-        calibrator_from_dict(values)
+def test_values_that_are_not_a_calibrator_are_refused(values):
+    with pytest.raises(ValidationError):
+        ENTRY.validate_python(values)
 
 
 def overconfident(n=400, classes=5, seed=3):

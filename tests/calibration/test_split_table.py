@@ -1,4 +1,4 @@
-"""The split of a table: what it counts of rows that are in both parts."""
+"""The split of a table: its count of rows that are in both parts."""
 
 from dataclasses import replace
 

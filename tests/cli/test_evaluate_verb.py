@@ -54,7 +54,9 @@ def test_only_a_guarantee_that_is_violated_is_a_failed_check(run, files):
 
 
 def test_rows_of_the_calibration_get_no_verdict(run, files):
-    assert "no verdict: the calibration saw these rows" in " ".join(evaluated(run, files, "calibration").out.split())
+    assert "no verdict: these are the rows of the calibration" in " ".join(
+        evaluated(run, files, "calibration").out.split()
+    )
 
 
 def test_targets_that_cannot_be_judged_are_named(run, files):

@@ -193,11 +193,11 @@ def test_early_deferral_on_the_command_line(run, table_path, tmp_path):
     dataclasses.replace(table, prediction=useless, scores=None).save(tmp_path / "s.npz")
     arguments = ("calibrate", "--scores", tmp_path / "s.npz", "--max-accuracy-drop", 0.01, "--guarantee", "none")
     plain = run(*arguments, "--out", tmp_path / "p.json", "--json").json
-    skipping = run(*arguments, "--skip", "--out", tmp_path / "q.json", "--json").json
-    assert plain["skip_below"] is None
-    assert list(skipping["skip_below"]) == [str(table.stage[0])]
-    assert skipping["mean_cost"] <= plain["mean_cost"]
-    assert Policy.load(tmp_path / "q.json").skip_below[0] == skipping["skip_below"][str(table.stage[0])]
+    early = run(*arguments, "--early-deferral", "--out", tmp_path / "q.json", "--json").json
+    assert plain["defer_below"] is None
+    assert list(early["defer_below"]) == [str(table.stage[0])]
+    assert early["mean_cost"] <= plain["mean_cost"]
+    assert Policy.load(tmp_path / "q.json").defer_below[0] == early["defer_below"][str(table.stage[0])]
 
 
 @pytest.mark.parametrize("routers", ["loudness", "margin,margin", "deferral:temperature", "margin:", ""])

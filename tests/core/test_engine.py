@@ -19,7 +19,7 @@ from cascade.config import RowsConfig
 from cascade.engine import Segment
 from cascade.errors import PolicyError, RowsError
 from cascade.prediction import Prediction
-from cascade.routers import NEVER, Router, answering_stage, asked_stages
+from cascade.routers import NEVER, Router, answering_stage, reached_stages
 from cascade.stage import Stage
 
 CALIBRATORS = [Identity(), Temperature(1.7), Platt(1.3, -0.2), Isotonic((0.1, 0.6, 0.9), (0.2, 0.5, 0.95))]
@@ -76,7 +76,7 @@ def cascades(draw):
     names = tuple(f"s{k}" for k in range(stages))
     lowest = np.array(draw(st.lists(st.sampled_from([0.0, 0.45, 0.6, 1.0]), min_size=stages - 1, max_size=stages - 1)))
     routers = (Router(None, Identity()),) * stages
-    policy = Policy(names, routers, thresholds, np.arange(1.0, stages + 1), skip_below=lowest)
+    policy = Policy(names, routers, thresholds, np.arange(1.0, stages + 1), defer_below=lowest)
     rows = np.stack([random.integers(0, 20, n), np.arange(n)], axis=1)
     return [Stage(name, backend) for name, backend in zip(names, backends, strict=True)], policy, rows
 
@@ -94,7 +94,7 @@ def row_by_row(stages, policy, rows):
             if k == last or found.max() >= policy.thresholds[k]:
                 yield int(found.argmax()), k, float(min(found.max(), 1.0)), cost, asked
                 break
-            k = last if found.max() < policy.skip_below[k] else k + 1
+            k = last if found.max() < policy.defer_below[k] else k + 1
 
 
 @given(cascades())
@@ -132,7 +132,7 @@ def in_segments(stages, rows, policy, cuts):
         said = Segment(stages[first:end], first).run(rows[pending], policy, evidence)
         assert ((said.stage < end) | (said.stage == PENDING)).all()
         unasked = said.cost == 0
-        if policy.skips:  # rows that skip the segment keep the last word
+        if policy.defers_early:  # rows that skip the segment keep the last word
             np.testing.assert_array_equal(said.answer[unasked], answers.answer[pending][unasked])
             np.testing.assert_array_equal(said.confidence[unasked], answers.confidence[pending][unasked])
         answers.put(pending, said)
@@ -301,9 +301,9 @@ def test_heads_and_rows_that_skip_go_together(cuts):
     table = collect(stages, rows, label, curve_seconds=0)
     found = calibrate(table, max_accuracy_drop=0.05, routers=[("deferral", "identity")] * 3)
     confidence = calibrated_confidence(table, found.routers)
-    policy = replace(found, thresholds=np.full(2, 0.9), skip_below=np.array([np.median(confidence[:, 0]), 0.0]))
+    policy = replace(found, thresholds=np.full(2, 0.9), defer_below=np.array([np.median(confidence[:, 0]), 0.0]))
     answers = in_segments(stages, rows, policy, cuts)
-    asked = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)
+    asked = reached_stages(confidence, policy.thresholds, policy.defer_below, policy.runs)
     assert 0 < (asked[:, 2] & ~asked[:, 1]).sum() < asked[:, 2].sum()
     np.testing.assert_array_equal(answers.stage, 2 - asked[:, ::-1].argmax(axis=1))
     went_through = answers.stage < 2
@@ -339,7 +339,7 @@ def test_a_degraded_answer_of_an_earlier_stage_is_never_abstained_on():
     assert degraded.with_abstentions(replace(policy, abstain_below=0.0)) is degraded
 
 
-def test_without_heads_and_lower_thresholds_no_evidence_is_kept():
+def test_without_heads_and_early_deferral_no_evidence_is_kept():
     stages, rows, _ = labelled(20)
     policy = Policy.from_thresholds(("a", "b", "c"), np.array([0.9, 0.9]))
     assert Segment(stages[:2]).run(rows, policy).evidence is None

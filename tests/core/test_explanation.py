@@ -47,7 +47,7 @@ UNIT = st.floats(0, 1)
 @given(st.integers(0, ROWS - 1), st.tuples(UNIT, UNIT), st.tuples(UNIT, UNIT), st.just(0.0) | UNIT)
 def test_the_way_is_that_of_the_engine_bit_for_bit(row, thresholds, lowest, abstain_below):
     plain = Policy.from_thresholds(NAMES, np.array(thresholds))
-    policy = dataclasses.replace(plain, cost=np.array([1.0, 4.0, 20.0]), skip_below=np.array(lowest))
+    policy = dataclasses.replace(plain, cost=np.array([1.0, 4.0, 20.0]), defer_below=np.array(lowest))
     policy = dataclasses.replace(policy, abstain_below=abstain_below)
     ((way,), pieces) = explain(STAGES, INDICES[row : row + 1], [policy])
     answers = Cascade(STAGES, policy).predict(INDICES[row : row + 1])

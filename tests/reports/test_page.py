@@ -216,9 +216,9 @@ def test_unusable_input_is_refused(make_replay, tmp_path):
 def test_early_deferral_is_shown(make_replay):
     plain = make_replay(n=300, stages=4, seed=3)
     lowest = np.array([float(np.median(plain.table.confidence[:, 0])), 0.0, 0.0])
-    replay = Replay.of(plain.table, dataclasses.replace(plain.policy, skip_below=lowest))
+    replay = Replay.of(plain.table, dataclasses.replace(plain.policy, defer_below=lowest))
     skipped = int((plain.table.confidence[:, 0] < min(lowest[0], 0.8)).sum())
-    assert replay.skipping.tolist() == [skipped, 0, 0, 0]
+    assert replay.deferred_early.tolist() == [skipped, 0, 0, 0]
     assert replay.reached[1] == plain.reached[1] - skipped
     assert replay.cost.mean() == pytest.approx(replay.evaluation.mean_cost)
     assert replay.answered / 300 == pytest.approx(replay.evaluation.stage_share)

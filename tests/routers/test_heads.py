@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from cascade.calibration import Identity
-from cascade.errors import PolicyError
+from cascade.calibration.policies.stage_entry import HeadEntry
 from cascade.routers import EVIDENCE_COLUMNS, Agreement, Layer, LearnedHead, Router, new_evidence
-from cascade.routers.heads import head_features, head_from_dict, head_to_dict
+from cascade.routers.heads import head_features, head_to_dict
 
+ENTRY = TypeAdapter(HeadEntry)
 WIDTH = len(EVIDENCE_COLUMNS)
 
 
@@ -109,7 +111,10 @@ def test_the_same_row_has_the_same_bits_in_every_batch(head):
 @pytest.mark.parametrize("head", HEADS, ids=name_of)
 def test_json_and_pickle_give_an_equal_head(head):
     evidence = evidence_of()
-    for again in (head_from_dict(json.loads(json.dumps(head_to_dict(head)))), pickle.loads(pickle.dumps(head))):
+    for again in (
+        ENTRY.validate_python(json.loads(json.dumps(head_to_dict(head)))).head(),
+        pickle.loads(pickle.dumps(head)),
+    ):
         assert again == head
         assert hash(again) == hash(head)
         np.testing.assert_array_equal(again.confidence(evidence), head.confidence(evidence))
@@ -130,7 +135,7 @@ def test_a_head_fits_where_it_has_a_weight_for_every_feature(inputs, history):
     assert Agreement().fits(0)
 
 
-def test_probabilities_that_are_not_known_make_nobody_sure():
+def test_without_probabilities_the_confidence_is_nan():
     evidence = evidence_of(5, probabilities=False)
     assert np.isnan(random_head("probabilities", True, 2, 4).confidence(evidence)).all()
     assert np.isfinite(random_head("confidence", True, 2, 4).confidence(evidence)).all()
@@ -181,9 +186,11 @@ GOOD = {"type": "learned", "inputs": "confidence", "history": False, "layers": [
     ids=lambda values: str(values)[:60],
 )
 def test_values_that_are_no_head_are_refused(values):
-    assert head_from_dict(GOOD).confidence(new_evidence(np.array([1]), np.array([0.3]), None)) == pytest.approx([0.3])
-    with pytest.raises(PolicyError):
-        head_from_dict(values)
+    assert ENTRY.validate_python(GOOD).head().confidence(
+        new_evidence(np.array([1]), np.array([0.3]), None)
+    ) == pytest.approx([0.3])
+    with pytest.raises(ValidationError):
+        ENTRY.validate_python(values)
 
 
 def test_a_batch_of_64_takes_microseconds_a_row():

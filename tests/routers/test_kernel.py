@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cascade.routers import ALWAYS, NEVER, abstained, accepted, answering_stage, asked_stages, running_stages, skipping
+from cascade.routers import (
+    ALWAYS,
+    NEVER,
+    abstained,
+    accepted,
+    answering_stage,
+    deferred_early,
+    reached_stages,
+    running_stages,
+)
 
 UNIT = st.floats(0, 1)
 
@@ -69,7 +78,7 @@ def test_the_answering_stage_is_the_first_that_accepts(data, stages, n):
 
 
 @given(st.data(), st.integers(1, 5), st.integers(0, 12))
-def test_the_asked_stages_are_those_of_a_plain_walk(data, stages, n):
+def test_the_reached_stages_are_those_of_a_plain_walk(data, stages, n):
     few = st.sampled_from([0.0, 0.25, 0.5, 1.0])
     confidence = data.draw(arrays(np.float64, (n, stages), elements=few | st.just(np.nan)))
     thresholds = data.draw(arrays(np.float64, stages - 1, elements=st.sampled_from([0.0, 0.25, 0.5, 1.0, NEVER])))
@@ -83,20 +92,20 @@ def test_the_asked_stages_are_those_of_a_plain_walk(data, stages, n):
                 break
             k = stages - 1 if row[k] < lowest[k] else k + 1
     every = np.ones(stages, dtype=bool)
-    np.testing.assert_array_equal(asked_stages(confidence, thresholds, lowest, every), asked)
+    np.testing.assert_array_equal(reached_stages(confidence, thresholds, lowest, every), asked)
     runs = running_stages(thresholds, lowest)
-    np.testing.assert_array_equal(asked_stages(confidence, thresholds, lowest, runs), asked & runs)
+    np.testing.assert_array_equal(reached_stages(confidence, thresholds, lowest, runs), asked & runs)
     assert (asked & runs).any(axis=1).all(), "a stage that is left out answers no row"
-    plain = asked_stages(confidence, thresholds, np.zeros(stages - 1), every)
+    plain = reached_stages(confidence, thresholds, np.zeros(stages - 1), every)
     np.testing.assert_array_equal(plain, answering_stage(confidence, thresholds)[:, None] >= np.arange(stages))
 
 
-def test_a_stage_runs_where_it_answers_or_skips_or_a_head_looks_at_it():
+def test_a_stage_runs_where_it_accepts_or_defers_early_or_a_head_reads_it():
     thresholds, lowest = np.array([NEVER, 1.0, NEVER]), np.array([0.0, 0.0, 0.1])
     assert running_stages(thresholds, lowest).tolist() == [False, True, True, True]
     assert running_stages(thresholds, lowest, heads=True).all()
 
 
-def test_at_0_no_row_skips_and_nan_never_does():
-    assert not skipping(np.array([0.0, 0.5, np.nan]), 0.0).any()
-    assert skipping(np.array([0.0, 0.5, 1.0, np.nan]), 1.0).tolist() == [True, True, False, False]
+def test_at_0_no_row_is_deferred_early_and_nan_never_is():
+    assert not deferred_early(np.array([0.0, 0.5, np.nan]), 0.0).any()
+    assert deferred_early(np.array([0.0, 0.5, 1.0, np.nan]), 1.0).tolist() == [True, True, False, False]

@@ -121,7 +121,7 @@ def baselines(
 
 
 def best_fixed(network: ChoiceNetwork, test: Rows, chosen_on: Rows, paths: torch.Tensor) -> float:
-    """Accuracy of the best fixed path or mixture of two that keeps as many blocks as the policy in the mean."""
+    """Accuracy of the best fixed path or mixture of two that keeps as many blocks as the policy on average."""
     depth, mean = paths.shape[1], float(paths.sum(dim=1).double().mean())
     order = greedy_deletions(network, *chosen_on)
     deleted = [path_without(order[: depth - kept], depth) for kept in (math.floor(mean), math.ceil(mean))]

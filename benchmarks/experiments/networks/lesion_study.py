@@ -1,4 +1,4 @@
-"""What is a single block of a residual network worth: deleted, in numbers, and in another order; nothing is retrained?
+"""How much accuracy does a residual network lose without single blocks, many blocks, or in another order?
 
     python -m cascade.benchmarks.experiments.networks.lesion_study [--test-rows 10000] [--draws 20]
 

@@ -37,7 +37,7 @@ class Scene:
     Attributes:
         server: that is under load.
             rows: labelled ones.
-        scale: of long faults; below 1 for a quick look.
+        scale: of long faults; below 1 for a quick run.
         nodes: Ray's, where there are two.
         seen: what the fault itself has found, for the result.
     """
@@ -88,19 +88,19 @@ class Scene:
 
 
 async def kill_segment(scene: Scene) -> None:
-    """The only replica of the last stage dies."""
+    """Kills the only replica of the last stage."""
     scene.kill("segment")
     await asyncio.sleep(20)
 
 
 async def kill_gateway(scene: Scene) -> None:
-    """One of two gateways dies, and its connections with it."""
+    """Kills one of two gateways, and its connections with it."""
     scene.kill("gateway")
     await asyncio.sleep(20)
 
 
 async def kill_node(scene: Scene) -> None:
-    """A whole node dies, with one of two replicas of the last stage on it."""
+    """Kills a whole node, with one of two replicas of the last stage on it."""
     if scene.nodes is None:
         raise CascadeError("two nodes are needed")
     killed = [name for name in scene.nodes.kill_second() if "ServeReplica" in name]
@@ -117,7 +117,7 @@ async def hang(scene: Scene) -> None:
 
 
 async def raise_error(scene: Scene) -> None:
-    """The last stage raises on some rows, again and again; their requests fail, the others must not."""
+    """The last stage raises on some rows, several times; their requests fail, the others must not."""
     for _ in range(20):
         await _send_marked(scene, RAISE, 2)
 

@@ -1,4 +1,4 @@
-"""What becomes of every request while parts of a cascade are killed, hang, raise or are abused?
+"""Is every request answered rightly while parts of a cascade are killed, hang, raise or are abused?
 
     python -m cascade.benchmarks.experiments.resilience.faults   # all on one node
     python -m cascade.benchmarks.experiments.resilience.faults --fault kill_segment --fault hang
@@ -105,7 +105,7 @@ def run_faults(names: list[str], two_nodes: bool, scale: float) -> dict[str, Any
 
 def main(
     fault: Annotated[list[str], typer.Option(help="Which; may be repeated [default: all on one node].")] = [],  # noqa: B006
-    scale: Annotated[float, typer.Option(min=0.01, max=1, help="Of long faults; below 1 for a quick look.")] = 1.0,
+    scale: Annotated[float, typer.Option(min=0.01, max=1, help="Of long faults; below 1 for a quick run.")] = 1.0,
 ) -> Found:
     """Inject faults one after the other into a cascade under load."""
     unknown = [name for name in fault if name not in FAULTS]

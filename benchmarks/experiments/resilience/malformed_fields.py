@@ -170,7 +170,7 @@ def hostile_bodies(dice: random.Random, site: Site) -> Case:
 
 
 def hostile_fields(dice: random.Random, site: Site) -> Case:
-    """Good bodies with fields that ask for nonsense."""
+    """Good bodies with fields of invalid values."""
     line = dice.choice(
         [
             b"X-Timeout-Ms: -1",

@@ -164,7 +164,7 @@ def expects(dice: random.Random, site: Site) -> Case:
 
 
 def upgrades(dice: random.Random, _: Site) -> Case:
-    """Another protocol is asked for: the request is answered in HTTP/1.1, or refused."""
+    """A request to change the protocol: it is answered in HTTP/1.1, or refused."""
     protocol = dice.choice([b"websocket", b"h2c", b"TLS/1.0"])
     length = dice.choice([b"", b"Content-Length: 3\r\n"])
     sent = b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: " + protocol + CRLF + length + CRLF

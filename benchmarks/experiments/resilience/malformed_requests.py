@@ -118,7 +118,7 @@ async def _judged(reader: asyncio.StreamReader, case: Case) -> str | None:
         if len(answers) > max(len(case.statuses), case.most_answers):
             return f"too many answers: {answers[-1]}"
     closed = answer is None or (len(answers) < len(case.statuses) and answer.closes)
-    if closed and answer is not None:  # HTTP/1.0: the answer to the case looks like the last one
+    if closed and answer is not None:  # HTTP/1.0: the answer to the case has the form of the last one
         answers.append(answer)
     return _problem(case, answers, closed) or (await _more(reader))
 

@@ -1,9 +1,9 @@
-"""What becomes of the requests while the policy of a fully loaded cascade is reloaded?
+"""Are requests lost, mixed or slow while the policy of a fully loaded cascade is reloaded?
 
     python -m cascade.benchmarks.experiments.resilience.reload_under_load
 
 Clients send requests of several rows over connections that they keep, without a pause, to two gateways with the second
-stage in a process of its own. Meanwhile one policy replaces another, again and again. The two decide alike but have
+stage in a process of its own. Meanwhile one policy replaces the other, many times. The two decide alike but have
 other costs, so the cost of every row of an answer shows the policy by which each stage decided on it. Sought: no
 request lost, none of mixed versions, and the p99 of the requests that begin with a reload at most 1.2 times that of the
 others. Needs the extra ``bench``.
@@ -64,7 +64,7 @@ def expected_costs(rows: np.ndarray, cost: tuple[float, float]) -> list[float]:
 
 
 async def client(port: int, rows: np.ndarray, policies: dict[str, int], seen: Seen, until: asyncio.Event) -> None:
-    """One connection that asks without a pause."""
+    """One connection that sends requests without a pause."""
     batches = [rows[start : start + 8] for start in range(0, len(rows) - 8, 8)]
     asked = [(request_bytes(batch), [expected_costs(batch, cost) for cost in COSTS]) for batch in batches]
     _, connection = await asyncio.get_running_loop().create_connection(LeanConnection, "127.0.0.1", port)
@@ -178,7 +178,7 @@ def main(
     every_s: Annotated[float, typer.Option(min=0.1)] = 1.5,
     clients: Annotated[int, typer.Option(min=1)] = 32,
 ) -> Found:
-    """Load two gateways, and reload their policy again and again."""
+    """Load two gateways, and reload their policy many times."""
     rows = busy_stage.new_rows(ROWS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""What becomes of the requests, of the exit code and of the processes when a loaded cascade gets a signal?
+"""Does a loaded cascade that gets a signal answer its requests, exit with 0 and leave no process?
 
     python -m cascade.benchmarks.experiments.resilience.stops_under_load --stops 100
 
@@ -76,7 +76,7 @@ def _lives(process: psutil.Process) -> bool:
 def main(
     stops: Annotated[int, typer.Option(min=1, help="Number of stops; the signals by turns.")] = 100,
 ) -> Iterator[Found]:
-    """Start a cascade, load it, stop it, again and again."""
+    """Start a cascade, load it, stop it, many times."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and servers would inherit that
     rounds = calibrated_rounds(STAGE_S)
     rows = busy_stage.new_rows(1000)

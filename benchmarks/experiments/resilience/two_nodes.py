@@ -49,7 +49,7 @@ class Endless:
         {body}
 
     def predict(self, rows):
-        """Is never asked."""
+        """Is never called."""
 '''
 
 
@@ -118,7 +118,7 @@ class Command:
 
 
 class Scenes:
-    """Everything that an operator does, one after the other.
+    """Operations of a cascade, one after the other.
 
     Args:
         folder: for configurations.
@@ -148,7 +148,7 @@ class Scenes:
 
     @contextmanager
     def first(self) -> Iterator[Command]:
-        """The cascade that others meet."""
+        """The cascade that is there first."""
         with self.command(self.config("first"), self._port) as command:
             command.wait_for(CASCADE_IS_UP)
             yield command
@@ -162,7 +162,7 @@ class Scenes:
         with self.first() as command:
             again = command.answers()
         holds = answered and again and stop["exit_code"] == 0 and left == 0 and len(before) == 3
-        return {"stop": stop, "replicas": len(before), "left": left, "holds": holds}
+        return {"stop": stop, "replicas": len(before), "left": left, "as_described": holds}
 
     def shared(self) -> dict[str, Any]:
         """Two cascades of different names and ports; then one of the same port, one of the same name."""
@@ -181,7 +181,7 @@ class Scenes:
             for each in (same_port, same_name)
         )
         holds = both and served_on and refused and stop["exit_code"] == 0
-        return {"stop": stop, "same_port": same_port, "same_name": same_name, "holds": holds}
+        return {"stop": stop, "same_port": same_port, "same_name": same_name, "as_described": holds}
 
     def cannot_load(self) -> dict[str, Any]:
         """A stage whose class does not exist: reported, and nothing left of the others."""
@@ -194,7 +194,7 @@ class Scenes:
             left, served_on = self._left(self.replicas() - before), first.answers()
         reported = "stage 'large' cannot load" in end["last_line"]
         holds = end["exit_code"] == 3 and reported and not end["traceback"] and left == 0 and served_on
-        return {"end": end, "left": left, "holds": holds}
+        return {"end": end, "left": left, "as_described": holds}
 
     def endless(self, body: str) -> dict[str, Any]:
         """A stage that never loads, and SIGTERM."""
@@ -208,17 +208,17 @@ class Scenes:
                 end = command.end(signal.SIGTERM)
             left, served_on = self._left(self.replicas() - before), first.answers()
         holds = end["exit_code"] == 0 and end["seconds"] <= MOST_S and left == 0 and served_on
-        return {"end": end, "left": left, "holds": holds}
+        return {"end": end, "left": left, "as_described": holds}
 
     def no_gpu(self) -> dict[str, Any]:
-        """A stage that asks for what no node has: reported, waited for, and ended by SIGINT."""
+        """A stage that requires a GPU, which no node has: reported, waited for, and ended by SIGINT."""
         with self.command(self.config("hungry", {"ray_actor_options": {"num_gpus": 1}})) as command:
             reported_s = command.wait_for("waiting for another node: stage 'large' requires num_gpus: 1")
             command.wait_for("large: loading")
             end = command.end(signal.SIGINT)
         left = self._left(self.replicas())
         holds = end["exit_code"] == 0 and end["seconds"] <= MOST_S and left == 0
-        return {"reported_s": round(reported_s, 2), "end": end, "left": left, "holds": holds}
+        return {"reported_s": round(reported_s, 2), "end": end, "left": left, "as_described": holds}
 
     def _left(self, processes: set[psutil.Process]) -> int:
         """How many have not ended after ten seconds."""
@@ -256,7 +256,7 @@ def figures(found: Found) -> Figures:
     scenes = found["scenes"].values()
     return {
         "scenes": Figure(len(scenes)),
-        "scenes that do not end as described": Figure(sum(not seen["holds"] for seen in scenes), 0),
+        "scenes that do not end as described": Figure(sum(not seen["as_described"] for seen in scenes), 0),
     }
 
 

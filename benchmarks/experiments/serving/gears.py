@@ -1,4 +1,4 @@
-"""Do gears keep the latency within the objective in a burst that is more than the best policy bears?
+"""Do gears keep the latency within the objective in a burst above the capacity of the best policy?
 
     python -m cascade.benchmarks.experiments.serving.gears
 

@@ -117,7 +117,7 @@ def _one_processor(k: int, rows: np.ndarray, batch: int, seconds: float) -> floa
 
 
 def batch_sizes(config: CascadeConfig, reached: Sequence[float], under_way: int) -> list[int]:
-    """b_k of each stage; see the top."""
+    """b_k of each stage, as the module describes it."""
     sizes, k = [], 0
     for segment in config.segments:
         rows = min(config.serving.max_batch_rows, under_way)

@@ -1,4 +1,4 @@
-"""Does a served cascade bear 70 % of its capacity for five minutes, at random moments?
+"""Does a served cascade keep up with 70 % of its capacity for five minutes, at random moments?
 
     python -m cascade.benchmarks.experiments.serving.poisson
 

@@ -71,7 +71,7 @@ def simulate(population: Population, goal: Goal, samples: range) -> list[dict[st
             continue
         stage = answering_stage(truth.confidence, found.thresholds)
         answered, places = truth.answered(stage), stage[:, None]
-        satisfied = (p.margin(float(p.outcome(truth, stage).mean())) >= 0 for p in goal.promises(truth, DELTA))
+        satisfied = (p.margin(float(p.outcome(truth, stage).mean())) >= 0 for p in goal.guarantees(truth, DELTA))
         outcomes.append(
             {
                 "accuracy": float(np.take_along_axis(truth.gain, places, axis=1)[answered, 0].mean()),

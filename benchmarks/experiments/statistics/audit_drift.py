@@ -31,7 +31,7 @@ from cascade.collection.collect import collect
 from cascade.config import CascadeConfig
 from cascade.datasets import load
 from cascade.errors import CascadeError
-from cascade.routers import asked_stages
+from cascade.routers import reached_stages
 
 NOISE = {"noise of 10 of 255": 10, "noise of 30 of 255": 30}
 CLASSES = {"half cats and dogs": (3, 5), "half automobiles and ships": (1, 8)}
@@ -58,7 +58,7 @@ class Traffic:
     def of(cls, table: ScoreTable, policy: Policy, weight: np.ndarray, label: np.ndarray | None = None) -> "Traffic":
         """Rows (n,) drawn with given weights; labels are the table's, or (n,) with -1 where no class is right."""
         confidence = calibrated_confidence(table, policy.routers)
-        asked = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)
+        asked = reached_stages(confidence, policy.thresholds, policy.defer_below, policy.runs)
         stage = table.stages - 1 - asked[:, ::-1].argmax(axis=1)
         given = table.prediction[np.arange(len(table)), stage]
         before = table.prediction[:, -2]
@@ -87,12 +87,12 @@ class Traffic:
         answered = counts.reshape(-1, 2).sum(axis=1)
         before, behind = answered.copy(), answered.copy()
         before[-1], behind[:-1] = 0, 0
-        monitor.see_decided(before, int(answered[-1]))
+        monitor.add_decided(before, int(answered[-1]))
         if answered[-1]:
-            monitor.see_returned(behind, int(counts[-1]))
+            monitor.add_returned(behind, int(counts[-1]))
         kind = np.repeat(np.arange(len(counts)), audited)
         if len(kind):
-            monitor.see_audited(kind // 2, (kind % 2 == 1) | (kind >= len(counts) - 2))
+            monitor.add_audited(kind // 2, (kind % 2 == 1) | (kind >= len(counts) - 2))
 
 
 def drifted_tables(config: CascadeConfig, folder: Path, rows: int, rng: np.random.Generator) -> dict[str, ScoreTable]:

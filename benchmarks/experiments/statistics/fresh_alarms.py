@@ -60,7 +60,7 @@ def calibrated(population: Population, rows: int, target: dict[str, float], rng:
 def case(traffic: Traffic, target: dict[str, float], sizes: tuple[int, int], samples: int) -> dict[str, Any]:
     """The shares of alarms."""
     rows, fresh_rows = sizes
-    false = found = checked = 0
+    false = detected = checked = 0
     for sample in range(samples):
         rng = np.random.default_rng((sample, *sizes))
         policy = calibrated(traffic.population, rows, target, rng)
@@ -68,7 +68,7 @@ def case(traffic: Traffic, target: dict[str, float], sizes: tuple[int, int], sam
             continue
         checked += 1
         false += bool(check_fresh(traffic.population.sample(fresh_rows, rng), policy).violated)
-        found += bool(check_fresh(traffic.harder.sample(fresh_rows, rng), policy).violated)
+        detected += bool(check_fresh(traffic.harder.sample(fresh_rows, rng), policy).violated)
     limit = allowed_share(DELTA, checked)
     return {
         "population": traffic.population.name,
@@ -78,7 +78,7 @@ def case(traffic: Traffic, target: dict[str, float], sizes: tuple[int, int], sam
         "delta": DELTA,
         "policies": checked,
         "false_alarms": false / max(checked, 1),
-        "alarms_when_harder": found / max(checked, 1),
+        "alarms_when_harder": detected / max(checked, 1),
         "limit": limit,
         "valid": false <= limit * checked,
     }

@@ -25,8 +25,8 @@ from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
 from cascade.calibration.routing_problem import RoutingProblem, table_evidence
 from cascade.calibration.search.best_thresholds import Target
+from cascade.calibration.search.early_deferral import best_early_deferral
 from cascade.calibration.search.grid import Grid
-from cascade.calibration.search.lower_thresholds import best_lower_thresholds
 from cascade.cli.console import console
 from cascade.errors import InputError
 from cascade.routers import EVIDENCE_COLUMNS, Router, new_evidence
@@ -185,8 +185,8 @@ def curve(rule: Rule, first: ScoreTable, second: ScoreTable) -> np.ndarray:
         fitted, judged = (RoutingProblem.from_table(table, routers, agreement=False) for table in (first, second))
         target = target_of(fitted, drop)
         if rule.two_sided:
-            lowest = best_lower_thresholds(fitted, target)
-            fitted, judged = fitted.skipping(lowest), judged.skipping(lowest)
+            lowest = best_early_deferral(fitted, target)
+            fitted, judged = fitted.deferring_early(lowest), judged.deferring_early(lowest)
             target = target_of(fitted, drop)
         thresholds = cheapest(fitted, target)
         gain, cost = judged.value(thresholds)

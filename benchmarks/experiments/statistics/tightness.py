@@ -39,7 +39,7 @@ Scheme = Callable[[ScoreTable, int], Certified | None]
 
 
 def frontier_thresholds(of: RoutingProblem) -> list[np.ndarray]:
-    """Thresholds of the empirical frontier, the surest first."""
+    """Thresholds of the empirical frontier, the most accurate first."""
     grid = Grid.of(of, GRID)
     points = grid.frontier()[::-1]
     spread = np.unique(np.linspace(0, len(points) - 1, LONGEST).round().astype(int))

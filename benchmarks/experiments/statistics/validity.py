@@ -58,7 +58,8 @@ def goals(population: Population) -> list[Goal]:
 def satisfied(goal: Goal, truth: RoutingProblem, stage: np.ndarray) -> bool:
     """Whether all guarantees of a goal are satisfied on the population."""
     return all(
-        promise.margin(float(promise.outcome(truth, stage).mean())) >= 0 for promise in goal.promises(truth, DELTAS[0])
+        guarantee.margin(float(guarantee.outcome(truth, stage).mean())) >= 0
+        for guarantee in goal.guarantees(truth, DELTAS[0])
     )
 
 

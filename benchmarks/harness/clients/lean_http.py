@@ -126,7 +126,7 @@ class LeanHttpTarget:
 
     async def send(self, rows: np.ndarray) -> Reply:
         """One request."""
-        # A workload sends the same arrays again and again.
+        # A workload sends the same arrays repeatedly.
         request = self._requests.get(id(rows))
         if request is None:
             request = self._requests[id(rows)] = request_bytes(rows)

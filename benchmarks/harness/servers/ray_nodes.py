@@ -1,4 +1,4 @@
-"""Two Ray nodes on this machine, so that one of them can die."""
+"""Two Ray nodes on this machine, so that one of them can be killed."""
 
 import contextlib
 import os
@@ -62,7 +62,7 @@ class RayNodes:
         self._stop()
 
     def family(self) -> list[psutil.Process]:
-        """All processes of both nodes that live."""
+        """All running processes of both nodes."""
         found = []
         for node in self._nodes:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -81,7 +81,7 @@ class ServerProcess:
         self._stop()
 
     def family(self) -> list[psutil.Process]:
-        """The process and all its descendants that live."""
+        """The process and its running descendants."""
         try:
             whole = psutil.Process(self._process.pid)
             return [whole, *whole.children(recursive=True)]

@@ -27,7 +27,7 @@ class BusyStage:
 
     Args:
         rounds_per_row: see :func:`rounds_per_s`.
-        answer_byte: 1, or ``LATER_STAGE_BYTE`` for the stage that is always sure.
+        answer_byte: 1, or ``LATER_STAGE_BYTE`` for the stage with a constant high confidence.
     """
 
     def __init__(self, rounds_per_row: int, answer_byte: int = 1) -> None:

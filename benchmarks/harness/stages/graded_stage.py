@@ -1,4 +1,4 @@
-"""Two stages whose rows hold how hard they are, so that cascades of different accuracy can be made of them.
+"""Two stages whose rows contain their difficulty, for cascades of different accuracy.
 
 A row is 8 bytes: the first stage's confidence, its answer, the answer of the second stage, and the label, which no
 stage reads. The first stage is right as often as its confidence; the second one nearly always.

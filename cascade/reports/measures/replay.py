@@ -12,7 +12,7 @@ from cascade.calibration.routing_problem import RoutingProblem, calibrated_confi
 from cascade.reports.measures.frontier_points import FrontierPoint, frontier_points
 from cascade.reports.measures.reliability import Reliability, reliability
 from cascade.reports.measures.risk_coverage import RiskCoverage, risk_coverage
-from cascade.routers import Router, asked_stages
+from cascade.routers import Router, reached_stages
 
 __all__ = ["Replay"]
 
@@ -50,7 +50,7 @@ class Replay:
         evaluation = evaluate(table, policy)
         confidence = calibrated_confidence(table, policy.routers)
         gain = table.agrees if table.label is None else table.correct
-        asked = asked_stages(confidence, policy.thresholds, policy.skip_below, policy.runs)
+        asked = reached_stages(confidence, policy.thresholds, policy.defer_below, policy.runs)
         return cls(table, policy, evaluation, confidence, asked, gain)
 
     @cached_property
@@ -83,11 +83,11 @@ class Replay:
         return np.asarray(self.asked.sum(axis=0))
 
     @property
-    def skipping(self) -> np.ndarray:
+    def deferred_early(self) -> np.ndarray:
         """(K,) int, rows that each stage deferred early, past others to the last stage."""
-        skips = np.zeros(self.table.stages, dtype=np.int64)
-        skips[:-2] = (self.asked[:, :-2] & ~self.asked[:, 1:-1] & self.asked[:, -1:]).sum(axis=0)
-        return skips
+        early = np.zeros(self.table.stages, dtype=np.int64)
+        early[:-2] = (self.asked[:, :-2] & ~self.asked[:, 1:-1] & self.asked[:, -1:]).sum(axis=0)
+        return early
 
     @property
     def answered_gain(self) -> np.ndarray:

@@ -144,9 +144,9 @@ def _threshold(policy: Policy, stage: int) -> str:
     threshold = policy.threshold(stage)
     if threshold is None:
         return "everything"
-    lowest = policy.skip_below[stage]
-    skips = f"; < {lowest:.4f} to {policy.stages[-1]}" if lowest else ""
-    return ("never" if threshold > 1 else f"≥ {threshold:.4f}") + skips
+    lowest = policy.defer_below[stage]
+    early = f"; < {lowest:.4f} to {policy.stages[-1]}" if lowest else ""
+    return ("never" if threshold > 1 else f"≥ {threshold:.4f}") + early
 
 
 def _shares(interval: Interval) -> str:

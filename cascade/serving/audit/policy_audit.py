@@ -8,7 +8,7 @@ import numpy as np
 
 from cascade.answers import PENDING, Answers
 from cascade.calibration import Policy
-from cascade.calibration.monitoring.monitor import Monitor, Watched
+from cascade.calibration.monitoring.monitor import Monitor, WatchedRate
 from cascade.routers import NEVER
 from cascade.serving.telemetry.observations import AuditEstimate
 
@@ -41,7 +41,7 @@ class PolicyAudit:
         self._returned: list[bytes] = []
         # Of the rows that the last stage answered, those to which the stages before gave the same answer.
         self._repeated = 0
-        self._logged: set[Watched] = set()
+        self._logged: set[WatchedRate] = set()
 
     def add_decided(self, answers: Answers) -> None:
         """Adds the answers of a batch of the gateway; copies their stages."""
@@ -55,16 +55,16 @@ class PolicyAudit:
 
     def add_audited(self, stage: np.ndarray, agrees: np.ndarray) -> None:
         """Adds m audited rows: the stage that answered each, and whether the last stage agrees."""
-        self.monitor.see_audited(stage, agrees)
+        self.monitor.add_audited(stage, agrees)
         self._log_alarms()
 
     def update(self) -> None:
         """Passes what has been added on to the monitor, and logs new alarms."""
         if self._decided:
             counts = self._stage_counts(self._decided)
-            self.monitor.see_decided(counts[1:], int(counts[0]))
+            self.monitor.add_decided(counts[1:], int(counts[0]))
         if self._returned:
-            self.monitor.see_returned(self._stage_counts(self._returned)[1:], self._repeated)
+            self.monitor.add_returned(self._stage_counts(self._returned)[1:], self._repeated)
             self._repeated = 0
         self._log_alarms()
 

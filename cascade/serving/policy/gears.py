@@ -45,7 +45,7 @@ def _below_floor(policy: Policy, settings: GearsConfig) -> str | None:
     for name, floor in floors.items():
         if floor is None:
             continue
-        guaranteed = policy.promises.get(name)
+        guaranteed = policy.guarantees.get(name)
         if guaranteed is None:
             return f"has no certificate of {name}, and the floor is {floor:g}"
         if guaranteed > floor if name == "max_accuracy_drop" else guaranteed < floor:

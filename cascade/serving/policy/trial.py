@@ -39,7 +39,7 @@ async def try_out(batcher: Batcher, row: np.ndarray, policy: Policy, current: Po
 
 async def _failure(batcher: Batcher, row: np.ndarray, policy: Policy, stage: int) -> CascadeError | None:
     # No stage before it answers the row, so that it comes to the stage, which answers it.
-    deferring = replace(policy, thresholds=np.full_like(policy.thresholds, NEVER), skip_below=np.zeros(0))
+    deferring = replace(policy, thresholds=np.full_like(policy.thresholds, NEVER), defer_below=np.zeros(0))
     try:
         answers = await batcher.answer(row, deferring, timeout_s=TRIAL_S, last_stage=stage)
     except (StageFailed, PolicyError) as error:

@@ -75,7 +75,7 @@ class SegmentReplica:
         try:
             policy, found = _parsed_policy(policy_json), None
             if evidence is not None:
-                found = Evidence.from_array(evidence, policy.needs_evidence, policy.skips)
+                found = Evidence.from_array(evidence, policy.needs_evidence, policy.defers_early)
             return await self._batcher.answer(rows, policy, found, timeout_s, last_stage)
         except CascadeError as error:
             # Ray Serve logs what is raised here, and the text of a model's own error might quote rows.

@@ -41,7 +41,7 @@ class AuditEstimate(NamedTuple):
         high: upper end.
         rows: audited so far.
         least: the share that it must not fall below; ``None`` if there is none.
-        source: where that comes from: "operator", "promise" (a target of the certificate), or "calibration" (a lower
+        source: where that comes from: "operator", "guarantee" (a target of the certificate), or "calibration" (a lower
             bound from the calibration data, without a guarantee).
     """
 

@@ -1,11 +1,11 @@
-"""Certified policies that may abstain keep all their promises with the stated probability."""
+"""Certified policies that may abstain satisfy all their guarantees with the stated probability."""
 
 import numpy as np
 import pytest
 from scipy.stats import binom
 
 from cascade.calibration import InfeasibleTarget, ScoreTable, calibrate, evaluate
-from cascade.calibration.certificates.promises import AbstainPromise, GainPromise
+from cascade.calibration.certificates.guarantees import AbstentionGuarantee, GainGuarantee
 from cascade.calibration.routing_problem import RoutingProblem
 
 LEVEL = 0.1
@@ -15,7 +15,7 @@ COST = np.array([1.0, 6.0, 30.0])
 @pytest.fixture(autouse=True)
 def small_grids(monkeypatch):
     """Nothing here is about the last per cent of cost."""
-    monkeypatch.setattr("cascade.calibration.certificates.abstaining_sequence.LARGEST_GRID", 10_000)
+    monkeypatch.setattr("cascade.calibration.certificates.sequences.LARGEST_GRID", 10_000)
 
 
 def most_errors(risk, samples):
@@ -48,7 +48,7 @@ BROKEN = {
         {"max_cost": 12.0, "max_abstain": 0.1},
     ],
 )
-def test_a_promise_is_broken_with_probability_delta_at_most(targets, monkeypatch):
+def test_a_guarantee_is_violated_with_probability_delta_at_most(targets, monkeypatch):
     monkeypatch.setattr("cascade.calibration.certificates.refusal.EASIER", 2)
     rng = np.random.default_rng(1)
     population = draw(rng, 60_000)
@@ -65,7 +65,7 @@ def test_a_promise_is_broken_with_probability_delta_at_most(targets, monkeypatch
     assert broken <= most_errors(LEVEL, samples)
 
 
-def test_a_broken_promise_about_the_answered_rows_is_borne_out_with_probability_delta_at_most():
+def test_a_violated_guarantee_of_the_answered_rows_is_certified_with_probability_delta_at_most():
     rng = np.random.default_rng(2)
     samples, rows, least = 600, 150, 0.9
     errors = {"accuracy": 0, "abstained": 0}
@@ -73,9 +73,9 @@ def test_a_broken_promise_about_the_answered_rows_is_borne_out_with_probability_
         stage = np.where(rng.random(rows) < 0.3, 2, rng.integers(0, 2, rows))
         gain = np.column_stack([rng.random((rows, 2)) < least - 1e-9, np.full(rows, least)]).astype(float)
         problem = RoutingProblem(np.zeros((rows, 2)), gain, np.ones((rows, 3)), abstains=True)
-        promises = {"accuracy": GainPromise(least), "abstained": AbstainPromise(0.3 - 1e-9)}
-        for name, promise in promises.items():
-            errors[name] += promise.p_value(promise.outcome(problem, stage)) <= LEVEL
+        guarantees = {"accuracy": GainGuarantee(least), "abstained": AbstentionGuarantee(0.3 - 1e-9)}
+        for name, guarantee in guarantees.items():
+            errors[name] += guarantee.p_value(guarantee.outcome(problem, stage)) <= LEVEL
     assert max(errors.values()) <= most_errors(LEVEL, samples)
     assert min(errors.values()) > 0.4 * LEVEL * samples  # and the tests are not needlessly strict
 
@@ -84,15 +84,15 @@ def test_a_broken_promise_about_the_answered_rows_is_borne_out_with_probability_
 def test_the_p_value_of_an_abstained_share_is_scipys(abstained, rows, most):
     outcome = np.zeros(rows)
     outcome[:abstained] = 1
-    assert AbstainPromise(most).p_value(outcome) == pytest.approx(binom.cdf(abstained, rows, most))
-    assert AbstainPromise(most).p_value_kept(outcome) == pytest.approx(binom.sf(abstained - 1, rows, most))
+    assert AbstentionGuarantee(most).p_value(outcome) == pytest.approx(binom.cdf(abstained, rows, most))
+    assert AbstentionGuarantee(most).p_value_satisfied(outcome) == pytest.approx(binom.sf(abstained - 1, rows, most))
 
 
-def test_where_nothing_is_answered_nothing_is_borne_out():
+def test_without_answers_no_accuracy_is_certified():
     problem = RoutingProblem(np.zeros((5, 1)), np.ones((5, 2)), np.ones((5, 2)), abstains=True)
-    outcome = GainPromise(0.5).outcome(problem, np.full(5, 1))
+    outcome = GainGuarantee(0.5).outcome(problem, np.full(5, 1))
     assert len(outcome) == 0
-    assert GainPromise(0.5).p_value(outcome) == 1.0
+    assert GainGuarantee(0.5).p_value(outcome) == 1.0
 
 
 def test_the_certificate_has_a_test_of_every_target():
@@ -109,7 +109,7 @@ def test_the_certificate_has_a_test_of_every_target():
     assert certificate["observed"]["abstained"] > 0
 
 
-def test_abstaining_reaches_what_the_last_stage_alone_cannot():
+def test_abstaining_reaches_an_accuracy_above_the_last_stage():
     table = draw(np.random.default_rng(4), 6000)
     target = float(table.correct[:, -1].mean())
     with pytest.raises(InfeasibleTarget):
@@ -153,7 +153,7 @@ def test_a_single_stage_may_abstain():
 )
 def test_a_stage_that_does_not_pay_is_not_run(targets):
     table = draw(np.random.default_rng(3), 4000)
-    idle = 1  # no better than the stage before it, and sure of nothing
+    idle = 1  # no better than the stage before it, with low confidence everywhere
     table.prediction[:, idle] = table.prediction[:, 0]
     table.confidence[:, idle] = 0.0
     policy = calibrate(table, **targets)

@@ -1,4 +1,4 @@
-"""Certified policies keep their promise with the stated probability: the tests, the sequence, the whole."""
+"""Certified policies satisfy their guarantee with the stated probability: the tests, the sequence, the whole."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,9 @@ from drawn_table import draw
 
 from cascade.calibration import InfeasibleTarget, calibrate, evaluate
 from cascade.calibration.certificates.certification import certify, split_rows
+from cascade.calibration.certificates.cost_guarantee import CostGuarantee
 from cascade.calibration.certificates.goal import Goal
-from cascade.calibration.certificates.promises import CostPromise, DropPromise, GainPromise
+from cascade.calibration.certificates.guarantees import DropGuarantee, GainGuarantee
 from cascade.calibration.routing_problem import RoutingProblem
 
 LEVEL = 0.1
@@ -20,67 +21,69 @@ def most_errors(risk, samples):
 
 
 @pytest.mark.parametrize(("mean", "rows"), [(0.9, 200), (0.99, 500), (0.5, 30)])
-def test_a_broken_promise_of_gain_is_borne_out_with_probability_delta_at_most(mean, rows):
+def test_a_violated_guarantee_of_gain_is_certified_with_probability_delta_at_most(mean, rows):
     rng = np.random.default_rng(1)
     outcomes = (rng.random((SAMPLES, rows)) < mean).astype(float)
-    errors = sum(GainPromise(mean + 1e-9).p_value(outcome) <= LEVEL for outcome in outcomes)
+    errors = sum(GainGuarantee(mean + 1e-9).p_value(outcome) <= LEVEL for outcome in outcomes)
     assert errors <= most_errors(LEVEL, SAMPLES)
 
 
 @pytest.mark.parametrize(
     ("drop", "changed", "rows"), [(0.02, 0.05, 800), (0.0, 0.04, 800), (0.01, 0.4, 300), (0.1, 0.5, 60), (0.1, 0.8, 60)]
 )
-def test_a_broken_promise_of_drop_is_borne_out_with_probability_delta_at_most(drop, changed, rows):
+def test_a_violated_guarantee_of_drop_is_certified_with_probability_delta_at_most(drop, changed, rows):
     rng = np.random.default_rng(2)
     shares = [(changed - drop) / 2, 1 - changed, (changed + drop) / 2]
     outcomes = rng.choice([-1.0, 0.0, 1.0], p=shares, size=(SAMPLES, rows))
-    errors = sum(DropPromise(drop).p_value(outcome) <= LEVEL for outcome in outcomes)
+    errors = sum(DropGuarantee(drop).p_value(outcome) <= LEVEL for outcome in outcomes)
     assert errors <= most_errors(LEVEL, SAMPLES)
 
 
 @pytest.mark.parametrize("rows", [50, 1000])
-def test_a_broken_promise_of_cost_is_borne_out_with_probability_delta_at_most(rows):
+def test_a_violated_guarantee_of_cost_is_certified_with_probability_delta_at_most(rows):
     rng = np.random.default_rng(4)
     costs = rng.choice([1.0, 7.0, 37.0], p=[0.6, 0.3, 0.1], size=(SAMPLES, rows))
-    promise = CostPromise(0.6 + 2.1 + 3.7, 37.0, LEVEL)
-    assert sum(promise.p_value(outcome) <= LEVEL for outcome in costs) <= most_errors(LEVEL, SAMPLES)
+    guarantee = CostGuarantee(0.6 + 2.1 + 3.7, 37.0, LEVEL)
+    assert sum(guarantee.p_value(outcome) <= LEVEL for outcome in costs) <= most_errors(LEVEL, SAMPLES)
 
 
-def test_a_kept_promise_is_refuted_with_probability_delta_at_most():
+def test_a_satisfied_guarantee_is_refuted_with_probability_delta_at_most():
     rng = np.random.default_rng(6)
     gains = (rng.random((SAMPLES, 300)) < 0.9).astype(float)
-    assert sum(GainPromise(0.9).p_value_kept(outcome) <= LEVEL for outcome in gains) <= most_errors(LEVEL, SAMPLES)
+    assert sum(GainGuarantee(0.9).p_value_satisfied(outcome) <= LEVEL for outcome in gains) <= most_errors(
+        LEVEL, SAMPLES
+    )
     for drop, changed in ((0.02, 0.05), (0.0, 0.04), (0.01, 0.4), (0.1, 0.5), (0.1, 0.8)):
         drops = rng.choice(
             [-1.0, 0.0, 1.0], p=[(changed - drop) / 2, 1 - changed, (changed + drop) / 2], size=(SAMPLES, 300)
         )
-        errors = sum(DropPromise(drop, LEVEL).p_value_kept(outcome) <= LEVEL for outcome in drops)
+        errors = sum(DropGuarantee(drop, LEVEL).p_value_satisfied(outcome) <= LEVEL for outcome in drops)
         assert errors <= most_errors(LEVEL, SAMPLES)
     costs = rng.choice([1.0, 7.0, 37.0], p=[0.6, 0.3, 0.1], size=(SAMPLES, 300))
-    promise = CostPromise(0.6 + 2.1 + 3.7, 37.0, LEVEL)
-    assert sum(promise.p_value_kept(outcome) <= LEVEL for outcome in costs) <= most_errors(LEVEL, SAMPLES)
+    guarantee = CostGuarantee(0.6 + 2.1 + 3.7, 37.0, LEVEL)
+    assert sum(guarantee.p_value_satisfied(outcome) <= LEVEL for outcome in costs) <= most_errors(LEVEL, SAMPLES)
 
 
-def test_promises_that_are_clearly_broken_are_refuted():
+def test_guarantees_that_are_clearly_violated_are_refuted():
     rng = np.random.default_rng(7)
-    assert GainPromise(0.9).p_value_kept((rng.random(2000) < 0.8).astype(float)) < 1e-6
-    assert DropPromise(0.02).p_value_kept(rng.choice([-1.0, 0.0, 1.0], p=[0.02, 0.9, 0.08], size=2000)) < 0.01
-    assert DropPromise(0.02).p_value_kept(rng.choice([-1.0, 0.0, 1.0], p=[0.1, 0.2, 0.7], size=200)) < 0.01
+    assert GainGuarantee(0.9).p_value_satisfied((rng.random(2000) < 0.8).astype(float)) < 1e-6
+    assert DropGuarantee(0.02).p_value_satisfied(rng.choice([-1.0, 0.0, 1.0], p=[0.02, 0.9, 0.08], size=2000)) < 0.01
+    assert DropGuarantee(0.02).p_value_satisfied(rng.choice([-1.0, 0.0, 1.0], p=[0.1, 0.2, 0.7], size=200)) < 0.01
     # The bets end when they have reached the level that they aim at.
-    assert CostPromise(10.0, 37.0, 1e-6).p_value_kept(rng.choice([10.0, 20.0], size=2000)) <= 1e-6
+    assert CostGuarantee(10.0, 37.0, 1e-6).p_value_satisfied(rng.choice([10.0, 20.0], size=2000)) <= 1e-6
 
 
-def test_promises_that_clearly_hold_are_borne_out():
+def test_guarantees_that_are_clearly_satisfied_are_certified():
     rng = np.random.default_rng(5)
-    assert GainPromise(0.9).p_value((rng.random(2000) < 0.95).astype(float)) < 1e-6
-    assert DropPromise(0.02).p_value(rng.choice([-1.0, 0.0, 1.0], p=[0.02, 0.96, 0.02], size=2000)) < 0.01
-    assert CostPromise(10.0, 37.0, 1e-6).p_value(rng.choice([1.0, 7.0], size=2000)) <= 1e-6
+    assert GainGuarantee(0.9).p_value((rng.random(2000) < 0.95).astype(float)) < 1e-6
+    assert DropGuarantee(0.02).p_value(rng.choice([-1.0, 0.0, 1.0], p=[0.02, 0.96, 0.02], size=2000)) < 0.01
+    assert CostGuarantee(10.0, 37.0, 1e-6).p_value(rng.choice([1.0, 7.0], size=2000)) <= 1e-6
 
 
 def test_the_sequence_stops_at_the_first_failure():
     problem = RoutingProblem(np.linspace(0, 1, 100)[:, None], np.ones((100, 2)), np.tile([1.0, 3.0], (100, 1)))
 
-    class EveryOther(GainPromise):
+    class EveryOther(GainGuarantee):
         """Passes the first two and the fourth."""
 
         seen = 0
@@ -94,13 +97,13 @@ def test_the_sequence_stops_at_the_first_failure():
 
         tested = EveryOther(0.5)
 
-        def promises(self, problem, delta):
+        def guarantees(self, problem, delta):
             return [self.tested]
 
     class Impossible(Asked):
         """A goal that nothing reaches."""
 
-        tested = GainPromise(1.1)
+        tested = GainGuarantee(1.1)
 
     sequence = [np.array([threshold]) for threshold in (0.9, 0.8, 0.7, 0.6)]
     found = certify(Asked("target_accuracy", 0.5), problem, sequence, 0.05, problem)
@@ -130,7 +133,7 @@ BROKEN = {
     ("name", "value"),
     [("max_accuracy_drop", 0.03), ("target_accuracy", 0.92), ("target_agreement", 0.9), ("max_cost", 15.0)],
 )
-def test_certified_policies_break_their_promise_with_probability_delta_at_most(name, value, ties):
+def test_certified_policies_violate_their_guarantee_with_probability_delta_at_most(name, value, ties):
     rng = np.random.default_rng(6)
     population = draw(rng, 60_000, ties)
     samples, broken, certified = 40, 0, 0
@@ -145,7 +148,7 @@ def test_certified_policies_break_their_promise_with_probability_delta_at_most(n
     assert broken <= most_errors(LEVEL, samples)
 
 
-def test_the_certificate_says_what_was_tested():
+def test_the_certificate_records_the_tests():
     policy = calibrate(draw(np.random.default_rng(7), 1000, False), max_accuracy_drop=0.05, delta=0.05, seed=3)
     certificate = policy.certificate
     assert certificate["guarantee"] == "certified"
@@ -156,7 +159,7 @@ def test_the_certificate_says_what_was_tested():
     assert test["observed"] < test["bound"] <= 0.05
 
 
-def test_two_promises_are_kept_at_once():
+def test_two_guarantees_are_satisfied_at_once():
     rng = np.random.default_rng(10)
     population = draw(rng, 60_000, False)
     targets = {"max_accuracy_drop": 0.03, "max_cost": 21.0}
@@ -184,7 +187,7 @@ def test_two_promises_are_kept_at_once():
         ({"target_accuracy": 0.999, "max_cost": 30.0}, "accuracy 0.999 cannot be certified"),
     ],
 )
-def test_of_two_promises_the_one_that_fails_is_named(targets, message):
+def test_of_two_targets_the_one_that_fails_is_named(targets, message):
     table = draw(np.random.default_rng(11), 2000, False)
     with pytest.raises(InfeasibleTarget, match=message) as caught:
         calibrate(table, **targets)

@@ -1,4 +1,4 @@
-"""Targets that hold by construction are granted, whatever the rows are; no others are."""
+"""Targets that hold by construction are certified on any rows; no others are."""
 
 import re
 from dataclasses import replace
@@ -31,7 +31,7 @@ def test_the_last_stage_alone_loses_nothing_and_agrees_with_itself_on_however_fe
 
 
 @pytest.mark.parametrize("rows", [2, 3, 10, 100, 1000])
-def test_the_first_stage_alone_costs_what_it_costs(rows):
+def test_the_first_stage_alone_has_its_own_cost(rows):
     table = draw(np.random.default_rng(rows), rows, False)
     policy = calibrate(table, max_cost=1.0)
     assert policy.thresholds[0] == 0
@@ -99,7 +99,7 @@ def timed(seed, rows, fixed):
 @pytest.mark.parametrize("fixed", [0.2, 0.6, 1.0])
 @pytest.mark.parametrize("together", [1, 8])
 @pytest.mark.parametrize("drop", [0.001, 0.02, 0.05])
-def test_the_nearest_that_others_pass_is_always_easier_than_what_was_asked_for(seed, fixed, together, drop):
+def test_the_nearest_that_others_pass_is_always_easier_than_the_target(seed, fixed, together, drop):
     """Where the last stage alone is the cheapest, others may pass and cost more; so they name no harder value."""
     table = timed(seed, 600, fixed)
     certificate = calibrate(table, max_accuracy_drop=drop, arrivals=RowsTogether((together,))).certificate

@@ -1,4 +1,4 @@
-"""A certified mean cost rests on a bound that is declared, never on the most expensive row that was seen."""
+"""A certified mean cost rests on a bound that is declared, never on the most expensive row of the table."""
 
 from dataclasses import replace
 

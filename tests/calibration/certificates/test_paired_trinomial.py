@@ -91,7 +91,7 @@ def test_the_p_value_falls_as_the_target_gets_easier(rows, data):
     worse = data.draw(st.integers(0, changed))
     drops = sorted(data.draw(st.lists(st.floats(-1, 1), min_size=2, max_size=6)))
     p_values = [trinomial_p_value(worse, changed - worse, rows, drop, 0.05) for drop in drops]
-    # But for the bound between the knots, which move with the target.
+    # Except for the bound between the knots, which move with the target.
     assert all(after <= 1.02 * before + 0.002 for before, after in itertools.pairwise(p_values))
 
 

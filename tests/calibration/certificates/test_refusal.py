@@ -1,4 +1,4 @@
-"""A refusal's advice can be followed: the printed target is certified, and so many more rows mostly do."""
+"""The advice of a refusal is right: the printed target is certified, and so many more rows usually suffice."""
 
 import itertools
 import re
@@ -24,7 +24,7 @@ def test_a_typed_value_is_printed_in_six_digits_and_no_harder(value, name):
 
 KINDS = {
     "accuracy": ({"target_accuracy": 0.985}, {}),
-    "accuracy, skipping": ({"target_accuracy": 0.985}, {"skip": True}),
+    "accuracy, early deferral": ({"target_accuracy": 0.985}, {"early_deferral": True}),
     "accuracy, calibrated": ({"target_accuracy": 0.985}, {"routers": [("cost_aware", "platt")] * 3}),
     "accuracy, ties": ({"target_accuracy": 0.97}, {}),
     "drop and budget": ({"max_accuracy_drop": 0.03, "max_cost": 3.0}, {}),
@@ -58,7 +58,7 @@ def test_the_printed_nearest_target_is_certified_when_it_is_typed(kind):
     for seed in range(5):
         table = draw(np.random.default_rng((seed, 5)), (100, 300, 1000)[seed % 3], kind.endswith("ties"))
         refusal = refusal_of(table, seed=seed, **targets, **options)
-        printed = re.search(r"nearest (?:that can be|budget that can be kept) is ([\d.e+-]*\d)", str(refusal))
+        printed = re.search(r"nearest (?:that can be|budget that can be met) is ([\d.e+-]*\d)", str(refusal))
         if refusal is None or printed is None:
             continue
         nearest = float(printed.group(1))
@@ -72,13 +72,13 @@ def test_the_printed_nearest_target_is_certified_when_it_is_typed(kind):
 
 
 @pytest.mark.parametrize("rows", [5, 10, 20, 50, 100])
-def test_few_rows_never_tell_that_more_would_not_help_where_they_would(rows):
+def test_few_rows_never_claim_that_more_would_not_help_where_they_would(rows):
     for seed in range(8):
         table = draw(np.random.default_rng((seed, rows)), rows, False)
         assert "hardly" not in str(refusal_of(table, target_accuracy=0.9, seed=seed))
 
 
-def test_rows_that_contradict_the_target_tell_that_more_would_not_help():
+def test_for_rows_that_contradict_the_target_more_would_not_help():
     with pytest.raises(InfeasibleTarget, match="more rows of the same kind would hardly change that"):
         calibrate(draw(np.random.default_rng(0), 1000, False), target_accuracy=0.999)
 
@@ -108,13 +108,13 @@ def test_a_look_is_tested_at_its_part_of_delta(look):
 
 
 @pytest.mark.parametrize("look", [0, -1, 1.5, True])
-def test_a_look_that_is_no_number_of_one_is_refused(look):
+def test_a_look_that_is_not_a_whole_number_is_refused(look):
     with pytest.raises(ValueError, match="look must be a whole number"):
         calibrate(draw(np.random.default_rng(4), 50, False), max_accuracy_drop=0.05, look=look)
 
 
 @pytest.mark.parametrize("is_planned", [True, False])
-def test_whoever_asks_until_a_target_is_certified_errs_too_often_only_if_the_looks_are_not_planned(is_planned):
+def test_calibrating_until_a_target_is_certified_errs_too_often_only_if_the_looks_are_not_planned(is_planned):
     delta, runs, looks, rng = 0.2, 60, 6, np.random.default_rng(9)
 
     def is_certified(look):
@@ -128,6 +128,6 @@ def test_whoever_asks_until_a_target_is_certified_errs_too_often_only_if_the_loo
     assert (errors <= delta * runs + 3 * np.sqrt(delta * (1 - delta) * runs)) == is_planned
 
 
-def test_a_refusal_tells_that_to_ask_again_is_another_look():
+def test_a_refusal_warns_that_to_ask_again_is_another_look():
     with pytest.raises(InfeasibleTarget, match="another look"):
         calibrate(draw(np.random.default_rng(4), 50, False), target_accuracy=0.99)

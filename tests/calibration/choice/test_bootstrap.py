@@ -1,4 +1,4 @@
-"""The bootstrap: paired, reproducible, and its intervals cover what they promise."""
+"""The bootstrap: paired, reproducible, and its intervals have their coverage."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_draws_spread_like_the_mean():
     assert bootstrap_means(values, seed=1).std() == pytest.approx(values.std() / 20, rel=0.15)
 
 
-def test_intervals_of_a_ratio_of_means_cover_it_about_as_often_as_they_say():
+def test_intervals_of_a_ratio_of_means_cover_it_at_about_their_level():
     random = np.random.default_rng(2)
     covered = 0
     for run in range(200):

@@ -12,7 +12,7 @@ from cascade.calibration.choice.idk_order import MOST_CLASSIFIERS
 
 
 def mean_cost(order, sure, cost, hop_cost):
-    """Row by row: run classifiers until one is sure; the last one always is."""
+    """Row by row: run classifiers until one accepts; the last one always does."""
     total = 0.0
     for row in range(len(sure)):
         for place, k in enumerate(order):
@@ -45,7 +45,7 @@ def test_no_subset_in_any_order_is_cheaper(models, n, seed, hop_cost, row_cost, 
     assert found.worst_cost == pytest.approx(worst[list(found.order)].sum() + hop_cost * (len(found.order) - 1))
 
 
-def test_the_dearer_classifier_goes_first_where_it_is_sure_of_many_more_rows():
+def test_the_more_expensive_classifier_goes_first_where_it_accepts_many_more_rows():
     sure = np.zeros((10, 2), dtype=bool)
     sure[:3, 0] = sure[3:9, 1] = True
     found = optimal_order(sure, np.array([1.0, 1.5, 10.0]))
@@ -53,15 +53,15 @@ def test_the_dearer_classifier_goes_first_where_it_is_sure_of_many_more_rows():
     assert found.mean_cost == pytest.approx(1.5 + 0.4 * 1.0 + 0.1 * 10.0)
 
 
-def test_dependence_counts_and_not_only_how_often_each_is_sure():
-    # Both are sure of half the rows; of the same half, so the dearer one has nothing left to do.
+def test_dependence_matters_and_not_only_how_often_each_accepts():
+    # Both accept half the rows, the same half, so the more expensive one has nothing left to do.
     sure = np.repeat([[True, True], [False, False]], 5, axis=0)
     assert optimal_order(sure, np.array([1.0, 2.0, 10.0])).order == (0, 2)
     sure[:, 1] = ~sure[:, 1]
     assert optimal_order(sure, np.array([1.0, 2.0, 10.0])).order == (0, 1, 2)
 
 
-def test_a_classifier_that_is_never_sure_is_left_out_and_the_smallest_of_equals_is_taken():
+def test_a_classifier_that_never_accepts_is_left_out_and_the_smallest_of_equals_is_taken():
     assert optimal_order(np.zeros((4, 3), dtype=bool), np.array([0.0, 1.0, 0.0, 5.0])).order == (3,)
 
 

@@ -27,12 +27,12 @@ def test_the_order_is_the_cheapest_on_the_rows_that_choose(make_table):
     assert found.given.cascade.chosen_cost == pytest.approx(costs[policy.stages])
 
 
-def test_a_useless_stage_goes_and_what_stays_keeps_its_rule(make_table):
+def test_a_useless_stage_is_dropped_and_the_others_keep_their_rules(make_table):
     table = dataclasses.replace(make_table(300, 3, seed=1, classes=4), cost_per_mflop=np.array([0.0, 0.5, 2.0]))
     routers = [("margin", "platt"), ("maximum_probability", "temperature"), ("maximum_probability", "identity")]
     policy = calibrate(table, max_accuracy_drop=0.02, guarantee="none", routers=routers)
     never = Policy.from_dict(policy.to_dict())
-    never.thresholds[0] = np.nextafter(1, 2)  # the first stage is never sure
+    never.thresholds[0] = np.nextafter(1, 2)  # the first stage accepts no row
     found = order_policy(table, never)
     assert found.policy.stages == ("stage1", "stage2")
     assert found.policy.routers == policy.routers[1:]

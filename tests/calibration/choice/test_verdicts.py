@@ -1,4 +1,4 @@
-"""The sentences: no claim where the interval holds zero, and the right word for each direction."""
+"""The sentences: no claim where the interval includes zero, and the right word for each direction."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def against(choice, stages, saving, low, high, gain=0.0):
     return Alternative(cascade, Comparison(saving, (low, high), gain, (gain - 0.01, gain + 0.01)))
 
 
-def test_a_clear_saving_is_told_plainly(choice):
+def test_a_clear_saving_is_stated_without_doubt(choice):
     found = verdicts(
         replace(
             choice,
@@ -47,19 +47,19 @@ def test_a_doubtful_saving_is_called_doubtful(choice):
     shorter = against(choice, ("stage0", "stage3"), 0.002, -0.01, 0.01)
     middle = against(choice, ("stage2", "stage3"), -0.01, -0.03, 0.02)
     found = verdicts(replace(choice, best_single=single, best_shorter=shorter, with_model={"stage2": middle}))
-    assert "which these rows cannot tell from no difference; 'stage3' alone is simpler" in found[0]
-    assert "the best shorter cascade, stage0 -> stage3, which these rows cannot tell" in found[1]
+    assert "which on these rows cannot be distinguished from no difference; 'stage3' alone is simpler" in found[0]
+    assert "the best shorter cascade, stage0 -> stage3, which on these rows cannot be" in found[1]
     assert found[3].startswith("stage 3 (stage2) is not needed: the best choice costs 1.0 % more [-2.0, 3.0] than")
 
 
-def test_held_out_rows_may_turn_the_choice_round(choice):
+def test_held_out_rows_may_reverse_the_choice(choice):
     single = against(choice, ("stage3",), -0.1, -0.15, -0.05)
     better = against(choice, ("stage2", "stage3"), -0.1, -0.15, -0.05)
     found = verdicts(replace(choice, best_single=single, with_model={"stage2": better}))
     assert found[0] == (
         "no cascade: model 'stage3' alone is better; the best cascade costs 10.0 % more [5.0, 15.0] than it"
     )
-    assert found[2].startswith("stage 3 (stage2) may pay after all: on the rows that judge")
+    assert found[2].startswith("stage 3 (stage2) may pay after all: on the judging rows")
 
 
 def test_a_shorter_cascade_that_is_clearly_worse_is_not_worth_a_sentence(choice):
@@ -67,7 +67,7 @@ def test_a_shorter_cascade_that_is_clearly_worse_is_not_worth_a_sentence(choice)
     assert not any("shorter" in text for text in found)
 
 
-def test_a_budget_compares_what_is_gained(choice):
+def test_a_budget_compares_gains(choice):
     budget = replace(choice.goal, name="max_cost")
     single = against(choice, ("stage0",), -0.25, -0.3, -0.2, gain=0.03)
     found = verdicts(replace(choice, goal=budget, best_single=single, left_out={}))
@@ -80,15 +80,15 @@ def test_a_budget_compares_what_is_gained(choice):
     [
         (Exclusion("too slow", 30.0, None), "is too slow for the deadline: 30 ms at worst, the deadline is 20 ms"),
         (Exclusion("too slow in a cascade", 21.5, None), "beside any other model: at least 21.5 ms at worst"),
-        (Exclusion("misses the target", 9.0, None), "looked at within the deadline misses the target"),
+        (Exclusion("misses the target", 9.0, None), "screened within the deadline misses the target"),
         (Exclusion("answers no row", 9.0, "stage1"), "(dominated: 'stage1' has no less accuracy alone"),
     ],
 )
-def test_a_model_that_is_left_out_has_its_reason_and_a_missed_target_is_told(choice, left_out, words):
+def test_a_model_that_is_left_out_has_its_reason_and_a_missed_target_is_reported(choice, left_out, words):
     missed = replace(choice.best, reaches_target=False)
     found = verdicts(replace(choice, choices=(missed,), best_single=None, deadline=20.0, left_out={"stage2": left_out}))
     assert found[0] == "no model alone reaches the target"
     assert found[2].startswith("stage 3 (stage2) ")
     assert words in found[2]
     assert ("never pays" in found[2]) is (left_out.reason == "answers no row")
-    assert found[-1].startswith("the best choice misses its target on the 150 rows that judge")
+    assert found[-1].startswith("the best choice misses its target on the 150 judging rows")

@@ -1,14 +1,16 @@
-"""How rows arrive: against simulations of what a stage would get."""
+"""Arrivals: against simulations of the rows that a stage gets."""
 
 import numpy as np
 import pytest
 from curves import curves, line
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, RowsAtRate, RowsTogether, arrivals_from_dict
-from cascade.errors import PolicyError
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, RowsAtRate, RowsTogether
+from cascade.calibration.policies.policy_entry import ArrivalsEntry
 
+ENTRY = TypeAdapter(ArrivalsEntry)
 SHARES = np.linspace(0, 1, 21)
 
 
@@ -55,7 +57,7 @@ def test_rows_together_are_read(text, rows):
 
 
 @pytest.mark.parametrize("text", ["", "x", "0", "-3", "1.5", "1:0", "1:-1", "64,64", "1:2:3", "1:inf", "1:nan"])
-def test_what_are_no_rows_together_is_refused(text):
+def test_a_text_that_is_not_rows_together_is_refused(text):
     with pytest.raises(ValueError, match=r"rows|share"):
         RowsTogether.parse(text)
 
@@ -74,7 +76,7 @@ def simulated(curve, rate, rows, seed=0):
 
 
 @pytest.mark.parametrize("rate", [5.0, 100.0, 400.0, 3000.0])
-def test_at_a_rate_calls_hold_what_came_during_the_one_before(rate):
+def test_at_a_rate_a_call_has_the_requests_that_came_during_the_one_before(rate):
     curve = line(5.0, 0.2)
     (found,) = RowsAtRate(rate).mean_ms(curve, np.array([1.0]))
     assert found == pytest.approx(simulated(curve, rate, 20_000), rel=0.06)
@@ -87,7 +89,7 @@ def test_at_a_low_rate_every_row_pays_a_call_of_its_own():
 
 @given(curves(), st.floats(0.1, 1e4))
 @settings(max_examples=25)
-def test_at_a_rate_a_row_costs_at_most_what_it_does_alone(curve, rate):
+def test_at_a_rate_a_row_costs_at_most_as_much_as_alone(curve, rate):
     found = RowsAtRate(rate).mean_ms(curve, SHARES)
     assert (found >= 0).all()
     assert (found <= float(curve.call_ms(1)) * SHARES * (1 + 1e-9)).all()
@@ -95,16 +97,16 @@ def test_at_a_rate_a_row_costs_at_most_what_it_does_alone(curve, rate):
 
 @pytest.mark.parametrize("given_", [DEFAULT_ARRIVALS, RowsTogether((1, 64), (0.9, 0.1)), RowsAtRate(12.5, 4)])
 def test_arrivals_survive_a_file_and_are_named(given_):
-    assert arrivals_from_dict(given_.to_dict()) == given_
+    assert ENTRY.validate_python(given_.to_dict()).arrivals() == given_
     assert "row" in str(given_)
 
 
 @pytest.mark.parametrize(
     "values", [None, {}, {"rows": [64]}, {"rows": [0], "shares": [1.0]}, {"rows": 3, "shares": 1}, {"rows_per_s": 1}]
 )
-def test_what_are_no_arrivals_is_refused(values):
-    with pytest.raises(PolicyError, match="arrivals"):
-        arrivals_from_dict(values)
+def test_values_that_are_not_arrivals_are_refused(values):
+    with pytest.raises(ValidationError):
+        ENTRY.validate_python(values)
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])

@@ -7,9 +7,10 @@ import pytest
 from curves import SIZES, curves, line
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from cascade.calibration.costs.cost_curve import CostCurve, curve_arrays
-from cascade.errors import PolicyError
+from cascade.calibration.policies.stage_entry import CostCurveEntry
 
 
 @given(st.floats(0, 100), st.floats(1e-3, 10))
@@ -50,7 +51,7 @@ def test_a_stage_that_is_faster_than_the_clock_costs_something():
 
 @given(curves())
 def test_a_curve_survives_json(curve):
-    again = CostCurve.from_dict(json.loads(json.dumps(curve.to_dict())))
+    again = CostCurveEntry.model_validate(json.loads(json.dumps(curve.to_dict()))).curve()
     assert again.to_dict() == curve.to_dict()
     assert again.calls(1000) == curve.calls(1000)
 
@@ -75,9 +76,9 @@ def test_a_curve_survives_json(curve):
         {"rows": "ab", "ms": [1.0], "spread": [0.0]},
     ],
 )
-def test_what_is_no_curve_is_refused(values):
-    with pytest.raises(PolicyError, match="cost curve"):
-        CostCurve.from_dict(values)
+def test_values_that_are_not_a_curve_are_refused(values):
+    with pytest.raises(ValidationError):
+        CostCurveEntry.model_validate(values)
 
 
 def test_curves_of_different_sizes_share_an_axis():

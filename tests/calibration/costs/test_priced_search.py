@@ -1,4 +1,4 @@
-"""The search at cost curves: against brute force over all thresholds, and what its certificates hold."""
+"""The search at cost curves: against brute force over all thresholds, and its certificates."""
 
 import itertools
 
@@ -137,7 +137,7 @@ def test_a_policy_keeps_curves_arrivals_and_predicted_times():
     assert again.predicted_ms() == pytest.approx(evaluate(table, policy).mean_cost)
     assert again.last_stage_ms() == pytest.approx(evaluate(table, policy).last_stage_cost)
     assert again.calls(0, 1000) == table.curves[0].calls(1000)
-    # Constants that are right in the mean, for what is counted row by row.
+    # Constants that are exact in the mean, for costs of single rows.
     assert float(again.cost @ again.reached_share) == pytest.approx(again.predicted_ms())
     bare = Policy.from_thresholds(("a", "b"), np.array([0.5]))
     assert bare.predicted_ms() is None
@@ -190,5 +190,5 @@ def test_rows_may_skip_at_cost_curves():
     prediction = (random.random((2000, 3)) > 0.5 + 0.45 * confidence).astype(int)
     table = ScoreTable(prediction, confidence, np.ones(3), np.array(["a", "b", "c"]), label=np.zeros(2000, dtype=int))
     table = with_curves(table, line(0.1, 0.01), line(1.0, 0.3), line(1.0, 1.0))
-    policy = calibrate(table, max_cost=0.8, skip=True)
+    policy = calibrate(table, max_cost=0.8, early_deferral=True)
     assert evaluate(table, policy).mean_cost <= 0.85

@@ -1,4 +1,4 @@
-"""The simulated time of stages that share a process, against what must hold of it."""
+"""The simulated time of stages that share a process: its bounds."""
 
 import numpy as np
 import pytest

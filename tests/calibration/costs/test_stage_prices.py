@@ -33,7 +33,7 @@ def test_a_tangent_is_nowhere_below_the_price_and_meets_a_concave_one(found, sha
 
 @given(prices(), st.integers(0, 1000))
 @settings(max_examples=40)
-def test_rows_cost_in_the_mean_what_their_shares_do(found, seed):
+def test_the_mean_cost_of_rows_is_that_of_their_shares(found, seed):
     random = np.random.default_rng(seed)
     stages = len(found.cost)
     work = random.uniform(0.2, 3, (50, stages))

@@ -17,17 +17,17 @@ from cascade.errors import PolicyError, ScoreTableError
 from cascade.routers import NEVER, Router
 
 
-def by_hand(table, confidence, thresholds, skip_below):
+def by_hand(table, confidence, thresholds, defer_below):
     """Stage, cost, rightness and agreement of each row, one after the other."""
     rows = []
     for i in range(len(table)):
         cost, k, last = 0.0, 0, table.stages - 1
         while True:
-            if k == last or thresholds[k] <= 1 or skip_below[k] > 0:  # else it has no say, and is not run
+            if k == last or thresholds[k] <= 1 or defer_below[k] > 0:  # else it does not run
                 cost += float(table.cost[k] if table.cost.ndim == 1 else table.cost[i, k])
             if k == last or confidence[i, k] >= thresholds[k]:
                 break
-            k = last if confidence[i, k] < skip_below[k] else k + 1
+            k = last if confidence[i, k] < defer_below[k] else k + 1
         answer = int(table.prediction[i, k])
         right = None if table.label is None else answer == table.label[i]
         rows.append((k, cost, right, answer == table.prediction[i, -1]))
@@ -48,29 +48,29 @@ def cases(draw):
     levels = st.sampled_from([0.0, 0.2, 0.5, 0.8, 1.0, NEVER])
     lowest = st.sampled_from([0.0, 0.3, 0.7])
     below = draw(st.sampled_from([0.0, 0.5, 0.8, NEVER]))
-    thresholds, skip_below = (
+    thresholds, defer_below = (
         np.array(draw(st.lists(each, min_size=stages - 1, max_size=stages - 1))) for each in (levels, lowest)
     )
-    return options, thresholds, skip_below, below
+    return options, thresholds, defer_below, below
 
 
 @given(cases())
 def test_evaluation_equals_a_plain_loop(make_table, case):
-    options, thresholds, skip_below, below = case
+    options, thresholds, defer_below, below = case
     table = make_table(**options)
     policy = Policy.from_thresholds(tuple(table.stage.tolist()), thresholds)
-    policy = replace(policy, skip_below=skip_below, abstain_below=below)
-    seen, rows = evaluate(table, policy), by_hand(table, table.confidence, thresholds, skip_below)
+    policy = replace(policy, defer_below=defer_below, abstain_below=below)
+    seen, rows = evaluate(table, policy), by_hand(table, table.confidence, thresholds, defer_below)
     n = len(rows)
     assert seen.rows == n
     assert seen.stage_share == pytest.approx([sum(row[0] == k for row in rows) / n for k in range(table.stages)])
     assert seen.mean_cost == pytest.approx(sum(row[1] for row in rows) / n)
     assert seen.agreement == pytest.approx(sum(row[3] for row in rows) / n)
-    problem = RoutingProblem.from_table(table, policy.routers, agreement=True).skipping(skip_below)
+    problem = RoutingProblem.from_table(table, policy.routers, agreement=True).deferring_early(defer_below)
     gain, cost = problem.value(thresholds)
     assert gain == pytest.approx(seen.agreement)
-    # With lower thresholds a search runs all stages.
-    assert cost == pytest.approx(seen.mean_cost) or (skip_below.any() and cost > seen.mean_cost)
+    # With early-deferral thresholds a search runs all stages.
+    assert cost == pytest.approx(seen.mean_cost) or (defer_below.any() and cost > seen.mean_cost)
     last = table.stages - 1
     answered = [row for row, sure in zip(rows, table.confidence[:, -1] >= below, strict=True) if row[0] < last or sure]
     assert seen.abstained == pytest.approx(1 - len(answered) / n)

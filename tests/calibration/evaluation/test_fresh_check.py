@@ -54,14 +54,14 @@ def test_harder_traffic_is_noticed(target):
     assert "collect and calibrate again" in check.conclusion
 
 
-def test_a_policy_that_clearly_keeps_its_promise_is_borne_out_and_counts_are_right():
+def test_a_policy_that_clearly_satisfies_its_guarantee_holds_and_counts_are_right():
     rng = np.random.default_rng(3)
     policy = calibrate(draw(rng, 2000), target_accuracy=0.7)
     fresh = draw(rng, 3000)
-    promise, *rates = check_fresh(fresh, policy).findings
-    assert (promise.claim, promise.claimed, promise.verdict) == ("target_accuracy", 0.7, "holds")
+    guarantee, *rates = check_fresh(fresh, policy).findings
+    assert (guarantee.claim, guarantee.claimed, guarantee.verdict) == ("target_accuracy", 0.7, "holds")
     check = check_fresh(fresh, policy)
-    assert promise.observed == check.evaluation.accuracy
+    assert guarantee.observed == check.evaluation.accuracy
     assert rates[0].observed == pytest.approx(1 - check.evaluation.stage_share[0])
     assert rates[1].observed == pytest.approx(check.evaluation.stage_share[2])
     assert [rate.verdict for rate in rates] == ["not refuted"] * 2
@@ -96,7 +96,7 @@ def test_from_few_rows_nothing_is_concluded():
 
 def test_of_two_targets_both_are_tested_and_rows_may_skip():
     rng = np.random.default_rng(5)
-    policy = calibrate(draw(rng, 3000), max_accuracy_drop=0.05, max_cost=25.0, skip=True)
+    policy = calibrate(draw(rng, 3000), max_accuracy_drop=0.05, max_cost=25.0, early_deferral=True)
     check = check_fresh(draw(rng, 2000), policy)
     claims = [finding.claim for finding in check.findings]
     assert claims[:2] == ["max_accuracy_drop", "max_cost"]
@@ -115,7 +115,7 @@ def test_of_a_policy_that_abstains_accuracy_and_abstained_share_are_tested():
     assert "max_abstain" in [finding.claim for finding in check_fresh(hopeless, policy).violated]
 
 
-def test_what_can_be_tested_of_abstaining_without_labels_or_answers_is():
+def test_without_labels_or_answers_the_abstained_share_is_still_tested():
     rng = np.random.default_rng(13)
     policy = calibrate(draw(rng, 2000), **ABSTAINING)
     fresh = draw(rng, 500)
@@ -128,7 +128,7 @@ def test_what_can_be_tested_of_abstaining_without_labels_or_answers_is():
     assert (check.findings[0].claim, check.findings[0].verdict) == ("max_abstain", "violated")
 
 
-def test_the_costs_are_those_that_the_policy_knows_unless_rows_have_their_own():
+def test_the_costs_are_those_of_the_policy_unless_rows_have_their_own():
     rng = np.random.default_rng(6)
     policy = calibrate(draw(rng, 2000), max_cost=25.0)
     fresh = draw(rng, 1000)
@@ -140,7 +140,7 @@ def test_the_costs_are_those_that_the_policy_knows_unless_rows_have_their_own():
     assert [finding.claim for finding in expensive.violated] == ["max_cost"]
 
 
-def test_without_labels_or_a_certificate_it_is_said_what_was_not_tested():
+def test_without_labels_or_a_certificate_untested_claims_are_listed():
     rng = np.random.default_rng(7)
     policy = calibrate(draw(rng, 2000), max_accuracy_drop=0.05)
     fresh = replace(draw(rng, 500), label=None)

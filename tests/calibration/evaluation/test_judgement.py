@@ -88,7 +88,7 @@ def test_costs_are_those_of_the_policy_unless_rows_have_their_own():
     assert judge(slow_machine, policy) == judge(table, policy)
     own = np.column_stack([table.confidence[:, :2], 200 + 100 * table.confidence[:, 2]])
     (judged,) = judge(replace(table, cost=own), policy).targets
-    assert (judged.verdict, judged.interval[1]) == ("violated", np.inf)  # no bound of a row's cost is declared
+    assert (judged.verdict, judged.interval[1]) == ("violated", np.inf)  # no bound of the cost per row is declared
     assert json.loads(json.dumps(judged.to_dict(), allow_nan=False))["interval"][1] is None
 
 
@@ -111,7 +111,7 @@ def test_rows_that_cost_the_same_here_keep_the_bound_that_is_declared(factor, di
 
 
 @pytest.mark.parametrize(("target", "estimate"), [({"max_accuracy_drop": 0.0}, 0.0), ({"target_agreement": 1.0}, 1.0)])
-def test_what_holds_by_construction_needs_no_rows(target, estimate):
+def test_targets_that_hold_by_construction_need_no_rows(target, estimate):
     (judged,) = judge(draw(np.random.default_rng(7), 3), policy_for(target, (NEVER, NEVER))).targets
     assert (judged.verdict, judged.test, judged.interval) == ("holds", "by construction", (estimate, estimate))
 

@@ -31,13 +31,13 @@ def test_a_cost_oblivious_head_is_the_logistic_regression_of_being_right(make_ta
     head = fit_head("cost_oblivious", evidence, "probabilities", table.correct.astype(float))
     features = standardised(head_features(evidence, "probabilities", False).T)
     reference = LogisticRegression(C=1.0, max_iter=1000).fit(features, right).predict_proba(features)[:, 1]
-    assert head.confidence(evidence) == pytest.approx(reference, abs=5e-3)  # but for the smoothed targets
+    assert head.confidence(evidence) == pytest.approx(reference, abs=5e-3)  # except for the smoothed targets
     assert head.confidence(evidence).mean() == pytest.approx(right.mean(), abs=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore:lbfgs failed")
 @pytest.mark.parametrize("name", ["deferral", "deferral_network"])
-def test_a_deferral_head_tells_whether_going_on_would_not_gain(make_table, name):
+def test_a_deferral_head_predicts_whether_deferring_would_gain_nothing(make_table, name):
     table = make_table(3000, 3, classes=5)
     evidence, gain = table_evidence(table)[:, :10], table.correct[:, 1:].astype(float)
     head = fit_head(name, evidence, "probabilities", gain)
@@ -58,7 +58,7 @@ def test_stages_that_are_all_right_or_all_wrong_have_a_head(make_table, name, ri
     gain = np.full((50, 2), float(right))
     confidence = fit_head(name, evidence, "probabilities", gain).confidence(evidence)
     assert np.isfinite(confidence).all()
-    # Going on gains nothing where the last stage is no better.
+    # Deferring gains nothing where the last stage is no better.
     stays = right or name != "cost_oblivious"
     assert ((confidence > 0.8) if stays else (confidence < 0.2)).all()
 
@@ -91,7 +91,7 @@ def test_a_soft_cascade_with_hard_gates_is_the_cascade():
     assert objective == pytest.approx(1 - gain + 0.3 * cost)
 
 
-def test_cost_aware_heads_keep_to_their_target_and_look_at_what_tells_something():
+def test_cost_aware_heads_reach_their_target_and_use_informative_features():
     random = np.random.default_rng(0)
     n = 2000
     x = random.normal(size=n)
@@ -102,7 +102,7 @@ def test_cost_aware_heads_keep_to_their_target_and_look_at_what_tells_something(
     (layer,) = fit_cost_aware(features, gain, cost, Target(least_gain=0.95))
     gate = 1 / (1 + np.exp(-(features[0] @ layer.weights[0] + layer.biases[0])))
     assert gate @ gain[:, 0] + (1 - gate).sum() >= 0.95 * n - 1e-6
-    # Only the first feature tells anything.
+    # Only the first feature is informative.
     assert layer.weights[0, 0] > 5 * abs(layer.weights[0, 1])
     (cheap,) = fit_cost_aware(features, gain, cost, Target(most_cost=2.0))
     spent = 1 + 10 * (1 - 1 / (1 + np.exp(-(features[0] @ cheap.weights[0] + cheap.biases[0])))).mean()
@@ -122,7 +122,7 @@ def specialists(n=3000, seed=0):
 
 
 @pytest.mark.parametrize("head", ["agreement", "deferral", "deferral_network"])
-def test_heads_on_earlier_stages_save_where_agreement_tells_more_than_sureness(head):
+def test_heads_on_earlier_stages_save_where_agreement_is_more_informative_than_confidence(head):
     table, other = specialists(), specialists(seed=1)
     plain = calibrate(table, target_accuracy=0.96)
     learned = calibrate(

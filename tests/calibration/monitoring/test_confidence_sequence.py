@@ -20,7 +20,7 @@ def wealth_path(outcomes, rate):
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.sampled_from([0.01, 0.05, 0.3]))
-def test_the_interval_is_where_no_gambler_has_won(outcomes, delta):
+def test_the_interval_is_where_the_capital_is_below_1_over_delta(outcomes, delta):
     low, high = rate_interval(sum(outcomes), len(outcomes), delta)
     assert 0 <= low <= np.mean(outcomes) <= high <= 1
     for rate in np.linspace(0.005, 0.995, 100):
@@ -28,7 +28,7 @@ def test_the_interval_is_where_no_gambler_has_won(outcomes, delta):
             assert (low < rate < high) == (wealth_path(outcomes, rate)[-1] < 1 / delta)
 
 
-def test_of_no_outcomes_nothing_is_known():
+def test_without_outcomes_every_rate_is_possible():
     assert rate_interval(0, 0, 0.05) == (0.0, 1.0)
 
 
@@ -49,6 +49,6 @@ def test_the_true_rate_is_inside_at_all_times_at_once(rate):
     wealth = np.cumsum(np.where(outcomes, np.log(belief / rate), np.log((1 - belief) / (1 - rate))), axis=1)
     missed = (wealth.max(axis=1) >= -np.log(delta)).mean()
     assert missed <= delta + 3 * np.sqrt(delta * (1 - delta) / runs)
-    assert missed > delta / 10  # it is not valid because it says nothing
+    assert missed > delta / 10  # it is not valid just because it is too wide
     end = rate_interval(int(outcomes[0].sum()), length, delta)
     assert (end[0] < rate < end[1]) == (wealth[0, -1] < -np.log(delta))

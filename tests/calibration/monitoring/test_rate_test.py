@@ -1,4 +1,4 @@
-"""The endless test: false alarms over all times together, delays, and a gambler of plain loops."""
+"""The sequential test: false alarms over all times together, delays, and the capital by plain loops."""
 
 import math
 
@@ -92,7 +92,7 @@ def test_both_sides_are_watched(after):
     assert trials_until_alarm(0.2, after, 100, 0.18, 0.22, 0) < 1000
 
 
-def test_an_alarm_stays_and_says_when():
+def test_an_alarm_stays_and_records_its_time():
     test = RateTest(0.9, 1.0, 0.05)
     test.update(0, 10)
     assert test.alarm_trials == 10
@@ -101,7 +101,7 @@ def test_an_alarm_stays_and_says_when():
     assert (test.alarm, test.alarm_trials) == (True, 10)
 
 
-def test_what_was_said_to_be_impossible_is_soon_noticed():
+def test_an_impossible_outcome_is_detected_soon():
     test = RateTest(1.0, 1.0, 0.05)
     test.update(10_000, 10_000)
     assert not test.alarm

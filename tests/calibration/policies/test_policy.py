@@ -1,6 +1,7 @@
-"""A policy as a file: round trip, stable bytes, and nothing but a PolicyError for a broken one."""
+"""A policy as a file: round trip, stable bytes, and a PolicyError for a broken one."""
 
 import copy
+import hashlib
 import json
 import pickle
 from dataclasses import replace
@@ -58,7 +59,7 @@ def policies(draw):
     rate = draw(st.lists(st.just(0.0) | st.floats(0, 1e9), min_size=stages, max_size=stages))
     names = tuple(f"s{k}" for k in range(stages))
     below = draw(st.just(0.0) | unit) if not any(lowest) or routers[-1].head is None else 0.0
-    numbers = {"skip_below": np.array(lowest), "cost_per_mflop": np.array(rate), "abstain_below": below}
+    numbers = {"defer_below": np.array(lowest), "cost_per_mflop": np.array(rate), "abstain_below": below}
     return Policy(names, tuple(routers), np.array(thresholds), np.array(cost), **numbers)
 
 
@@ -82,9 +83,9 @@ def test_a_downloaded_policy_that_was_changed_is_refused():
 
 
 @pytest.mark.parametrize("key", ["version", "revision", "gear"])
-def test_a_part_of_what_a_server_adds_is_unknown(key):
+def test_only_some_of_the_keys_of_a_server_are_refused(key):
     values = {k: v for k, v in served(example()).items() if k != key}
-    with pytest.raises(PolicyError, match="unknown keys"):
+    with pytest.raises(PolicyError, match="this key is not known"):
         Policy.from_dict(values)
 
 
@@ -160,18 +161,18 @@ def test_only_the_last_stage_abstains():
         Policy.from_dict(values)
     values["stages"][1].pop("abstain_below")
     values["stages"][3]["abstain_below"] = "0.5"
-    with pytest.raises(PolicyError, match=r"stages\[3\].abstain_below must be a number"):
+    with pytest.raises(PolicyError, match=r"stages.3.abstain_below: Input should be a valid number"):
         Policy.from_dict(values)
 
 
-def test_rows_that_skip_are_not_abstained_on_by_a_head():
+def test_early_deferral_does_not_go_with_abstaining_by_a_head():
     policy = example()
     headed = replace(policy, routers=(*policy.routers[:3], Router("margin", Identity(), Agreement())))
-    skipping = replace(headed, skip_below=np.array([0.1, 0.0, 0.0]))
-    with pytest.raises(PolicyError, match="skip"):
-        replace(skipping, abstain_below=0.5)
+    early = replace(headed, defer_below=np.array([0.1, 0.0, 0.0]))
+    with pytest.raises(PolicyError, match="early deferral does not go with"):
+        replace(early, abstain_below=0.5)
     assert replace(headed, abstain_below=0.5).abstains
-    assert replace(skipping, routers=policy.routers, abstain_below=0.5).abstains
+    assert replace(early, routers=policy.routers, abstain_below=0.5).abstains
 
 
 def test_a_policy_survives_pickling():
@@ -182,7 +183,7 @@ def test_threshold_of_the_last_stage_is_none():
     assert [example().threshold(k) for k in range(4)] == [0.1 + 0.2, 1.0, NEVER, None]
 
 
-def test_repr_tells_the_thresholds():
+def test_the_repr_has_the_thresholds():
     text = repr(example())
     assert example().version in text
     assert "a >= 0.3, b >= 1, c never, d" in text
@@ -207,16 +208,16 @@ def test_repr_tells_the_thresholds():
     ],
     ids=str,
 )
-def test_what_contradicts_itself_is_refused(updates):
+def test_contradictory_values_are_refused(updates):
     with pytest.raises(PolicyError):
         change(**updates)
 
 
-def test_all_problems_of_a_file_are_told_at_once(tmp_path):
+def test_all_problems_of_a_file_are_listed_at_once(tmp_path):
     values = example().to_dict()
     values["stages"][0] |= {"threshold": 1.5, "cost": -1, "score": "entropy"}
-    values["stages"][1] |= {"threshold": None, "calibrator": {"type": "platt", "slope": -1}}
-    values["stages"][2] |= {"cost": "dear", "calibrator": [], "name": "a"}
+    values["stages"][1] |= {"threshold": "0.5", "calibrator": {"type": "platt", "slope": -1}}
+    values["stages"][2] |= {"cost": "dear", "calibrator": []}
     values["stages"][3] = "last"
     values["stages"].append(values["stages"][1] | {"name": "e", "head": {"type": "oracle"}, "threshold": 0.5})
     values |= {"certificate": 3, "cost_unit": 7}
@@ -227,21 +228,37 @@ def test_all_problems_of_a_file_are_told_at_once(tmp_path):
     text = str(caught.value)
     assert str(path) in text
     for problem in (
-        "stages[0].threshold must be a number",
-        "stages[0].cost must be a number",
-        "stages[0].score must be null or one of",
-        "stages[1].threshold must be a number",
-        "stages[1].calibrator: calibrator 'platt': slope must be at least 0",
-        "stages[2].cost must be a number",
-        "stages[2].calibrator must be an object",
-        "stages[3] must be an object with a 'name'",
-        "stages[3].cost must be a number",
-        "stages[4].head: a head must be an object of type 'learned'",
-        "stages must have different names",
-        "certificate must be an object",
-        "cost_unit must be a text",
+        "stages.0.threshold: Input should be less than or equal to 1.0000000000000002 (got 1.5)",
+        "stages.0.cost: Input should be greater than or equal to 0 (got -1)",
+        "stages.0.score: must be null or one of ['margin'",
+        "stages.1.threshold: Input should be a valid number (got '0.5')",
+        "stages.1.calibrator.platt.slope: Input should be greater than or equal to 0 (got -1)",
+        "stages.2.cost: Input should be a valid number (got 'dear')",
+        "stages.2.calibrator: Input should be a valid dictionary",
+        "stages.3: Input should be a valid dictionary",
+        "stages.4.head: Input tag 'oracle'",
+        "certificate: Input should be a valid dictionary",
+        "cost_unit: must be a text",
     ):
         assert problem in text
+
+
+def test_all_keys_that_do_not_fit_each_other_are_listed_at_once():
+    values = example().to_dict()
+    values["stages"][0] |= {"threshold": None, "abstain_below": 0.5}
+    values["stages"][3]["defer_below"] = 0.5
+    values["certificate"] = {"reference": {"rows": 1, "stage_rows": [1], "agreed_rows": 1, "repeated_rows": []}}
+    with pytest.raises(PolicyError) as caught:
+        Policy.from_dict(values)
+    for problem in (
+        "stages.0 needs a 'threshold'",
+        "only the last stage can have 'abstain_below'",
+        "the last stage cannot have 'defer_below'",
+        "certificate.reference must be of 4 stages",
+    ):
+        assert problem in str(caught.value)
+    with pytest.raises(PolicyError, match=r"different names.*4 routers.*3 values of thresholds.*4 values of cost "):
+        change(stages=("a", "b", "c", "a"), routers=(), thresholds=np.zeros(9), cost=np.array([-1.0, 0, 0, 0]))
 
 
 @pytest.mark.parametrize(
@@ -309,7 +326,7 @@ def test_a_mutated_policy_is_a_policy_or_a_policy_error(mutations):
             else:
                 target[path[-1]] = replacement[0]
         except (TypeError, KeyError, IndexError):
-            continue  # an earlier mutation took this place away
+            continue  # an earlier mutation removed this place
     try:
         policy = Policy.from_json(json.dumps(values))
     except PolicyError:
@@ -330,31 +347,56 @@ def test_a_policy_without_heads_is_written_as_before_there_were_any():
     assert all("head" not in stage for stage in policy.to_dict()["stages"])
 
 
-def test_lower_thresholds_are_an_optional_key_of_a_stage():
+def test_early_deferral_thresholds_are_an_optional_key_of_a_stage():
     plain = example()
-    assert "skip_below" not in plain.to_json()
-    assert not plain.skips
-    two_sided = replace(plain, skip_below=np.array([0.25, 0.0, 0.0]))
-    assert [stage.get("skip_below") for stage in two_sided.to_dict()["stages"]] == [0.25, None, None, None]
-    assert two_sided.skips
+    assert "defer_below" not in plain.to_json()
+    assert not plain.defers_early
+    two_sided = replace(plain, defer_below=np.array([0.25, 0.0, 0.0]))
+    assert [stage.get("defer_below") for stage in two_sided.to_dict()["stages"]] == [0.25, None, None, None]
+    assert two_sided.defers_early
     assert two_sided.version != plain.version
-    assert "a >= 0.3 (skip < 0.25), b >= 1, c never, d" in repr(two_sided)
-    with pytest.raises(PolicyError, match=r"3 values of skip_below in \[0, 1\]"):
-        replace(plain, skip_below=np.array([0.25, 1.5, 0.0]))
+    assert "a >= 0.3 (defer < 0.25), b >= 1, c never, d" in repr(two_sided)
+    with pytest.raises(PolicyError, match=r"3 values of defer_below in \[0, 1\]"):
+        replace(plain, defer_below=np.array([0.25, 1.5, 0.0]))
+
+
+def with_the_old_key(values):
+    stages = [{"skip_below" if k == "defer_below" else k: v for k, v in stage.items()} for stage in values["stages"]]
+    return values | {"stages": stages}
+
+
+def test_files_and_downloads_with_the_old_name_of_the_early_deferral_threshold_are_read():
+    policy = replace(example(), defer_below=np.array([0.25, 0.0, 0.5]))
+    old = with_the_old_key(policy.to_dict())
+    assert "skip_below" in json.dumps(old)
+    assert Policy.from_json(json.dumps(old)) == policy
+    text = json.dumps(old, sort_keys=True, indent=1) + "\n"  # what an older version wrote, and named by its digest
+    downloaded = old | {"version": hashlib.sha256(text.encode()).hexdigest()[:12], "revision": 3, "gear": {}}
+    assert Policy.from_dict(downloaded) == policy
+    downloaded["stages"][0]["threshold"] = 0.5
+    with pytest.raises(PolicyError, match="changed since"):
+        Policy.from_dict(downloaded)
+    old["stages"][0]["defer_below"] = 0.5
+    with pytest.raises(PolicyError, match="skip_below"):
+        Policy.from_dict(old)
 
 
 @pytest.mark.parametrize(
     ("stage", "value", "problem"),
-    [(0, -0.1, r"stages\[0\].skip_below must be a number"), (1, "x", r"stages\[1\]"), (3, 0.5, "nowhere to skip to")],
+    [
+        (0, -0.1, "stages.0.defer_below: Input should be greater"),
+        (1, "x", "stages.1.defer_below"),
+        (3, 0.5, "no stage comes after"),
+    ],
 )
-def test_bad_lower_thresholds_in_a_file_are_refused(stage, value, problem):
+def test_bad_early_deferral_thresholds_in_a_file_are_refused(stage, value, problem):
     values = example().to_dict()
-    values["stages"][stage]["skip_below"] = value
+    values["stages"][stage]["defer_below"] = value
     with pytest.raises(PolicyError, match=problem):
         Policy.from_dict(values)
 
 
-def test_rows_cost_what_the_model_says_or_by_their_operations_or_the_mean():
+def test_rows_cost_as_the_model_reports_or_by_their_operations_or_the_mean():
     policy = replace(example(), cost_per_mflop=np.array([0.0, 0.5, 0.0, 0.0]))
     answer, mflop = np.zeros(2, dtype=np.int64), np.array([2.0, 8.0])
     plain, counted = Prediction(answer), Prediction(answer, mflop=mflop)
@@ -370,7 +412,7 @@ def test_prices_of_operations_that_cannot_be(rate):
         replace(example(), cost_per_mflop=np.array(rate))
     values = example().to_dict()
     values["stages"][0]["cost_per_mflop"] = "cheap"
-    with pytest.raises(PolicyError, match=r"stages\[0\].cost_per_mflop must be a number"):
+    with pytest.raises(PolicyError, match=r"stages.0.cost_per_mflop: Input should be a valid number"):
         Policy.from_dict(values)
 
 
@@ -387,7 +429,8 @@ def test_a_key_that_nothing_reads_is_refused_by_name(path, key):
     target[key] = 0.5
     with pytest.raises(PolicyError) as caught:
         Policy.from_dict(values)
-    assert f"{'the policy' if not path else f'stages[{path[1]}]'} has unknown keys [{key!r}]" in str(caught.value)
+    place = ".".join(map(str, (*path, key))) or "(top)"
+    assert f"{place}: this key is not known" in str(caught.value)
 
 
 def test_every_key_that_is_written_is_read_and_a_certificate_may_hold_any():
@@ -396,8 +439,8 @@ def test_every_key_that_is_written_is_read_and_a_certificate_may_hold_any():
 
 
 @pytest.mark.parametrize("key", ["schema_version", "stages", "threshold", "type", "guarantee"])
-def test_a_key_that_stands_twice_in_a_file_is_refused(key):
+def test_a_key_that_appears_twice_in_a_file_is_refused(key):
     text = replace(example(), certificate={"guarantee": "none"}).to_json()
     assert f'"{key}":' in text
-    with pytest.raises(PolicyError, match=f"the key '{key}' stands twice"):
+    with pytest.raises(PolicyError, match=f"the key '{key}' appears twice"):
         Policy.from_json(text.replace(f'"{key}":', f'"{key}": 1, "{key}":', 1))

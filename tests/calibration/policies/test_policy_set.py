@@ -44,7 +44,7 @@ def test_only_one_order_of_the_gears_is_taken(order):
     if order == [0, 1, 2]:
         assert PolicySet(gears).best == GOOD[0]
     else:
-        with pytest.raises(PolicyError, match="from the best to the cheapest"):
+        with pytest.raises(PolicyError, match="from the most accurate to the cheapest"):
             PolicySet(gears)
 
 
@@ -54,13 +54,19 @@ def test_only_one_order_of_the_gears_is_taken(order):
         ((), "at least one"),
         ((gear(0.9, 3.0), gear(0.8)), "no observed mean cost"),
         ((gear(0.9, 3.0), gear(0.8, 3.0)), "costs 3 ms"),
-        ((gear(0.9, 3.0), gear(0.8, 2.0, target_accuracy=0.9)), "promises target_accuracy 0.9, the one before it None"),
-        ((gear(0.9, 3.0, max_accuracy_drop=0.02), gear(0.8, 2.0, max_accuracy_drop=0.01)), "promises max_accuracy_dr"),
+        (
+            (gear(0.9, 3.0), gear(0.8, 2.0, target_accuracy=0.9)),
+            "guarantees target_accuracy 0.9, the one before",
+        ),
+        (
+            (gear(0.9, 3.0, max_accuracy_drop=0.02), gear(0.8, 2.0, max_accuracy_drop=0.01)),
+            "guarantees max_accuracy",
+        ),
         ((gear(0.9, 3.0), replace(gear(0.8, 2.0), cost_unit="MFLOP")), "another unit"),
         ((gear(0.9, 3.0), replace(gear(0.8, 2.0), stages=("small", "huge"))), "other stages"),
     ],
 )
-def test_a_set_that_is_none_is_refused(gears, said):
+def test_gears_that_make_no_set_are_refused(gears, said):
     with pytest.raises(PolicyError, match=said):
         PolicySet(gears)
 
@@ -70,15 +76,15 @@ def test_a_set_that_is_none_is_refused(gears, said):
     [
         ("", "not JSON"),
         (PolicySet(GOOD).to_json()[:-20], "not JSON"),
-        ('{"schema_version": 2, "gears": []}', "schema_version of the set must be 1; got 2"),
+        ('{"schema_version": 2, "gears": []}', "schema_version: Input should be 1"),
         ('{"gears": []}', "schema_version"),
-        ('{"schema_version": 1, "gears": []}', "at least one"),
-        ('{"schema_version": 1, "gears": [7]}', r"gears\[0\]"),
-        ("[]", "'stages'"),
-        (json.dumps({"schema_version": 1, "gears": [PolicySet(GOOD).to_dict()]}), r"gears\[0\]: this is a set"),
+        ('{"schema_version": 1, "gears": []}', "gears: List should have at least 1 item"),
+        ('{"schema_version": 1, "gears": [7]}', r"gears.0"),
+        ("[]", "(top)"),
+        (json.dumps({"schema_version": 1, "gears": [PolicySet(GOOD).to_dict()]}), r"gears.0: this is a set"),
     ],
 )
-def test_a_file_that_is_no_set_is_refused(tmp_path, text, said):
+def test_a_file_that_is_not_a_set_is_refused(tmp_path, text, said):
     (tmp_path / "set.json").write_text(text)
     with pytest.raises(PolicyError, match=said):
         PolicySet.load(tmp_path / "set.json")
@@ -93,9 +99,9 @@ def test_a_missing_file_is_refused(tmp_path):
     "certificate",
     [{}, {"guarantee": "none", "target": {"max_cost": 1.0}}, {"guarantee": "certified", "target": [1]}],
 )
-def test_only_a_certificate_promises(certificate):
-    assert replace(GOOD[0], certificate=certificate).promises == {}
-    assert GOOD[0].promises == {"target_accuracy": 0.94}
+def test_only_a_certificate_guarantees(certificate):
+    assert replace(GOOD[0], certificate=certificate).guarantees == {}
+    assert GOOD[0].guarantees == {"target_accuracy": 0.94}
 
 
 def test_all_gears_are_certified_together_and_get_cheaper(make_table):
@@ -104,7 +110,7 @@ def test_all_gears_are_certified_together_and_get_cheaper(make_table):
     gears = calibrate_gears(table, targets, delta=0.06).gears
     costs = [evaluate(table, policy).mean_cost for policy in gears]
     assert costs == sorted(costs, reverse=True)
-    assert [policy.promises for policy in gears] == targets
+    assert [policy.guarantees for policy in gears] == targets
     for policy, target in zip(gears, targets, strict=True):
         assert policy == calibrate(table, **target, delta=0.02)
 
@@ -120,7 +126,7 @@ def test_targets_that_make_no_gears_are_refused(make_table):
         calibrate_gears(table, [])
     with pytest.raises(ValueError, match="speed"):
         calibrate_gears(table, [{"speed": 1.0}])
-    with pytest.raises(PolicyError, match="from the best"):
+    with pytest.raises(PolicyError, match="from the most accurate"):
         calibrate_gears(table, [{"max_accuracy_drop": 0.1}, {"max_accuracy_drop": 0.05}])
     with pytest.raises(InfeasibleTarget):
         calibrate_gears(table, [{"target_accuracy": 0.999}])
@@ -128,8 +134,8 @@ def test_targets_that_make_no_gears_are_refused(make_table):
 
 def test_a_key_that_nothing_reads_is_refused_by_name():
     values = PolicySet((Policy.from_thresholds(("a", "b"), np.array([0.5])),)).to_dict()
-    with pytest.raises(PolicyError, match=r"unknown keys \['gear'\]"):
+    with pytest.raises(PolicyError, match="gear: this key is not known"):
         PolicySet.from_dict(values | {"gear": 1})
     values["gears"][0]["stages"][0]["treshold"] = 1
-    with pytest.raises(PolicyError, match=r"(?s)gears\[0\].*stages\[0\] has unknown keys \['treshold'\]"):
+    with pytest.raises(PolicyError, match=r"gears.0.stages.0.treshold: this key is not known"):
         PolicySet.from_dict(values)

@@ -71,7 +71,7 @@ def test_the_search_equals_brute_force(make_table, n, stages, seed, levels, most
 
 
 @given(st.integers(1, 30), st.integers(1, 3), st.integers(0, 1000))
-def test_every_point_of_the_grid_is_what_a_replay_gives(make_table, n, stages, seed):
+def test_every_point_of_the_grid_equals_a_replay(make_table, n, stages, seed):
     table = make_table(n, stages, seed, 4)
     problem = RoutingProblem.from_table(table, (ROUTER,) * stages, False, abstains=True)
     grid = Grid.of(problem, 200, abstaining_candidates(problem, Limits(0.5, 0.7)))
@@ -87,7 +87,7 @@ def test_every_point_of_the_grid_is_what_a_replay_gives(make_table, n, stages, s
         assert points.accuracy[place] == pytest.approx(seen.accuracy or 0.0)
 
 
-def test_a_finer_search_finds_what_the_first_grid_is_too_coarse_for(make_table, monkeypatch):
+def test_a_finer_search_finds_points_between_those_of_the_first_grid(make_table, monkeypatch):
     table = make_table(400, 3, seed=5)
     problem = RoutingProblem.from_table(table, (ROUTER,) * 3, False, abstains=True)
     limits = Limits(0.2, 0.9)
@@ -99,7 +99,7 @@ def test_a_finer_search_finds_what_the_first_grid_is_too_coarse_for(make_table, 
     assert exact <= problem.value(found)[1] <= exact + 0.5 * (first - exact)
 
 
-def test_what_needs_no_abstaining_does_not_abstain(make_table):
+def test_a_target_that_needs_no_abstaining_does_not_abstain(make_table):
     table = make_table(200, 2, seed=1)
     policy = calibrate(table, target_accuracy=0.0, max_abstain=0.5, guarantee="none")
     assert policy.abstain_below == 0.0
@@ -112,7 +112,7 @@ def test_none_at_all_is_the_same_as_no_limit(make_table):
     assert calibrate(table, max_abstain=0.0, **target) == calibrate(table, **target)
 
 
-def test_a_budget_too_small_is_told_from_an_accuracy_too_high(make_table):
+def test_a_budget_too_small_and_an_accuracy_too_high_are_refused_differently(make_table):
     table = make_table(300, 2, seed=3)
     with pytest.raises(InfeasibleTarget, match="the nearest budget") as caught:
         calibrate(table, target_accuracy=0.9, max_cost=1.0, max_abstain=0.1, guarantee="none")
@@ -132,11 +132,11 @@ def test_a_budget_too_small_is_told_from_an_accuracy_too_high(make_table):
         ({"target_accuracy": 0.9, "max_abstain": float("nan")}, "got nan"),
         ({"max_accuracy_drop": 0.1, "max_abstain": 0.1}, "goes with target_accuracy or max_cost"),
         ({"target_agreement": 0.9, "max_abstain": 0.1}, "cannot help"),
-        ({"target_accuracy": 0.9, "max_abstain": 0.1, "skip": True}, "cannot be searched together"),
+        ({"target_accuracy": 0.9, "max_abstain": 0.1, "early_deferral": True}, "cannot be searched together"),
         ({"max_abstain": 0.1}, "give one of"),
     ],
 )
-def test_what_makes_no_sense_is_refused(make_table, arguments, message):
+def test_arguments_that_cannot_be_combined_are_refused(make_table, arguments, message):
     with pytest.raises(ValueError, match=message):
         calibrate(make_table(50, 2), **arguments)
 

@@ -1,4 +1,4 @@
-"""The threshold search against brute force; one threshold moved, the others fixed, sees what the rows give."""
+"""The threshold search against brute force; one threshold moved, the others fixed, against plain loops."""
 
 import itertools
 from dataclasses import replace
@@ -78,7 +78,7 @@ def test_three_stages_of_many_distinct_confidences_are_solved_exactly(seed):
     assert grid.gain.size == 1501**2
     gain, cost = grid.gain.ravel(), grid.cost.ravel()
     for target in targets_of(gain, cost):
-        # So small a grid holds what the convex frontier leaves, and nothing like all 165,000 useful combinations.
+        # So small a grid has room for what the convex frontier leaves, but not for all 165,000 useful combinations.
         assert_optimal(problem, target, best_thresholds(problem, target, 20_000), gain, cost)
 
 
@@ -139,7 +139,7 @@ def test_a_frontier_of_three_stages_beyond_the_grid_is_within_half_a_percent():
 
 
 @given(st.integers(2, 4), st.integers(1, 25), st.integers(0, 10_000), st.integers(1, 6))
-def test_every_value_of_a_threshold_gains_and_costs_what_the_rows_do(stages, n, seed, levels):
+def test_every_value_of_a_threshold_has_the_gain_and_cost_of_a_plain_loop(stages, n, seed, levels):
     random = np.random.default_rng(seed)
     confidence = random.integers(0, levels + 1, (n, stages - 1)) / levels
     cost = np.cumsum(random.uniform(0, 3, (n, stages)), axis=1)

@@ -1,4 +1,4 @@
-"""Thresholds of use: whatever the others do is done by them, as good in gain and cost together."""
+"""Useful thresholds: for each other threshold one of them is as good in gain and cost."""
 
 import itertools
 

@@ -47,7 +47,7 @@ def test_the_convex_frontier_is_the_optimum_at_every_price(problem):
         assert value(problem, thresholds_at(candidates, corner), runs_all=True) == pytest.approx(
             (corner.gain, corner.cost)
         )
-    # The prices at which the optimum changes are those between corners, so these and some others say everything.
+    # The prices at which the optimum changes are those between corners, so these and some others suffice.
     between = np.diff(cost) / np.diff(gain)
     assert (between > -1e-9).all()
     assert (np.diff(between) > -1e-6).all(), "the price of gain rises"

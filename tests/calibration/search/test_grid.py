@@ -43,7 +43,7 @@ def test_a_coarse_grid_is_bounded_and_still_exact_at_its_cells(problem, largest)
 
 
 @given(problems(most_stages=3))
-def test_the_frontier_holds_what_nothing_beats(problem):
+def test_the_frontier_has_the_points_that_no_other_dominates(problem):
     points = frontier(problem)
     for point in points:
         assert problem.value(point.thresholds) == pytest.approx((point.gain, point.cost))

@@ -1,4 +1,4 @@
-"""Odd tables: whatever a table holds, calibration ends in a policy that fits it or in a named refusal."""
+"""Odd tables: for any table, calibration ends in a policy that fits it or in a named refusal."""
 
 import dataclasses
 from pathlib import Path
@@ -143,12 +143,12 @@ POLICY = Policy.from_thresholds(("a", "b"), np.array([0.5]))
         lambda table: choose_cascade(table, target_accuracy=0.5),
     ],
 )
-def test_what_is_no_table_is_refused_by_its_type_and_with_the_way_to_read_one(call, wrong):
+def test_an_argument_that_is_not_a_table_is_refused_by_its_type_and_with_the_way_to_read_one(call, wrong):
     with pytest.raises(ScoreTableError, match=rf"got {type(wrong).__name__}\. ScoreTable\.load"):
         call(wrong)
 
 
 @pytest.mark.parametrize("wrong", ["policy.json", None, TABLE])
-def test_what_is_no_policy_is_refused_likewise(wrong):
+def test_an_argument_that_is_not_a_policy_is_refused_likewise(wrong):
     with pytest.raises(PolicyError, match=rf"got {type(wrong).__name__}\. Policy\.load"):
         evaluate(TABLE, wrong)

@@ -1,4 +1,4 @@
-"""The score table: a file that anyone may have written."""
+"""The score table: a file from any source."""
 
 import dataclasses
 import pickle
@@ -48,7 +48,7 @@ def test_a_table_survives_pickling(make_table):
     assert_equal(pickle.loads(pickle.dumps(table)), table)
 
 
-def test_the_digest_tells_any_change_of_content(make_table):
+def test_any_change_of_content_changes_the_digest(make_table):
     table = dataclasses.replace(make_table(30, 3, classes=4), classes=np.array(["a", "b", "c", "d"]))
     digests = {table.digest}
     for name, value in arrays_of(table).items():
@@ -138,7 +138,7 @@ def whole():
 
 
 @given(st.sets(st.sampled_from(sorted(BROKEN)), min_size=1))
-def test_every_inconsistency_is_told_and_no_other(names):
+def test_every_inconsistency_is_reported_and_no_other(names):
     with pytest.raises(ScoreTableError) as caught:
         ScoreTable(**(whole() | {name: BROKEN[name][0] for name in names}))
     for name, (_, text) in BROKEN.items():
@@ -170,7 +170,7 @@ def test_every_inconsistency_is_told_and_no_other(names):
         ("scores", np.zeros((2, 4, 3))),
     ],
 )
-def test_what_is_no_table_is_refused(name, value):
+def test_values_that_are_not_a_table_are_refused(name, value):
     with pytest.raises(ScoreTableError, match=name):
         ScoreTable(**(whole() | {name: value}))
 
@@ -269,7 +269,7 @@ def test_other_files_are_refused(tmp_path):
         ScoreTable.load(tmp_path)
 
 
-def test_a_header_that_promises_more_than_memory_is_refused(tmp_path):
+def test_a_header_that_announces_more_than_memory_is_refused(tmp_path):
     header = b"{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000000,), }\n"
     content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
     with zipfile.ZipFile(tmp_path / "scores.npz", "w") as archive:

@@ -25,7 +25,7 @@ def report(stages, agreed=0, audited=0):
     stage = np.array(stages)
     auditor.decided(POLICY, Answers(stage, stage, np.ones(len(stage)), np.ones(len(stage))))
     audit = auditor._audit_of(POLICY)
-    audit.monitor.see_audited(np.zeros(audited, int), np.arange(audited) < agreed)
+    audit.monitor.add_audited(np.zeros(audited, int), np.arange(audited) < agreed)
     return auditor.describe(POLICY)
 
 

@@ -273,7 +273,7 @@ def test_eight_gears_and_five_restarts_raise_a_false_alarm_with_probability_delt
             for gear in gears:
                 monitor = auditor._audit_of(gear).monitor
                 for _ in range(20):
-                    monitor.see_audited(np.zeros(50, int), rng.random(50) < agreement)
+                    monitor.add_audited(np.zeros(50, int), rng.random(50) < agreement)
             if auditor.describe(gears[0])["alarm"]:
                 return True
         return False
@@ -283,12 +283,12 @@ def test_eight_gears_and_five_restarts_raise_a_false_alarm_with_probability_delt
 
 
 def test_the_least_agreement_is_exported_with_its_source():
-    for certificate, source in ((CERTIFICATE, "calibration"), ({**CERTIFICATE, **AGREEMENT_GUARANTEED}, "promise")):
+    for certificate, source in ((CERTIFICATE, "calibration"), ({**CERTIFICATE, **AGREEMENT_GUARANTEED}, "guarantee")):
         auditor, policy, seen = new_auditor(share=1.0), new_policy(certificate), Observations(STAGES)
-        auditor._audit_of(policy).monitor.see_audited(np.zeros(10, int), np.ones(10, bool))
+        auditor._audit_of(policy).monitor.add_audited(np.zeros(10, int), np.ones(10, bool))
         auditor.export(policy, seen)
         assert seen.audit.source == source
-        assert (seen.audit.least == 0.8) == (source == "promise")
+        assert (seen.audit.least == 0.8) == (source == "guarantee")
 
 
 def test_an_audit_costs_a_request_little_time():

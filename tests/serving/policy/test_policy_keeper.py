@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from local_service import POLICY, LocalService, MemoryStore
+from pydantic import TypeAdapter
 
 from cascade.calibration import Policy, PolicySet
+from cascade.calibration.policies.stage_entry import HeadEntry
 from cascade.config import GearsConfig
 from cascade.routers import Router
-from cascade.routers.heads import head_from_dict
 from cascade.serving.batching.steps import single_step
 from cascade.serving.errors import PolicyRefused, ReloadConflict, Unavailable, UnknownVersion
 from cascade.serving.policy import gateway_presence
@@ -91,9 +92,9 @@ REFUSED = {
     "a newer set": ('{"schema_version": 9, "gears": []}', "got 9"),
     "gears out of order": (
         json.dumps({"schema_version": 1, "gears": [OTHER.to_dict(), THIRD.to_dict()]}),
-        "from the best to the cheapest",
+        "from the most accurate to the cheapest",
     ),
-    "nonsense": ('{"schema_version": 1, "stages": [1]}', "cannot be used"),
+    "nonsense": ('{"schema_version": 1, "stages": [1]}', "stages.0: Input should be"),
     "deep": ("[" * 100_000, "not JSON"),
 }
 
@@ -130,7 +131,9 @@ def test_a_policy_below_the_floor_is_refused(config):
 
 
 def test_a_policy_that_the_stages_cannot_work_by_is_refused(config):
-    router = Router(None, POLICY.routers[0].calibrator, head_from_dict(HEAD | {"history": True}))
+    router = Router(
+        None, POLICY.routers[0].calibrator, TypeAdapter(HeadEntry).validate_python(HEAD | {"history": True}).head()
+    )
 
     async def story(service):
         # The head of the second place wants to see six inputs more than there are.

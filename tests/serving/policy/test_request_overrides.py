@@ -48,7 +48,7 @@ def test_no_later_stage_runs_and_rows_that_would_have_gone_on_are_degraded(confi
     tables = [np.stack([column, 1 - column], axis=1) for column in confidence.T]
     stages = [Stage(name, FakeBackend(table.tolist())) for name, table in zip(NAMES, tables, strict=True)]
     policy = Policy(NAMES, Policy.from_thresholds(NAMES, np.zeros(2)).routers, np.array(thresholds),
-                    cost=np.array([1.0, 10, 100]), skip_below=np.array([skip, 0]))  # fmt: skip
+                    cost=np.array([1.0, 10, 100]), defer_below=np.array([skip, 0]))  # fmt: skip
     rows = np.arange(len(confidence))[:, None]
     answers = Segment(stages).run(rows, policy, last_stage=last)
     sure = np.stack([table.max(axis=1) for table in tables], axis=1) >= [*thresholds, 0]

@@ -1,4 +1,4 @@
-"""Lower thresholds: never worse than none, found where rows are hopeless, and kept by a certificate."""
+"""Early deferral: never worse than without, found where rows are hopeless, and valid in a certificate."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from cascade.calibration import Policy, ScoreTable, calibrate, evaluate
 from cascade.calibration.choice.policy_order import order_policy
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.best_thresholds import Target, best_thresholds
-from cascade.calibration.search.lower_thresholds import best_lower_thresholds
+from cascade.calibration.search.early_deferral import best_early_deferral
 from cascade.errors import PolicyError
 from cascade.routers import NEVER
 
@@ -38,9 +38,9 @@ def problem_of(table):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_for_fixed_lower_thresholds_the_search_is_that_of_brute_force(seed):
+def test_for_fixed_early_deferral_thresholds_the_search_is_that_of_brute_force(seed):
     table = hopeless(30, seed)
-    problem = problem_of(table).skipping(np.array([0.35, 0.0]))
+    problem = problem_of(table).deferring_early(np.array([0.35, 0.0]))
     target = Target(least_gain=float(table.correct[:, -1].mean()) - 0.05)
     found = best_thresholds(problem, target)
     candidates = [[*np.unique(column), NEVER] for column in problem.confidence.T]
@@ -50,7 +50,7 @@ def test_for_fixed_lower_thresholds_the_search_is_that_of_brute_force(seed):
             Policy.from_thresholds(tuple(table.stage), np.ones(2)).routers,
             np.array(each),
             COST,
-            skip_below=np.array([0.35, 0.0]),
+            defer_below=np.array([0.35, 0.0]),
         )
         for each in itertools.product(*candidates)
     ]
@@ -63,30 +63,30 @@ def test_for_fixed_lower_thresholds_the_search_is_that_of_brute_force(seed):
 def test_hopeless_rows_skip_and_the_target_costs_less(stages):
     table = hopeless(2000, stages=stages)
     drop = {"max_accuracy_drop": 0.01, "guarantee": "none"}
-    plain, two_sided = calibrate(table, **drop), calibrate(table, **drop, skip=True)
-    assert not plain.skips
-    assert 0.2 < two_sided.skip_below[0] < 0.7
-    assert two_sided.skip_below[-1] == 0
+    plain, two_sided = calibrate(table, **drop), calibrate(table, **drop, early_deferral=True)
+    assert not plain.defers_early
+    assert 0.2 < two_sided.defer_below[0] < 0.7
+    assert two_sided.defer_below[-1] == 0
     seen = evaluate(table, two_sided)
     assert seen.accuracy >= table.correct[:, -1].mean() - 0.01 - 1e-9
     assert seen.mean_cost < 0.97 * evaluate(table, plain).mean_cost
     assert seen.mean_cost == pytest.approx(two_sided.certificate["observed"]["mean_cost"])
 
 
-def test_no_level_is_kept_that_does_not_help():
+def test_no_level_is_used_that_does_not_help():
     table = hopeless(400)
     problem = problem_of(table)
-    assert best_lower_thresholds(problem, Target(most_cost=1.0)).tolist() == [0.0, 0.0]
-    assert best_lower_thresholds(problem, Target(least_gain=1.1)).tolist() == [0.0, 0.0]
+    assert best_early_deferral(problem, Target(most_cost=1.0)).tolist() == [0.0, 0.0]
+    assert best_early_deferral(problem, Target(least_gain=1.1)).tolist() == [0.0, 0.0]
     two = problem_of(table.select([0, 2]))
-    assert best_lower_thresholds(two, Target(least_gain=0.5)).tolist() == [0.0]
+    assert best_early_deferral(two, Target(least_gain=0.5)).tolist() == [0.0]
 
 
 def test_a_certificate_counts_the_rows_that_skip():
     table = hopeless(4000)
     plain = calibrate(table, max_accuracy_drop=0.02, max_cost=30.0)
-    two_sided = calibrate(table, max_accuracy_drop=0.02, max_cost=30.0, skip=True)
-    assert two_sided.skips
+    two_sided = calibrate(table, max_accuracy_drop=0.02, max_cost=30.0, early_deferral=True)
+    assert two_sided.defers_early
     drop, cost = two_sided.certificate["tests"]
     assert cost["observed"] < cost["bound"] < 30.0
     assert two_sided.certificate["observed"]["mean_cost"] < plain.certificate["observed"]["mean_cost"]
@@ -98,14 +98,14 @@ def test_a_certificate_counts_the_rows_that_skip():
 def test_rows_that_skip_keep_the_bound_of_those_that_run_through_all_stages():
     cost = np.tile(np.cumsum(COST), (4, 1))
     problem = RoutingProblem(np.full((4, 2), 0.1), np.ones((4, 3)), cost, np.asarray(COST, dtype=float))
-    skipping = problem.skipping(np.array([0.5, 0.0]))
-    assert skipping.cost.tolist() == [[1.0, 31.0, 31.0]] * 4
-    assert skipping.highest_cost == 37.0
+    early = problem.deferring_early(np.array([0.5, 0.0]))
+    assert early.cost.tolist() == [[1.0, 31.0, 31.0]] * 4
+    assert early.highest_cost == 37.0
 
 
-def test_the_stages_of_a_policy_that_skips_are_not_ordered():
+def test_the_stages_of_a_policy_that_defers_early_are_not_ordered():
     table = hopeless(50)
     policy = Policy.from_thresholds(tuple(table.stage), np.ones(2))
-    policy = Policy(policy.stages, policy.routers, policy.thresholds, skip_below=np.array([0.5, 0.0]))
-    with pytest.raises(PolicyError, match="skip_below"):
+    policy = Policy(policy.stages, policy.routers, policy.thresholds, defer_below=np.array([0.5, 0.0]))
+    with pytest.raises(PolicyError, match="defer_below"):
         order_policy(table, policy)

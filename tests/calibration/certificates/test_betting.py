@@ -1,11 +1,11 @@
-"""Bets on a mean: exact error rates over all outcomes, and certified more often than with a constant stake."""
+"""Bets on a mean: exact error rates over all outcomes, and certified more often than with a constant bet fraction."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from cascade.calibration.certificates.stakes import highest_capital
+from cascade.calibration.certificates.betting import highest_capital
 
 
 @pytest.mark.parametrize("bound", [0.1, 0.3, 0.5, 0.8])
@@ -33,17 +33,17 @@ def test_a_mean_at_the_bound_is_found_below_it_with_probability_delta_at_most(va
     assert errors <= delta * samples + 3 * np.sqrt(delta * (1 - delta) * samples)
 
 
-def constant_stake_capital(outcome, bound, delta):
-    """The capital with stakes that do not look at the capital: sqrt(2 log(1 / delta) / (variance n))."""
+def constant_bet_capital(outcome, bound, delta):
+    """The capital with bet fractions that do not depend on the capital: sqrt(2 log(1 / delta) / (variance n))."""
     count = np.arange(1, len(outcome) + 1)
     mean = (0.5 + np.cumsum(outcome)) / (count + 1)
     variance = (0.25 + np.cumsum((outcome - mean) ** 2)) / (count + 1)
     before = np.concatenate([[0.25], variance[:-1]])
-    stake = np.minimum(np.sqrt(2 * np.log(1 / delta) / (before * len(outcome))), 0.75 / (1 - bound))
-    return np.exp(np.cumsum(np.log1p(stake * (bound - outcome))).max())
+    bet_fraction = np.minimum(np.sqrt(2 * np.log(1 / delta) / (before * len(outcome))), 0.75 / (1 - bound))
+    return np.exp(np.cumsum(np.log1p(bet_fraction * (bound - outcome))).max())
 
 
-def test_a_mean_clearly_below_the_bound_is_found_more_often_than_with_a_constant_stake():
+def test_a_mean_clearly_below_the_bound_is_found_more_often_than_with_a_constant_bet():
     rng, delta, rows = np.random.default_rng(1), 0.05, 1700
     values, chances = np.array([1, 7, 37]) / 37, [0.6, 0.3, 0.1]
     mean = float(values @ chances)
@@ -51,6 +51,6 @@ def test_a_mean_clearly_below_the_bound_is_found_more_often_than_with_a_constant
     outcomes = rng.choice(values, p=chances, size=(300, rows))
     found = [
         sum(capital(outcome, bound, delta) >= 1 / delta for outcome in outcomes)
-        for capital in (highest_capital, constant_stake_capital)
+        for capital in (highest_capital, constant_bet_capital)
     ]
     assert found[0] > 1.15 * found[1]  # measured: 1.3 times
