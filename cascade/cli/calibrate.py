@@ -7,76 +7,88 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from cascade.cli.console import JsonOption, print_result
-from cascade.cli.inputs import BatchRowsOption, RateOption, arrivals_of
+from cascade.cli.inputs import (
+    BatchRowsOption,
+    MaxAccuracyDropOption,
+    MaxCostOption,
+    RateOption,
+    TargetAccuracyOption,
+    TargetAgreementOption,
+    arrivals_of,
+)
 
 if TYPE_CHECKING:
-    from cascade.calibration import Policy, ScoreTable
+    from cascade.calibration import Policy, PolicySet, ScoreTable
 
 __all__ = ["calibrate"]
 
 MAX_DUPLICATES = 0.1
 """Share of the testing rows that may be duplicates without a warning."""
 
+ConfigArgument = Annotated[
+    Path | None, typer.Argument(metavar="CONFIG", help="Configuration, with each stage's score and calibrator.")
+]
+MaxAbstainOption = Annotated[
+    float | None,
+    typer.Option(help="Maximum share of abstained rows; the accuracy is then that of the answered rows."),
+]
+DeltaOption = Annotated[float, typer.Option(help="Probability that a certified target may be violated on future data.")]
+OutOption = Annotated[Path | None, typer.Option(help="Policy to write.", show_default="the config's, or policy.json")]
+GuaranteeOption = Annotated[
+    str, typer.Option(help="'certified', or 'none' for the best thresholds on the table itself.")
+]
+RoutersOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Score or head, and calibrator, of each stage, such as margin:platt,deferral; a single one is for all "
+        "stages.",
+        show_default="the config's, or the table's confidences unchanged",
+    ),
+]
+GearsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Values of the target for further, cheaper gears, the most accurate first, such as 0.93,0.92; the "
+        "result is a policy set. Without a target they are accuracies."
+    ),
+]
+EarlyDeferralOption = Annotated[
+    bool,
+    typer.Option(
+        "--early-deferral",
+        "--skip",
+        help="Search early-deferral thresholds: rows that are hopeless for the middle stages go to the last stage at "
+        "once.",
+    ),
+]
+LookOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Number of this look at the same rows, from 1: look k is tested at level delta / 2^k.",
+        show_default="the only look, at level delta",
+    ),
+]
+
 
 def calibrate(
-    config_path: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG", help="Configuration, with each stage's score and calibrator.")
-    ] = None,
+    config_path: ConfigArgument = None,
     scores: Annotated[Path, typer.Option(help="Score table.")] = Path("scores.npz"),
-    target_accuracy: Annotated[float | None, typer.Option(help="Minimum accuracy, in [0, 1].")] = None,
-    max_accuracy_drop: Annotated[
-        float | None, typer.Option(help="Maximum loss of accuracy compared with the last stage.")
-    ] = None,
-    target_agreement: Annotated[float | None, typer.Option(help="Minimum agreement with the last stage.")] = None,
-    max_cost: Annotated[float | None, typer.Option(help="Maximum mean cost per row, in the table's unit.")] = None,
-    max_abstain: Annotated[
-        float | None,
-        typer.Option(help="Maximum share of abstained rows; the accuracy is then that of the answered rows."),
-    ] = None,
-    delta: Annotated[
-        float, typer.Option(help="Probability that a certified target may be violated on future data.")
-    ] = 0.05,
-    guarantee: Annotated[
-        str, typer.Option(help="'certified', or 'none' for the best thresholds on the table itself.")
-    ] = "certified",
+    target_accuracy: TargetAccuracyOption = None,
+    max_accuracy_drop: MaxAccuracyDropOption = None,
+    target_agreement: TargetAgreementOption = None,
+    max_cost: MaxCostOption = None,
+    max_abstain: MaxAbstainOption = None,
+    delta: DeltaOption = 0.05,
+    guarantee: GuaranteeOption = "certified",
     seed: Annotated[int, typer.Option(help="Seed of the split into rows for searching and rows for testing.")] = 0,
-    routers: Annotated[
-        str | None,
-        typer.Option(
-            help="Score or head, and calibrator, of each stage, such as margin:platt,deferral; a single one is for all "
-            "stages.",
-            show_default="the config's, or the table's confidences unchanged",
-        ),
-    ] = None,
-    gears: Annotated[
-        str | None,
-        typer.Option(
-            help="Values of the target for further, cheaper gears, the most accurate first, such as 0.93,0.92; the "
-            "result is a policy set. Without a target they are accuracies."
-        ),
-    ] = None,
-    early_deferral: Annotated[
-        bool,
-        typer.Option(
-            "--early-deferral",
-            "--skip",
-            help="Search early-deferral thresholds: rows that are hopeless for the middle stages go to the last stage "
-            "at once.",
-        ),
-    ] = False,
+    routers: RoutersOption = None,
+    gears: GearsOption = None,
+    early_deferral: EarlyDeferralOption = False,
     batch_rows: BatchRowsOption = None,
     rate: RateOption = None,
-    look: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Number of this look at the same rows, from 1: look k is tested at level delta / 2^k.",
-            show_default="the only look, at level delta",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Policy to write.", show_default="the config's, or policy.json")
-    ] = None,
+    look: LookOption = None,
+    out: OutOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Find the cheapest policy that reaches a target, or the most accurate one within a budget."""
@@ -115,14 +127,18 @@ def calibrate(
     written: Policy | PolicySet = found.best if gears is None else found
     out = out or (config.policy if config else Path("policy.json"))
     written.save(out)
-    result = {"policy": str(out), "version": written.version} | _summary(found.best.to_dict())
-    if gears is not None:
-        result["gears"] = [
+    print_result({"policy": str(out), "version": written.version} | _facts(table, found, gears is not None), as_json)
+    _warn_of_duplicates(found.best.certificate)
+
+
+def _facts(table: "ScoreTable", found: "PolicySet", with_gears: bool) -> dict[str, Any]:
+    """The most accurate policy, perhaps the gears, and the verdict."""
+    facts = _summary(found.best.to_dict())
+    if with_gears:
+        facts["gears"] = [
             {"version": gear.version, **gear.guarantees, **_summary(gear.to_dict())} for gear in found.gears
         ]
-    result |= _verdict(table, found.best)
-    print_result(result, as_json)
-    _warn_of_duplicates(found.best.certificate)
+    return facts | _verdict(table, found.best)
 
 
 def _warn_of_duplicates(certificate: Mapping[str, Any]) -> None:

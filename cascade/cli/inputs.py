@@ -22,10 +22,14 @@ __all__ = [
     "BatchRowsOption",
     "ConfigArgument",
     "DatasetOption",
+    "MaxAccuracyDropOption",
+    "MaxCostOption",
     "PolicyOption",
     "RateOption",
     "RowsOption",
     "SplitOption",
+    "TargetAccuracyOption",
+    "TargetAgreementOption",
     "arrivals_of",
     "load_checked_rows",
     "load_row",
@@ -54,6 +58,12 @@ RateOption = Annotated[
         show_default="1 row",
     ),
 ]
+TargetAccuracyOption = Annotated[float | None, typer.Option(help="Minimum accuracy, in [0, 1].")]
+MaxAccuracyDropOption = Annotated[
+    float | None, typer.Option(help="Maximum loss of accuracy compared with the last stage.")
+]
+TargetAgreementOption = Annotated[float | None, typer.Option(help="Minimum agreement with the last stage.")]
+MaxCostOption = Annotated[float | None, typer.Option(help="Maximum mean cost per row, in the table's unit.")]
 SplitOption = Annotated[str, typer.Option("--split", help="Part of the data set: train or test.")]
 
 

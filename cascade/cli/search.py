@@ -12,7 +12,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cascade.cli.console import JsonOption, console
-from cascade.cli.inputs import BatchRowsOption, RateOption, arrivals_of
+from cascade.cli.inputs import (
+    BatchRowsOption,
+    MaxAccuracyDropOption,
+    MaxCostOption,
+    RateOption,
+    TargetAccuracyOption,
+    TargetAgreementOption,
+    arrivals_of,
+)
 
 if TYPE_CHECKING:
     from cascade.calibration import Policy, ScoreTable
@@ -29,12 +37,10 @@ OutScoresOption = Annotated[Path | None, typer.Option(help="Score table of the b
 
 def search(
     scores: Annotated[Path, typer.Option(help="Score table; its stages are the candidates.")] = Path("scores.npz"),
-    target_accuracy: Annotated[float | None, typer.Option(help="Minimum accuracy, in [0, 1].")] = None,
-    max_accuracy_drop: Annotated[
-        float | None, typer.Option(help="Maximum loss of accuracy compared with the last stage.")
-    ] = None,
-    target_agreement: Annotated[float | None, typer.Option(help="Minimum agreement with the last stage.")] = None,
-    max_cost: Annotated[float | None, typer.Option(help="Maximum mean cost per row, in the table's unit.")] = None,
+    target_accuracy: TargetAccuracyOption = None,
+    max_accuracy_drop: MaxAccuracyDropOption = None,
+    target_agreement: TargetAgreementOption = None,
+    max_cost: MaxCostOption = None,
     policy_path: OrderedPolicyOption = None,
     hop_cost: Annotated[
         float, typer.Option(min=0, help="Additional cost of each stage after the first that a row reaches.")

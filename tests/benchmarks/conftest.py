@@ -14,7 +14,7 @@ STAGES = ("small", "big")
 
 
 class FunctionTarget:
-    """Answers every row rightly at stage 0; a coroutine function says how long that takes, or raises."""
+    """Answers every row rightly at stage 0; a coroutine function takes the time of an answer, or raises."""
 
     def __init__(self, behave):
         self.behave = behave

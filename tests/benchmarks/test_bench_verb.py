@@ -96,7 +96,7 @@ def test_the_printed_result_has_medians_and_ranges(bench):
     assert {"rows per s", "latency ms p99", "stage share small", "engine overhead"} <= set(lines)
     median, low, high = map(float, re.fullmatch(r"(\S+) \((\S+) to (\S+)\)", lines["rows per s"]).groups())
     assert 0 < low <= median <= high
-    assert "accuracy" not in lines  # without labels nothing is known
+    assert "accuracy" not in lines  # there is none without labels
 
 
 def test_the_limit_uses_the_first_rows(bench):

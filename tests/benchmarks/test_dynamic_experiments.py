@@ -1,4 +1,4 @@
-"""What the experiments on dynamic networks compare with is what they say it is."""
+"""The baselines of the experiments on dynamic networks are as described."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The target over HTTP against small servers that answer rightly, slowly, not at all, or nonsense."""
+"""The target over HTTP against small servers that answer rightly, slowly, not at all, or with invalid bodies."""
 
 import asyncio
 import contextlib
@@ -191,7 +191,7 @@ def open_and_close(url):
 
 
 def test_a_refused_connection_is_one_clear_error():
-    with socket.socket() as taken:  # bound, but nobody listens
+    with socket.socket() as taken:  # bound, but not listening
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(TargetError, match=rf"nothing answers at {url} \(.*refused.*\); start 'cascade serve"):

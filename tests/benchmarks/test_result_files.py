@@ -141,6 +141,13 @@ def test_every_experiment_asks_a_question_and_names_its_command():
             assert f"python -m cascade.benchmarks.experiments.{file.parent.name}.{file.stem}" in docstring
 
 
+def test_the_harness_imports_no_experiment():
+    for file in (ROOT / "benchmarks" / "harness").rglob("*.py"):
+        tree = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        modules = [node.module or "" for node in tree if isinstance(node, ast.ImportFrom)]
+        assert [name for name in modules if name.startswith("cascade.benchmarks.experiments")] == [], file
+
+
 def test_an_experiment_starts_by_its_documented_command():
     command = [sys.executable, "-m", "cascade.benchmarks.experiments.serving.bounded_wait", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

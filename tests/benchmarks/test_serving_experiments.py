@@ -62,13 +62,16 @@ def columns(cascade, rows):
 @given(st.lists(st.integers(0, 999), min_size=1, max_size=8), st.integers(0, 7), st.integers(1, 9))
 def test_a_right_answer_is_told_from_a_wrong_and_a_degraded_one(served, places, place, shift):
     rows = busy_stage.new_rows(1000)[places]
-    said = columns(served[0], rows)
-    assert labelled_load.judged(rows, said) == "right"
+    answered = columns(served[0], rows)
+    assert labelled_load.judged(rows, answered) == "right"
     place %= len(rows)
-    said["answer"][place] = (said["answer"][place] + shift) % 10
-    assert labelled_load.judged(rows, said) == "wrong"
-    assert labelled_load.judged(rows, said | {"degraded": [index == place for index in range(len(rows))]}) == "degraded"
-    assert labelled_load.judged(rows, {"answer": said["answer"][1:], "stage": said["stage"][1:]}) == "wrong"
+    answered["answer"][place] = (answered["answer"][place] + shift) % 10
+    assert labelled_load.judged(rows, answered) == "wrong"
+    assert (
+        labelled_load.judged(rows, answered | {"degraded": [index == place for index in range(len(rows))]})
+        == "degraded"
+    )
+    assert labelled_load.judged(rows, {"answer": answered["answer"][1:], "stage": answered["stage"][1:]}) == "wrong"
     assert labelled_load.judged(rows, None) == "wrong"
 
 

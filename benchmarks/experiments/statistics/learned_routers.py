@@ -9,7 +9,7 @@ tables are drawn anew every time; for the others random halves are used.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +18,16 @@ import numpy as np
 import typer
 from rich.progress import track
 
+from cascade.benchmarks.experiments.statistics.router_tables import (
+    Pair,
+    digits,
+    draws,
+    halves_of,
+    hopeless,
+    independent,
+    nested,
+)
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
-from cascade.benchmarks.harness.simulation import halves
 from cascade.calibration import ScoreTable
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
@@ -38,8 +46,6 @@ COMBINATIONS = 100_000  # of thresholds; a coarser search than a calibration's, 
 BASELINE = "maximum_probability temperature"
 BATCH_ROWS = 64
 BOOTSTRAPS = 1000
-
-Pair = tuple[ScoreTable, ScoreTable]
 
 
 @dataclass(frozen=True)
@@ -83,85 +89,6 @@ RULES = {
 }
 
 
-# Tables
-
-
-def from_logits(logits: np.ndarray, label: np.ndarray, cost: list[float]) -> ScoreTable:
-    """(n, K, C) logits to a table."""
-    powers = np.exp(logits - logits.max(axis=2, keepdims=True))
-    scores = powers / powers.sum(axis=2, keepdims=True)
-    names = np.array([f"stage{k}" for k in range(len(cost))])
-    return ScoreTable(scores.argmax(axis=2), scores.max(axis=2), np.array(cost), names, "ms", label, scores)
-
-
-def _noise(random: np.random.Generator, n: int, classes: int, own: float) -> np.ndarray:
-    shared = random.normal(size=(n, 1, classes))
-    return np.asarray(np.sqrt(1 - own) * shared + np.sqrt(own) * random.normal(size=(n, 3, classes)))
-
-
-def nested(random: np.random.Generator, n: int, classes: int = 10) -> ScoreTable:
-    """One difficulty for all stages, each later one better: the case for which plain confidence is right."""
-    label = random.integers(0, classes, n)
-    logits = _noise(random, n, classes, 0.3)
-    logits[np.arange(n), :, label] += np.array([3.0, 4.0, 5.0]) - 1.2 * random.normal(size=(n, 1))
-    return from_logits(1.5 * logits, label, [1.0, 6.0, 30.0])
-
-
-def hopeless(random: np.random.Generator, n: int, classes: int = 10) -> ScoreTable:
-    """Some hard rows are ambiguous between two classes, which the last stage resolves; no stage can answer others."""
-    label = random.integers(0, classes, n)
-    other = (label + random.integers(1, classes, n)) % classes
-    kind = random.choice(3, n, p=[0.6, 0.2, 0.2])  # easy, ambiguous, hopeless
-    logits = _noise(random, n, classes, 0.3)
-    rows = np.arange(n)
-    logits[rows, :, label] += np.array([5.0, 4.0, 0.3])[kind][:, None] * np.array([0.9, 1.0, 1.1])
-    logits[rows, :, other] += np.where(kind == 1, 4.0, 0.0)[:, None] * np.array([1.0, 0.9, 0.2])
-    return from_logits(logits, label, [1.0, 6.0, 30.0])
-
-
-def independent(random: np.random.Generator, n: int, classes: int = 10) -> ScoreTable:
-    """Stages err independently and confidences are noisy: agreement is better evidence than confidence."""
-    label = random.integers(0, classes, n)
-    logits = _noise(random, n, classes, 1.0)
-    logits[np.arange(n), :, label] += np.array([3.0, 3.3, 4.5])
-    return from_logits(logits * random.lognormal(0.3, 0.9, (n, 3, 1)), label, [1.0, 2.0, 30.0])
-
-
-def digits() -> ScoreTable:
-    """scikit-learn's digits: three classifiers fitted on 600 rows, the table of the other 1,197."""
-    from sklearn.datasets import load_digits
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.tree import DecisionTreeClassifier
-
-    rows, label = load_digits(return_X_y=True)
-    order = np.random.default_rng(0).permutation(len(rows))
-    fitted_on, rest = order[:600], order[600:]
-    models = [
-        DecisionTreeClassifier(min_samples_leaf=5, random_state=0),
-        LogisticRegression(C=0.01, max_iter=2000),
-        RandomForestClassifier(300, random_state=0),
-    ]
-    scores = [m.fit(rows[fitted_on] / 16, label[fitted_on]).predict_proba(rows[rest] / 16) for m in models]
-    return from_logits(np.log(np.maximum(np.stack(scores, axis=1), 1e-6)), label[rest], [1.0, 6.0, 100.0])
-
-
-def draws(family: Callable[..., ScoreTable], n: int, repeats: int, seed: int) -> Iterator[Pair]:
-    """New tables every time."""
-    for repeat in range(repeats):
-        random = np.random.default_rng((seed, repeat))
-        yield family(random, n), family(random, 20_000)
-
-
-def halves_of(table: ScoreTable, repeats: int, seed: int) -> Iterator[Pair]:
-    """Random halves of one table."""
-    for first, second in halves(len(table), repeats, seed):
-        yield table.take(first), table.take(second)
-
-
-# One rule on one pair of tables
-
-
 def target_of(problem: RoutingProblem, drop: float) -> Target:
     """The last stage's accuracy less a drop; the most accuracy where no thresholds of a grid have as much."""
     most = float(Grid.of(problem, COMBINATIONS).gain.max())
@@ -193,9 +120,6 @@ def curve(rule: Rule, first: ScoreTable, second: ScoreTable) -> np.ndarray:
         alone = np.broadcast_to(second.cost, second.prediction.shape)[:, -1].mean()
         found.append((100 * (gain - second.correct[:, -1].mean()), cost / alone))
     return np.array(found)
-
-
-# Many pairs
 
 
 def cost_at(mean_curve: np.ndarray, points: float) -> float:

@@ -1,5 +1,6 @@
 """Whether the stages can work by a new policy: each is tried with one row before the policy comes into force."""
 
+import asyncio
 from dataclasses import replace
 
 import numpy as np
@@ -30,8 +31,8 @@ async def try_out(batcher: Batcher, row: np.ndarray, policy: Policy, current: Po
     Raises:
         PolicyError: a stage fails by the new policy, and not by the current one.
     """
-    for stage in range(len(policy.stages)):
-        problem = await _failure(batcher, row, policy, stage)
+    problems = await asyncio.gather(*(_failure(batcher, row, policy, stage) for stage in range(len(policy.stages))))
+    for stage, problem in enumerate(problems):
         if problem is not None and await _failure(batcher, row, current, stage) is None:
             raise PolicyError(f"the stages cannot work by this policy: {problem}")
 

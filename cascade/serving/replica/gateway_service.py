@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ class GatewayService:
     run_last_stage: RunLastStage
     readiness: Readiness
     review: Review | None
-    _gear_task: "asyncio.Task[None] | None" = None
+    _gear_task: "asyncio.Task[None] | None" = field(init=False, default=None)
 
     async def start(self) -> None:
         """Starts the background work, in the running event loop.
