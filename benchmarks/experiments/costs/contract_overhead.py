@@ -96,7 +96,8 @@ def figures(found: Found) -> Figures:
     """Medians over the pairs."""
     numbers = {}
     for case, seen in found["throughput_with_over_without"].items():
-        numbers[f"throughput with the contract over without, {case}"] = Figure(seen["median"])
+        least = 0.99 if "64 rows" in case else 0.98
+        numbers[f"throughput with the contract over without, {case}"] = Figure(seen["median"], least, ">=")
         numbers[f"added per call, us, {case}"] = Figure(seen["added_us_per_call"])
     return numbers
 

@@ -42,7 +42,7 @@ HERE = Path(__file__).resolve().parent
 WITH_STAGES = {"PYTHONPATH": os.pathsep.join([str(STAGES), *filter(None, [os.environ.get("PYTHONPATH")])])}
 """Peers import the synthetic stages by their file name."""
 PROBED_ROWS = 200
-TARGETS = {"mosec": 1.0, "guide_tuned": 10.0, "guide": 50.0}
+TARGETS = {"mosec": 1.2, "mosec_fused": 1.0, "guide_tuned": 10.0, "guide": 50.0}
 """Requests/s of the gateway over those of a peer, at least."""
 
 
