@@ -17,6 +17,7 @@ from cascade.benchmarks.load import ClosedLoop, OpenLoop
 from cascade.benchmarks.workload import Workload
 from cascade.calibration import Policy
 from cascade.calibration.costs.arrivals import RowsAtRate
+from cascade.config import CascadeConfig
 
 __all__ = ["CONNECTIONS", "served"]
 
@@ -55,12 +56,39 @@ def served(
                 capacity = run_load(closed, server.address, workload, policy.stages, CONNECTIONS)
                 found = {"capacity_rows_per_s": capacity["rows_per_s"], "errors": capacity["errors"]}
                 if half_load:
-                    found |= _at_rate(
-                        server.address, capacity["rows_per_s"] / 2, workload, policy, seconds, metrics_port
-                    )
+                    rate = capacity["rows_per_s"] / 2
+                    found |= _at_rate(server.address, rate, workload, policy, seconds, metrics_port)
+                    predicted = predicted_ms(policy, CascadeConfig.load(copy), rate)
+                    found |= {
+                        "predicted_ms": predicted,
+                        "predicted_over_realised": predicted / found["realised_ms"] if predicted else None,
+                    }
         finally:
             copy.unlink()
     return found
+
+
+def predicted_ms(policy: Policy, config: CascadeConfig, rate: float) -> float | None:
+    """Time per row of all segments, each of which has processes of its own.
+
+    Args:
+        policy: with cost curves.
+        config: whose segments hold the policy's stages in their order.
+        rate: rows per second of all gateways together, > 0.
+    """
+    shares, total, first = policy.reached_share, 0.0, 0
+    if shares is None:
+        return None
+    for place, segment in enumerate(config.segments):
+        stages = [k for k in range(first, first + len(segment)) if policy.runs[k]]
+        first += len(segment)
+        entering = float(max((shares[k] for k in stages), default=0.0))
+        if entering:
+            processes = segment[0].deployment.get("num_replicas", 1) if place else config.serving.gateways
+            curves = [curve for k in stages if (curve := policy.curves[k])]
+            arrivals = RowsAtRate(rate * entering / processes)
+            total += entering * arrivals.cascade_ms(curves, shares[stages] / entering)
+    return total
 
 
 def _at_rate(
@@ -72,12 +100,9 @@ def _at_rate(
     seen = run_load(OpenLoop(rate, seconds), address, workload, policy.stages, 4 * CONNECTIONS)
     time.sleep(settle)
     realised = (stage_seconds(metrics_port) - before) / seen["rows"] * 1e3
-    predicted = policy.predicted_ms(RowsAtRate(rate))
     return {
         "rate_rows_per_s": rate,
         "achieved_rows_per_s": seen["rows_per_s"],
         "p50_ms": seen["latency_ms"]["p50"],
-        "predicted_ms": predicted,
         "realised_ms": realised,
-        "predicted_over_realised": predicted / realised if predicted and realised else None,
     }

@@ -4,7 +4,7 @@ A batch takes all rows that wait when the segment is free: no row waits for othe
 with the load by themselves. Rows that the segment is sure of are answered at once; the others go on to the next segment
 as one array, while the next batch runs.
 
-A batch runs in a thread, so that requests are read and deadlines kept meanwhile. A batch that is expected to be quick
+A batch runs in a thread, so that requests are read and deadlines met meanwhile. A batch that is expected to be quick
 runs in the event loop itself: handing it over and back would take as long, and far longer on a busy machine.
 """
 

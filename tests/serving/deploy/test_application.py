@@ -80,8 +80,8 @@ def test_batches_of_a_segment_on_a_gpu_always_run_in_a_thread(config, config_pat
     first, *others = config.stages
     first = first.model_copy(update={"deployment": {"ray_actor_options": options}})
     config = config.model_copy(update={"stages": (first, *others)})
-    nobody = SimpleNamespace(watch=None, stats=None, tracing=None)
-    batcher = new_batcher(config, config_path.parent, 0, None, nobody)
+    telemetry = SimpleNamespace(watch=None, stats=None, tracing=None)
+    batcher = new_batcher(config, config_path.parent, 0, None, telemetry)
     for _ in range(10):
         batcher.estimator(0).add(1, 1e-5)
     assert batcher.estimator(0).is_quick(1) is quick
