@@ -111,7 +111,7 @@ class FrontierPiece:
 
 
 @dataclass(frozen=True)
-class _AskedRow:
+class _PredictedRow:
     """A row with the predictions of all stages.
 
     Attributes:
@@ -164,25 +164,25 @@ def explain(
         ScoreTableError: the table is of other stages, or lacks the scores that the first policy's routers need.
     """
     names = [stage.name for stage in stages]
-    asked = _AskedRow(stages, [stage.predict(row) for stage in stages])
-    explanations = [_explanation(asked, check_policy(policy, names)) for policy in policies]
+    predicted = _PredictedRow(stages, [stage.predict(row) for stage in stages])
+    explanations = [_explanation(predicted, check_policy(policy, names)) for policy in policies]
     if table is None:
         return explanations, []
     if table.stage.tolist() != names:
         raise ScoreTableError(f"the score table is of the stages {table.stage.tolist()}, the config has {names}")
-    return explanations, _pieces(asked, policies[0], table)
+    return explanations, _pieces(predicted, policies[0], table)
 
 
-def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
-    confidence, cost = asked.confidence(policy), asked.cost(policy)
-    looks = reached_stages(confidence, policy.thresholds, policy.defer_below, policy.runs)[0]
-    last = int(np.flatnonzero(looks)[-1])
-    running = np.cumsum(np.where(looks, cost, 0.0))
+def _explanation(predicted: _PredictedRow, policy: Policy) -> Explanation:
+    confidence, cost = predicted.confidence(policy), predicted.cost(policy)
+    runs = reached_stages(confidence, policy.thresholds, policy.defer_below, policy.runs)[0]
+    last = int(np.flatnonzero(runs)[-1])
+    running = np.cumsum(np.where(runs, cost, 0.0))
     thresholds = [*policy.thresholds.tolist(), policy.abstain_below if policy.abstains else None]
     explained = [
         StageExplanation(
             stage=stage.name,
-            asked=bool(looks[k]),
+            asked=bool(runs[k]),
             answers=k == last,
             answer=int(prediction.answer[0]),
             raw_confidence=float(stage.raw_confidence(prediction)[0]),
@@ -190,37 +190,37 @@ def _explanation(asked: _AskedRow, policy: Policy) -> Explanation:
             threshold=thresholds[k],
             defer_below=float(policy.defer_below[k]) if policy.defer_below[k : k + 1].any() else None,
             cost=float(cost[k]),
-            running_cost=float(running[k]) if looks[k] else None,
+            running_cost=float(running[k]) if runs[k] else None,
         )
-        for k, (stage, prediction) in enumerate(zip(asked.stages, asked.predictions, strict=True))
+        for k, (stage, prediction) in enumerate(zip(predicted.stages, predicted.predictions, strict=True))
     ]
-    abstains = bool(looks[-1] and abstained(confidence[:, -1], policy.abstain_below)[0])
+    abstains = bool(runs[-1] and abstained(confidence[:, -1], policy.abstain_below)[0])
     return Explanation(tuple(explained), policy.version, policy.cost_unit, abstains)
 
 
-def _pieces(asked: _AskedRow, policy: Policy, table: ScoreTable) -> list[FrontierPiece]:
+def _pieces(predicted: _PredictedRow, policy: Policy, table: ScoreTable) -> list[FrontierPiece]:
     arrivals = policy.arrivals or DEFAULT_ARRIVALS
     problem = RoutingProblem.from_table(table, policy.routers, table.label is None, arrivals=arrivals)
     points = frontier(problem.with_early_deferral(policy.defer_below, policy.thresholds))
-    confidence = asked.confidence(policy)
+    confidence = predicted.confidence(policy)
 
-    def looks(point: OperatingPoint) -> tuple[bool, ...]:
+    def stages_of(point: OperatingPoint) -> tuple[bool, ...]:
         runs = running_stages(point.thresholds, policy.defer_below, policy.needs_evidence)
         return tuple(reached_stages(confidence, point.thresholds, policy.defer_below, runs)[0].tolist())
 
     def row_cost(point: OperatingPoint, which: tuple[bool, ...]) -> float:
         """Cost of the row at the stage costs that belong to the point's own reach shares."""
         there = at_table_costs(replace(policy, thresholds=point.thresholds), table, arrivals)
-        return float(asked.cost(there)[list(which)].sum())
+        return float(predicted.cost(there)[list(which)].sum())
 
     pieces = []
-    for which, group in groupby(points, looks):
+    for which, group in groupby(points, stages_of):
         same = list(group)
         last = int(np.flatnonzero(which)[-1])
         pieces.append(
             FrontierPiece(
-                stage=asked.stages[last].name,
-                answer=int(asked.predictions[last].answer[0]),
+                stage=predicted.stages[last].name,
+                answer=int(predicted.predictions[last].answer[0]),
                 cost=(row_cost(same[0], which), row_cost(same[-1], which)),
                 points=len(same),
                 mean_cost=(same[0].cost, same[-1].cost),

@@ -54,17 +54,21 @@ def explain(
         check_table(table, config)
     row, label = _row(row_file, rows_file, dataset, split, index, config.classes)
     stages = load_stages(config.stages, config_path.resolve().parent, config.classes)
-    ways, pieces = explain_row(stages, check_rows(row, config.rows), policies, table)
+    explanations, pieces = explain_row(stages, check_rows(row, config.rows), policies, table)
     names = config.classes
     if as_json:
-        others = [way.to_dict() for way in ways[1:]]
-        result = ways[0].to_dict() | {"label": label, "other_policies": others, "frontier": [vars(p) for p in pieces]}
+        others = [explanation.to_dict() for explanation in explanations[1:]]
+        result = explanations[0].to_dict() | {
+            "label": label,
+            "other_policies": others,
+            "frontier": [vars(p) for p in pieces],
+        }
         typer.echo(json.dumps(result, sort_keys=True))
         return
-    _print_way(ways[0], names, label)
-    _print_others(ways[1:], names)
+    _print_explanation(explanations[0], names, label)
+    _print_others(explanations[1:], names)
     gain = "agreement" if table is None or table.label is None else "accuracy"
-    _print_pieces(pieces, ways[0].cost_unit, gain, names)
+    _print_pieces(pieces, explanations[0].cost_unit, gain, names)
 
 
 def _row(
@@ -94,49 +98,49 @@ def _threshold(value: float | None) -> str:
     return "" if value is None else "never" if value > 1 else f"{value:.4f}"
 
 
-def _print_way(way: "Explanation", names: tuple[str, ...] | None, label: int | None) -> None:
+def _print_explanation(explanation: "Explanation", names: tuple[str, ...] | None, label: int | None) -> None:
     table = Table(box=None, padding=(0, 1, 0, 0))
     titles = ("stage", "answer", "raw", "calibrated", "threshold", "defer below", "cost", "so far", "")
     for title in titles:
         table.add_column(title, overflow="fold")
-    for word in way.stages:
-        verdict = "defers" if word.asked else "not run"
-        if word.answers:
-            verdict = "abstains" if way.abstained else "answers"
+    for stage in explanation.stages:
+        verdict = "defers" if stage.asked else "not run"
+        if stage.answers:
+            verdict = "abstains" if explanation.abstained else "answers"
         table.add_row(
-            escape(word.stage),
-            _class(word.answer, names),
-            f"{word.raw_confidence:.4f}",
-            f"{word.confidence:.4f}",
-            _threshold(word.threshold),
-            _threshold(word.defer_below),
-            f"{word.cost:.4g}",
-            "" if word.running_cost is None else f"{word.running_cost:.4g}",
+            escape(stage.stage),
+            _class(stage.answer, names),
+            f"{stage.raw_confidence:.4f}",
+            f"{stage.confidence:.4f}",
+            _threshold(stage.threshold),
+            _threshold(stage.defer_below),
+            f"{stage.cost:.4g}",
+            "" if stage.running_cost is None else f"{stage.running_cost:.4g}",
             verdict,
         )
     output = Console()
     output.print(table)
-    word = way.answering
+    stage = explanation.answering
     truth = "" if label is None else f"; the label is {_class(label, names)}"
     output.print(
-        f"{_ending(way, names)}, at a cost of {word.running_cost:.4g} "
-        f"{escape(way.cost_unit)}, under policy {way.policy_version}{truth}.",
+        f"{_ending(explanation, names)}, at a cost of {stage.running_cost:.4g} "
+        f"{escape(explanation.cost_unit)}, under policy {explanation.policy_version}{truth}.",
         highlight=False,
     )
 
 
-def _ending(way: "Explanation", names: tuple[str, ...] | None) -> str:
-    word = way.answering
-    stage, answer = escape(word.stage), _class(word.answer, names)
-    return f"{stage} guesses {answer} and abstains" if way.abstained else f"{stage} answers {answer}"
+def _ending(explanation: "Explanation", names: tuple[str, ...] | None) -> str:
+    stage = explanation.answering
+    name, answer = escape(stage.stage), _class(stage.answer, names)
+    return f"{name} guesses {answer} and abstains" if explanation.abstained else f"{name} answers {answer}"
 
 
-def _print_others(ways: "list[Explanation]", names: tuple[str, ...] | None) -> None:
-    for way in ways:
-        word = way.answering
+def _print_others(explanations: "list[Explanation]", names: tuple[str, ...] | None) -> None:
+    for explanation in explanations:
+        stage = explanation.answering
         Console().print(
-            f"- under policy {way.policy_version}: {_ending(way, names)} ({word.confidence:.4f}), "
-            f"at {word.running_cost:.4g} {escape(way.cost_unit)}",
+            f"- under policy {explanation.policy_version}: {_ending(explanation, names)} ({stage.confidence:.4f}), "
+            f"at {stage.running_cost:.4g} {escape(explanation.cost_unit)}",
             highlight=False,
         )
 

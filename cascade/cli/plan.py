@@ -11,7 +11,7 @@ from cascade.cli.console import JsonOption, print_result
 from cascade.cli.inputs import ConfigArgument, PolicyOption
 
 if TYPE_CHECKING:
-    from cascade.segment_plan import SegmentPlan
+    from cascade.planning.segment_plan import SegmentPlan
 
 __all__ = ["plan"]
 
@@ -36,7 +36,9 @@ def plan(
     from cascade.calibration.costs.arrivals import RowsTogether
     from cascade.cascade import check_policy, check_table
     from cascade.config import CascadeConfig
-    from cascade.segment_plan import StageLoad, Transport, plan_segments
+    from cascade.planning.grouping import Transport
+    from cascade.planning.segment_plan import plan_segments
+    from cascade.planning.stage_load import StageLoad
 
     if rate is not None and replicas is not None:
         raise typer.BadParameter("give either --rate or --replicas")

@@ -26,7 +26,7 @@ class Replay:
         policy: the operating point.
         evaluation: means over the rows, with intervals.
         confidence: (n, K) calibrated confidence in [0, 1].
-        asked: (n, K) bool, the stages that run on each row.
+        runs: (n, K) bool, the stages that run on each row.
         gain: (n, K) bool, whether each stage's answer is right; without labels, whether it is the last stage's.
     """
 
@@ -34,7 +34,7 @@ class Replay:
     policy: Policy
     evaluation: Evaluation
     confidence: np.ndarray
-    asked: np.ndarray
+    runs: np.ndarray
     gain: np.ndarray
 
     def __repr__(self) -> str:
@@ -50,8 +50,8 @@ class Replay:
         evaluation = evaluate(table, policy)
         confidence = calibrated_confidence(table, policy.routers)
         gain = table.agrees if table.label is None else table.correct
-        asked = reached_stages(confidence, policy.thresholds, policy.defer_below, policy.runs)
-        return cls(table, policy, evaluation, confidence, asked, gain)
+        runs = reached_stages(confidence, policy.thresholds, policy.defer_below, policy.runs)
+        return cls(table, policy, evaluation, confidence, runs, gain)
 
     @cached_property
     def judgement(self) -> Judgement:
@@ -70,7 +70,7 @@ class Replay:
     @property
     def stage(self) -> np.ndarray:
         """(n,) int, the stage that answers each row: the last one that runs on it."""
-        return np.asarray(self.table.stages - 1 - self.asked[:, ::-1].argmax(axis=1))
+        return np.asarray(self.table.stages - 1 - self.runs[:, ::-1].argmax(axis=1))
 
     @property
     def answered(self) -> np.ndarray:
@@ -80,13 +80,13 @@ class Replay:
     @property
     def reached(self) -> np.ndarray:
         """(K,) int, rows that reached each stage."""
-        return np.asarray(self.asked.sum(axis=0))
+        return np.asarray(self.runs.sum(axis=0))
 
     @property
     def deferred_early(self) -> np.ndarray:
         """(K,) int, rows that each stage deferred early, past others to the last stage."""
         early = np.zeros(self.table.stages, dtype=np.int64)
-        early[:-2] = (self.asked[:, :-2] & ~self.asked[:, 1:-1] & self.asked[:, -1:]).sum(axis=0)
+        early[:-2] = (self.runs[:, :-2] & ~self.runs[:, 1:-1] & self.runs[:, -1:]).sum(axis=0)
         return early
 
     @property
@@ -120,9 +120,9 @@ class Replay:
         """(n,) float, cost of each row at all stages that ran on it; with cost curves, at marginal costs."""
         work, prices = self.table.work, self._prices
         return (
-            np.asarray(np.where(self.asked, work, 0.0).sum(axis=1))
+            np.asarray(np.where(self.runs, work, 0.0).sum(axis=1))
             if prices is None
-            else prices.row_cost(work, self.asked)
+            else prices.row_cost(work, self.runs)
         )
 
     @cached_property

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from cascade.calibration import Policy, ScoreTable, evaluate
 from cascade.errors import ScoreTableError
-from cascade.segment_plan import StageLoad, Transport, best_segments, mean_answer_ms, plan_segments, share_replicas
+from cascade.planning.grouping import Transport, best_segments, mean_answer_ms
+from cascade.planning.segment_plan import plan_segments, share_replicas
+from cascade.planning.stage_load import StageLoad
 
 TIMES = st.floats(0, 50, allow_subnormal=False)
 

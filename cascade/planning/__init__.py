@@ -1,0 +1,1 @@
+"""The plan of a served cascade: segments and replicas, from measured times."""
