@@ -1,6 +1,7 @@
 """Fixtures of several folders of tests."""
 
 import json
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,10 @@ from cascade.cli.main import main
 
 settings.register_profile("project", deadline=None, max_examples=40, derandomize=True, database=None)
 settings.load_profile("project")
+
+# Shells ignore these in the background, and "nohup" does; processes that tests start, and then stop, would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def build_table(n, stages, seed=0, levels=None, classes=None, labels=True, row_cost=False, dtype=np.float64):

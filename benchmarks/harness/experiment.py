@@ -59,6 +59,9 @@ def run_experiment(main: Main, figures: FiguresOf, draw: Draw | None = None, pic
     command.__signature__ = inspect.Signature([*parameters, own])  # type: ignore[attr-defined]
     command.__annotations__ = main.__annotations__ | {"out": option, "return": None}
     command.__doc__ = main.__doc__
+    # Background shells ignore SIGINT, and nohup ignores SIGHUP; servers would inherit that, and they are stopped by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         typer.run(command)

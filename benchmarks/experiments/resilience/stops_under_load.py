@@ -77,7 +77,6 @@ def main(
     stops: Annotated[int, typer.Option(min=1, help="Number of stops; the signals by turns.")] = 100,
 ) -> Iterator[Found]:
     """Start a cascade, load it, stop it, many times."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and servers would inherit that
     rounds = calibrated_rounds(STAGE_S)
     rows = busy_stage.new_rows(1000)
     measured = {"stage_s": STAGE_S, "serving": SERVING, "clients": CLIENTS, "most_left_s": MOST_LEFT_S}

@@ -36,7 +36,7 @@ def rare_costs(rows: int, rng: np.random.Generator, bound: float | None = RARE) 
 
 def test_without_a_declared_bound_a_mean_cost_is_refused_and_the_stage_is_named() -> None:
     table = rare_costs(2000, np.random.default_rng(0), None)
-    with pytest.raises(InfeasibleTarget, match=r"differ in what they cost at .*'slow'.*highest_cost"):
+    with pytest.raises(InfeasibleTarget, match=r"differ in their cost at .*'slow'.*highest_cost"):
         calibrate(table, max_cost=14.0)
     with pytest.raises(InfeasibleTarget, match="highest_cost"):
         calibrate(table, max_accuracy_drop=0.1, max_cost=14.0)

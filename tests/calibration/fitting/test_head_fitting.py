@@ -198,7 +198,7 @@ def test_a_head_on_probabilities_cannot_be_replayed_without_them(make_table):
 
 def test_a_head_in_another_place_is_refused(make_table):
     policy = calibrate(make_table(100, 3, classes=3), max_accuracy_drop=0.5, routers=[("deferral", "identity")] * 3)
-    with pytest.raises(PolicyError, match="another place"):
+    with pytest.raises(PolicyError, match="does not fit its place"):
         Policy(policy.stages, (policy.routers[1], policy.routers[0], policy.routers[2]), policy.thresholds)
 
 
