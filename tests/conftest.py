@@ -17,7 +17,7 @@ from cascade.cli.main import main
 settings.register_profile("project", deadline=None, max_examples=40, derandomize=True, database=None)
 settings.load_profile("project")
 
-# Shells ignore these in the background, and "nohup" does; processes that tests start, and then stop, would inherit that.
+# Shells ignore these in the background, and "nohup" does; processes that tests start and stop would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
