@@ -38,7 +38,7 @@ class _Mark:
 
 
 def frontier_figure(replay: Replay, certified: CertifiedFrontier | None = None) -> Figure:
-    """Accuracy over mean cost of a row: the frontier, certified points, every stage alone, the policy.
+    """Accuracy over mean cost per row: the frontier, certified points, every stage alone, the policy.
 
     Without labels, agreement with the last stage takes the place of accuracy. The cost axis is logarithmic where
     the costs span more than a decade.
@@ -71,7 +71,7 @@ def frontier_figure(replay: Replay, certified: CertifiedFrontier | None = None) 
         (point,) = axes.plot(mark.cost, mark.gain, mark.symbol, markersize=mark.size, color=mark.colour, zorder=4)
         point.set_markeredgecolor(PAPER.light)
     _name(axes, marks, curve, certain, last)
-    axes.set_xlabel(f"mean cost of a row ({replay.table.cost_unit})", fontsize=FONT_SIZE, parse_math=False)
+    axes.set_xlabel(f"mean cost per row ({replay.table.cost_unit})", fontsize=FONT_SIZE, parse_math=False)
     gain = "accuracy" if replay.gain_name == "accuracy" else "agreement with the last stage"
     axes.set_ylabel(gain, fontsize=FONT_SIZE)
     axes.legend(
