@@ -48,6 +48,10 @@ class GatewayService:
     readiness: Readiness
     review: Review | None
     _gear_task: "asyncio.Task[None] | None" = field(init=False, default=None)
+    _stages: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._stages = [stage.name for stage in self.config.stages]
 
     async def start(self) -> None:
         """Starts the background work, in the running event loop.
@@ -104,8 +108,7 @@ class GatewayService:
         if policy.abstains:
             answering = self._abstaining(answering, rows, policy)
         answers = await self.telemetry.answered(answering, len(rows), policy)
-        stages = [stage.name for stage in self.config.stages]
-        return answer_columns(answers, stages, self.config.classes) | {"policy_version": policy.version}
+        return answer_columns(answers, self._stages, self.config.classes) | {"policy_version": policy.version}
 
     async def _audited(self, rows: np.ndarray, policy: Policy, timeout_s: float) -> Answers:
         """Answers rows, some of which may be drawn for the audit."""
