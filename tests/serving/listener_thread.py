@@ -35,3 +35,12 @@ def listening(app, serving, new_loop=uvloop.new_event_loop, bodies=None):
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def rest(client):
+    """The bytes that a server sends until it closes or resets the connection."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := client.recv(1 << 16):
+            received += part
+    return received

@@ -14,6 +14,7 @@ from cascade.config import CascadeConfig
 ROWS = 64
 STAGES = ("small", "middle", "big")
 FAKE = "cascade.backends.fake_backend:FakeBackend"
+ONE_CLASS = {"type": "custom", "object": FAKE, "arguments": {"probabilities": [[1]]}}
 
 
 class LocalHandle:

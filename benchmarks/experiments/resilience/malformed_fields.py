@@ -2,16 +2,8 @@
 
 import random
 
-from cascade.benchmarks.experiments.resilience.malformed_case import (
-    BROKEN,
-    CRLF,
-    SMUGGLED,
-    Case,
-    Maker,
-    Site,
-    any_case,
-    post,
-)
+from cascade.benchmarks.experiments.resilience.malformed_bytes import CRLF, SMUGGLED, any_case, post
+from cascade.benchmarks.experiments.resilience.malformed_case import BROKEN, Case, Maker, Site
 
 __all__ = ["KINDS"]
 

@@ -24,7 +24,8 @@ import typer
 import uvloop
 
 from cascade.benchmarks.experiments.resilience import malformed_fields, malformed_framing
-from cascade.benchmarks.experiments.resilience.malformed_case import SMUGGLED_MARK, Case, Maker, Site
+from cascade.benchmarks.experiments.resilience.malformed_bytes import SMUGGLED_MARK
+from cascade.benchmarks.experiments.resilience.malformed_case import Case, Maker, Site
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.synthetic_cascade import served_synthetic
 

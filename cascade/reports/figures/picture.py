@@ -1,6 +1,7 @@
 """Figures as files, and as parts of a page."""
 
 import io
+import math
 import re
 import warnings
 from pathlib import Path
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from cascade.errors import InputError
 from cascade.theme import GRID, MUTED, PAPER, themed
 
-__all__ = ["FONT_SIZE", "inline_svg", "new_figure", "places_in_picture", "save_picture", "styled"]
+__all__ = ["FONT_SIZE", "inline_svg", "new_figure", "panel_corners", "places_in_picture", "save_picture", "styled"]
 
 FONT_SIZE = 10.0
 PIXELS_PER_INCH = 200
@@ -26,6 +27,24 @@ SVG_SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "cascade
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of a size in points."""
     return Figure(figsize=(width / 72, height / 72))
+
+
+def panel_corners(panels: int, columns: int, width: float, height: float) -> tuple[Figure, list[tuple[float, float]]]:
+    """An empty figure for panels of one size, row by row.
+
+    Args:
+        panels: >= 0.
+        columns: maximum number side by side.
+        width: of a panel, in points.
+        height: of a panel, in points.
+
+    Returns:
+        The figure, and the lower left corner of each panel, in points.
+    """
+    across = min(columns, max(panels, 1))
+    down = max(math.ceil(panels / across), 1)
+    corners = [(width * (panel % across), height * (down - 1 - panel // across)) for panel in range(panels)]
+    return new_figure(width * across, height * down), corners
 
 
 def styled(axes: Axes) -> Axes:

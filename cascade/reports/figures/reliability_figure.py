@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from cascade.reports.figures.picture import FONT_SIZE, new_figure, styled
+from cascade.reports.figures.picture import FONT_SIZE, panel_corners, styled
 from cascade.reports.measures.reliability import Reliability
 from cascade.reports.measures.replay import Replay
 from cascade.reports.text import percent, shortened
@@ -37,12 +37,9 @@ def reliability_figure(replay: Replay, stages: Sequence[int] | None = None, colu
         columns: maximum number of panels side by side.
     """
     shown = replay.judged_stages if stages is None else list(stages)
-    across = min(columns, max(len(shown), 1))
-    down = max(math.ceil(len(shown) / across), 1)
-    figure = new_figure(WIDTH * across, HEIGHT * down)
-    for panel, stage in enumerate(shown):
-        left, top = WIDTH * (panel % across), HEIGHT * (down - panel // across)
-        _panel(figure, (left, top - HEIGHT), replay, stage)
+    figure, corners = panel_corners(len(shown), columns, WIDTH, HEIGHT)
+    for corner, stage in zip(corners, shown, strict=True):
+        _panel(figure, corner, replay, stage)
     return figure
 
 

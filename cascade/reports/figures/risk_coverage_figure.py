@@ -1,6 +1,5 @@
 """Risk-coverage curves: the error rate of a stage on its most confident rows, and in the ideal order."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from cascade.reports.figures.picture import FONT_SIZE, new_figure, styled
+from cascade.reports.figures.picture import FONT_SIZE, panel_corners, styled
 from cascade.reports.measures.replay import Replay
 from cascade.reports.measures.risk_coverage import RiskCoverage
 from cascade.reports.text import percent, shortened
@@ -34,14 +33,12 @@ def risk_coverage_figure(replay: Replay, stages: Sequence[int] | None = None, co
         columns: maximum number of panels side by side.
     """
     shown = replay.judged_stages if stages is None else list(stages)
-    across = min(columns, max(len(shown), 1))
-    down = max(math.ceil(len(shown) / across), 1)
-    figure = new_figure(WIDTH * across, HEIGHT * down)
+    figure, corners = panel_corners(len(shown), columns, WIDTH, HEIGHT)
+    width, height = figure.get_size_inches() * 72
     highest = max((_highest(replay.risk_coverage(stage)) for stage in replay.judged_stages), default=1.0)
-    for panel, stage in enumerate(shown):
-        left, bottom = WIDTH * (panel % across), HEIGHT * (down - 1 - panel // across)
-        box = (left + LEFT) / (WIDTH * across), (bottom + BOTTOM) / (HEIGHT * down)
-        size = (WIDTH - LEFT - RIGHT) / (WIDTH * across), (HEIGHT - BOTTOM - TOP) / (HEIGHT * down)
+    for (left, bottom), stage in zip(corners, shown, strict=True):
+        box = (left + LEFT) / width, (bottom + BOTTOM) / height
+        size = (WIDTH - LEFT - RIGHT) / width, (HEIGHT - BOTTOM - TOP) / height
         axes = styled(figure.add_axes((*box, *size)))
         name = shortened(replay.policy.stages[stage], LONGEST_NAME)
         _draw(axes, replay.risk_coverage(stage), highest, name)

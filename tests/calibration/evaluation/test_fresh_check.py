@@ -122,8 +122,8 @@ def test_without_labels_or_answers_the_abstained_share_is_still_tested():
     unlabelled = check_fresh(replace(fresh, label=None), policy)
     assert unlabelled.untested == ("target_accuracy: the rows have no labels",)
     assert unlabelled.findings[0].claim == "max_abstain"
-    nobody = replace(policy, thresholds=np.full(2, NEVER), abstain_below=NEVER)
-    check = check_fresh(fresh, nobody)
+    never_answers = replace(policy, thresholds=np.full(2, NEVER), abstain_below=NEVER)
+    check = check_fresh(fresh, never_answers)
     assert check.untested == ("target_accuracy: the policy abstains on all of the rows",)
     assert (check.findings[0].claim, check.findings[0].verdict) == ("max_abstain", "violated")
 

@@ -217,7 +217,7 @@ def test_all_problems_of_a_file_are_listed_at_once(tmp_path):
     values = example().to_dict()
     values["stages"][0] |= {"threshold": 1.5, "cost": -1, "score": "entropy"}
     values["stages"][1] |= {"threshold": "0.5", "calibrator": {"type": "platt", "slope": -1}}
-    values["stages"][2] |= {"cost": "dear", "calibrator": []}
+    values["stages"][2] |= {"cost": "high", "calibrator": []}
     values["stages"][3] = "last"
     values["stages"].append(values["stages"][1] | {"name": "e", "head": {"type": "oracle"}, "threshold": 0.5})
     values |= {"certificate": 3, "cost_unit": 7}
@@ -233,7 +233,7 @@ def test_all_problems_of_a_file_are_listed_at_once(tmp_path):
         "stages.0.score: must be null or one of ['margin'",
         "stages.1.threshold: Input should be a valid number (got '0.5')",
         "stages.1.calibrator.platt.slope: Input should be greater than or equal to 0 (got -1)",
-        "stages.2.cost: Input should be a valid number (got 'dear')",
+        "stages.2.cost: Input should be a valid number (got 'high')",
         "stages.2.calibrator: Input should be a valid dictionary",
         "stages.3: Input should be a valid dictionary",
         "stages.4.head: Input tag 'oracle'",

@@ -24,7 +24,7 @@ def problems(draw, least_stages=1, most_stages=4, most_rows=15):
 
 
 def distinct_problem(n, stages, seed=0):
-    """Every confidence is there once; later stages are better and dearer."""
+    """Every confidence is there once; later stages are better and more expensive."""
     random = np.random.default_rng(seed)
     confidence = random.beta(4, 2, (n, stages))
     right = random.random((n, stages)) < np.clip(confidence * 0.6 + np.linspace(0.55, 0.95, stages) * 0.5, 0, 1)

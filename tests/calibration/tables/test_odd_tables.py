@@ -124,7 +124,7 @@ def test_costs_that_fall_make_the_later_stage_no_worse_a_choice():
     label = np.zeros(400, dtype=int)
     prediction = np.stack([(rng.random(400) < 0.3).astype(int), (rng.random(400) < 0.1).astype(int)], axis=1)
     table = ScoreTable(
-        prediction, rng.random((400, 2)), np.array([10.0, 0.1]), np.array(["dear", "cheap"]), label=label
+        prediction, rng.random((400, 2)), np.array([10.0, 0.1]), np.array(["expensive", "cheap"]), label=label
     )
     policy = calibrate(table, target_accuracy=0.85, guarantee="none")
     assert evaluate(table, policy).accuracy >= 0.85

@@ -1,13 +1,13 @@
 """``cascade audit``: the sum over several gateways, exit codes, and answers that are not audits."""
 
 import json
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
 from local_gateway import STAGES, new_policy
+from server_thread import serving
 
 from cascade.answers import Answers
 from cascade.calibration.monitoring.confidence_sequence import rate_interval
@@ -42,18 +42,8 @@ def answering(*answers):
             self.end_headers()
             self.wfile.write(body if isinstance(body, bytes) else json.dumps(body).encode())
 
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", requests
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as address:
+        yield address, requests
 
 
 def test_the_reports_of_all_gateways_are_added_up(run):

@@ -56,6 +56,20 @@ def new_batcher(recorder, max_batch_rows=8, max_queue_rows=10_000, forward=True,
     )
 
 
+async def busy_batcher():
+    """A batcher for 8 waiting rows, its task for 4 rows, which runs, and the event that lets it end."""
+    release = threading.Event()
+
+    def run(rows, policy, evidence, last_stage=None):
+        release.wait(5)
+        return say(rows, np.ones(len(rows), dtype=bool))
+
+    batcher = Batcher(single_step(run), None, BatcherOptions(4, 8))
+    running = asyncio.create_task(batcher.answer(np.arange(4), POLICY))
+    await asyncio.sleep(0.05)
+    return batcher, running, release
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 16), st.sampled_from([0.0, 1.0]))
 def test_every_caller_gets_its_own_rows_in_order(sizes, max_batch_rows, max_inline_s):
@@ -212,16 +226,8 @@ def test_a_failed_later_segment_fails_the_callers_of_deferred_rows_only():
 
 
 def test_rows_beyond_the_queue_are_refused_at_once_until_there_is_room():
-    release = threading.Event()
-
-    def run(rows, policy, evidence, last_stage=None):
-        release.wait(5)
-        return say(rows, np.ones(len(rows), dtype=bool))
-
     async def main():
-        batcher = Batcher(single_step(run), None, BatcherOptions(4, 8))
-        running = asyncio.create_task(batcher.answer(np.arange(4), POLICY))
-        await asyncio.sleep(0.05)
+        batcher, running, release = await busy_batcher()
         waiting = asyncio.create_task(batcher.answer(np.arange(8), POLICY))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded, match="8 rows are waiting"):
@@ -235,16 +241,8 @@ def test_rows_beyond_the_queue_are_refused_at_once_until_there_is_room():
 
 
 def test_cancelled_callers_leave_no_rows_in_the_queue():
-    release = threading.Event()
-
-    def run(rows, policy, evidence, last_stage=None):
-        release.wait(5)
-        return say(rows, np.ones(len(rows), dtype=bool))
-
     async def main():
-        batcher = Batcher(single_step(run), None, BatcherOptions(4, 8))
-        running = asyncio.create_task(batcher.answer(np.arange(4), POLICY))
-        await asyncio.sleep(0.05)
+        batcher, running, release = await busy_batcher()
         gone = asyncio.create_task(batcher.answer(np.arange(8), POLICY))
         await asyncio.sleep(0)
         gone.cancel()

@@ -1,12 +1,12 @@
 """The command line's HTTP client: where the key goes, and what bounds an answer."""
 
 import json
-import threading
 import time
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
+from server_thread import serving
 
 from cascade.errors import InputError
 from cascade.serving.client import http_client
@@ -38,17 +38,8 @@ def server(body=b"{}", status=200, headers=(), pause_s=0.0):
         def do_PUT(self):
             self.do_GET()
 
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
-        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.server_port}", requests
-        finally:
-            listener.shutdown()
-            thread.join()
+    with serving(Handler) as address:
+        yield address, requests
 
 
 def test_the_key_and_the_body_are_sent():

@@ -1,13 +1,13 @@
 """``cascade status`` against a real listener without Ray, and a dashboard whose answers each test chooses."""
 
-import http.server
 import json
-import threading
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from listener_thread import listening
 from local_service import POLICY, LocalService
+from server_thread import serving
 from serving_process import free_port
 
 from cascade.serving.auth.guard import Guard
@@ -30,7 +30,7 @@ def answering(content, status=200):
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     requests = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             requests.append((self.path, self.headers.get("authorization")))
             self.send_response(status)
@@ -38,17 +38,8 @@ def answering(content, status=200):
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", requests
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Handler) as address:
+        yield address, requests
 
 
 def applications(status="RUNNING", big="HEALTHY", message=""):

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from local_gateway import ONE_CLASS
 
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig, ServingConfig
@@ -15,18 +16,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
-BACKEND = {
-    "type": "custom",
-    "object": "cascade.backends.fake_backend:FakeBackend",
-    "arguments": {"probabilities": [[1]]},
-}
-
 
 def deployments(tmp_path, *options, **serving):
     """The deployments of stages with these ``deployment`` keys, the gateway's first."""
     from cascade.serving.deploy.application import new_application
 
-    stages = [{"name": f"s{i}", "backend": BACKEND, "deployment": keys} for i, keys in enumerate(options)]
+    stages = [{"name": f"s{i}", "backend": ONE_CLASS, "deployment": keys} for i, keys in enumerate(options)]
     alone = [[stage["name"]] for stage in stages]
     config = CascadeConfig(
         name="app", rows={"shape": [2]}, stages=stages, serving=ServingConfig(segments=alone, **serving)

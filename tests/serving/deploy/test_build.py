@@ -7,6 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from local_gateway import ONE_CLASS
 
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig, ServingConfig
@@ -17,12 +18,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
-
-BACKEND = {
-    "type": "custom",
-    "object": "cascade.backends.fake_backend:FakeBackend",
-    "arguments": {"probabilities": [[1]]},
-}
 
 
 def closed(schema):
@@ -52,7 +47,7 @@ def manifest(tmp_path, *options, at="/app", **serving):
     from cascade.serving.deploy.application import ServeArguments
     from cascade.serving.deploy.ray_service import ray_service
 
-    stages = [{"name": f"s{i}", "backend": BACKEND, "deployment": keys} for i, keys in enumerate(options)]
+    stages = [{"name": f"s{i}", "backend": ONE_CLASS, "deployment": keys} for i, keys in enumerate(options)]
     alone = [[stage["name"]] for stage in stages]
     config = CascadeConfig.model_validate(
         {"name": "My_App", "rows": {"shape": [2]}, "stages": stages, "serving": {"segments": alone, **serving}},

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from listener_thread import listening
+from listener_thread import listening, rest
 
 from cascade.config import ServingConfig
 from cascade.serving.bodies.pending_bodies import PendingBodies
@@ -67,15 +67,6 @@ def connected(port, *parts):
         for part in parts:
             client.sendall(part)
         yield client
-
-
-def rest(client):
-    """The bytes that the server sends until it closes or resets the connection."""
-    received = b""
-    with contextlib.suppress(ConnectionResetError):
-        while part := client.recv(1 << 16):
-            received += part
-    return received
 
 
 def ask(port, *parts):

@@ -1,7 +1,6 @@
 """A stopping listener: every request that was sent is answered."""
 
 import asyncio
-import contextlib
 import json
 import socket
 import threading
@@ -9,6 +8,7 @@ import time
 
 import pytest
 import uvloop
+from listener_thread import rest
 from serving_process import free_port
 
 from cascade.config import ServingConfig
@@ -71,14 +71,6 @@ def start(request):
     yield start
     for each in started:
         each.close()
-
-
-def rest(client):
-    received = b""
-    with contextlib.suppress(ConnectionResetError):
-        while part := client.recv(1 << 16):
-            received += part
-    return received
 
 
 def test_the_answer_in_progress_is_the_last_one_of_its_connection(start):
