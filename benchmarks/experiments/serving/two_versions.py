@@ -3,9 +3,9 @@
     git worktree add ../before COMMIT
     python -m cascade.benchmarks.experiments.serving.two_versions --before ../before
 
-The synthetic cascade in this version and in the one of another work tree. Start-up and memory: each is started alone, by
-turns. Throughput and processor time per request: both run, and wrk loads them by turns, one row per request. Needs wrk,
-and the extra ``bench``.
+The synthetic cascade in this version and in the one of another work tree. Start-up and memory: each is started alone,
+by turns. Throughput and processor time per request: both run, and wrk loads them by turns, one row per request. Needs
+wrk, and the extra ``bench``.
 """
 
 import os
