@@ -6,8 +6,8 @@ A pool is a distribution from which any number of rows can be drawn: rows have a
 and each model's confidence is its probability to be right, but for some noise. Two models are planted: `dud`, whose
 confidence is independent of its answers, and `dominated`, which answers the same as another model at twice its cost.
 
-1. Speed: 10 models in all orders, and 20 models greedily, 10,000 rows, up to four stages.
-2. The greedy way against all orders, over several pools and targets: cost of its best choice over that of theirs.
+1. Speed: 10 models in all orders, and 20 models by local search, 10,000 rows, up to four stages.
+2. Local search against all orders, over several pools and targets: cost of its best choice over that of theirs.
 3. Honesty: many draws of 4,000 rows from one distribution; the interval of each saving against the value of the same
    cascades on a million rows, and the accuracy on the rows that choose and on those that judge against the same.
 4. Verdicts: how often a planted model is in the best choice, and how often a verdict is to drop it. (`dominated` can
@@ -81,17 +81,17 @@ def speed(models: int, rows: int = 10_000) -> dict[str, Any]:
     return {"models": models, "rows": rows, "targets": found}
 
 
-def greedy_against_all(pools: Sequence[int], models: int = 8, rows: int = 4000) -> dict[str, Any]:
-    """Cost of the greedy choice over that of the choice among all orders, on the rows that choose."""
+def local_search_against_all(pools: Sequence[int], models: int = 8, rows: int = 4000) -> dict[str, Any]:
+    """Cost of the choice by local search over that of the choice among all orders, on the rows that choose."""
     ratios = []
-    for pool in track(pools, "greedy against all orders", console=console):
+    for pool in track(pools, "local search against all orders", console=console):
         table = draw(models, rows, pool, seed=0)
         for drop in (0.0, DROP, 0.05):
-            greedy, full = (
+            local, full = (
                 choose_cascade(table, max_accuracy_drop=drop, hop_cost=HOP_COST, most_candidates=most).best
                 for most in (0, 1_000_000)
             )
-            ratios.append(greedy.chosen_cost / full.chosen_cost)
+            ratios.append(local.chosen_cost / full.chosen_cost)
     return {
         "pools": len(pools),
         "models": models,
@@ -144,12 +144,12 @@ def summary(differences: list[float]) -> dict[str, float]:
 
 def main(
     draws: Annotated[int, typer.Option(min=2, help="Draws for the honesty.")] = 40,
-    pools: Annotated[int, typer.Option(min=1, help="Pools for the greedy way.")] = 6,
+    pools: Annotated[int, typer.Option(min=1, help="Pools for the local search.")] = 6,
 ) -> Found:
     """Measure the choice of a cascade on pools whose truth is known."""
     return {
         "speed": [speed(10), speed(20)],
-        "greedy_against_all_orders": greedy_against_all(range(2, 2 + pools)),
+        "local_search_against_all_orders": local_search_against_all(range(2, 2 + pools)),
         "honesty": honesty(draws),
     }
 
@@ -163,8 +163,8 @@ def figures(found: Found) -> Figures:
         )
         for case in found["speed"]
     }
-    numbers["cost of the greedy choice over that of all orders, highest"] = Figure(
-        found["greedy_against_all_orders"]["cost_ratio"]["max"]
+    numbers["cost of the choice by local search over that of all orders, highest"] = Figure(
+        found["local_search_against_all_orders"]["cost_ratio"]["max"]
     )
     for name, share in honesty["interval_covers_true_saving"].items():
         numbers[f"share of the 95 % intervals that cover the true saving, against {name}"] = Figure(share)

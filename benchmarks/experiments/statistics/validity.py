@@ -3,6 +3,8 @@ r"""How often is a certified guarantee violated, over many calibration samples f
     python -m cascade.benchmarks.experiments.statistics.validity
     python -m cascade.benchmarks.experiments.statistics.validity --scores cifar10.npz \
         --out benchmarks/results/statistics/validity_cifar10.json
+    python -m cascade.benchmarks.experiments.statistics.validity --stages 5 --samples 200 \
+        --out benchmarks/results/statistics/validity_five_stages.json
 
 Populations are three synthetic families, or the rows of a real score table. For every population, number of stages,
 number of rows and delta: the share of the samples whose certified policy violates its guarantee on the population,
@@ -133,12 +135,17 @@ def main(
     scores: Annotated[
         Path | None, typer.Option(help="A real score table with labels, in place of the synthetic families.")
     ] = None,
+    stages: Annotated[
+        list[int] | None, typer.Option(help="Numbers of stages of the populations.", show_default="all")
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Calibration samples for each case.")] = 1000,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
 ) -> Found:
     """Simulate."""
     _start(scores)
-    cases = list(itertools.product(_known, SIZES))
+    cases = [(key, rows) for key in _known for rows in SIZES if not stages or key[1] in stages]
+    if not cases:
+        raise typer.BadParameter(f"no population has {stages} stages; there are {sorted({key[1] for key in _known})}")
     totals: dict[Case, Counts] = {case: Counter() for case in cases}
     for case, counts in in_chunks(_run, cases, samples, CHUNK, workers, _start, scores):
         totals[case].update(counts)
