@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from cascade.calibration.costs.arrivals import RowsAtRate, RowsTogether
     from cascade.cascade import Cascade, check_table, last_stage_policy, load_stages
+    from cascade.cascade_classifier import CascadeClassifier
     from cascade.collection.collect import collect
     from cascade.config import CascadeConfig
     from cascade.detection.detections import Detections
@@ -58,6 +59,7 @@ __all__ = [
     "Answers",
     "Backend",
     "Cascade",
+    "CascadeClassifier",
     "CascadeConfig",
     "CascadeError",
     "CheckFailed",
@@ -112,6 +114,7 @@ _HOMES = {
     "Answers": "answers",
     "Backend": "backends.backend",
     "Cascade": "cascade",
+    "CascadeClassifier": "cascade_classifier",
     "CascadeConfig": "config",
     "Detections": "detection.detections",
     "Detector": "detection.detector",
