@@ -5,63 +5,15 @@ from itertools import combinations
 
 import numpy as np
 
-from cascade.calibration.calibrators import Temperature
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.costs.stage_prices import StagePrices
+from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.calibration.tables.score_table import ScoreTable
-from cascade.errors import ScoreTableError
-from cascade.routers import ALWAYS, EVIDENCE_COLUMNS, NEVER, Router, answering_stage, deferred_early, new_evidence
+from cascade.routers import ALWAYS, NEVER, Router, answering_stage, deferred_early
 
-__all__ = ["RoutingProblem", "calibrated_confidence", "table_evidence"]
+__all__ = ["RoutingProblem"]
 
 MOST_STAGES_OF_ALL_SUBSETS = 6
-
-
-def calibrated_confidence(table: ScoreTable, routers: tuple[Router, ...]) -> np.ndarray:
-    """The confidences that a cascade's thresholds are compared with.
-
-    Args:
-        table: n rows, K stages.
-        routers: K.
-
-    Returns:
-        (n, K) float64 in [0, 1].
-
-    Raises:
-        ScoreTableError: a router has a temperature or a head that needs class probabilities, and the table has none.
-    """
-    for name, router in zip(table.stage, routers, strict=True):
-        if table.scores is None and router.head is not None and router.head.needs_probabilities:
-            raise ScoreTableError(
-                f"stage {str(name)!r} has a head on class probabilities, but the score table has no 'scores'; "
-                "collect them, or calibrate on this table"
-            )
-        if table.scores is None and isinstance(router.calibrator, Temperature):
-            raise ScoreTableError(
-                f"stage {str(name)!r} is calibrated by a temperature, but the score table has no 'scores'; "
-                "collect them, or calibrate on this table"
-            )
-    evidence = table_evidence(table) if any(router.head is not None for router in routers) else None
-    columns = [
-        router.confidence(
-            None if table.scores is None else table.scores[:, k],
-            table.confidence[:, k],
-            None if evidence is None else evidence[:, : (k + 1) * len(EVIDENCE_COLUMNS)],
-        )
-        for k, router in enumerate(routers)
-    ]
-    return np.stack(columns, axis=1).astype(np.float64)
-
-
-def table_evidence(table: ScoreTable) -> np.ndarray:
-    """(n, 5 K) float64, the evidence of all stages; a head of stage k reads the first 5 (k + 1) columns."""
-    columns = [
-        new_evidence(
-            table.prediction[:, k], table.confidence[:, k], None if table.scores is None else table.scores[:, k]
-        )
-        for k in range(table.stages)
-    ]
-    return np.concatenate(columns, axis=1)
 
 
 @dataclass(frozen=True, eq=False)

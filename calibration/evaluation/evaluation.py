@@ -8,7 +8,7 @@ import numpy as np
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.exact_binomial import exact_interval
 from cascade.calibration.policies.policy import Policy
-from cascade.calibration.routing_problem import calibrated_confidence
+from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import PolicyError
 from cascade.html_table import html_table

@@ -8,7 +8,8 @@ import numpy as np
 from cascade.calibration import Evaluation, Identity, Judgement, Policy, ScoreTable, evaluate, judge
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.costs.stage_prices import StagePrices
-from cascade.calibration.routing_problem import RoutingProblem, calibrated_confidence
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.reports.measures.frontier_points import FrontierPoint, frontier_points
 from cascade.reports.measures.reliability import Reliability, reliability
 from cascade.reports.measures.risk_coverage import RiskCoverage, risk_coverage
