@@ -128,7 +128,7 @@ class CostCurveEntry(Entry):
 
 def _is_a_score(value: str) -> str:
     if value not in SCORES and rejected_class(value) is None:
-        raise ValueError(f"must be null, one of {sorted(SCORES)}, or {class_score(0)!r} and so on")
+        raise ValueError(f"must be null or one of {sorted(SCORES)}, or {class_score(0)!r} and so on")
     return value
 
 
