@@ -15,7 +15,7 @@ from cascade.calibration import Identity, Policy, PolicySet, ScoreTable
 from cascade.config import CascadeConfig, RowsConfig, StageConfig
 from cascade.engine import Segment
 from cascade.errors import CascadeError, ConfigError, InputError, PolicyError, ScoreTableError
-from cascade.routers import Router, rejected_class
+from cascade.routers import Router, class_score, rejected_class
 from cascade.rows.checks import check_rows
 from cascade.stage import Stage
 
@@ -211,5 +211,9 @@ def check_table(table: ScoreTable, config: CascadeConfig) -> list[tuple[str, str
                 "where it also has other answers; collect again"
             )
     fallback = {"temperature": "platt"} if table.scores is None else {}
-    choices = [stage.router.choice for stage in config.stages]
-    return [(name, fallback.get(calibrator, calibrator)) for name, calibrator in choices]
+    choices = []
+    for stage in config.stages:
+        (name, calibrator), rejected = stage.router.choice, stage.router.rejected_class
+        name = name if rejected is None else class_score(rejected)
+        choices.append((name, fallback.get(calibrator, calibrator)))
+    return choices

@@ -178,6 +178,8 @@ ROOMS = {
         "monitoring",
         "policies",
         "routing_problem",
+        "table_confidence",
+        "detection",
         "tables",
         "calibrators",
         "costs",

@@ -7,7 +7,6 @@ from typing_extensions import Self
 
 from cascade.backends.config import BackendConfig
 from cascade.config.fields import ConfigModel, ConfigName
-from cascade.routers import class_score
 
 __all__ = ["RouterConfig", "StageConfig"]
 
@@ -67,15 +66,10 @@ class RouterConfig(ConfigModel):
         self._rejected = classes.index(self.reject)
 
     @property
-    def score_name(self) -> str:
-        """Name of the score, as a policy file has it."""
-        return self.score if self._rejected is None else class_score(self._rejected)
-
-    @property
     def choice(self) -> tuple[str, str]:
         """Name of the score or head, and name of the calibrator."""
         if self.head is None:
-            return self.score_name, self.calibrator
+            return self.score, self.calibrator
         return self.head, "identity" if self.calibrator == "temperature" else self.calibrator
 
 
