@@ -9,6 +9,7 @@ from cascade.backends.stage_contract import StageContract
 from cascade.errors import PolicyError, StageError
 from cascade.prediction import Prediction
 from cascade.routers import Router, class_score, new_evidence, score_function
+from cascade.rows.parts import Parts
 
 __all__ = ["Stage"]
 
@@ -44,7 +45,7 @@ class Stage:
     def __repr__(self) -> str:
         return f"Stage({self.name!r}, {type(self.backend).__name__}, {self.score})"
 
-    def predict(self, rows: np.ndarray) -> Prediction:
+    def predict(self, rows: np.ndarray | Parts) -> Prediction:
         """The model's prediction, checked by the stage contract.
 
         Args:
