@@ -64,6 +64,15 @@ class Replay:
         return judge(self.table, self.policy, self.evaluation.level)
 
     @property
+    def positive_name(self) -> str:
+        """Name of the positive class, or its number; empty without one."""
+        detection = self.evaluation.detection
+        if detection is None:
+            return ""
+        named = self.table.classes is not None and detection.positive < len(self.table.classes)
+        return str(self.table.classes[detection.positive]) if named else f"class {detection.positive}"
+
+    @property
     def gain_name(self) -> str:
         """The measure of ``gain``: "accuracy" or "agreement"."""
         return "agreement" if self.table.label is None else "accuracy"
