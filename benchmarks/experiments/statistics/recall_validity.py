@@ -10,6 +10,7 @@ nothing on future data, and the share of samples in which it misses the recall i
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import numpy as np
@@ -137,8 +138,9 @@ def simulate(case: Case, samples: range) -> Counter[tuple[str, str]]:
     return counts
 
 
-def _entries(case: Case, samples: int, counts: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
-    limit, entries = allowed_share(DELTA, samples), []
+def _entries(case: Case, counts: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
+    samples, entries = counts[RULE, "certified"], []
+    limit = allowed_share(DELTA, samples)
     for name in (*goals(case), RULE):
         certified, violated = counts[name, "certified"], counts[name, "violated"]
         entries.append(
@@ -146,6 +148,7 @@ def _entries(case: Case, samples: int, counts: Counter[tuple[str, str]]) -> list
                 "stages": case[0],
                 "positives": case[1],
                 "goal": name,
+                "samples": samples,
                 "targets": {"min_recall": RECALLS[case[1]]} if name == RULE else goals(case)[name].targets,
                 "certified_share": None if name == RULE else certified / samples,
                 "violated_share": violated / samples,
@@ -160,13 +163,13 @@ def _entries(case: Case, samples: int, counts: Counter[tuple[str, str]]) -> list
 def main(
     samples: Annotated[int, typer.Option(min=1, help="Calibration samples for each case.")] = 1000,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
-) -> Found:
+) -> Iterator[Found]:
     """Simulate."""
     totals: dict[Case, Counter[tuple[str, str]]] = {case: Counter() for case in CASES}
     for case, counts in in_chunks(simulate, CASES, samples, CHUNK, workers, _start):
         totals[case].update(counts)
-    entries = [entry for case, counts in totals.items() for entry in _entries(case, samples, counts)]
-    return {"samples": samples, "rows": ROWS, "delta": DELTA, "cases": entries}
+        entries = [entry for case, counts in totals.items() if counts for entry in _entries(case, counts)]
+        yield {"samples": samples, "rows": ROWS, "delta": DELTA, "cases": entries}
 
 
 def figures(found: Found) -> Figures:
