@@ -123,7 +123,7 @@ def simulate(case: Case, samples: range) -> Counter[tuple[str, str]]:
         rng = np.random.default_rng((sample, *case))
         table = draw((rng.random(ROWS) < share).astype(np.int64), stages, rng)
         for name, goal in goals(case).items():
-            strata = table.label == 1 if goal.tests_positives_only else None
+            strata = np.asarray(table.label == 1) if goal.tests_positives_only else None
             split = SplitTable.of(table, sample, None, False, strata=strata)
             found = split.fitted(goal).certifier.certify(goal, DELTA)
             if found is not None:

@@ -66,11 +66,12 @@ class Replay:
     @property
     def positive_name(self) -> str:
         """Name of the positive class, or its number; empty without one."""
-        detection = self.evaluation.detection
+        detection, classes = self.evaluation.detection, self.table.classes
         if detection is None:
             return ""
-        named = self.table.classes is not None and detection.positive < len(self.table.classes)
-        return str(self.table.classes[detection.positive]) if named else f"class {detection.positive}"
+        if classes is None or detection.positive >= len(classes):
+            return f"class {detection.positive}"
+        return str(classes[detection.positive])
 
     @property
     def gain_name(self) -> str:
