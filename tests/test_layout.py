@@ -157,6 +157,7 @@ ROOMS = {
         "batching",
         "audit",
         "telemetry",
+        "detection",
         "bodies",
         "auth",
         "errors",
