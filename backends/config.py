@@ -24,6 +24,7 @@ __all__ = [
     "CustomConfig",
     "DynamicConfig",
     "EnsembleConfig",
+    "HaarConfig",
     "NetworkConfig",
     "OnnxConfig",
     "SklearnConfig",
@@ -157,6 +158,17 @@ class OnnxConfig(_Config):
     threads: int = Field(default=0, ge=0)
 
 
+class HaarConfig(_Config):
+    """A boosted cascade of Haar features for windows of images, trained by ``cascade train``.
+
+    Attributes:
+        model: safetensors file, relative to the folder of the configuration.
+    """
+
+    type: Literal["haar"]
+    model: ExistingFile
+
+
 class CustomConfig(_CodeConfig):
     """A user's class with one method ``predict(rows)``.
 
@@ -175,7 +187,7 @@ class CustomConfig(_CodeConfig):
 
 
 MemberConfig = Annotated[
-    TorchConfig | DynamicConfig | SklearnConfig | OnnxConfig | CustomConfig, Field(discriminator="type")
+    TorchConfig | DynamicConfig | SklearnConfig | OnnxConfig | HaarConfig | CustomConfig, Field(discriminator="type")
 ]
 
 CombinationRule = Literal["votes", "mean"]
@@ -195,6 +207,6 @@ class EnsembleConfig(_Config):
 
 
 BackendConfig = Annotated[
-    TorchConfig | DynamicConfig | SklearnConfig | OnnxConfig | CustomConfig | EnsembleConfig,
+    TorchConfig | DynamicConfig | SklearnConfig | OnnxConfig | HaarConfig | CustomConfig | EnsembleConfig,
     Field(discriminator="type"),
 ]

@@ -8,6 +8,7 @@ from cascade.backends.config import (
     CustomConfig,
     DynamicConfig,
     EnsembleConfig,
+    HaarConfig,
     OnnxConfig,
     SklearnConfig,
 )
@@ -34,6 +35,10 @@ def load_backend(config: BackendConfig, classes: Sequence[str] | None = None) ->
         from cascade.backends.onnx_backend import OnnxBackend
 
         return OnnxBackend(config)
+    if isinstance(config, HaarConfig):
+        from cascade.backends.detection.haar_backend import HaarBackend
+
+        return HaarBackend(config, classes)
     if isinstance(config, CustomConfig):
         from cascade.backends.custom_backend import CustomBackend
 

@@ -1,0 +1,63 @@
+"""A boosted Haar cascade as a backend: windows as rows; the cost of a row is the number of features evaluated."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cascade.backends.config import HaarConfig
+from cascade.backends.detection.grey_windows import grey_windows
+from cascade.backends.detection.haar_cascade import HaarCascade, Outcome
+from cascade.backends.detection.haar_model import HaarModel
+from cascade.backends.detection.integral_image import WindowIntegrals
+from cascade.backends.outputs.class_columns import ClassColumns
+from cascade.prediction import Prediction
+
+__all__ = ["HaarBackend"]
+
+CHUNK_WINDOWS = 2048
+"""Windows that are evaluated together; their integral images are about 5 MB."""
+
+
+class HaarBackend:
+    """Windows of any size, grey or RGB, become grey windows of the trained size.
+
+    Args:
+        config: of the model.
+        classes: names of the cascade's classes; the model's two classes are found in them by name.
+
+    Raises:
+        WeightsError: the file is missing or damaged, or is not a Haar cascade.
+        ConfigError: the cascade lacks a class of the model.
+    """
+
+    def __init__(self, config: HaarConfig, classes: Sequence[str] | None = None) -> None:
+        self.cascade = HaarCascade(HaarModel.load(config.model))
+        # Without names, the negative class is 0 and the positive one 1.
+        own = np.arange(2) if classes is None else np.array(self.cascade.model.classes)
+        self._columns = ClassColumns(own, classes, str(config.model))
+
+    def predict(self, rows: np.ndarray) -> Prediction:
+        """Answers n windows; a rejected one has probability 0 of the positive class.
+
+        Args:
+            rows: (n, h, w) grey or (n, h, w, 3) RGB, uint8.
+
+        Raises:
+            RowsError: the rows have another shape or type.
+        """
+        parts = [rows[first : first + CHUNK_WINDOWS] for first in range(0, len(rows), CHUNK_WINDOWS)]
+        return Prediction.join([self._prediction(self.cascade.evaluate(self._integrals(part))) for part in parts])
+
+    def highest_row_cost(self, rows: np.ndarray) -> float:
+        """The number of features of the model."""
+        return float(len(self.cascade.model))
+
+    def _integrals(self, rows: np.ndarray) -> WindowIntegrals:
+        model = self.cascade.model
+        return WindowIntegrals.of_windows(grey_windows(rows, model.height, model.width))
+
+    def _prediction(self, outcome: Outcome) -> Prediction:
+        positive = outcome.probability
+        probabilities = self._columns.spread(np.stack([1 - positive, positive], axis=1))
+        return replace(Prediction.from_probabilities(probabilities), cost=outcome.features.astype(np.float64))
