@@ -123,7 +123,7 @@ class CascadeChoice:
         choosing_rows: number of rows that chose.
         judging_rows: number of rows that the figures come from.
         choices: the best ones on the rows that chose, best first; each of other models or in another order.
-        full_ladder: all models in the order of the table; ``None`` if they cannot be used.
+        full_ladder: all models in the order of the table, each of which runs; ``None`` if they cannot be used.
         why_no_ladder: the reason; empty if they can be used.
         best_single: the best model alone; ``None`` if none reaches the target.
         best_several: the best cascade of at least two models, all of which answer rows; ``None`` if none was found.

@@ -57,11 +57,12 @@ def draw(models: int, rows: int, pool: int, seed: int) -> ScoreTable:
 
 
 def true_value(population: ScoreTable, cascade: ChosenCascade) -> tuple[float, float]:
-    """(accuracy, mean cost with hops) of a cascade with its thresholds on the whole population."""
+    """(accuracy, mean cost with hops) of a cascade with its thresholds, all stages running, on the whole population."""
     part = population.select(cascade.stages)
     seen = evaluate(part, cascade.policy(population))
-    hops = float(np.arange(len(cascade.stages)) @ seen.stage_share)
-    return float(seen.accuracy or 0.0), seen.mean_cost + HOP_COST * hops
+    reached = 1 - np.cumsum(np.append(0.0, seen.stage_share[:-1]))
+    hops = HOP_COST * (np.arange(len(cascade.stages)) > 0)
+    return float(seen.accuracy or 0.0), float(reached @ (part.work.mean(axis=0) + hops))
 
 
 def speed(models: int, rows: int = 10_000) -> dict[str, Any]:
