@@ -49,7 +49,7 @@ class HaarBackend:
         parts = [rows[first : first + CHUNK_WINDOWS] for first in range(0, len(rows), CHUNK_WINDOWS)]
         return Prediction.join([self._prediction(self.cascade.evaluate(self._integrals(part))) for part in parts])
 
-    def highest_row_cost(self, rows: np.ndarray) -> float:
+    def highest_row_cost(self, rows: np.ndarray) -> float:  # noqa: ARG002 (of the interface)
         """The number of features of the model."""
         return float(len(self.cascade.model))
 

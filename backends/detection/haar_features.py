@@ -1,8 +1,8 @@
 """Haar features: differences between the sums of neighbouring rectangles.
 
 The families of Viola and Jones (CVPR 2001, section 2): two rectangles side by side or one above the other, three in a
-row, and four in a square. Cells with plus and minus have the same total weight in every family, so that a constant added
-to all pixels changes no value; Viola and Jones weight the middle one of three rectangles with 1 instead of 2.
+row, and four in a square. Cells with plus and minus have the same total weight in every family, so that a constant
+added to all pixels changes no value; Viola and Jones weight the middle one of three rectangles with 1 instead of 2.
 """
 
 from typing import NamedTuple

@@ -70,7 +70,7 @@ class WindowIntegrals:
 
     @classmethod
     def of_windows(cls, windows: np.ndarray) -> "WindowIntegrals":
-        """Integral images of separate windows, stored corner by corner, so that one corner of all windows is contiguous.
+        """Separate windows, whose integral images are stored corner by corner: one corner of all windows is contiguous.
 
         Args:
             windows: (n, h, w) uint8, at most ``LARGEST_AREA`` pixels each.

@@ -33,7 +33,8 @@ def test_a_batch_larger_than_a_chunk_is_as_its_rows(path):
     part = backend(path).predict(windows[some])
     np.testing.assert_array_equal(whole.probabilities[some], part.probabilities)
     np.testing.assert_array_equal(whole.cost[some], part.cost)
-    assert whole.cost.min() >= 1 and whole.cost.max() <= backend(path).highest_row_cost(windows[:1]) == 40
+    assert whole.cost.min() >= 1
+    assert whole.cost.max() <= backend(path).highest_row_cost(windows[:1]) == 40
     assert 0 < (whole.probabilities[:, 1] == 0).mean() < 1
 
 
@@ -51,7 +52,8 @@ def test_saving_and_loading_change_nothing_and_equal_models_are_equal_bytes(path
     loaded = HaarModel.load(path)
     loaded.save(tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
-    assert loaded.facts == {"seed": 0} and repr(loaded) == "HaarModel(40 features, soft, windows of 12 x 10)"
+    assert loaded.facts == {"seed": 0}
+    assert repr(loaded) == "HaarModel(40 features, soft, windows of 12 x 10)"
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(loaded, name), getattr(random_model(), name))
 
@@ -129,7 +131,9 @@ def test_smaller_windows_are_means_and_larger_ones_interpolated():
         assert (resized(flat, *size) == 93).all()
     ramp = np.broadcast_to(np.arange(0, 250, 10, dtype=np.uint8), (1, 3, 25))
     wide = resized(ramp, 3, 75)[0, 0].astype(int)
-    assert (np.diff(wide) >= 0).all() and wide[1] == 0 and wide[-1] == 240
+    assert (np.diff(wide) >= 0).all()
+    assert wide[1] == 0
+    assert wide[-1] == 240
 
 
 def test_a_backend_is_loaded_by_its_type(path):
