@@ -18,7 +18,7 @@ def grey(images: np.ndarray) -> np.ndarray:
     weighted += images[..., 1] * np.uint16(GREEN)
     weighted += images[..., 2] * np.uint16(BLUE)
     weighted += np.uint16(128)
-    return (weighted >> 8).astype(np.uint8)
+    return np.asarray(weighted >> 8, dtype=np.uint8)
 
 
 def resized(images: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -36,7 +36,7 @@ def resized(images: np.ndarray, height: int, width: int) -> np.ndarray:
         return images
     down, right = _weights(images.shape[1], height), _weights(images.shape[2], width)
     values = down @ images.astype(np.float32) @ right.T
-    return np.rint(values).astype(np.uint8)
+    return np.asarray(np.rint(values), dtype=np.uint8)
 
 
 @lru_cache(maxsize=64)
@@ -44,11 +44,11 @@ def _weights(length: int, target: int) -> np.ndarray:
     """(target, length) float32: the weights of old pixels in new ones along one axis; each row has the sum 1."""
     if target >= length:
         places = ((np.arange(target) + 0.5) * length / target - 0.5).clip(0, length - 1)
-        return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(length))).astype(np.float32)
+        return np.asarray(np.maximum(0, 1 - np.abs(places[:, None] - np.arange(length))), dtype=np.float32)
     edges = np.arange(target + 1) * length / target
     old = np.arange(length)
     shared = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
-    return (np.maximum(shared, 0) * target / length).astype(np.float32)
+    return np.asarray(np.maximum(shared, 0) * target / length, dtype=np.float32)
 
 
 def grey_windows(rows: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -114,4 +114,4 @@ def _box(flat: np.ndarray, starts: np.ndarray, corners: list[int]) -> np.ndarray
 
 def _inverse_norm(total: np.ndarray, squares: np.ndarray, pixels: int) -> np.ndarray:
     variance = pixels * squares.astype(np.int64) - np.square(total, dtype=np.int64)
-    return (1.0 / np.sqrt(np.maximum(variance, 1))).astype(np.float32)
+    return np.asarray(1.0 / np.sqrt(np.maximum(variance, 1)), dtype=np.float32)
