@@ -1,8 +1,8 @@
 """AdaBoost over decision stumps: the best stump of many features, as sorted array work.
 
-Freund and Schapire, "A decision-theoretic generalization of on-line learning", 1997 (discrete: all votes of a stump have
-one size); Schapire and Singer, "Improved boosting algorithms using confidence-rated predictions", 1999 (real: a vote is
-half the log-odds of its side of the stump, and the stump with the least bound Z of the error is taken).
+Freund and Schapire, "A decision-theoretic generalization of on-line learning", 1997 (discrete: all votes of a stump
+have one size); Schapire and Singer, "Improved boosting algorithms using confidence-rated predictions", 1999 (real: a
+vote is half the log-odds of its side of the stump, and the stump with the least bound Z of the error is taken).
 """
 
 from typing import Literal, NamedTuple

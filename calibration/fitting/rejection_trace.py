@@ -1,15 +1,15 @@
 """Fitting of rejection traces: thresholds after every weak learner of a boosted cascade, with a certified recall.
 
-A family is K nested traces, from the loosest to the tightest; its parameter is the number of a trace. A row's depth is
-the tightest trace that it survives, so the recall at k is the share of positives whose depth is at least k. The family
-is built and chosen on some positives and negatives; k is certified on other positives by fixed-sequence testing with
-the exact binomial: from the loosest trace on, as long as the hypothesis "the recall is below ``min_recall``" is rejected
-at level delta.
+A family is K nested traces, from the loosest to the tightest; its parameter is the number of a trace. A row's depth
+is the tightest trace that it survives, so the recall at k is the share of positives whose depth is at least k. The
+family is built and chosen on some positives and negatives; k is certified on other positives by fixed-sequence
+testing with the exact binomial: from the loosest trace on, as long as the hypothesis "the recall is below
+``min_recall``" is rejected at level delta.
 
-Families: the soft cascade (Bourdev and Brandt, CVPR 2005) leaves their shape open. "pruning" takes the least sums of the
-positives to be kept (Zhang and Viola, "Multiple-instance pruning for learning efficient cascade detectors", NIPS 2007);
-"standardised" takes a number of standard deviations below the mean of the positives' sums; "waldboost" is the sequential
-probability ratio test (Sochman and Matas, CVPR 2005), the baseline.
+Families: the soft cascade (Bourdev and Brandt, CVPR 2005) leaves their shape open. "pruning" takes the least sums of
+the positives to be kept (Zhang and Viola, "Multiple-instance pruning for learning efficient cascade detectors", NIPS
+2007); "standardised" takes a number of standard deviations below the mean of the positives' sums; "waldboost" is the
+sequential probability ratio test (Sochman and Matas, CVPR 2005), the baseline.
 """
 
 from collections.abc import Callable, Mapping

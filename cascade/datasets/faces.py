@@ -1,8 +1,8 @@
 """Faces: 100 faces and 100 windows without a face, 25x25 grey pixels, a subset of Labeled Faces in the Wild (LFW).
 
-Huang, Mattar, Lee and Learned-Miller, "Learning to align from scratch", NIPS 2012, http://vis-www.cs.umass.edu/lfw/. The
-subset is part of scikit-image (``skimage.data.lfw_subset``), which does not name the persons; its faces were drawn at
-random.
+Huang, Mattar, Lee and Learned-Miller, "Learning to align from scratch", NIPS 2012, http://vis-www.cs.umass.edu/lfw/.
+The subset is part of scikit-image (``skimage.data.lfw_subset``), which does not name the persons; its faces were
+drawn at random.
 """
 
 import importlib.util
