@@ -20,7 +20,7 @@ import numpy as np
 
 from cascade.calibration.exact_binomial import exact_interval
 
-__all__ = ["FAMILIES", "RejectionTrace", "depths", "fit_rejection_traces", "mean_features"]
+__all__ = ["FAMILIES", "RejectionTrace", "depths", "fit_rejection_trace", "fit_rejection_traces", "mean_features"]
 
 Sums = np.ndarray
 Family = Callable[[Sums, Sums], np.ndarray]
@@ -58,7 +58,8 @@ def mean_features(trace: np.ndarray, sums: Sums) -> float:
 
 def depths(traces: np.ndarray, sums: Sums) -> np.ndarray:
     """(n,) int64 in [-1, K - 1]: the last of K nested traces, (K, T), that each row, (n, T), survives; -1 for none."""
-    return np.sum([(sums >= trace).all(axis=1) for trace in traces], axis=0, dtype=np.int64) - 1
+    survives = np.array([(sums >= trace).all(axis=1) for trace in traces])
+    return np.asarray(survives.sum(axis=0, dtype=np.int64) - 1)
 
 
 def _nested(traces: np.ndarray) -> np.ndarray:
@@ -142,6 +143,15 @@ def fit_rejection_traces(
         trace = traces[k] if k >= 0 else np.full(positive.shape[1], -np.inf, dtype=np.float32)
         found.append((estimate, RejectionTrace(name, trace, mean_features(trace, negative), certificate)))
     return [trace for _, trace in sorted(found, key=lambda each: each[0])]
+
+
+def fit_rejection_trace(
+    positive: Sums, negative: Sums, certifying: Sums, min_recall: float, delta: float
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The first of :func:`fit_rejection_traces`, and plain values about it and about the other families."""
+    found = fit_rejection_traces(positive, negative, certifying, min_recall, delta)
+    facts = {each.family: {"mean_features": each.mean_features, "certificate": each.certificate} for each in found}
+    return found[0].trace, {"trace": found[0].family, "certificate": found[0].certificate, "families": facts}
 
 
 def _deepest(depth: np.ndarray, min_recall: float) -> int:
