@@ -140,7 +140,7 @@ def _first(source: NegativeWindows, count: int) -> np.ndarray:
 
 
 def changed_views(rows: np.ndarray, recipe: HaarRecipe, views: Views, seed: int) -> np.ndarray:
-    """(views n, h, w) uint8: all rows unchanged, then copies that are shifted, turned, zoomed and mirrored at random."""
+    """(views n, h, w) uint8: all rows unchanged, then copies that are shifted, turned, zoomed and mirrored."""
     from scipy.ndimage import affine_transform
 
     plain = grey_windows(rows, *rows.shape[1:3])
