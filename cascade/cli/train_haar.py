@@ -68,5 +68,7 @@ def train_haar(recipe_path: Path, model_path: Path | None, as_json: bool) -> Non
     target = model_path or recipe.model_path(recipe_path)
     model.save(target)
     checkpoint.unlink(missing_ok=True)
-    shown: dict[str, Any] = {key: model.facts[key] for key in ("trace", "certificate", "families") if key in model.facts}
+    shown: dict[str, Any] = {
+        key: model.facts[key] for key in ("trace", "certificate", "families") if key in model.facts
+    }
     print_result({"recipe": recipe_path.name, "features": len(model), **shown, "weights": str(target)}, as_json)
