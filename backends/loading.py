@@ -9,7 +9,9 @@ from cascade.backends.config import (
     DynamicConfig,
     EnsembleConfig,
     HaarConfig,
+    MtcnnConfig,
     OnnxConfig,
+    OpencvConfig,
     SklearnConfig,
 )
 
@@ -39,6 +41,14 @@ def load_backend(config: BackendConfig, classes: Sequence[str] | None = None) ->
         from cascade.backends.detection.haar_backend import HaarBackend
 
         return HaarBackend(config, classes)
+    if isinstance(config, OpencvConfig):
+        from cascade.backends.detection.opencv_cascade import OpencvCascade
+
+        return OpencvCascade(config)
+    if isinstance(config, MtcnnConfig):
+        from cascade.backends.detection.mtcnn import MtcnnBackend
+
+        return MtcnnBackend(config)
     if isinstance(config, CustomConfig):
         from cascade.backends.custom_backend import CustomBackend
 
