@@ -178,10 +178,13 @@ class HaarConfig(_Config):
 
     Attributes:
         model: safetensors file, relative to the folder of the configuration.
+        cost: what a row costs: its "operations", from which ``cascade collect`` derives its time, as for other
+            backends; or the number of "features" evaluated, for a cascade of Haar stages only.
     """
 
     type: Literal["haar"]
     model: ExistingFile
+    cost: Literal["operations", "features"] = "operations"
 
 
 class OpencvConfig(_Config):

@@ -1,4 +1,4 @@
-"""A boosted Haar cascade as a backend: windows as rows; the cost of a row is the number of features evaluated."""
+"""A boosted Haar cascade as a backend: windows as rows; rows differ in cost by the number of features evaluated."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +17,10 @@ __all__ = ["HaarBackend"]
 
 CHUNK_WINDOWS = 2048
 """Windows that are evaluated together; their integral images are about 5 MB."""
+PIXEL_OPERATIONS = 4
+"""Operations per pixel of the plain and the squared integral image."""
+FEATURE_OPERATIONS = 10
+"""Operations per feature, about: 6 to 9 corners, normalisation, comparison, sum."""
 
 
 class HaarBackend:
@@ -35,6 +39,7 @@ class HaarBackend:
         self.cascade = HaarCascade(HaarModel.load(config.model))
         # Without names, the negative class is 0 and the positive one 1.
         own = np.arange(2) if classes is None else np.array(self.cascade.model.classes)
+        self._counts_features = config.cost == "features"
         self._columns = ClassColumns(own, classes, str(config.model))
 
     def predict(self, rows: np.ndarray) -> Prediction:
@@ -50,8 +55,18 @@ class HaarBackend:
         return Prediction.join([self._prediction(self.cascade.evaluate(self._integrals(part))) for part in parts])
 
     def highest_row_cost(self, rows: np.ndarray) -> float:  # noqa: ARG002 (of the interface)
-        """The number of features of the model."""
-        return float(len(self.cascade.model))
+        """The number of features of the model, or its operations in millions, as configured."""
+        most = np.array([len(self.cascade.model)])
+        return float(most[0] if self._counts_features else self._mflop(most)[0])
+
+    def flops_per_row(self, rows: np.ndarray) -> float:
+        """Mean operations of the rows: those of the integral images and of the features evaluated."""
+        return float(self._mflop(self.cascade.evaluate(self._integrals(rows)).features).mean() * 1e6)
+
+    def _mflop(self, features: np.ndarray) -> np.ndarray:
+        """(n,) float64 millions of operations of rows for which numbers of features were evaluated."""
+        pixels = self.cascade.model.height * self.cascade.model.width
+        return (PIXEL_OPERATIONS * pixels + FEATURE_OPERATIONS * features.astype(np.float64)) / 1e6
 
     def _integrals(self, rows: np.ndarray) -> WindowIntegrals:
         model = self.cascade.model
@@ -60,4 +75,7 @@ class HaarBackend:
     def _prediction(self, outcome: Outcome) -> Prediction:
         positive = outcome.probability
         probabilities = self._columns.spread(np.stack([1 - positive, positive], axis=1))
-        return replace(Prediction.from_probabilities(probabilities), cost=outcome.features.astype(np.float64))
+        prediction = Prediction.from_probabilities(probabilities)
+        if self._counts_features:
+            return replace(prediction, cost=outcome.features.astype(np.float64))
+        return replace(prediction, mflop=self._mflop(outcome.features))

@@ -61,6 +61,7 @@ class HaarRecipe(BaseModel):
         certifying_share: share of the positives, for the certificate of a soft cascade; 0 for no certificate.
         min_recall: share of the positives that the cascade must pass, in (0, 1).
         delta: probability that the recall is below it, in (0, 1).
+        unused_rows: number of rows of ``dataset``, the last ones, that the training never sees.
         seed: of all random choices.
     """
 
@@ -87,6 +88,7 @@ class HaarRecipe(BaseModel):
     certifying_share: float = Field(default=0.2, ge=0, lt=1)
     min_recall: float = Field(default=0.99, gt=0, lt=1)
     delta: float = Field(default=0.05, gt=0, lt=1)
+    unused_rows: int = Field(default=0, ge=0)
     seed: int = 0
 
     @model_validator(mode="after")

@@ -103,7 +103,9 @@ def training_windows(
     Raises:
         DataError: there are too few positives or negatives.
     """
-    random = np.random.default_rng([recipe.seed, len(recipe.stages)])
+    random = np.random.default_rng(recipe.seed)
+    used = max(0, len(rows) - recipe.unused_rows)
+    rows, labels = rows[:used], labels[:used]
     positives = rows[random.permutation(np.flatnonzero(labels == recipe.positive))]
     sizes = [int(share * len(positives)) for share in (recipe.fitting_share, recipe.certifying_share)]
     if sizes[0] < 2 or len(positives) - sum(sizes) < 2:

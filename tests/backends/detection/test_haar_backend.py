@@ -22,8 +22,19 @@ def path(tmp_path):
     return tmp_path / "haar.safetensors"
 
 
-def backend(path, classes=None):
-    return load_backend(HaarConfig(type="haar", model=path), classes)
+def backend(path, classes=None, cost="features"):
+    return load_backend(HaarConfig(type="haar", model=path, cost=cost), classes)
+
+
+def test_operations_grow_with_the_features(path):
+    windows = random_windows(30)
+    features = backend(path).predict(windows).cost
+    counting = backend(path, cost="operations")
+    prediction = counting.predict(windows)
+    assert prediction.cost is None
+    np.testing.assert_allclose(prediction.mflop * 1e6, 4 * 120 + 10 * features)
+    assert counting.flops_per_row(windows) == pytest.approx(prediction.mflop.mean() * 1e6)
+    assert counting.highest_row_cost(windows) == pytest.approx((4 * 120 + 10 * 40) / 1e6)
 
 
 def test_a_batch_larger_than_a_chunk_is_as_its_rows(path):
