@@ -10,6 +10,8 @@ from cascade.backends.detection.grey_windows import grey_windows
 from cascade.backends.detection.haar_cascade import HaarCascade, Outcome
 from cascade.backends.detection.haar_model import HaarModel
 from cascade.backends.detection.integral_image import WindowIntegrals
+from cascade.backends.detection.level_cascade import LevelCascade
+from cascade.backends.detection.windows import Windows
 from cascade.backends.outputs.class_columns import ClassColumns
 from cascade.prediction import Prediction
 
@@ -39,6 +41,7 @@ class HaarBackend:
         self.cascade = HaarCascade(HaarModel.load(config.model))
         # Without names, the negative class is 0 and the positive one 1.
         own = np.arange(2) if classes is None else np.array(self.cascade.model.classes)
+        self._level: LevelCascade | None = None
         self._counts_features = config.cost == "features"
         self._columns = ClassColumns(own, classes, str(config.model))
 
@@ -53,6 +56,19 @@ class HaarBackend:
         """
         parts = [rows[first : first + CHUNK_WINDOWS] for first in range(0, len(rows), CHUNK_WINDOWS)]
         return Prediction.join([self._prediction(self.cascade.evaluate(self._integrals(part))) for part in parts])
+
+    def predict_windows(self, windows: Windows) -> Prediction:
+        """Like :meth:`predict` on the gathered windows, and equal to it.
+
+        Windows of the trained size share the integral image of their level. The whole level is evaluated at the first
+        call with consecutive windows, as for a first stage; other windows one by one.
+        """
+        model = self.cascade.model
+        if windows.level.window != (model.height, model.width):
+            return self.predict(np.asarray(windows))
+        if self._level is None or self._level.pixels is not windows.pixels:
+            self._level = LevelCascade(self.cascade, windows.pixels)
+        return self._prediction(self._level.evaluate(windows))
 
     def highest_row_cost(self, rows: np.ndarray) -> float:  # noqa: ARG002 (of the interface)
         """The number of features of the model, or its operations in millions, as configured."""

@@ -90,7 +90,7 @@ def raw_values(corners: Corners, which: int, views: np.ndarray) -> np.ndarray:
     Args:
         corners: of several features.
         which: index of the feature.
-        views: (h + 1, w + 1, n) int32, :attr:`WindowIntegrals.views`.
+        views: (h + 1, w + 1, ...) int32, :attr:`WindowIntegrals.views`.
 
     Returns:
         (n,) int32.
@@ -105,7 +105,7 @@ def raw_values(corners: Corners, which: int, views: np.ndarray) -> np.ndarray:
             value -= views[y, x]
         else:
             value += views[y, x] * np.int32(weight)
-    return np.asarray(value)
+    return np.asarray(value).reshape(-1)
 
 
 def feature_values(features: np.ndarray, integrals: WindowIntegrals) -> np.ndarray:

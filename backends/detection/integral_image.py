@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["LARGEST_AREA", "WindowIntegrals", "integral_images", "squared_integral_images"]
+__all__ = ["LARGEST_AREA", "LevelIntegrals", "WindowIntegrals", "integral_images", "squared_integral_images"]
 
 LARGEST_AREA = (2**31 - 1) // 255**2
 """Maximum pixels of a window (33,025), so that the sum of its squared pixels is below 2^31."""
@@ -54,8 +54,8 @@ class WindowIntegrals:
         starts: (n,) int64, the entry of the upper left corner of each window.
         inverse_norm: (n,) float32, 1 / sqrt(N sum of squares - (sum)^2) of the window's N pixels, which is 1 / (N times
             their standard deviation); 1 for windows of one grey level.
-        views: (h + 1, w + 1, n) int32, a view of ``flat`` with the sums of all windows at each corner; ``None`` if
-            windows do not lie side by side in memory.
+        views: (h + 1, w + 1, n) or (h + 1, w + 1, rows, columns) int32, a view of ``flat`` with the sums of all windows
+            at each corner; ``None`` if the windows have no regular places.
     """
 
     flat: np.ndarray
@@ -87,24 +87,43 @@ class WindowIntegrals:
         inverse = _inverse_norm(sums[-1, -1], squares, height * width)
         return cls(sums.reshape(-1), (width + 1) * n, n, np.arange(n), inverse, sums)
 
-    @classmethod
-    def of_level(
-        cls, image: np.ndarray, window: tuple[int, int], tops: np.ndarray, lefts: np.ndarray
-    ) -> "WindowIntegrals":
-        """Windows of one image, which share its integral image.
 
-        Args:
-            image: (H, W) uint8.
-            window: (h, w), at most ``LARGEST_AREA`` pixels.
-            tops: (n,) int, upper row of each window.
-            lefts: (n,) int, left column of each window.
-        """
-        sums, squares = integral_images(image[None])[0], squared_integral_images(image[None])[0]
-        step = sums.shape[1]
+class LevelIntegrals:
+    """The integral images of one image, which windows in it share.
+
+    Args:
+        image: (H, W) uint8.
+        window: (h, w) of a window, at most ``LARGEST_AREA`` pixels.
+    """
+
+    def __init__(self, image: np.ndarray, window: tuple[int, int]) -> None:
+        self.window = window
+        self.sums, self.squares = integral_images(image[None])[0], squared_integral_images(image[None])[0]
+
+    def windows(self, tops: np.ndarray, lefts: np.ndarray) -> WindowIntegrals:
+        """Some windows, by the places of their upper left pixels, (n,) int each."""
+        step = self.sums.shape[1]
         starts = np.asarray(tops, dtype=np.int64) * step + lefts
-        ends = [dy * step + dx for dy in (0, window[0]) for dx in (0, window[1])]
-        total, squared = (_box(values.reshape(-1), starts, ends) for values in (sums, squares))
-        return cls(sums.reshape(-1), step, 1, starts, _inverse_norm(total, squared, window[0] * window[1]), None)
+        return WindowIntegrals(self.sums.reshape(-1), step, 1, starts, self._norm(starts), None)
+
+    def grid(self, tops: range, lefts: range) -> WindowIntegrals:
+        """The windows of a regular grid, in reading order."""
+        step = self.sums.shape[1]
+        starts = (np.array(tops)[:, None] * step + np.array(lefts)).reshape(-1)
+        down, right = self.sums.strides
+        views = np.lib.stride_tricks.as_strided(
+            self.sums[tops.start :, lefts.start :],
+            (self.window[0] + 1, self.window[1] + 1, len(tops), len(lefts)),
+            (down, right, down * tops.step, right * lefts.step),
+            writeable=False,
+        )
+        return WindowIntegrals(self.sums.reshape(-1), step, 1, starts, self._norm(starts), views)
+
+    def _norm(self, starts: np.ndarray) -> np.ndarray:
+        height, width = self.window
+        corners = [dy * self.sums.shape[1] + dx for dy in (0, height) for dx in (0, width)]
+        total, squares = (_box(values.reshape(-1), starts, corners) for values in (self.sums, self.squares))
+        return _inverse_norm(total, squares, height * width)
 
 
 def _box(flat: np.ndarray, starts: np.ndarray, corners: list[int]) -> np.ndarray:

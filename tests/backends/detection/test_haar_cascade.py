@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cascade.backends.detection.haar_cascade import HaarCascade
 from cascade.backends.detection.haar_features import feature_values
-from cascade.backends.detection.integral_image import WindowIntegrals
+from cascade.backends.detection.integral_image import LevelIntegrals, WindowIntegrals
 
 
 def naive(model, window):
@@ -43,10 +43,11 @@ def test_windows_of_a_level_are_as_gathered_windows():
     tops, lefts = (axis.ravel() for axis in np.meshgrid(np.arange(0, 48, 3), np.arange(0, 40, 2), indexing="ij"))
     windows = np.stack([image[y : y + 12, x : x + 10] for y, x in zip(tops, lefts, strict=True)])
     cascade = HaarCascade(random_model())
-    together = cascade.evaluate(WindowIntegrals.of_level(image, (12, 10), tops, lefts))
+    level = LevelIntegrals(image, (12, 10))
     alone = cascade.evaluate(WindowIntegrals.of_windows(windows))
-    for ours, theirs in zip(together, alone, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    for integrals in (level.windows(tops, lefts), level.grid(range(0, 48, 3), range(0, 40, 2))):
+        for ours, theirs in zip(cascade.evaluate(integrals), alone, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
     assert 0.01 < alone.survives.mean() < 0.9
 
 

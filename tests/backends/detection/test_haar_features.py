@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade.backends.detection.haar_features import FAMILIES, all_features, check_features, feature_values
-from cascade.backends.detection.integral_image import WindowIntegrals, integral_images, squared_integral_images
+from cascade.backends.detection.integral_image import (
+    LevelIntegrals,
+    WindowIntegrals,
+    integral_images,
+    squared_integral_images,
+)
 
 SIGNS = {
     "two_horizontal": [[1, -1]],
@@ -35,7 +40,7 @@ def test_sums_that_wrap_around_leave_windows_exact():
     image = np.full((3000, 3000), 255, dtype=np.uint8)  # the sum of its squares is 2^39
     image[2990:] = random_windows(1, 10, 3000)[0]
     tops, lefts = np.array([0, 2988, 2988]), np.array([0, 7, 2990])
-    level = WindowIntegrals.of_level(image, (12, 10), tops, lefts)
+    level = LevelIntegrals(image, (12, 10)).windows(tops, lefts)
     windows = np.stack([image[y : y + 12, x : x + 10] for y, x in zip(tops, lefts, strict=True)])
     alone = WindowIntegrals.of_windows(windows)
     np.testing.assert_array_equal(level.inverse_norm, alone.inverse_norm)

@@ -78,7 +78,7 @@ def things(n, seed=0):
     """Half of the windows, label 1, have a bright bar in the middle."""
     windows = random_windows(n, 12, 12, seed) // 2
     labels = np.arange(n) % 2
-    windows[labels == 1, 2:10, 5:8] += 70
+    windows[labels == 1, 2:10, 5:8] += 25
     return windows, labels
 
 
@@ -111,7 +111,7 @@ def test_a_trained_cascade_finds_what_it_was_trained_for(tmp_path, form):
     windows, labels = things(400, seed=1)
     outcome = HaarCascade(model).evaluate(WindowIntegrals.of_windows(windows))
     assert outcome.survives[labels == 1].mean() > 0.85
-    assert outcome.survives[labels == 0].mean() < 0.3
+    assert outcome.survives[labels == 0].mean() < 0.5
     assert outcome.features[labels == 0].mean() < outcome.features[labels == 1].mean()
     assert model.starts.sum() == (1 if form == "soft" else model.facts["stages"])
     if form == "soft":
