@@ -38,7 +38,7 @@ def load_backend(config: BackendConfig, classes: Sequence[str] | None = None) ->
 
         return OnnxBackend(config)
     if isinstance(config, HaarConfig):
-        from cascade.backends.detection.haar_backend import HaarBackend
+        from cascade.backends.detection.haar.backend import HaarBackend
 
         return HaarBackend(config, classes)
     if isinstance(config, OpencvConfig):

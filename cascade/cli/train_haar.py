@@ -34,9 +34,9 @@ def train_haar(recipe_path: Path, model_path: Path | None, as_json: bool) -> Non
         InputError: the recipe or its data cannot be used.
     """
     from cascade import datasets
-    from cascade.backends.detection.bootstrapping import HaarTrainer, TrainingStep
-    from cascade.backends.detection.haar_recipe import HaarRecipe
-    from cascade.backends.detection.training_windows import training_windows
+    from cascade.backends.detection.haar.bootstrapping import HaarTrainer, TrainingStep
+    from cascade.backends.detection.haar.recipe import HaarRecipe
+    from cascade.backends.detection.haar.training_windows import training_windows
     from cascade.calibration.fitting.rejection_trace import fit_rejection_trace
     from cascade.files.yaml_files import load_yaml_model
 

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import AdaBoostClassifier
 
-from cascade.backends.detection.boosting import StumpSearch, boosting_weights
-from cascade.backends.detection.bootstrapping import HaarTrainer
-from cascade.backends.detection.haar_cascade import HaarCascade
-from cascade.backends.detection.haar_model import HaarModel
-from cascade.backends.detection.haar_recipe import HaarRecipe
-from cascade.backends.detection.integral_image import WindowIntegrals
-from cascade.backends.detection.training_windows import CutWindows, training_windows
+from cascade.backends.detection.haar.boosting import StumpSearch, boosting_weights
+from cascade.backends.detection.haar.bootstrapping import HaarTrainer
+from cascade.backends.detection.haar.cascade import HaarCascade
+from cascade.backends.detection.haar.integral_image import WindowIntegrals
+from cascade.backends.detection.haar.model import HaarModel
+from cascade.backends.detection.haar.recipe import HaarRecipe
+from cascade.backends.detection.haar.training_windows import CutWindows, training_windows
 from cascade.calibration.fitting.rejection_trace import fit_rejection_trace
 from cascade.errors import DataError
 

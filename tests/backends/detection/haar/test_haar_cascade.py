@@ -8,9 +8,9 @@ from haar_models import random_model, random_windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade.backends.detection.haar_cascade import HaarCascade
-from cascade.backends.detection.haar_features import feature_values
-from cascade.backends.detection.integral_image import LevelIntegrals, WindowIntegrals
+from cascade.backends.detection.haar.cascade import HaarCascade
+from cascade.backends.detection.haar.features import feature_values
+from cascade.backends.detection.haar.integral_image import LevelIntegrals, WindowIntegrals
 
 
 def naive(model, window):

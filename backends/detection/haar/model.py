@@ -9,8 +9,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from cascade.backends.detection.haar_features import check_features
-from cascade.backends.detection.integral_image import LARGEST_AREA
+from cascade.backends.detection.haar.features import check_features
+from cascade.backends.detection.haar.integral_image import LARGEST_AREA
 from cascade.errors import WeightsError
 
 __all__ = ["HaarModel"]
@@ -34,7 +34,7 @@ class HaarModel:
         height: of a window, in pixels.
         width: of a window, in pixels.
         classes: names of the negative and the positive class.
-        features: (T, 5) int16, see :func:`~cascade.backends.detection.haar_features.all_features`.
+        features: (T, 5) int16, see :func:`~cascade.backends.detection.haar.features.all_features`.
         threshold: (T,) float32, of the normalised value of the feature.
         votes: (T, 2) float32, added to the sum of a window: below the threshold, at or above it.
         trace: (T,) float32, rejection thresholds; -inf rejects nothing.

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from cascade.backends.detection.boosting import Boosting
+from cascade.backends.detection.haar.boosting import Boosting
 
 __all__ = ["HaarRecipe", "Views"]
 

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from safetensors.numpy import save_file
 
 from cascade.backends.config import HaarConfig
-from cascade.backends.detection.grey_windows import grey, grey_windows, resized
-from cascade.backends.detection.haar_backend import CHUNK_WINDOWS, HaarBackend
-from cascade.backends.detection.haar_model import ARRAYS, HaarModel
+from cascade.backends.detection.haar.backend import CHUNK_WINDOWS, HaarBackend
+from cascade.backends.detection.haar.grey_windows import grey, grey_windows, resized
+from cascade.backends.detection.haar.model import ARRAYS, HaarModel
 from cascade.backends.loading import load_backend
 from cascade.errors import ConfigError, RowsError, WeightsError
 

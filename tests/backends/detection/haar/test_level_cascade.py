@@ -6,8 +6,8 @@ from haar_models import random_model, random_windows
 
 from cascade.backends.backend import PredictsWindows
 from cascade.backends.config import HaarConfig
-from cascade.backends.detection import level_cascade
-from cascade.backends.detection.haar_backend import HaarBackend
+from cascade.backends.detection.haar import level_cascade
+from cascade.backends.detection.haar.backend import HaarBackend
 from cascade.backends.detection.pyramid import Pyramid
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from cascade.backends.detection.grey_windows import grey
-from cascade.backends.detection.haar_cascade import HaarCascade, Outcome
-from cascade.backends.detection.integral_image import LevelIntegrals
+from cascade.backends.detection.haar.cascade import HaarCascade, Outcome
+from cascade.backends.detection.haar.grey_windows import grey
+from cascade.backends.detection.haar.integral_image import LevelIntegrals
 from cascade.backends.detection.windows import Windows
 
 __all__ = ["LevelCascade"]

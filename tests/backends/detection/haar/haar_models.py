@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from cascade.backends.detection.haar_features import all_features
-from cascade.backends.detection.haar_model import HaarModel
+from cascade.backends.detection.haar.features import all_features
+from cascade.backends.detection.haar.model import HaarModel
 
 
 def random_windows(n, height=12, width=10, seed=0):

@@ -5,8 +5,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from cascade.backends.detection.grey_windows import grey_windows, resized
-from cascade.backends.detection.haar_recipe import HaarRecipe, Views
+from cascade.backends.detection.haar.grey_windows import grey_windows, resized
+from cascade.backends.detection.haar.recipe import HaarRecipe, Views
 from cascade.errors import DataError
 
 __all__ = ["CutWindows", "NegativeWindows", "TrainingWindows", "WindowRows", "training_windows"]

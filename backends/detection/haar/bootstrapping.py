@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cascade.backends.detection.boosting import Stump, StumpSearch, boosting_weights
-from cascade.backends.detection.haar_cascade import HaarCascade
-from cascade.backends.detection.haar_features import all_features, feature_values
-from cascade.backends.detection.haar_model import HaarModel
-from cascade.backends.detection.haar_recipe import HaarRecipe
-from cascade.backends.detection.integral_image import WindowIntegrals
-from cascade.backends.detection.training_windows import TrainingWindows
+from cascade.backends.detection.haar.boosting import Stump, StumpSearch, boosting_weights
+from cascade.backends.detection.haar.cascade import HaarCascade
+from cascade.backends.detection.haar.features import all_features, feature_values
+from cascade.backends.detection.haar.integral_image import WindowIntegrals
+from cascade.backends.detection.haar.model import HaarModel
+from cascade.backends.detection.haar.recipe import HaarRecipe
+from cascade.backends.detection.haar.training_windows import TrainingWindows
 from cascade.errors import WeightsError
 
 __all__ = ["HaarTrainer", "TraceFit", "TrainingStep"]

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cascade.backends.detection.haar_features import Corners, raw_values
-from cascade.backends.detection.haar_model import HaarModel
-from cascade.backends.detection.integral_image import WindowIntegrals
+from cascade.backends.detection.haar.features import Corners, raw_values
+from cascade.backends.detection.haar.integral_image import WindowIntegrals
+from cascade.backends.detection.haar.model import HaarModel
 
 __all__ = ["HaarCascade", "Outcome"]
 

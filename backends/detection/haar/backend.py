@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 
 from cascade.backends.config import HaarConfig
-from cascade.backends.detection.grey_windows import grey_windows
-from cascade.backends.detection.haar_cascade import HaarCascade, Outcome
-from cascade.backends.detection.haar_model import HaarModel
-from cascade.backends.detection.integral_image import WindowIntegrals
-from cascade.backends.detection.level_cascade import LevelCascade
+from cascade.backends.detection.haar.cascade import HaarCascade, Outcome
+from cascade.backends.detection.haar.grey_windows import grey_windows
+from cascade.backends.detection.haar.integral_image import WindowIntegrals
+from cascade.backends.detection.haar.level_cascade import LevelCascade
+from cascade.backends.detection.haar.model import HaarModel
 from cascade.backends.detection.windows import Windows
 from cascade.backends.outputs.class_columns import ClassColumns
 from cascade.prediction import Prediction

@@ -6,8 +6,8 @@ from haar_models import random_windows
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.backends.detection.haar_features import FAMILIES, all_features, check_features, feature_values
-from cascade.backends.detection.integral_image import (
+from cascade.backends.detection.haar.features import FAMILIES, all_features, check_features, feature_values
+from cascade.backends.detection.haar.integral_image import (
     LevelIntegrals,
     WindowIntegrals,
     integral_images,

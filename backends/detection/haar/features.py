@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cascade.backends.detection.integral_image import WindowIntegrals
+from cascade.backends.detection.haar.integral_image import WindowIntegrals
 
 __all__ = ["FAMILIES", "Corners", "all_features", "check_features", "feature_values", "raw_values"]
 
