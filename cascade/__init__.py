@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     )
     from cascade.calibration.costs.arrivals import RowsAtRate, RowsTogether
     from cascade.cascade import Cascade, check_table, last_stage_policy, load_stages
-    from cascade.cascade_classifier import CascadeClassifier
     from cascade.collection.collect import collect
     from cascade.config import CascadeConfig
     from cascade.detection.detections import Detections
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
         StageError,
         WeightsError,
     )
+    from cascade.estimators.cascade_classifier import CascadeClassifier
     from cascade.explanation import Explanation, explain
     from cascade.prediction import Prediction
     from cascade.reports import ReportTable, write_report
@@ -114,7 +114,7 @@ _HOMES = {
     "Answers": "answers",
     "Backend": "backends.backend",
     "Cascade": "cascade",
-    "CascadeClassifier": "cascade_classifier",
+    "CascadeClassifier": "estimators.cascade_classifier",
     "CascadeConfig": "config",
     "Detections": "detection.detections",
     "Detector": "detection.detector",

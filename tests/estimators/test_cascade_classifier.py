@@ -136,7 +136,7 @@ class Frame:
 
 
 def test_rows_that_a_configuration_cannot_describe_are_refused(certified, tmp_path, monkeypatch):
-    from cascade.cascade_classifier import _described_row
+    from cascade.estimators.cascade_classifier import _described_row
 
     assert _described_row(Frame()) is None
     assert _described_row(np.array([["a", 1.0]], dtype=object)) is None
