@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from cascade.backends.backend import PredictsWindows
 from cascade.backends.config import MTCNN_SHA256, MtcnnConfig
 from cascade.backends.detection import mtcnn_weights as weights_module
+from cascade.backends.detection import proposal_backend
 from cascade.backends.detection.mtcnn import INPUT, MtcnnBackend, ONet, PNet, RNet
 from cascade.backends.detection.mtcnn_weights import mtcnn_weights
+from cascade.backends.detection.proposal_backend import ProposalBackend
+from cascade.backends.detection.pyramid import Pyramid
 from cascade.backends.digest import model_digest
+from cascade.backends.files.weights import save_weights
 from cascade.backends.loading import load_backend
 from cascade.datasets.registry import cache_folder
 from cascade.errors import DataError, WeightsError
@@ -80,6 +85,51 @@ def test_the_proposal_network_is_fully_convolutional():
         for row, column in ((0, 0), (3, 5), (9, 14)):
             window = level[:, :, 2 * row : 2 * row + 12, 2 * column : 2 * column + 12]
             torch.testing.assert_close(maps[:, :, row, column], model(window))
+
+
+@pytest.fixture
+def proposals(tmp_path, monkeypatch):
+    """The backend of the P network, with random weights."""
+    monkeypatch.setenv("IDK_CASCADE_CACHE", str(tmp_path))
+    (tmp_path / "mtcnn").mkdir()
+    torch.manual_seed(0)
+    network = PNet()
+    for each in network.parameters():
+        each.data.normal_(std=0.15)
+    save_weights(tmp_path / "mtcnn" / "pnet.safetensors", network, {})
+    return load_backend(config_of("p"))
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+@pytest.mark.parametrize(("window", "stride"), [(12, 2), (12, 1), (12, 3), (24, 4), (24, 3), (48, 8), (12, 9), (20, 4)])
+def test_windows_of_a_level_are_those_that_are_gathered(proposals, window, stride, channels, monkeypatch):
+    monkeypatch.setattr(proposal_backend, "STRIP_PIXELS", 700)
+    image = np.random.default_rng(0).integers(0, 256, (101, 118, *channels), dtype=np.uint8)
+    for windows in Pyramid(101, 118, (window, window), 1.7, stride).windows(image):
+        for some in (windows, windows[5:40], windows[np.arange(len(windows))[::-3]]):
+            if len(some):
+                found = proposals.predict_windows(some)
+                expected = proposals.predict(np.asarray(some))
+                np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=2e-5)
+                assert expected.probabilities[:, 1].std() > 1e-3 or len(some) < 4
+
+
+def test_a_map_is_computed_once_for_a_level_and_only_where_it_pays(proposals, monkeypatch):
+    calls = []
+    computed = ProposalBackend._computed
+    monkeypatch.setattr(ProposalBackend, "_computed", lambda *arguments: calls.append(1) or computed(*arguments))
+    assert isinstance(proposals, PredictsWindows)
+    image = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    (windows,) = Pyramid(60, 60, (12, 12), 9.0, 2).windows(image)
+    for start in range(0, len(windows), 100):
+        proposals.predict_windows(windows[start : start + 100])
+    assert len(calls) == 1
+    (again,) = Pyramid(60, 60, (12, 12), 9.0, 2).windows(255 - image)
+    assert (proposals.predict_windows(again).probabilities != proposals.predict_windows(windows).probabilities).any()
+    calls.clear()
+    (sparse,) = Pyramid(60, 60, (12, 12), 9.0, 8).windows(image)
+    proposals.predict_windows(sparse)
+    assert not calls
 
 
 def test_digests_differ_by_network_and_not_by_device():
