@@ -179,6 +179,8 @@ ROOMS = {
         "monitoring",
         "policies",
         "routing_problem",
+        "table_confidence",
+        "detection",
         "tables",
         "calibrators",
         "costs",
