@@ -4,9 +4,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from cascade.backends.detection.windows import Windows
 from cascade.prediction import Prediction
 
-__all__ = ["Backend", "BoundsCost", "CountsFlops"]
+__all__ = ["Backend", "BoundsCost", "CountsFlops", "PredictsWindows"]
 
 
 class Backend(Protocol):
@@ -51,4 +52,17 @@ class BoundsCost(Protocol):
 
         Returns:
             At least 0; inf if there is no bound.
+        """
+
+
+@runtime_checkable
+class PredictsWindows(Protocol):
+    """A backend that evaluates the windows of a pyramid level without gathering them."""
+
+    def predict_windows(self, windows: Windows) -> Prediction:
+        """Like :meth:`Backend.predict` on the gathered windows, up to rounding.
+
+        Args:
+            windows: n >= 1 of one level. ``windows.level``, the same object for all batches of a level, can be the key
+                of what is computed once for a level.
         """

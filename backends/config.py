@@ -1,5 +1,7 @@
 """The configuration of backends; imports no model library."""
 
+import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,24 +13,37 @@ from pydantic import (
     FiniteFloat,
     PrivateAttr,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 from typing_extensions import Self
 
 from cascade.backends.images import ImageInput
+from cascade.errors import WeightsError
 from cascade.files.yaml_files import text_of_form
 
 __all__ = [
+    "MTCNN_SHA256",
     "BackendConfig",
     "CombinationRule",
     "CustomConfig",
     "DynamicConfig",
     "EnsembleConfig",
+    "MtcnnConfig",
     "NetworkConfig",
     "OnnxConfig",
+    "OpencvConfig",
     "SklearnConfig",
     "TorchConfig",
 ]
+
+PACKAGED_CASCADE = re.compile(r"haarcascade_\w+(\.xml)?")
+MTCNN_SHA256 = {
+    "p": "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",
+    "r": "bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86",
+    "o": "165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d",
+}
+"""Of the weights of each network, in facenet-pytorch 2.6.0."""
 
 
 def _existing_file(path: Path, info: ValidationInfo) -> Path:
@@ -157,6 +172,58 @@ class OnnxConfig(_Config):
     threads: int = Field(default=0, ge=0)
 
 
+class OpencvConfig(_Config):
+    """One of OpenCV's cascades of Haar or LBP features (extra ``vision``); its rows are windows of images.
+
+    Attributes:
+        model: XML file, relative to the folder of the configuration; or the name of a file that OpenCV brings along,
+            such as "haarcascade_frontalface_default".
+    """
+
+    type: Literal["opencv"]
+    model: str
+
+    @field_validator("model")
+    @classmethod
+    def _is_a_file_or_a_name(cls, value: str, info: ValidationInfo) -> str:
+        if not PACKAGED_CASCADE.fullmatch(value):
+            _existing_file(Path(value), info)
+        return value
+
+    @property
+    def file(self) -> Path:
+        """The XML file.
+
+        Raises:
+            WeightsError: OpenCV, which would bring it along, is not installed, or has no such file.
+        """
+        own = self.folder / self.model
+        if own.is_file():
+            return own
+        package = find_spec("cv2")
+        folders = [] if package is None else [Path(place) for place in package.submodule_search_locations or ()]
+        for folder in folders:
+            if (packaged := folder / "data" / f"{self.model.removesuffix('.xml')}.xml").is_file():
+                return packaged
+        missing = "OpenCV is not installed (pip install 'idk-cascade[vision]')" if not folders else "OpenCV has none"
+        raise WeightsError(f"there is no cascade {self.model!r}: {own} does not exist, and {missing}")
+
+
+class MtcnnConfig(_Config):
+    """A network of MTCNN, for windows of faces; its weights are fetched once into the cache.
+
+    Attributes:
+        network: "p", "r" or "o", trained on windows of 12, 24 and 48 pixels; other windows are scaled to them.
+        device: such as "cpu", "cuda", "cuda:1".
+        threads: of the processor, for the whole process; ``None`` uses torch's default.
+    """
+
+    type: Literal["mtcnn"]
+    network: Literal["p", "r", "o"]
+    device: str = "cpu"
+    threads: int | None = Field(default=None, ge=1)
+
+
 class CustomConfig(_CodeConfig):
     """A user's class with one method ``predict(rows)``.
 
@@ -175,7 +242,8 @@ class CustomConfig(_CodeConfig):
 
 
 MemberConfig = Annotated[
-    TorchConfig | DynamicConfig | SklearnConfig | OnnxConfig | CustomConfig, Field(discriminator="type")
+    TorchConfig | DynamicConfig | SklearnConfig | OnnxConfig | OpencvConfig | MtcnnConfig | CustomConfig,
+    Field(discriminator="type"),
 ]
 
 CombinationRule = Literal["votes", "mean"]
@@ -195,6 +263,13 @@ class EnsembleConfig(_Config):
 
 
 BackendConfig = Annotated[
-    TorchConfig | DynamicConfig | SklearnConfig | OnnxConfig | CustomConfig | EnsembleConfig,
+    TorchConfig
+    | DynamicConfig
+    | SklearnConfig
+    | OnnxConfig
+    | OpencvConfig
+    | MtcnnConfig
+    | CustomConfig
+    | EnsembleConfig,
     Field(discriminator="type"),
 ]

@@ -8,11 +8,14 @@ from typing import Any
 
 from cascade.backends.code.module_source import module_source
 from cascade.backends.config import (
+    MTCNN_SHA256,
     BackendConfig,
     CustomConfig,
     DynamicConfig,
     EnsembleConfig,
+    MtcnnConfig,
     OnnxConfig,
+    OpencvConfig,
     SklearnConfig,
     TorchConfig,
 )
@@ -68,7 +71,9 @@ def remembered_digest() -> Callable[[BackendConfig], str]:
 def _unused(config: BackendConfig) -> set[str]:
     """Keys to leave out: those added later, so that older digests stay valid, and files, which ``_beyond`` covers."""
     plain = isinstance(config, TorchConfig) and config.output_kind == "logits"
-    return {"files"} | ({"output_kind"} if plain else set())
+    return (
+        {"files"} | ({"output_kind"} if plain else set()) | ({"model"} if isinstance(config, OpencvConfig) else set())
+    )
 
 
 def _beyond(config: BackendConfig) -> dict[str, Any]:
@@ -77,6 +82,10 @@ def _beyond(config: BackendConfig) -> dict[str, Any]:
         found = {"data_files": [_file_digest(path) for path in data_files(config.model)]}
     elif isinstance(config, SklearnConfig):
         found = {"sources": [_file_digest(path) for path in _trusted_sources(config)]}
+    elif isinstance(config, OpencvConfig):
+        found = {"model": [_file_digest(config.file)]}
+    elif isinstance(config, MtcnnConfig):
+        found = {"weights": [MTCNN_SHA256[config.network]]}
     elif isinstance(config, CustomConfig | TorchConfig | DynamicConfig):
         source = module_source(config.object if isinstance(config, CustomConfig) else config.network, config.folder)
         named = [config.folder / text for text in _texts(config.arguments)]

@@ -8,7 +8,9 @@ from cascade.backends.config import (
     CustomConfig,
     DynamicConfig,
     EnsembleConfig,
+    MtcnnConfig,
     OnnxConfig,
+    OpencvConfig,
     SklearnConfig,
 )
 
@@ -34,6 +36,14 @@ def load_backend(config: BackendConfig, classes: Sequence[str] | None = None) ->
         from cascade.backends.onnx_backend import OnnxBackend
 
         return OnnxBackend(config)
+    if isinstance(config, OpencvConfig):
+        from cascade.backends.detection.opencv_cascade import OpencvCascade
+
+        return OpencvCascade(config)
+    if isinstance(config, MtcnnConfig):
+        from cascade.backends.detection.mtcnn import MtcnnBackend
+
+        return MtcnnBackend(config)
     if isinstance(config, CustomConfig):
         from cascade.backends.custom_backend import CustomBackend
 

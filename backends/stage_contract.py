@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from cascade.backends.backend import Backend
+from cascade.backends.backend import Backend, PredictsWindows
+from cascade.backends.detection.windows import Windows
 from cascade.errors import CascadeError, RowsError, StageError
 from cascade.prediction import Prediction
+from cascade.rows.parts import Parts
 
 __all__ = ["StageContract"]
 
@@ -47,21 +49,18 @@ class StageContract:
         self._ones = np.zeros(0)
         self._is_plain = False
 
-    def predict(self, rows: np.ndarray) -> Prediction:
+    def predict(self, rows: np.ndarray | Parts) -> Prediction:
         """The model's prediction, checked.
 
         Args:
-            rows: (n, ...), n >= 1; never changed.
+            rows: (n, ...), n >= 1; never changed. Parts are gathered unless the model predicts them as they are.
 
         Raises:
             RowsError: the model refuses the rows.
             StageError: the model raised anything else, or broke the contract.
         """
-        if not self._copies_rows and rows.flags.writeable:
-            rows = rows.view()
-            rows.setflags(write=False)
         try:
-            returned = self.backend.predict(rows)
+            returned = self._call(rows)
         except RowsError:
             raise
         except StageError as error:  # from a nested stage, as in an ensemble
@@ -74,6 +73,16 @@ class StageContract:
         if self._is_plain and type(returned) is Prediction and self._is_sound(returned, len(rows)):
             return returned
         return self._checked(returned, len(rows))
+
+    def _call(self, rows: np.ndarray | Parts) -> Any:
+        if not isinstance(rows, np.ndarray):
+            if isinstance(rows, Windows) and isinstance(self.backend, PredictsWindows):
+                return self.backend.predict_windows(rows)
+            rows = np.asarray(rows)
+        if not self._copies_rows and rows.flags.writeable:
+            rows = rows.view()
+            rows.setflags(write=False)
+        return self.backend.predict(rows)
 
     def _is_sound(self, returned: Prediction, rows: int) -> bool:
         """A quick check for the usual case, probabilities only; ``False`` leads to the full check."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from cascade.cascade import Cascade, check_table, last_stage_policy, load_stages
     from cascade.collection.collect import collect
     from cascade.config import CascadeConfig
+    from cascade.detection.detections import Detections
+    from cascade.detection.detector import Detector
     from cascade.errors import (
         CascadeError,
         CheckFailed,
@@ -61,6 +63,8 @@ __all__ = [
     "CheckFailed",
     "ConfigError",
     "DataError",
+    "Detections",
+    "Detector",
     "Evaluation",
     "Explanation",
     "FakeBackend",
@@ -109,6 +113,8 @@ _HOMES = {
     "Backend": "backends.backend",
     "Cascade": "cascade",
     "CascadeConfig": "config",
+    "Detections": "detection.detections",
+    "Detector": "detection.detector",
     "Evaluation": "calibration",
     "Explanation": "explanation",
     "FakeBackend": "backends.fake_backend",

@@ -11,6 +11,7 @@ from cascade.answers import PENDING, Answers
 from cascade.calibration.policies.policy import Policy
 from cascade.prediction import Prediction
 from cascade.routers import ALWAYS, Evidence, EvidenceColumn, accepted, deferred_early
+from cascade.rows.parts import Parts
 from cascade.stage import Stage
 
 __all__ = ["PENDING", "Answers", "Segment", "StageRun", "Watch"]
@@ -51,13 +52,13 @@ class _Pending:
         evidence: (m, 5 s) of the s stages so far; ``None`` if the policy has no heads.
     """
 
-    rows: np.ndarray
+    rows: np.ndarray | Parts
     places: np.ndarray
     deferred_early: np.ndarray | None
     evidence: np.ndarray | None
 
     @classmethod
-    def of(cls, rows: np.ndarray, policy: Policy, evidence: Evidence | None) -> "_Pending":
+    def of(cls, rows: np.ndarray | Parts, policy: Policy, evidence: Evidence | None) -> "_Pending":
         """All rows of a batch, with the evidence of earlier segments."""
         early, stages = None, None
         if evidence is not None:
@@ -126,7 +127,7 @@ class Segment:
         return Segment(self.stages[start - self.first : stop - self.first], start, self._watch)
 
     def run(
-        self, rows: np.ndarray, policy: Policy, evidence: Evidence | None = None, last_stage: int | None = None
+        self, rows: np.ndarray | Parts, policy: Policy, evidence: Evidence | None = None, last_stage: int | None = None
     ) -> Answers:
         """Runs a batch through the stages that the policy runs.
 
@@ -134,7 +135,7 @@ class Segment:
         a shorter time for them.
 
         Args:
-            rows: (n, ...), n >= 0.
+            rows: (n, ...), n >= 0; parts are gathered by the stages that need arrays.
             policy: of the whole cascade.
             evidence: of n rows, returned by the segment before; ``None`` for the first segment.
             last_stage: index of the last stage that may run; it answers every row that reaches it, and no row is
@@ -197,8 +198,9 @@ def _limited(answers: Answers, policy: Policy, last_stage: int | None) -> Answer
     return replace(answers, degraded=degraded) if degraded.any() else answers
 
 
-def _predict(stage: Stage, rows: np.ndarray, calls: int) -> Prediction:
+def _predict(stage: Stage, rows: np.ndarray | Parts, calls: int) -> Prediction:
     if calls == 1:
         return stage.predict(rows)
     # Copies: a model may return the same arrays in every call.
-    return Prediction.join([stage.predict(part).copy() for part in np.array_split(rows, calls)])
+    parts = [part for part in np.array_split(np.arange(len(rows)), calls) if len(part)]
+    return Prediction.join([stage.predict(rows[part[0] : part[-1] + 1]).copy() for part in parts])

@@ -9,6 +9,7 @@ from cascade.backends.stage_contract import StageContract
 from cascade.errors import PolicyError
 from cascade.prediction import Prediction
 from cascade.routers import SCORES, Router, new_evidence
+from cascade.rows.parts import Parts
 
 __all__ = ["Stage"]
 
@@ -38,7 +39,7 @@ class Stage:
     def __repr__(self) -> str:
         return f"Stage({self.name!r}, {type(self.backend).__name__}, {self.score})"
 
-    def predict(self, rows: np.ndarray) -> Prediction:
+    def predict(self, rows: np.ndarray | Parts) -> Prediction:
         """The model's prediction, checked by the stage contract.
 
         Args:

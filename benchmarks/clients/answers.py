@@ -95,8 +95,9 @@ class AnswerReader:
                 raise InvalidAnswer(f"{rows} rows were sent; the answer's column {name!r} does not have as many values")
         for name, kinds in KINDS.items():
             column = columns.get(name)
-            wrong = column is not None and not set(map(type, column)) <= kinds
-            if wrong and (name != "answer" or self.protocol == "cascade"):
+            if column is None or set(map(type, column)) <= kinds:
+                continue
+            if name != "answer" or self.protocol == "cascade":
                 raise InvalidAnswer(f"the answer's column {name!r} has values of a wrong kind: {column[:3]!r}")
         if self.classes is not None and not (min(answer) >= 0 and max(answer) < self.classes):
             raise InvalidAnswer(f"the answers must be classes from 0 to {self.classes - 1}; got {answer[:3]!r}")

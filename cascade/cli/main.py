@@ -11,6 +11,7 @@ from cascade.cli.calibrate import calibrate
 from cascade.cli.check import check
 from cascade.cli.collect import collect
 from cascade.cli.data import data
+from cascade.cli.detect import detect
 from cascade.cli.evaluate import evaluate
 from cascade.cli.explain import explain
 from cascade.cli.plan import plan
@@ -32,6 +33,7 @@ app.command()(search)
 app.command()(evaluate)
 app.command()(explain)
 app.command()(report)
+app.command()(detect)
 app.command()(plan)
 app.command()(serve)
 app.command()(build)

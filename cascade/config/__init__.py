@@ -2,6 +2,7 @@
 
 from cascade.config.audit_config import AuditConfig
 from cascade.config.cascade_config import CascadeConfig
+from cascade.config.detection_config import DetectionConfig
 from cascade.config.fields import VariableName
 from cascade.config.gears_config import GearsConfig
 from cascade.config.review_config import ReviewConfig
@@ -13,6 +14,7 @@ from cascade.config.traces_config import TracesConfig
 __all__ = [
     "AuditConfig",
     "CascadeConfig",
+    "DetectionConfig",
     "GearsConfig",
     "ReviewConfig",
     "RouterConfig",

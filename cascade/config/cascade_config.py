@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import field_validator, model_validator
 from typing_extensions import Self
 
+from cascade.config.detection_config import DetectionConfig
 from cascade.config.fields import ConfigModel, ConfigName
 from cascade.config.rows_config import RowsConfig
 from cascade.config.serving_config import ServingConfig
@@ -27,6 +28,7 @@ class CascadeConfig(ConfigModel):
         stages: cheapest first.
         policy: the policy file, relative to the folder of the configuration.
         serving: how the cascade is served.
+        detection: how objects are found in images, if the rows are windows of images; ``None`` if they are not.
     """
 
     schema_version: Literal[1] = 1
@@ -36,6 +38,7 @@ class CascadeConfig(ConfigModel):
     stages: tuple[StageConfig, ...]
     policy: Path = Path("policy.json")
     serving: ServingConfig = ServingConfig()
+    detection: DetectionConfig | None = None
 
     def __repr__(self) -> str:
         return f"CascadeConfig({self.name!r}: {' -> '.join(stage.name for stage in self.stages)})"
@@ -79,6 +82,30 @@ class CascadeConfig(ConfigModel):
         if least is not None and least not in names:
             raise ValueError(f"serving.least_max_stage must be a stage, one of {names}; got {least!r}")
         return self
+
+    @model_validator(mode="after")
+    def _windows_are_rows(self) -> Self:
+        detection, shape = self.detection, self.rows.shape
+        if detection is None:
+            return self
+        if self.rows.dtype != "uint8" or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
+            raise ValueError(
+                "detection needs rows that are windows of images: dtype uint8, shape [height, width] (grey) or "
+                f"[height, width, 3] (RGB); got {self.rows.dtype} of shape {list(shape)}"
+            )
+        if detection.positive is None and self.classes is not None and len(self.classes) > 2:
+            raise ValueError(f"detection.positive must name one of the classes {list(self.classes)}")
+        if detection.positive is not None and detection.positive not in (self.classes or ()):
+            known = "none are named" if self.classes is None else f"one of {list(self.classes)}"
+            raise ValueError(f"detection.positive must be a class, {known}; got {detection.positive!r}")
+        return self
+
+    @property
+    def positive(self) -> int:
+        """Class of the objects that are sought."""
+        if self.detection is None or self.detection.positive is None or self.classes is None:
+            return 1
+        return self.classes.index(self.detection.positive)
 
     @property
     def segments(self) -> tuple[tuple[StageConfig, ...], ...]:

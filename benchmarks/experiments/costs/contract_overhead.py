@@ -25,6 +25,7 @@ from cascade.benchmarks.harness.synthetic_cascade import calibrated_rounds
 from cascade.calibration import Policy
 from cascade.engine import Segment
 from cascade.prediction import Prediction
+from cascade.rows.parts import Parts
 from cascade.stage import Stage
 
 CALL_ROWS = (1, 64)
@@ -36,7 +37,7 @@ CHUNK_S = 0.02
 class BareStage(Stage):
     """A stage that uses its model's output as is."""
 
-    def predict(self, rows: np.ndarray) -> Prediction:
+    def predict(self, rows: np.ndarray | Parts) -> Prediction:
         """(n, ...) -> n answers, without a check."""
         return Prediction.from_probabilities(self.backend.model.predict(rows))  # type: ignore[attr-defined]
 

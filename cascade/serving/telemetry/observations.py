@@ -1,7 +1,9 @@
 """The statistics of a process: counts since its start, read by metrics, the dashboard and tests.
 
-While a request is answered only references are kept; they are counted many at a time, when enough have been collected
-or before they are read. One process is one gateway or one replica of a later segment.
+A request of one row is counted with a few additions; what needs arrays (latencies, batches, runs of stages) is
+collected and counted many at a time, when enough has been collected or before it is read. The answers of a request are
+not kept: objects that live on make the garbage collector work. One process is one gateway or one replica of a later
+segment.
 """
 
 import time
@@ -23,8 +25,8 @@ ANSWERED = ("200", "")
 """Status and reason of answered requests."""
 
 # Collected before it is counted.
-MOST_CALLS = 1024
-MOST_ROWS = 8192
+MOST_LATENCIES = 8192
+MOST_BATCHES = 1024
 
 # From a tenth of a millisecond to a hundred seconds.
 MILLISECONDS = log_edges(0.1, 6, 20)
@@ -118,8 +120,8 @@ class Observations:
         self.gear: int | None = None
         self.policy_version = ""
         # Collected, and not counted yet.
-        self._answers: list[tuple[float, Answers]] = []
-        self._answers_rows = 0
+        self._latencies_s: list[float] = []
+        self._single_rows = [0] * len(stages)
         self._batches: list[tuple[int, float, float]] = []
         self._runs: deque[StageRun] = deque()
 
@@ -128,11 +130,20 @@ class Observations:
 
         Args:
             seconds: that it took.
-            answers: of its rows; must not change any more.
+            answers: of its rows.
         """
-        self._answers.append((seconds, answers))
-        self._answers_rows += len(answers.stage)
-        if len(self._answers) >= MOST_CALLS or self._answers_rows >= MOST_ROWS:
+        self._latencies_s.append(seconds)
+        if len(answers.stage) == 1:
+            self._single_rows[answers.stage.item()] += 1
+            self.cost += answers.cost.item()
+        else:
+            self.answered_rows += np.bincount(answers.stage, minlength=len(self.stages))
+            self.cost += float(answers.cost.sum())
+        if answers.degraded is not None:
+            self.degraded_rows += int(answers.degraded.sum())
+        if answers.abstained is not None:
+            self.abstained_rows += int(answers.abstained.sum())
+        if len(self._latencies_s) >= MOST_LATENCIES:
             self._fold_answers()
 
     def refused(self, error: CascadeError | None) -> None:
@@ -143,7 +154,7 @@ class Observations:
     def batch_ran(self, rows: int, wait_s: float, run_s: float) -> None:
         """Adds a batch of this segment."""
         self._batches.append((rows, wait_s, run_s))
-        if len(self._batches) >= MOST_CALLS:
+        if len(self._batches) >= MOST_BATCHES:
             self._fold_batches()
 
     def stage_ran(self, run: StageRun) -> None:
@@ -156,16 +167,13 @@ class Observations:
         self._fold_batches()
 
     def _fold_answers(self) -> None:
-        collected, self._answers, self._answers_rows = self._answers, [], 0
-        if not collected:
+        latencies_s, self._latencies_s = self._latencies_s, []
+        if not latencies_s:
             return
-        self.requests[ANSWERED] += len(collected)
-        self.latency_ms.add(np.array([seconds for seconds, _ in collected]) * 1e3)
-        stage = np.concatenate([answers.stage for _, answers in collected])
-        self.answered_rows += np.bincount(stage, minlength=len(self.stages))
-        self.cost += float(np.concatenate([answers.cost for _, answers in collected]).sum())
-        self.degraded_rows += sum(int(a.degraded.sum()) for _, a in collected if a.degraded is not None)
-        self.abstained_rows += sum(int(a.abstained.sum()) for _, a in collected if a.abstained is not None)
+        self.requests[ANSWERED] += len(latencies_s)
+        self.latency_ms.add(np.array(latencies_s) * 1e3)
+        rows, self._single_rows = self._single_rows, [0] * len(self.stages)
+        self.answered_rows += np.array(rows)
 
     def _fold_batches(self) -> None:
         collected, self._batches = self._batches, []

@@ -1,0 +1,1 @@
+"""Detection: windows of images as rows, and the backends for them."""

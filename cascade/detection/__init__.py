@@ -1,0 +1,1 @@
+"""Objects in images: windows through a cascade, boxes back."""
