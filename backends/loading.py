@@ -8,6 +8,7 @@ from cascade.backends.config import (
     CustomConfig,
     DynamicConfig,
     EnsembleConfig,
+    HaarConfig,
     MtcnnConfig,
     OnnxConfig,
     OpencvConfig,
@@ -36,6 +37,10 @@ def load_backend(config: BackendConfig, classes: Sequence[str] | None = None) ->
         from cascade.backends.onnx_backend import OnnxBackend
 
         return OnnxBackend(config)
+    if isinstance(config, HaarConfig):
+        from cascade.backends.detection.haar.backend import HaarBackend
+
+        return HaarBackend(config, classes)
     if isinstance(config, OpencvConfig):
         from cascade.backends.detection.opencv_cascade import OpencvCascade
 
