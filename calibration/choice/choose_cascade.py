@@ -80,10 +80,8 @@ def choose_cascade(
         InfeasibleTarget: no cascade found reaches the target within the deadline on the rows that choose.
     """
     ScoreTable.require(table)
-    if min_recall is not None or positive is not None:
-        positive = positive_class(table, positive)
     goal = Goal.of(
-        positive,
+        None if min_recall is None and positive is None else positive_class(table, positive),
         target_accuracy=target_accuracy,
         max_accuracy_drop=max_accuracy_drop,
         target_agreement=target_agreement,
@@ -91,14 +89,10 @@ def choose_cascade(
         min_recall=min_recall,
     )
     _check(goal, hop_cost, deadline, max_stages, level)
-    if len(table) < 2:
-        raise InfeasibleTarget("one row cannot both choose a cascade and judge it; more rows are needed")
-    refuse_without_positives(goal, table, 2)
+    _check_rows(goal, table)
     pool = ModelPool.of(table, goal.gains_agreement(table), hop_cost, arrivals=arrivals, positive=goal.positive)
     _check_deadline(deadline, table, pool)
-    choosing, judging = pool.halves(seed)
-    if not (choosing.most_gain and judging.most_gain):
-        raise InfeasibleTarget("all positive rows are in one half of the rows; label more of them, or try another seed")
+    choosing, judging = _halves(pool, seed)
     ladder = tuple(range(pool.models))
     screen = CandidateScreen(choosing, goal.search_target(choosing.problem(ladder)), deadline)
     method = screen_candidates(
@@ -145,6 +139,21 @@ def choose_cascade(
         with_model=with_model,
         level=level,
     )
+
+
+def _check_rows(goal: Goal, table: ScoreTable) -> None:
+    """Refuses a table with too few rows for two halves."""
+    if len(table) < 2:
+        raise InfeasibleTarget("one row cannot both choose a cascade and judge it; more rows are needed")
+    refuse_without_positives(goal, table, 2)
+
+
+def _halves(pool: ModelPool, seed: int) -> tuple[ModelPool, ModelPool]:
+    """The rows that choose and those that judge, both with positive rows where only these gain."""
+    choosing, judging = pool.halves(seed)
+    if not (choosing.most_gain and judging.most_gain):
+        raise InfeasibleTarget("all positive rows are in one half of the rows; label more of them, or try another seed")
+    return choosing, judging
 
 
 def _check(goal: Goal, hop_cost: float, deadline: float | None, max_stages: int, level: float) -> None:
