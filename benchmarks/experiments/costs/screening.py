@@ -20,6 +20,8 @@ import typer
 import cascade
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 
+TOGETHER, FEW = "1024", "64"
+"""Rows that arrive together: in bulk, and as served."""
 EXAMPLE = Path(cascade.__file__).resolve().parent.parent / "examples" / "screening"
 
 
@@ -43,16 +45,17 @@ def main(
         for part in ("calibration", "test"):
             files = ("--rows", f"{part}.npz", "--out", f"{part}-scores.npz")
             verb(folder, "collect", "config.yaml", *files, "--curve-seconds", "1")
-        targets = ("--min-recall", str(recall), "--delta", str(delta))
+        targets = ("--min-recall", str(recall), "--delta", str(delta), "--batch-rows", TOGETHER)
         calibrated = verb(folder, "calibrate", "config.yaml", "--scores", "calibration-scores.npz", *targets)
-        seen = verb(folder, "evaluate", "--scores", "test-scores.npz", "--policy", "policy.json")
-    return {"calibration": calibrated, "test": seen}
+        files = ("--scores", "test-scores.npz", "--policy", "policy.json")
+        seen, few = (verb(folder, "evaluate", *files, "--batch-rows", rows) for rows in (TOGETHER, FEW))
+    return {"calibration": calibrated, "test": seen, "test_few_together": few}
 
 
 def figures(found: Found) -> Figures:
     """On the test rows."""
     seen = found["test"]
-    detection = seen["detection"]
+    detection, few = seen["detection"], found["test_few_together"]
     return {
         "certified recall (bound)": Figure(found["calibration"]["bounds"]["min_recall"]),
         "recall on test rows": Figure(detection["recall"]),
@@ -60,7 +63,12 @@ def figures(found: Found) -> Figures:
         "recall on test rows, upper end": Figure(detection["recall_interval"][1]),
         "precision on test rows": Figure(detection["precision"]),
         "share of the rows that reach the expensive model": Figure(seen["reached_share"][-1]),
-        "mean cost over that of the expensive model alone": Figure(seen["mean_cost"] / seen["last_stage_cost"], 1),
+        f"cost over that of the expensive model alone, {TOGETHER} rows together": Figure(
+            seen["mean_cost"] / seen["last_stage_cost"], 1
+        ),
+        f"cost over that of the expensive model alone, {FEW} rows together": Figure(
+            few["mean_cost"] / few["last_stage_cost"]
+        ),
     }
 
 
