@@ -32,7 +32,7 @@ from cascade.cli.console import console
 from cascade.errors import ConfigError
 from cascade.files.yaml_files import load_yaml_model
 
-RECIPE = Path(__file__).parents[3] / "examples" / "faces" / "recipes" / "haar_faces.yaml"
+RECIPE = Path(__file__).resolve().parents[3] / "examples" / "faces" / "recipes" / "haar_faces.yaml"
 FOLDS = 5
 RECALLS = (0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995)
 SOUGHT_RECALL, SOUGHT_FEATURES = 0.95, 10.0
