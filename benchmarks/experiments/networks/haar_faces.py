@@ -2,11 +2,11 @@
 
     python -m cascade.benchmarks.experiments.networks.haar_faces
 
-Five folds over the 100 faces of the data set "faces"; each is tested with the recipe of examples/faces trained on the
-other 80. The data set does not name the persons: a fold holds out images with all their views. Face-free windows are
-cut from the test images of CIFAR-10 as those of the training are cut from the training images. A trace of each family
-is fitted for several recalls; the figure is that of the cheapest one with which at least 95 of the 100 faces are
-found, so it is chosen on the faces that it is given for; all of them are in the file.
+Five folds over the 100 faces of the data set "faces"; each is tested with the recipe of examples/faces trained on
+the other 80. The data set does not name the persons: a fold holds out images with all their views. Face-free windows
+are cut from the test images of CIFAR-10 as those of the training are cut from the training images. A trace of each
+family is fitted for several recalls; the figure is that of the cheapest one with which at least 95 of the 100 faces
+are found, so it is chosen on the faces that it is given for; all of them are in the file.
 """
 
 import tempfile

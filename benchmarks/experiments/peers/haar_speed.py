@@ -1,0 +1,120 @@
+"""How many windows does the evaluator of Haar cascades compute per second, compared with scikit-image and OpenCV?
+
+    python -m cascade.benchmarks.experiments.peers.haar_speed
+
+One process, one thread, by turns. The image is scikit-image's astronaut, grey; the windows are those of a pyramid of
+24 x 24 pixels. The model is that of examples/faces. Needs the extra ``vision``.
+
+1. scikit-image: ``integral_image`` and ``haar_like_feature`` for one window after the other, with as many features for
+   each window as our cascade evaluates in the mean, and without a decision; ours is the backend on the same gathered
+   windows, from pixels to probabilities.
+2. OpenCV's ``CascadeClassifier`` (haarcascade_frontalface_default: 25 stages, 2,913 features) on the whole image, without
+   grouping; ours evaluates all windows of the pyramid. Both scale the image themselves, with the same scale factor. The
+   windows are counted by our pyramid with a stride of 2 pixels; OpenCV also moves by 2 pixels while a level is at most
+   half as large as the image, and leaves out the neighbour of a window that its first stage rejects. The cascades
+   differ: it is a comparison of whole detectors, not of the same features.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from cascade.backends.config import HaarConfig
+from cascade.backends.detection.haar.backend import HaarBackend
+from cascade.backends.detection.haar.features import FAMILIES
+from cascade.backends.detection.haar.grey_windows import grey
+from cascade.backends.detection.pyramid import Pyramid
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
+
+MODEL = Path(__file__).resolve().parents[3] / "examples" / "faces" / "weights" / "haar_faces.safetensors"
+SCALE_FACTOR, STRIDE, SIZE = 1.25, 2, 24
+SOUGHT_SCIKIT_IMAGE, SOUGHT_OPENCV = 50.0, 0.05
+THEIR_FAMILIES = ("type-2-x", "type-2-y", "type-3-x", "type-3-y", "type-4")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def one_by_one(windows: np.ndarray, features: np.ndarray) -> None:
+    """scikit-image: the same features of every window."""
+    from skimage.feature import haar_like_feature, haar_like_feature_coord
+    from skimage.transform import integral_image
+
+    coordinates, kinds = [], []
+    for family, top, left, height, width in features.tolist():
+        places, names = haar_like_feature_coord(SIZE, SIZE, THEIR_FAMILIES[family])
+        corner = [(top, left), (top + height - 1, left + width - 1)]
+        number = next(i for i, place in enumerate(places) if place[0] == corner)
+        coordinates.append(places[number])
+        kinds.append(names[number])
+    chosen = np.empty(len(coordinates), dtype=object)
+    chosen[:] = coordinates
+    names_of = np.array(kinds, dtype=object)
+    for window in windows:
+        haar_like_feature(integral_image(window), 0, 0, SIZE, SIZE, feature_type=names_of, feature_coord=chosen)
+
+
+def main(
+    repeats: Annotated[int, typer.Option(min=1)] = 5,
+    single_windows: Annotated[int, typer.Option(min=10, help="Windows for scikit-image.")] = 300,
+) -> Found:
+    """Measure the three by turns."""
+    import cv2
+    from skimage import data
+
+    cv2.setNumThreads(1)
+    image = grey(data.astronaut())
+    backend = HaarBackend(HaarConfig(type="haar", model=MODEL, cost="features"))
+    pyramid = Pyramid(*image.shape, (SIZE, SIZE), SCALE_FACTOR, STRIDE)
+    gathered = np.concatenate([np.asarray(level) for level in pyramid.windows(image)])
+    cost = backend.predict(gathered).cost
+    assert cost is not None
+    count = max(1, round(float(cost.mean())))
+    some = gathered[np.random.default_rng(0).choice(len(gathered), single_windows, replace=False)]
+    features = backend.cascade.model.features[:count]
+    detector = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+
+    def whole_image() -> None:
+        for level in pyramid.windows(image):
+            backend.predict_windows(level)
+
+    measured: dict[str, list[float]] = {"gathered": [], "whole_image": [], "scikit_image": [], "opencv": []}
+    for _ in range(repeats):
+        measured["gathered"].append(len(gathered) / seconds(lambda: backend.predict(gathered)))
+        measured["whole_image"].append(len(pyramid) / seconds(whole_image))
+        measured["scikit_image"].append(len(some) / seconds(lambda: one_by_one(some, features)))
+        passes = seconds(lambda: detector.detectMultiScale(image, SCALE_FACTOR, 0))
+        measured["opencv"].append(len(pyramid) / passes)
+    return {
+        "windows": len(pyramid),
+        "families": list(FAMILIES),
+        "mean_features": float(cost.mean()),
+        "features_of_scikit_image": count,
+        "windows_per_s": measured,
+        "median_windows_per_s": {name: float(np.median(values)) for name, values in measured.items()},
+    }
+
+
+def figures(found: Found) -> Figures:
+    """Ratios of medians."""
+    speed = found["median_windows_per_s"]
+    return {
+        "windows/s over those of scikit-image": Figure(
+            speed["gathered"] / speed["scikit_image"], SOUGHT_SCIKIT_IMAGE, ">="
+        ),
+        "windows/s over those of OpenCV": Figure(speed["whole_image"] / speed["opencv"], SOUGHT_OPENCV, ">="),
+        "windows/s, whole image": Figure(speed["whole_image"]),
+        "windows/s, gathered windows": Figure(speed["gathered"]),
+    }
+
+
+if __name__ == "__main__":
+    run_experiment(main, figures)
