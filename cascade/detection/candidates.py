@@ -32,6 +32,7 @@ class Candidates:
         self._kept = 0
         self._positives = 0
         self._abstained = 0
+        self._degraded = 0
         self._answered = np.zeros(len(config.stages), dtype=np.int64)
         self._cost = 0.0
 
@@ -44,6 +45,8 @@ class Candidates:
         """
         self._answered += np.bincount(answers.stage, minlength=len(self._answered))
         self._cost += float(answers.cost.sum())
+        if answers.degraded is not None:
+            self._degraded += int(answers.degraded.sum())
         positive = answers.answer == self._positive
         if answers.abstained is not None:
             self._abstained += int(answers.abstained.sum())
@@ -79,6 +82,7 @@ class Candidates:
             len(pyramid),
             self._positives,
             self._abstained,
+            self._degraded,
             dict(stages),
             self._cost,
             self._policy.cost_unit,

@@ -24,6 +24,8 @@ class Detections:
         windows: number of windows of the image.
         positives: number of windows that the cascade answered positively, before non-maximum suppression.
         abstained: number of windows that the last stage abstained on; they are no boxes.
+        degraded: number of windows with the answer of a stage that deferred them, because no later stage answered or
+            was allowed to.
         answered: number of windows that each stage answered, by its name.
         cost: of all stages on all windows, in ``cost_unit``.
         cost_unit: of the policy.
@@ -39,6 +41,7 @@ class Detections:
     windows: int = 0
     positives: int = 0
     abstained: int = 0
+    degraded: int = 0
     answered: Mapping[str, int] = field(default_factory=dict)
     cost: float = 0.0
     cost_unit: str = "ms"
@@ -68,9 +71,9 @@ class Detections:
     def to_dict(self) -> dict[str, Any]:
         """Plain values: "boxes" is a list of {"box": [x, y, width, height], "confidence", "label"}."""
         found = zip(self.boxes.tolist(), self.confidence.tolist(), strict=True)
-        facts = ("height", "width", "windows", "positives", "abstained", "cost", "cost_unit", "policy_version", "note")
+        facts = ("height", "width", "windows", "positives", "abstained", "degraded", "cost", "cost_unit")
         return {
             "boxes": [{"box": box, "confidence": confidence, "label": self.label} for box, confidence in found],
             "answered": dict(self.answered),
-            **{name: getattr(self, name) for name in facts},
+            **{name: getattr(self, name) for name in (*facts, "policy_version", "note")},
         }

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from cascade.planning.grouping import Transport, best_segments, fewest_segments, mean_answer_ms
+from cascade.planning.grouping import Segments, Transport, best_segments, fewest_segments, mean_answer_ms
 from cascade.planning.stage_load import StageLoad
 
-__all__ = ["SegmentPlan", "plan_segments", "share_replicas"]
+__all__ = ["SegmentPlan", "plan_of", "plan_segments", "share_replicas"]
 
 
 @dataclass(frozen=True)
@@ -79,23 +79,36 @@ def plan_segments(
         utilisation: maximum share of the time that a replica is busy, in (0, 1]; the rest is for bursts.
     """
     segments = best_segments(load, transport, begins) if replicas is None else fewest_segments(len(load.stage), begins)
-    segment_ms = np.array([load.per_row_ms[list(segment)].sum() for segment in segments])
-    hop_row_ms = transport.hop_ms / transport.batch_rows
-    segment_ms += np.array([transport.request_ms, *[hop_row_ms] * (len(segments) - 1)])
+    segment_ms = _segment_ms(segments, load, transport)
     if rate is None:
         counts = share_replicas(segment_ms, max(replicas or 0, len(segments)))
     else:
         counts = np.maximum(1, np.ceil(rate * segment_ms / 1000 / utilisation - 1e-9)).astype(np.int64)
-    slowest_ms = float((segment_ms / counts).max())
+    return plan_of(segments, counts.tolist(), load, transport, utilisation)
+
+
+def plan_of(
+    segments: Segments, replicas: Sequence[int], load: StageLoad, transport: Transport, utilisation: float
+) -> SegmentPlan:
+    """The plan of a grouping and its replicas; arguments as of :func:`plan_segments`."""
+    segment_ms = _segment_ms(segments, load, transport)
+    slowest_ms = float((segment_ms / np.array(replicas)).max())
     return SegmentPlan(
         segments=tuple(tuple(load.stage[k] for k in segment) for segment in segments),
         reach=tuple(float(load.reach[segment[0]]) for segment in segments),
         load_ms=tuple(segment_ms.tolist()),
-        replicas=tuple(counts.tolist()),
+        replicas=tuple(replicas),
         mean_answer_ms=mean_answer_ms(segments, load, transport),
         rows_per_s=1000 * utilisation / slowest_ms if slowest_ms else math.inf,
         utilisation=utilisation,
     )
+
+
+def _segment_ms(segments: Segments, load: StageLoad, transport: Transport) -> np.ndarray:
+    """(S,) time of each segment per row of the cascade, with its hop or request."""
+    segment_ms = np.array([load.per_row_ms[list(segment)].sum() for segment in segments])
+    hop_row_ms = transport.hop_ms / transport.batch_rows
+    return np.asarray(segment_ms + np.array([transport.request_ms, *[hop_row_ms] * (len(segments) - 1)]))
 
 
 def share_replicas(load_ms: np.ndarray, replicas: int) -> np.ndarray:

@@ -42,6 +42,22 @@ class Service(Protocol):
             Overloaded: the queue is full.
         """
 
+    async def detect(self, content: bytes, overrides: RequestOverrides) -> dict[str, Any]:
+        """Finds the objects in an image; called only if the configuration has a section ``detection``.
+
+        Args:
+            content: of a JPEG, PNG or WebP file.
+            overrides: the request's own timeout and last stage.
+
+        Returns:
+            See :meth:`cascade.detection.detections.Detections.to_dict`.
+
+        Raises:
+            DeadlineExceeded: the answer took too long.
+            RowsError: the image cannot be used, or there is no such stage.
+            Overloaded: the queue is full.
+        """
+
     def describe_policy(self) -> dict[str, Any]:
         """The policy in force, with its "version"."""
 

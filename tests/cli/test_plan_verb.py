@@ -61,3 +61,53 @@ def test_autoscaling_begins_with_the_plan(run, files):
 
 def test_rate_and_replicas_exclude_each_other(run, files):
     assert run("plan", *files, "--rate", 100, "--replicas", 4).code == 2
+
+
+def test_replicas_for_a_p99_are_compared_with_those_of_the_biggest_model_alone(run, files):
+    asked = ["--rate", 30, "--p99-ms", 2000, "--hop-ms", 1e6]
+    planned = run("plan", *files, *asked, "--json").json
+    assert planned["replicas"] == planned["simulated"]["replicas"]
+    assert planned["simulated"]["latency_ms"]["p99"] <= 2000
+    assert planned["rate"] == pytest.approx(30)
+    assert planned["times_fewer_replicas"] > 1
+    assert planned["resources"]["simulated"] == {"cpus": sum(planned["replicas"]), "gpus": 0}
+    printed = run("plan", *files, *asked).out
+    assert f"the cascade: {sum(planned['replicas'])} replicas" in printed
+    assert f"stage2 alone: {planned['biggest_alone']['replicas'][0]} replicas" in printed
+    assert "times as many" in printed
+    assert "gateways:" in printed
+
+
+def test_a_trace_is_planned_for(run, files, tmp_path):
+    trace = tmp_path / "trace.csv"
+    trace.write_text("time_s,rows\n" + "".join(f"{i / 20},{1 + i % 2}\n" for i in range(2000)))
+    assert run("plan", *files, "--trace", trace, "--p99-ms", 900, "--json").json["rate"] == pytest.approx(30, rel=0.01)
+    trace.write_text("time_s\n3\n2\n")
+    refused = run("plan", *files, "--trace", trace, "--p99-ms", 900)
+    assert refused.code == 3
+    assert "never fall" in refused.err
+    trace.write_text("when\n3\n2\n")
+    assert "'time_s'" in run("plan", *files, "--trace", trace, "--p99-ms", 900).err
+
+
+def test_a_p99_that_cannot_be_had_is_refused_with_the_nearest(run, files):
+    refused = run("plan", *files, "--rate", 50, "--p99-ms", 5)
+    assert refused.code == 4
+    assert "without any load it is" in refused.err
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["--p99-ms", 50],
+        ["--trace", "trace.csv"],
+        ["--rate", 5, "--trace", "trace.csv", "--p99-ms", 50],
+        ["--rate", 0, "--p99-ms", 50],
+        ["--rate", "inf", "--p99-ms", 50],
+        ["--rate", 5, "--p99-ms", 0],
+        ["--rate", 5, "--p99-ms", "nan"],
+        ["--rate", 5, "--p99-ms", 50, "--cv", -1],
+    ],
+)
+def test_options_that_make_no_plan_are_refused(run, files, asked):
+    assert run("plan", *files, *asked).code == 2

@@ -20,6 +20,7 @@ from cascade.serving.errors import BodyTooLarge, UnsupportedBody
 
 __all__ = [
     "HTML_TYPE",
+    "IMAGE_TYPES",
     "JSON_TYPE",
     "NPY_TYPE",
     "RAW_TYPE",
@@ -33,6 +34,7 @@ HTML_TYPE = "text/html; charset=utf-8"
 JSON_TYPE = "application/json"
 NPY_TYPE = "application/x-npy"
 RAW_TYPE = "application/octet-stream"
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", RAW_TYPE)
 MANY_VALUES = 1 << 16
 DTYPE_NAME = re.compile(r"[<>=|]?[A-Za-z]{1,10}[0-9]{0,3}")
 

@@ -14,7 +14,7 @@ __all__ = ["FIXED_BODIES", "Body", "ClosedBody", "Parameters", "RequestedOutput"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Parameters = dict[str, str | float | bool]
-OutputName = Annotated[str, Field(json_schema_extra={"enum": list(OUTPUTS)})]
+OutputName = Annotated[str, Field(json_schema_extra={"enum": [*OUTPUTS, "boxes"]})]
 
 
 class Body(BaseModel):
@@ -32,6 +32,34 @@ class ClosedBody(Body):
 class Error(Body):
     error: str
     """What was wrong, in one sentence."""
+
+
+class Detection(Body):
+    box: Annotated[list[float], Field(min_length=4, max_length=4)]
+    """x, y, width and height in pixels of the upright image."""
+    confidence: Share
+    label: str
+
+
+class Detections(Body):
+    """The objects in an image."""
+
+    boxes: list[Detection]
+    """The most confident one first."""
+    height: int
+    width: int
+    windows: int
+    positives: int
+    """Positive windows, before non-maximum suppression."""
+    abstained: int
+    degraded: int
+    answered: dict[str, int]
+    """Windows that each stage answered."""
+    cost: float
+    cost_unit: str
+    policy_version: str
+    note: str
+    """What is unusual about the image or the answer."""
 
 
 class Health(Body):
@@ -236,6 +264,7 @@ class InferenceResponse(Body):
 
 FIXED_BODIES: tuple[type[Body], ...] = (
     Error,
+    Detections,
     Health,
     Policy,
     Policies,

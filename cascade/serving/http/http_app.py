@@ -11,12 +11,19 @@ import orjson
 from cascade.errors import CascadeError, RowsError
 from cascade.serving.auth.guard import Guard
 from cascade.serving.bodies.decoding import decoded
-from cascade.serving.bodies.wire import RAW_TYPE, decode_rows
-from cascade.serving.errors import BodyTooLarge, MethodNotAllowed, PolicyRefused, UnknownRoute, UnsupportedEncoding
+from cascade.serving.bodies.wire import IMAGE_TYPES, RAW_TYPE, content_kind, decode_rows
+from cascade.serving.errors import (
+    BodyTooLarge,
+    MethodNotAllowed,
+    PolicyRefused,
+    UnknownRoute,
+    UnsupportedBody,
+    UnsupportedEncoding,
+)
 from cascade.serving.http.dashboard import dashboard_page
 from cascade.serving.http.openapi import openapi_document
 from cascade.serving.http.reply import Reply, error_reply
-from cascade.serving.http.routes import MODELS, ROUTES
+from cascade.serving.http.routes import MODELS, served_routes
 from cascade.serving.oip import inference as oip
 from cascade.serving.oip.http_bodies import HEADER_LENGTH, decode_inference, encode_inference
 from cascade.serving.policy.request_overrides import RequestOverrides
@@ -38,7 +45,7 @@ MAX_ROLLBACK_BYTES = 1024
 
 
 class HttpApp:
-    """Answers the requests of :data:`cascade.serving.http.routes.ROUTES`.
+    """Answers the requests of :func:`cascade.serving.http.routes.served_routes`.
 
     Args:
         service: answers the rows.
@@ -56,7 +63,7 @@ class HttpApp:
         self._tracing = tracing
         self._model = f"{MODELS}{service.config.name}"
         self._methods: dict[str, Methods] = {}
-        for route in ROUTES:
+        for route in served_routes(service.config):
             if "{version}" not in route.path:
                 path = route.path.replace("{name}", service.config.name)
                 self._methods.setdefault(path, {})[route.method] = getattr(self, f"_{route.operation}")
@@ -127,6 +134,14 @@ class HttpApp:
         overrides = RequestOverrides(_timeout_s(headers), headers.get("x-max-stage"))
         answers = await self.service.answer_rows(rows, overrides)
         return Reply(orjson.dumps(answers))
+
+    async def _detect(self, request: Request) -> Reply:
+        kind = content_kind(request.headers)
+        if kind not in IMAGE_TYPES:
+            raise UnsupportedBody(f"content type {kind[:80]!r} is not supported; send {', '.join(IMAGE_TYPES)}")
+        set_request_id(request.headers.get(REQUEST_ID_HEADER))
+        overrides = RequestOverrides(_timeout_s(request.headers), request.headers.get("x-max-stage"))
+        return Reply(orjson.dumps(await self.service.detect(request.body, overrides)))
 
     async def _health(self, *_: object) -> Reply:
         return Reply(orjson.dumps({"status": "ok", "name": self.service.config.name}))

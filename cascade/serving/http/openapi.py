@@ -5,8 +5,8 @@ from typing import Any
 import cascade
 from cascade.config import CascadeConfig
 from cascade.serving.auth.guard import is_for_admins, is_open_path
-from cascade.serving.bodies.wire import HTML_TYPE, JSON_TYPE, NPY_TYPE, RAW_TYPE
-from cascade.serving.http.routes import ROUTES, Route
+from cascade.serving.bodies.wire import HTML_TYPE, IMAGE_TYPES, JSON_TYPE, NPY_TYPE, RAW_TYPE
+from cascade.serving.http.routes import Route, served_routes
 from cascade.serving.http.schemas import component_schemas
 
 __all__ = ["openapi_document"]
@@ -41,7 +41,7 @@ def openapi_document(config: CascadeConfig) -> dict[str, Any]:
     """
     keyed = config.serving.keys_file is not None or config.serving.keys_env is not None
     paths: dict[str, Any] = {}
-    for route in ROUTES:
+    for route in served_routes(config):
         path = route.path.replace("{name}", config.name)
         paths.setdefault(path, {})[route.method.lower()] = _operation(route, keyed=keyed)
     return {
@@ -121,13 +121,16 @@ _HEADERS = {
     ),
     "model_infer": (_LENGTH,),
 }
+_HEADERS["detect"] = _HEADERS["predict"][2:]
 _BODIES = {
+    "detect": {kind: {"schema": _BINARY} for kind in IMAGE_TYPES},
     "predict": {**_json("Rows"), RAW_TYPE: {"schema": _BINARY}, NPY_TYPE: {"schema": _BINARY}},
     "replace_policy": _json("Policies"),
     "restore_policy": _json("Rollback"),
     "model_infer": {**_json("InferenceRequest"), RAW_TYPE: {"schema": _BINARY}},
 }
 _ANSWERS = {
+    "detect": _json("Detections"),
     "predict": _json("Answers"),
     "health": _json("Health"),
     "policy": _json("Policy"),

@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
-__all__ = ["MODELS", "ROUTES", "Route"]
+from cascade.config import CascadeConfig
+
+__all__ = ["MODELS", "ROUTES", "Route", "served_routes"]
 
 MODELS = "/v2/models/"
 _MODEL = MODELS + "{name}"
@@ -27,6 +29,7 @@ class Route(NamedTuple):
 
 ROUTES = (
     Route("POST", "/predict", "predict", "Answer rows, as JSON, .npy or raw bytes."),
+    Route("POST", "/detect", "detect", "Find objects in an image, a JPEG, PNG or WebP file."),
     Route("GET", "/health", "health", "Whether the gateway accepts requests."),
     Route("GET", "/policy", "policy", "The policy in force."),
     Route("PUT", "/policy", "replace_policy", "Put a policy, or a policy set, into force."),
@@ -47,3 +50,8 @@ ROUTES = (
     Route("POST", f"{_VERSION}/infer", "model_infer", "The same, for one version of the policy."),
 )
 """All routes; the application refuses other paths and methods."""
+
+
+def served_routes(config: CascadeConfig) -> tuple[Route, ...]:
+    """The routes of a cascade: objects are found only with a section ``detection``."""
+    return tuple(route for route in ROUTES if route.operation != "detect" or config.detection is not None)

@@ -7,6 +7,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from cascade.config import CascadeConfig
 from cascade.serving.http.body_models import FIXED_BODIES, Body, ClosedBody, Parameters, RequestedOutput
+from cascade.serving.oip.image_input import IMAGE_INPUT
 from cascade.serving.oip.tensors import INPUT, OUTPUTS
 
 __all__ = ["component_schemas"]
@@ -52,12 +53,12 @@ def _answers(config: CascadeConfig) -> type[Body]:
 
 
 def _inference_request(config: CascadeConfig) -> type[Body]:
-    shape = _list(Annotated[int, Field(ge=1)], 1 + len(config.rows.shape))
+    axes = 1 + len(config.rows.shape) if config.detection is None else 1
+    shape = _list(Annotated[int, Field(ge=1)], axes)
     data: Any = (list[Any], Field(default_factory=list, description="Missing where raw bytes follow the JSON."))
     parameters: Any = (Parameters, Field(default_factory=dict))
-    tensor = _model(
-        "InputTensor", Body, name=Literal[INPUT], datatype=str, shape=shape, data=data, parameters=parameters
-    )
+    name: Any = Literal[INPUT] if config.detection is None else Literal[INPUT, IMAGE_INPUT]
+    tensor = _model("InputTensor", Body, name=name, datatype=str, shape=shape, data=data, parameters=parameters)
     outputs: Any = (list[RequestedOutput], Field(default_factory=list))
     request_id = (str, Field(default_factory=str))
     inputs = _list(tensor, 1, 1)

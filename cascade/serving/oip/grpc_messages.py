@@ -8,6 +8,7 @@ import numpy as np
 
 from cascade.config import CascadeConfig
 from cascade.errors import RowsError
+from cascade.serving.oip.image_input import IMAGE_INPUT, check_image_tensor, from_raw
 from cascade.serving.oip.inference import (
     Inference,
     Output,
@@ -47,12 +48,14 @@ def decode_request(request: Any, config: CascadeConfig) -> Inference:
     if len(request.inputs) != 1:
         raise RowsError(f"there must be one input, {INPUT!r}; got {len(request.inputs)}")
     timeout, last = (request.parameters.get(name) for name in ("timeout", "max_stage"))
+    rows = _rows(request.inputs[0], request.raw_input_contents, config)
+    requested = [Output(output.name, binary=True) for output in request.outputs]
     return Inference(
-        _rows(request.inputs[0], request.raw_input_contents, config),
+        rows,
         request.id,
         timeout_s(None if timeout is None else _value(timeout)),
         max_stage(None if last is None else _value(last)),
-        check_outputs([Output(output.name, binary=True) for output in request.outputs], config),
+        check_outputs(requested, config, has_image=isinstance(rows, bytes)),
         binary=True,
     )
 
@@ -71,7 +74,10 @@ def encode_response(inference: Inference, columns: dict[str, Any], config: Casca
     )
 
 
-def _rows(tensor: Any, raw: Any, config: CascadeConfig) -> np.ndarray:
+def _rows(tensor: Any, raw: Any, config: CascadeConfig) -> np.ndarray | bytes:
+    """The rows of a request, or the bytes of its image."""
+    if tensor.name == IMAGE_INPUT:
+        return _image(tensor, raw, config)
     shape = check_tensor(tensor.name, tensor.datatype, list(tensor.shape), config)
     if raw:
         if len(raw) != 1 or tensor.HasField("contents"):
@@ -89,6 +95,14 @@ def _rows(tensor: Any, raw: Any, config: CascadeConfig) -> np.ndarray:
     if tensor.datatype == "BYTES":
         values = [_text(value) for value in values]
     return decode_values(values, shape, config.rows)
+
+
+def _image(tensor: Any, raw: Any, config: CascadeConfig) -> bytes:
+    check_image_tensor(tensor.datatype, list(tensor.shape), config)
+    typed = list(tensor.contents.bytes_contents)
+    if len(raw) + len(typed) != 1:
+        raise RowsError(f"input {IMAGE_INPUT!r} must have one file, in raw or in typed contents")
+    return from_raw(raw[0]) if raw else bytes(typed[0])
 
 
 def _text(value: bytes) -> str:

@@ -14,6 +14,7 @@ import orjson
 from cascade.config import CascadeConfig
 from cascade.errors import RowsError
 from cascade.serving.bodies.json_size import check_json_size
+from cascade.serving.oip.image_input import IMAGE_INPUT, check_image_tensor, from_base64, from_raw
 from cascade.serving.oip.inference import (
     Inference,
     Output,
@@ -64,12 +65,14 @@ def decode_inference(headers: Mapping[str, str], body: bytes, config: CascadeCon
     if not isinstance(request_id, str):
         raise RowsError(f"'id' must be a string; got {describe_value(request_id)}")
     binary = _flag(parameters, "binary_data_output", default=False)
+    rows = _rows(content, memoryview(body)[json_bytes:], config)
+    requested = [_output(output, binary) for output in _objects(content, "outputs")]
     return Inference(
-        _rows(content, memoryview(body)[json_bytes:], config),
+        rows,
         request_id,
         timeout_s(parameters.get("timeout")),
         max_stage(parameters.get("max_stage")),
-        check_outputs([_output(output, binary) for output in _objects(content, "outputs")], config),
+        check_outputs(requested, config, has_image=isinstance(rows, bytes)),
         binary,
     )
 
@@ -118,20 +121,27 @@ def _json_bytes(headers: Mapping[str, str], body: bytes) -> int:
     return int(text)
 
 
-def _rows(content: dict[str, Any], raw: memoryview, config: CascadeConfig) -> np.ndarray:
+def _rows(content: dict[str, Any], raw: memoryview, config: CascadeConfig) -> np.ndarray | bytes:
+    """The rows of a request, or the bytes of its image."""
     inputs = _objects(content, "inputs")
     if len(inputs) != 1:
         raise RowsError(f"there must be one input, {INPUT!r}; got {len(inputs)}")
     tensor = inputs[0]
-    shape = check_tensor(tensor.get("name"), tensor.get("datatype"), tensor.get("shape"), config)
-    size = _parameters(tensor, f"input {INPUT!r}").get("binary_data_size")
+    name, datatype, shape = (tensor.get(key) for key in ("name", "datatype", "shape"))
+    is_image = name == IMAGE_INPUT
+    sizes = () if is_image else check_tensor(name, datatype, shape, config)
+    if is_image:
+        check_image_tensor(datatype, shape, config)
+    size = _parameters(tensor, f"input {name!r}").get("binary_data_size")
     if (size is None) == ("data" not in tensor):
-        raise RowsError(f"input {INPUT!r} must have either 'data' or the parameter 'binary_data_size'")
+        raise RowsError(f"input {name!r} must have either 'data' or the parameter 'binary_data_size'")
     if type(size) is not int and size is not None:
-        raise RowsError(f"'binary_data_size' of input {INPUT!r} must be a whole number; got {describe_value(size)}")
+        raise RowsError(f"'binary_data_size' of input {name!r} must be a whole number; got {describe_value(size)}")
     if len(raw) != (size or 0):
         raise RowsError(f"{len(raw)} bytes follow the JSON, but the input's size is {size or 0} bytes")
-    return decode_values(tensor["data"], shape, config.rows) if size is None else decode_raw(raw, shape, config.rows)
+    if is_image:
+        return from_base64(tensor["data"]) if size is None else from_raw(raw)
+    return decode_values(tensor["data"], sizes, config.rows) if size is None else decode_raw(raw, sizes, config.rows)
 
 
 def _output(output: dict[str, Any], binary: bool) -> Output:

@@ -14,6 +14,7 @@ import cascade
 from cascade.config import CascadeConfig
 from cascade.errors import RowsError
 from cascade.serving.errors import UnknownModel
+from cascade.serving.oip.image_input import BOX_OUTPUTS, BOX_SIZES, IMAGE_INPUT, box_columns
 from cascade.serving.oip.tensors import INPUT, OUTPUTS, Tensor, datatype_of, describe_value
 from cascade.serving.policy.request_overrides import RequestOverrides
 from cascade.serving.request_id import set_request_id
@@ -32,6 +33,8 @@ __all__ = [
     "server_metadata",
     "timeout_s",
 ]
+
+_DATATYPES = OUTPUTS | BOX_OUTPUTS
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Inference:
     """A checked request.
 
     Attributes:
-        rows: (n, *shape), of the configured shape and dtype.
+        rows: (n, *shape), of the configured shape and dtype; or the bytes of an image file.
         id: the caller's id, returned with the response; "" for none.
         timeout_s: seconds that the caller waits; ``None`` for no limit of its own.
         max_stage: name of the last stage that may run; ``None`` for all stages.
@@ -60,7 +63,7 @@ class Inference:
         binary: whether outputs are sent as raw bytes unless requested otherwise.
     """
 
-    rows: np.ndarray
+    rows: np.ndarray | bytes
     id: str = ""
     timeout_s: float | None = None
     max_stage: str | None = None
@@ -80,13 +83,17 @@ def model_metadata(config: CascadeConfig, version: str) -> dict[str, Any]:
         config: of the cascade.
         version: version of the policy in force.
     """
-    outputs = [name for name in OUTPUTS if name != "label" or config.classes is not None]
+    inputs = [{"name": INPUT, "datatype": datatype_of(config.rows), "shape": [-1, *config.rows.shape]}]
+    outputs = [{"name": name, "datatype": OUTPUTS[name], "shape": [-1]} for name in _outputs(config, has_image=False)]
+    if config.detection is not None:
+        inputs.append({"name": IMAGE_INPUT, "datatype": "BYTES", "shape": [1]})
+        outputs.append({"name": "boxes", "datatype": BOX_OUTPUTS["boxes"], "shape": [-1, BOX_SIZES]})
     return {
         "name": config.name,
         "versions": [version],
         "platform": "idk-cascade",
-        "inputs": [{"name": INPUT, "datatype": datatype_of(config.rows), "shape": [-1, *config.rows.shape]}],
-        "outputs": [{"name": name, "datatype": OUTPUTS[name], "shape": [-1]} for name in outputs],
+        "inputs": inputs,
+        "outputs": outputs,
     }
 
 
@@ -124,19 +131,29 @@ async def answer(
     limits = [limit for limit in (inference.timeout_s, remaining_s) if limit is not None]
     set_request_id(inference.id)
     overrides = RequestOverrides(min(limits, default=None), inference.max_stage)
-    columns = await service.answer_rows(inference.rows, overrides)
+    if isinstance(inference.rows, bytes):
+        columns = box_columns(await service.detect(inference.rows, overrides))
+    else:
+        columns = await service.answer_rows(inference.rows, overrides)
     _check_version(version, columns["policy_version"])
     return columns
 
 
-def check_outputs(outputs: Sequence[Output], config: CascadeConfig) -> tuple[Output, ...] | None:
+def check_outputs(
+    outputs: Sequence[Output], config: CascadeConfig, *, has_image: bool = False
+) -> tuple[Output, ...] | None:
     """Checks the requested outputs; returns ``None`` if there are none.
+
+    Args:
+        outputs: requested.
+        config: of the cascade.
+        has_image: whether they are the boxes of an image.
 
     Raises:
         RowsError: an output does not exist, or is requested twice.
     """
     names = [output.name for output in outputs]
-    known = [name for name in OUTPUTS if name != "label" or config.classes is not None]
+    known = _outputs(config, has_image=has_image)
     for name in names:
         if name not in known:
             raise RowsError(f"there is no output {describe_value(name)}; there are {', '.join(known)}")
@@ -175,16 +192,33 @@ def output_tensors(inference: Inference, columns: dict[str, Any]) -> list[Tensor
     """The requested outputs."""
     outputs = inference.outputs
     if outputs is None:
-        outputs = tuple(Output(name, inference.binary) for name in OUTPUTS if name in columns)
-    return [Tensor(output.name, OUTPUTS[output.name], columns[output.name], output.binary) for output in outputs]
+        names = BOX_OUTPUTS if "boxes" in columns else OUTPUTS
+        outputs = tuple(Output(name, inference.binary) for name in names if name in columns)
+    return [
+        Tensor(
+            output.name,
+            _DATATYPES[output.name],
+            columns[output.name],
+            output.binary,
+            BOX_SIZES if output.name == "boxes" else None,
+        )
+        for output in outputs
+    ]
 
 
 def response_parameters(columns: dict[str, Any]) -> dict[str, Any]:
     """Parameters of a response: the policy's version; for one row also its stage, confidence and abstention."""
     parameters = {"policy_version": columns["policy_version"]}
-    if len(columns["answer"]) == 1:
+    if len(columns.get("answer", ())) == 1:
         parameters |= {name: columns[name][0] for name in ("stage", "confidence", "abstained")}
     return parameters
+
+
+def _outputs(config: CascadeConfig, *, has_image: bool) -> list[str]:
+    """Names of the outputs for rows, or for an image."""
+    if has_image:
+        return list(BOX_OUTPUTS)
+    return [name for name in OUTPUTS if name != "label" or config.classes is not None]
 
 
 def _check_version(version: str | None, current: str) -> str:

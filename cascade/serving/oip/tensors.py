@@ -51,24 +51,26 @@ _DATATYPES = {dtype.name: datatype for datatype, dtype in _RAW.items()} | {"text
 
 @dataclass(frozen=True)
 class Tensor:
-    """An output of shape (n,).
+    """An output of shape (n,), or (n, w).
 
     Attributes:
         name: name of the column.
         datatype: of the protocol, such as "FP64".
-        values: n plain values.
+        values: n plain values, or n lists of w.
         binary: whether it is sent as raw bytes.
+        width: w; ``None`` for plain values.
     """
 
     name: str
     datatype: str
     values: list[Any]
     binary: bool
+    width: int | None = None
 
     @property
     def shape(self) -> list[int]:
-        """The shape of the values, [n]."""
-        return [len(self.values)]
+        """The shape of the values, [n] or [n, w]."""
+        return [len(self.values)] if self.width is None else [len(self.values), self.width]
 
 
 def check_tensor(name: Any, datatype: Any, shape: Any, config: CascadeConfig) -> tuple[int, ...]:

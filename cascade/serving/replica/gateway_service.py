@@ -1,6 +1,7 @@
 """The service of a gateway: answers rows, and describes its policy, audit and traffic."""
 
 import asyncio
+import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from cascade.config import CascadeConfig
 from cascade.serving.audit.auditor import Auditor, RunLastStage
 from cascade.serving.batching.batcher import Batcher
 from cascade.serving.bodies.wire import answer_columns
+from cascade.serving.detection.served_detector import ServedDetector
 from cascade.serving.http.dashboard import dashboard_data
 from cascade.serving.policy.keeper import PolicyKeeper
 from cascade.serving.policy.request_overrides import RequestOverrides
@@ -49,8 +51,11 @@ class GatewayService:
     review: Review | None
     _gear_task: "asyncio.Task[None] | None" = field(init=False, default=None)
     _stages: list[str] = field(init=False)
+    _detector: ServedDetector | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        if self.config.detection is not None:
+            self._detector = ServedDetector(self.config)
         self._stages = [stage.name for stage in self.config.stages]
 
     async def start(self) -> None:
@@ -75,6 +80,8 @@ class GatewayService:
         """Ends all work, once no request is under way."""
         if self._gear_task is not None:
             self._gear_task.cancel()
+        if self._detector is not None:
+            self._detector.close()
         await self.policies.close()
         await self.telemetry.stop()
         if self.review is not None:
@@ -109,6 +116,37 @@ class GatewayService:
             answering = self._abstaining(answering, rows, policy)
         answers = await self.telemetry.answered(answering, len(rows), policy)
         return answer_columns(answers, self._stages, self.config.classes) | {"policy_version": policy.version}
+
+    async def detect(self, content: bytes, overrides: RequestOverrides) -> dict[str, Any]:
+        """Finds the objects in an image; all of its windows are answered under one policy, and count as one request.
+
+        Args:
+            content: of a JPEG, PNG or WebP file.
+            overrides: of the configuration, by this request.
+
+        Returns:
+            See :meth:`cascade.detection.detections.Detections.to_dict`.
+
+        Raises:
+            ConfigError: the configuration has no section ``detection``.
+            CascadeError: as :meth:`ServedDetector.detect` raises it.
+        """
+        detector = self._detector or ServedDetector(self.config)
+        policy, timeout_s = self.policies.policy, overrides.limited_timeout_s(self.config)
+        last_stage = overrides.last_stage(self.config)
+        started = time.perf_counter()
+
+        async def answer(rows: np.ndarray, remaining_s: float) -> Answers:
+            if last_stage is None:
+                answers = await self._audited(rows, policy, remaining_s)
+            else:
+                answers = await self.batcher.answer(rows, policy, timeout_s=remaining_s, last_stage=last_stage)
+            return answers.with_abstentions(policy)
+
+        found = await detector.detect(content, policy, answer, timeout_s)
+        if self.telemetry.stats is not None:
+            self.telemetry.stats.searched(time.perf_counter() - started, found)
+        return found.to_dict()
 
     async def _audited(self, rows: np.ndarray, policy: Policy, timeout_s: float) -> Answers:
         """Answers rows, some of which may be drawn for the audit."""

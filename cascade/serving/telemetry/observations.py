@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cascade.answers import Answers
+from cascade.detection.detections import Detections
 from cascade.engine import StageRun
 from cascade.errors import CascadeError
 from cascade.serving.errors import http_status
@@ -143,6 +144,21 @@ class Observations:
             self.degraded_rows += int(answers.degraded.sum())
         if answers.abstained is not None:
             self.abstained_rows += int(answers.abstained.sum())
+        if len(self._latencies_s) >= MOST_LATENCIES:
+            self._fold_answers()
+
+    def searched(self, seconds: float, found: Detections) -> None:
+        """Adds an answered request for an image; its windows count as rows.
+
+        Args:
+            seconds: that it took.
+            found: in the image.
+        """
+        self._latencies_s.append(seconds)
+        self.answered_rows += np.array([found.answered[stage] for stage in self.stages])
+        self.cost += found.cost
+        self.degraded_rows += found.degraded
+        self.abstained_rows += found.abstained
         if len(self._latencies_s) >= MOST_LATENCIES:
             self._fold_answers()
 

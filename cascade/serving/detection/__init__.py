@@ -1,0 +1,1 @@
+"""Objects in images, through the batcher of a gateway."""
