@@ -2,10 +2,11 @@
 
     python -m cascade.benchmarks.experiments.networks.haar_trousers
 
-The model is the soft cascade of examples/trousers. Its rejection trace was certified by ``cascade train`` on trousers
-that neither the weak learners nor the trace were fitted to; here it is judged on the 10,000 test images, which no
-training saw. The traces of all families, WaldBoost's sequential test among them, are fitted again to the same rows with
-the same certified recall. Counts are those of all images, trousers among them; the intervals are for independent images.
+The model is the soft cascade of examples/trousers. Its rejection trace was certified by ``cascade train`` on
+trousers that neither the weak learners nor the trace were fitted to; here it is judged on the 10,000 test images,
+which no training saw. The traces of all families, WaldBoost's sequential test among them, are fitted again to the
+same rows with the same certified recall. Features are means over all images, trousers among them; intervals are for
+independent images.
 """
 
 from pathlib import Path
