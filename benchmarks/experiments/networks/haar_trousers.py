@@ -31,7 +31,7 @@ SOUGHT_FEATURES = 10.0
 
 def judged(trace: np.ndarray, sums: np.ndarray, positive: np.ndarray) -> dict[str, Any]:
     """Recall, false positives and features of a trace on labelled rows."""
-    survives = (sums >= trace).all(axis=1)
+    survives = np.asarray((sums >= trace).all(axis=1))
     hits, wrong, others = int(survives[positive].sum()), int(survives[~positive].sum()), int((~positive).sum())
     return {
         "recall": hits / int(positive.sum()),

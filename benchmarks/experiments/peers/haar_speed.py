@@ -23,7 +23,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from cascade.backends.config import HaarConfig
+from cascade.backends.config import HaarConfig, OpencvConfig
 from cascade.backends.detection.haar.backend import HaarBackend
 from cascade.backends.detection.haar.grey_windows import grey
 from cascade.backends.detection.haar.integral_image import WindowIntegrals
@@ -33,6 +33,7 @@ from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_ex
 MODEL = Path(__file__).resolve().parents[3] / "examples" / "faces" / "weights" / "haar_faces.safetensors"
 SCALE_FACTOR, STRIDE, SIZE = 1.25, 2, 24
 SOUGHT_SCIKIT_IMAGE, SOUGHT_OPENCV = 50.0, 0.05
+THEIR_CASCADE = "haarcascade_frontalface_default"
 THEIR_FAMILIES = ("type-2-x", "type-2-y", "type-3-x", "type-3-y", "type-4")
 
 
@@ -84,15 +85,16 @@ def main(
     cv2.setNumThreads(1)
     image = grey(data.astronaut())
     backend = HaarBackend(HaarConfig(type="haar", model=MODEL))
-    pyramid = Pyramid(*image.shape, (SIZE, SIZE), SCALE_FACTOR, STRIDE)
+    height, width = image.shape
+    pyramid = Pyramid(height, width, (SIZE, SIZE), SCALE_FACTOR, STRIDE)
     gathered = np.concatenate([np.asarray(level) for level in pyramid.windows(image)])
     mean = float(backend.cascade.evaluate(WindowIntegrals.of_windows(gathered)).features.mean())
     count = max(1, round(mean))
     some = gathered[np.random.default_rng(0).choice(len(gathered), single_windows, replace=False)]
     features = backend.cascade.model.features[:count]
-    detector = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+    detector = cv2.CascadeClassifier(str(OpencvConfig(type="opencv", model=THEIR_CASCADE).file))
 
-    theirs = windows_of_opencv(*image.shape)
+    theirs = windows_of_opencv(height, width)
 
     def whole_image() -> None:
         for level in pyramid.windows(image):
