@@ -44,23 +44,26 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def one_by_one(windows: np.ndarray, features: np.ndarray) -> None:
+def coordinates(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The types and the rectangles of features, as scikit-image takes them."""
+    from skimage.feature import haar_like_feature_coord
+
+    kinds, places = np.empty(len(features), dtype=object), np.empty(len(features), dtype=object)
+    for number, (family, top, left, height, width) in enumerate(features.tolist()):
+        kinds[number] = THEIR_FAMILIES[family]
+        corners = [(top, left), (top + height - 1, left + width - 1)]
+        found, _ = haar_like_feature_coord(SIZE, SIZE, THEIR_FAMILIES[family])
+        places[number] = next(rectangles for rectangles in found if rectangles[0] == corners)
+    return kinds, places
+
+
+def one_by_one(windows: np.ndarray, kinds: np.ndarray, places: np.ndarray) -> None:
     """scikit-image: the same features of every window."""
-    from skimage.feature import haar_like_feature, haar_like_feature_coord
+    from skimage.feature import haar_like_feature
     from skimage.transform import integral_image
 
-    coordinates, kinds = [], []
-    for family, top, left, height, width in features.tolist():
-        places, names = haar_like_feature_coord(SIZE, SIZE, THEIR_FAMILIES[family])
-        corner = [(top, left), (top + height - 1, left + width - 1)]
-        number = next(i for i, place in enumerate(places) if place[0] == corner)
-        coordinates.append(places[number])
-        kinds.append(names[number])
-    chosen = np.empty(len(coordinates), dtype=object)
-    chosen[:] = coordinates
-    names_of = np.array(kinds, dtype=object)
     for window in windows:
-        haar_like_feature(integral_image(window), 0, 0, SIZE, SIZE, feature_type=names_of, feature_coord=chosen)
+        haar_like_feature(integral_image(window), 0, 0, SIZE, SIZE, feature_type=kinds, feature_coord=places)
 
 
 def windows_of_opencv(height: int, width: int) -> int:
@@ -91,7 +94,7 @@ def main(
     mean = float(backend.cascade.evaluate(WindowIntegrals.of_windows(gathered)).features.mean())
     count = max(1, round(mean))
     some = gathered[np.random.default_rng(0).choice(len(gathered), single_windows, replace=False)]
-    features = backend.cascade.model.features[:count]
+    kinds, places = coordinates(backend.cascade.model.features[:count])
     detector = cv2.CascadeClassifier(str(OpencvConfig(type="opencv", model=THEIR_CASCADE).file))
 
     theirs = windows_of_opencv(height, width)
@@ -104,7 +107,7 @@ def main(
     for _ in range(repeats):
         measured["gathered"].append(len(gathered) / seconds(lambda: backend.predict(gathered)))
         measured["whole_image"].append(len(pyramid) / seconds(whole_image))
-        measured["scikit_image"].append(len(some) / seconds(lambda: one_by_one(some, features)))
+        measured["scikit_image"].append(len(some) / seconds(lambda: one_by_one(some, kinds, places)))
         passes = seconds(lambda: detector.detectMultiScale(image, SCALE_FACTOR, 0))
         measured["opencv"].append(theirs / passes)
     return {
