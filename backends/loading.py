@@ -32,7 +32,7 @@ def load_backend(config: BackendConfig, classes: Sequence[str] | None = None) ->
     if isinstance(config, SklearnConfig):
         from cascade.backends.sklearn_backend import SklearnBackend
 
-        return SklearnBackend(config, classes)
+        return SklearnBackend.load(config, classes)
     if isinstance(config, OnnxConfig):
         from cascade.backends.onnx_backend import OnnxBackend
 
