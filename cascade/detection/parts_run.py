@@ -108,7 +108,8 @@ class PartsRun:
             )
 
     def _keeps_parts(self, stage: int) -> bool:
-        return isinstance(self._stages[stage].backend, PredictsWindows)
+        """Whether a stage gets windows as they are; the few that a later stage gets share too little to pay for it."""
+        return stage == self._running[0] and isinstance(self._stages[stage].backend, PredictsWindows)
 
     def _take(self, stage: int) -> list[_Piece]:
         """The next batch of a stage."""
