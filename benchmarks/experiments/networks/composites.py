@@ -1,9 +1,9 @@
 """Composites: one face pasted into a face-free image, at a random place and in a random size.
 
 The faces are those of the data set "faces" (25 x 25 grey pixels, from LFW). Every other face-free image is a random part
-of one of scikit-image's photographs and micrographs without a face, from 160 pixels up to the whole height; the others
-are mosaics of 1, 4, 16 or 25 images of CIFAR-10, enlarged linearly (a few of them show people in the distance). All of
-them are grey, 160 x 160 pixels. A face is scaled to 26 to 80 pixels (uniform in the logarithm) with bicubic
+of one of scikit-image's photographs and micrographs without a face, from 128 pixels up to the whole height; the others
+are mosaics of 1, 4 or 16 images of CIFAR-10, enlarged linearly (a few of them show people in the distance). All of
+them are grey, 128 x 128 pixels. A face is scaled to 26 to 72 pixels (uniform in the logarithm) with bicubic
 interpolation, and fades into the image over the outer tenth of its width.
 """
 
@@ -19,9 +19,9 @@ from cascade.backends.detection.pyramid import Pyramid
 
 __all__ = ["SCENES", "SIDE", "Composite", "composite", "face_free", "labelled_windows"]
 
-SIDE, WINDOW = 160, (24, 24)
-SMALLEST, LARGEST = 26, 80
-MOSAICS = (1, 2, 4, 5)
+SIDE, WINDOW = 128, (24, 24)
+SMALLEST, LARGEST = 26, 72
+MOSAICS = (1, 2, 4)
 FADE = 0.1
 SCALE_FACTOR, STRIDE = 1.25, 2
 NEGATIVE_OVERLAP = 0.3
@@ -94,9 +94,7 @@ def composite(face: np.ndarray, number: int, free: np.ndarray, random: np.random
     return Composite(image, np.array([left, top, side, side], dtype=np.float64), number)
 
 
-def labelled_windows(
-    made: Composite, negatives: int, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def labelled_windows(made: Composite, negatives: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The window of the pyramid that overlaps most with the face, and random ones of those that overlap little.
 
     Args:
