@@ -3,8 +3,8 @@
     python -m cascade.benchmarks.experiments.networks.face_composites
 
 The images are those of ``composites.py``. Five folds over the 100 faces, as in ``haar_faces.py``: the composites of a
-face meet the Haar cascade that was trained on the other 80. Half of the faces of each fold are for calibration, the other
-half for the test, so thresholds, too, are tested on other faces. The data set does not name the persons.
+face meet the Haar cascade that was trained on the other 80. Half of the faces of each fold are for calibration, the
+other half for the test, so thresholds, too, are tested on other faces. The data set does not name the persons.
 
 1. Rows for calibration: of each composite the window that overlaps most with the face, and random other ones. The
    mixed cascade is what ``cascade search`` finds among the stages haar, p, r (which only reject) and o; it and P-R-O
