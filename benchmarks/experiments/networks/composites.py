@@ -2,8 +2,8 @@
 
 The faces are those of the data set "faces" (25 x 25 grey pixels, from LFW). Every other face-free image is a random
 part of one of scikit-image's photographs and micrographs without a face, from 128 pixels up to the whole height; the
-others are mosaics of 1, 4 or 16 images of CIFAR-10, enlarged linearly (a few of them show people in the distance). All of
-them are grey, 128 x 128 pixels. A face is scaled to 26 to 72 pixels (uniform in the logarithm) with bicubic
+others are mosaics of 1, 4 or 16 images of CIFAR-10, enlarged linearly (a few of them show people in the distance).
+All of them are grey, 128 x 128 pixels. A face is scaled to 26 to 72 pixels (uniform in the logarithm) with bicubic
 interpolation, and fades into the image over the outer tenth of its width.
 """
 
