@@ -142,12 +142,14 @@ def score_table(made: list[Composite], faces: Faces, models: list[Path], seed: i
         )
     first, *others = tables
     # One model of costs for all folds: networks cost what the first fold measured, Haar rows by their operations.
-    costs = [first.cost, *(_at_prices_of(first, other) for other in others)]
+    cost = np.concatenate([first.cost, *(_at_prices_of(first, other) for other in others)])
+    highest = cost.max(axis=0) if first.highest_cost is None else np.maximum(first.highest_cost, cost.max(axis=0))
     return replace(
         first,
         prediction=np.concatenate([table.prediction for table in tables]),
         confidence=np.concatenate([table.confidence for table in tables]),
-        cost=np.concatenate(costs),
+        cost=cost,
+        highest_cost=highest,
         label=label,
         model=None,
     )
