@@ -18,7 +18,7 @@ import cascade
 
 ROOT = Path(__file__).parent.parent
 LINKED = ("backends", "benchmarks", "calibration", "routers")
-OPTIONAL = {"aiohttp", "cv2", "mosec", "onnxruntime", "psutil"}
+OPTIONAL = {"aiohttp", "cv2", "mosec", "onnxruntime", "psutil", "pandas", "pyarrow"}
 """Packages of extras, or of peers that experiments compare with."""
 
 
@@ -124,6 +124,7 @@ BASE = {
     "cascade.files.npy",
     "cascade.files.npz",
     "cascade.files.problems",
+    "cascade.files.tables",
     "cascade.files.text_files",
     "cascade.files.zip_files",
     "cascade.html_table",

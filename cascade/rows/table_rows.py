@@ -1,0 +1,138 @@
+"""Rows from CSV, Parquet, Arrow and JSON lines files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cascade.errors import DataError, RowsError
+from cascade.files.tables import ColumnKind, TableFile
+from cascade.rows.checks import RowForm
+from cascade.rows.columns import ColumnType, column_rows
+
+__all__ = ["LABEL", "read_table_rows"]
+
+LABEL = "label"
+KINDS: dict[ColumnType, ColumnKind] = {"number": "number", "text": "text"}
+
+
+def read_table_rows(path: Path | str, form: RowForm | None = None) -> tuple[np.ndarray, Any]:
+    """Reads rows and labels.
+
+    The column ``label`` has the labels. If ``form`` has named columns, these are the rows. Otherwise the rows are one
+    column of texts or of lists of numbers, or all columns together, which must be numbers: (n, columns), in the
+    order of the file.
+
+    Args:
+        path: of the file.
+        form: numbers are brought into its shape if it has as many; ``None`` keeps them as they are.
+
+    Returns:
+        (n, ...) rows; (n,) labels as texts or integers, ``None`` if the file has none.
+
+    Raises:
+        DataError: the file is missing or damaged, or its columns are not rows.
+    """
+    try:
+        file = TableFile.open(path, DataError)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist") from error
+    names = [name for name in file.names if name != LABEL]
+    if not names:
+        raise DataError(f"{path} has labels only; the other columns of the file are the rows")
+    has_label = len(names) < len(file.names)
+    columns = None if form is None else form.columns
+    kinds: dict[str, ColumnKind] = dict.fromkeys(names, "any")
+    if columns is not None:
+        _check_names(file, names, list(columns))
+        kinds = {name: KINDS.get(kind, "text" if isinstance(kind, tuple) else "any") for name, kind in columns.items()}
+    elif form is not None and form.dtype == "text" and len(names) == 1:
+        kinds = {names[0]: "text"}
+    if has_label:
+        kinds |= {LABEL: "any" if "any" in kinds.values() else "text"}
+    rows: list[np.ndarray] = []
+    labels: list[Any] = []
+    done = 0
+    for batch in file.batches(kinds):
+        labels += batch.column(LABEL).to_pylist() if has_label else []
+        part = batch.select([name for name in kinds if name != LABEL or not has_label])
+        if part.num_rows:
+            rows.append(_plain(file, part, done) if columns is None else _named(file, part, columns, done))
+        done += part.num_rows
+    if not rows:
+        raise DataError(f"{path} has no rows")
+    whole = rows[0] if len(rows) == 1 else np.concatenate(rows)
+    if (
+        form is not None
+        and columns is None
+        and whole.ndim == 2
+        and whole.shape[1] == np.prod(form.shape, dtype=np.int64)
+    ):
+        whole = whole.reshape(len(whole), *form.shape)
+    return whole, _labels(file, labels) if has_label else None
+
+
+def _check_names(file: TableFile, names: Sequence[str], columns: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in columns]
+    missing = [name for name in columns if name not in names]
+    if unknown or missing:
+        wrong = [f"unknown columns: {', '.join(unknown)}"] if unknown else []
+        wrong += [f"missing columns: {', '.join(missing)}"] if missing else []
+        raise DataError(
+            f"{file.path} has {'; '.join(wrong)}. The configuration's rows.columns are {', '.join(columns)}, and the "
+            f"right answers are in the column {LABEL!r}"
+        )
+
+
+def _named(file: TableFile, batch: Any, columns: Any, done: int) -> np.ndarray:
+    try:
+        return column_rows(batch, columns)
+    except RowsError as error:
+        raise DataError(f"{file.path}, from {file.place(done)} on: {error}") from error
+
+
+def _plain(file: TableFile, batch: Any, done: int) -> np.ndarray:
+    """A batch as numbers, (m, columns) or (m, ...), or as (m,) texts."""
+    import pyarrow as pa
+
+    for name, values in zip(batch.schema.names, batch.columns, strict=True):
+        if values.null_count:
+            first = int(np.argmax(values.is_null().to_numpy(zero_copy_only=False)))
+            raise DataError(
+                f"{file.path}: {file.place(done + first)} has no value in column {name!r}; fill it, leave the row out, "
+                "or describe the columns with 'rows: {columns: ...}' in the configuration"
+            )
+    kinds = [values.type for values in batch.columns]
+    if len(kinds) == 1 and (pa.types.is_string(kinds[0]) or pa.types.is_large_string(kinds[0])):
+        texts = np.empty(batch.num_rows, dtype=object)
+        texts[:] = batch.column(0).to_pylist()
+        return texts
+    if len(kinds) == 1 and pa.types.is_nested(kinds[0]):
+        try:
+            return np.array(batch.column(0).to_pylist())
+        except ValueError as error:
+            raise DataError(
+                f"{file.path}: the lists of column {batch.schema.names[0]!r} must have one length"
+            ) from error
+    other = [
+        name
+        for name, kind in zip(batch.schema.names, kinds, strict=True)
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+    ]
+    if other:
+        raise DataError(
+            f"{file.path}: column {other[0]!r} holds {kinds[batch.schema.names.index(other[0])]}, not numbers. Rows of "
+            "mixed types need names and types of their columns in the configuration: 'rows: {columns: {age: number, "
+            f"city: text}}}}'; the right answers are in the column {LABEL!r}"
+        )
+    return np.stack([values.to_numpy(zero_copy_only=False) for values in batch.columns], axis=1)
+
+
+def _labels(file: TableFile, labels: list[Any]) -> Any:
+    row = next((row for row, value in enumerate(labels) if value is None), None)
+    if row is not None:
+        raise DataError(f"{file.path}: {file.place(row)} has no label; leave such rows out")
+    if all(isinstance(value, str) and value.isdecimal() and str(int(value)) == value for value in labels):
+        return [int(value) for value in labels]  # a CSV file has no types
+    return labels
