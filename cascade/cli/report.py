@@ -33,7 +33,7 @@ def report(
     bench: Annotated[
         Path | None,
         typer.Option(
-            help="Result of 'cascade bench --target in-process', for the realised time beside the predicted one."
+            help="Result of 'cascade bench run --target in-process', for the realised time beside the predicted one."
         ),
     ] = None,
     pictures: Annotated[Path | None, typer.Option(help="Folder to write the figures to (PNG).")] = None,
