@@ -16,9 +16,11 @@ from cascade.cli.detect import detect
 from cascade.cli.evaluate import evaluate
 from cascade.cli.explain import explain
 from cascade.cli.import_log import import_log
+from cascade.cli.init import init
 from cascade.cli.plan import plan
 from cascade.cli.reload import reload
 from cascade.cli.report import report
+from cascade.cli.schema import schema
 from cascade.cli.search import search
 from cascade.cli.serve import serve
 from cascade.cli.status import status
@@ -28,6 +30,8 @@ from cascade.errors import CascadeError, InputError
 __all__ = ["app", "main"]
 
 app = typer.Typer(name="cascade", no_args_is_help=True, pretty_exceptions_enable=False)
+app.command()(init)
+app.command()(schema)
 app.command()(check)
 app.command()(collect)
 app.command("import")(import_log)

@@ -12,7 +12,15 @@ import numpy as np
 from cascade.errors import RowsError
 from cascade.files.tables import need_package
 
-__all__ = ["ColumnType", "column_rows", "columns_dtype", "data_frame", "example_columns", "records"]
+__all__ = [
+    "ColumnType",
+    "column_rows",
+    "columns_dtype",
+    "data_frame",
+    "described_columns",
+    "example_columns",
+    "records",
+]
 
 ColumnType = Literal["number", "integer", "boolean", "text"] | tuple[str, ...]
 """Type of a column; a tuple holds the permitted texts of a category."""
@@ -84,6 +92,19 @@ def data_frame(rows: np.ndarray) -> Any:
         else:
             frame[name] = values
     return pandas.DataFrame(frame)
+
+
+def described_columns(frame: Any) -> dict[str, ColumnType] | None:
+    """The types of the columns of a pandas data frame; ``None`` if one of them has no type here, or no text as a name."""
+    found: dict[str, ColumnType] = {}
+    kinds: dict[str, ColumnType] = {"b": "boolean", "i": "integer", "u": "integer", "f": "number"}
+    for name in frame.columns:
+        values = frame[name]
+        kind = kinds.get(getattr(values.dtype, "kind", "O"), "text")
+        if not isinstance(name, str) or (kind == "text" and not all(map(_is_text_or_missing, values.tolist()))):
+            return None
+        found[name] = kind
+    return found
 
 
 def example_columns(columns: Mapping[str, ColumnType], count: int, random: np.random.Generator) -> np.ndarray:
@@ -184,6 +205,10 @@ def _from_objects(name: str, kind: str, given: list[Any]) -> np.ndarray:
         return np.array(values, dtype=NUMPY[kind])
     except OverflowError as error:
         raise RowsError(f"column {name!r} has a number that is too large for 64 bits") from error
+
+
+def _is_text_or_missing(value: Any) -> bool:
+    return isinstance(value, str) or type(value).__name__ in MISSING or value != value
 
 
 def _short(value: Any) -> str:

@@ -11,7 +11,7 @@ from cascade.files.tables import ColumnKind, TableFile
 from cascade.rows.checks import RowForm
 from cascade.rows.columns import ColumnType, column_rows
 
-__all__ = ["LABEL", "read_table_rows"]
+__all__ = ["LABEL", "read_table_rows", "table_columns"]
 
 LABEL = "label"
 KINDS: dict[ColumnType, ColumnKind] = {"number": "number", "text": "text"}
@@ -71,6 +71,43 @@ def read_table_rows(path: Path | str, form: RowForm | None = None) -> tuple[np.n
     ):
         whole = whole.reshape(len(whole), *form.shape)
     return whole, _labels(file, labels) if has_label else None
+
+
+def table_columns(path: Path | str) -> dict[str, ColumnType] | None:
+    """The types of the columns of a file with mixed types, by its first rows; ``None`` if it has one type.
+
+    Raises:
+        DataError: the file is missing or damaged, or has a column of another type.
+    """
+    import pyarrow as pa
+
+    try:
+        file = TableFile.open(path, DataError)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist") from error
+    names = [name for name in file.names if name != LABEL]
+    first = next(file.batches(dict.fromkeys(names, "any")), None)
+    if first is None or len(names) < 2:
+        return None
+    found: dict[str, ColumnType] = {}
+    for name, values in zip(names, first.columns, strict=True):
+        kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+        if pa.types.is_boolean(kind) and not values.null_count:
+            found[name] = "boolean"
+        elif pa.types.is_integer(kind) and not values.null_count:
+            found[name] = "integer"
+        elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind):
+            found[name] = "number"
+        elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            found[name] = "text"
+        else:
+            raise DataError(f"{path}: column {name!r} holds {kind}, which is no number, boolean or text without gaps")
+    return None if set(found.values()) <= {"integer", "number"} and not _has_gaps(first) else found
+
+
+def _has_gaps(batch: Any) -> bool:
+    """Whether a value is missing in a batch."""
+    return any(values.null_count for values in batch.columns)
 
 
 def _check_names(file: TableFile, names: Sequence[str], columns: Sequence[str]) -> None:
