@@ -111,7 +111,8 @@ def _backend(file: Path, folder: Path, trust: bool) -> dict[str, Any]:
     unknown = sorted(set(types) - {"numpy.dtype"})
     if unknown and not trust:
         raise WeightsError(
-            f"{file} holds types that skops does not trust: {unknown}; if you know where the file comes from, add --trust"
+            f"{file} holds types that skops does not trust: {unknown}; if you know where the file comes from, add "
+            "--trust"
         )
     return backend | ({"trusted": unknown} if unknown else {})
 

@@ -95,7 +95,7 @@ def data_frame(rows: np.ndarray) -> Any:
 
 
 def described_columns(frame: Any) -> dict[str, ColumnType] | None:
-    """The types of the columns of a pandas data frame; ``None`` if one of them has no type here, or no text as a name."""
+    """The types of the columns of a pandas data frame; ``None`` if a column has another type, or no text as its name."""
     found: dict[str, ColumnType] = {}
     kinds: dict[str, ColumnType] = {"b": "boolean", "i": "integer", "u": "integer", "f": "number"}
     for name in frame.columns:
