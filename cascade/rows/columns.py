@@ -95,7 +95,7 @@ def data_frame(rows: np.ndarray) -> Any:
 
 
 def described_columns(frame: Any) -> dict[str, ColumnType] | None:
-    """The types of the columns of a pandas data frame; ``None`` if a column has another type, or no text as its name."""
+    """The types of the columns of a pandas data frame; ``None`` if one has another type, or no text as its name."""
     found: dict[str, ColumnType] = {}
     kinds: dict[str, ColumnType] = {"b": "boolean", "i": "integer", "u": "integer", "f": "number"}
     for name in frame.columns:
