@@ -14,7 +14,7 @@ from cascade.benchmarks.harness.synthetic_cascade import write_cascade
 
 pytestmark = [pytest.mark.serve, pytest.mark.slow]
 
-KEY = "key-of-the-test"
+KEY = "key-of-the-benchmark-test"
 
 
 @pytest.fixture(scope="module")
