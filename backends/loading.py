@@ -32,7 +32,7 @@ def load_backend(config: BackendConfig, classes: Sequence[str] | None = None) ->
     if isinstance(config, SklearnConfig):
         from cascade.backends.sklearn_backend import SklearnBackend
 
-        return SklearnBackend(config, classes)
+        return SklearnBackend.load(config, classes)
     if isinstance(config, OnnxConfig):
         from cascade.backends.onnx_backend import OnnxBackend
 
@@ -47,8 +47,9 @@ def load_backend(config: BackendConfig, classes: Sequence[str] | None = None) ->
         return OpencvCascade(config)
     if isinstance(config, MtcnnConfig):
         from cascade.backends.detection.mtcnn import MtcnnBackend
+        from cascade.backends.detection.proposal_backend import ProposalBackend
 
-        return MtcnnBackend(config)
+        return ProposalBackend(config) if config.network == "p" else MtcnnBackend(config)
     if isinstance(config, CustomConfig):
         from cascade.backends.custom_backend import CustomBackend
 

@@ -51,6 +51,10 @@ class Detection:
         """A copy whose answers may be changed."""
         return Detection(self.is_positive, self.answered.copy())
 
+    def take(self, rows: np.ndarray) -> "Detection":
+        """Some of the rows: (m,) int indices, or (n,) bool."""
+        return Detection(self.is_positive[rows], self.answered[rows])
+
     def select(self, columns: Sequence[int]) -> "Detection":
         """The same rows with some of the stages."""
         return Detection(self.is_positive, self.answered[:, list(columns)])

@@ -89,7 +89,7 @@ class HaarBackend:
         return WindowIntegrals.of_windows(grey_windows(rows, model.height, model.width))
 
     def _prediction(self, outcome: Outcome) -> Prediction:
-        positive = outcome.probability
+        positive = self.cascade.probability(outcome)
         probabilities = self._columns.spread(np.stack([1 - positive, positive], axis=1))
         prediction = Prediction.from_probabilities(probabilities)
         if self._counts_features:

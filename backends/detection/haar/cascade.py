@@ -38,15 +38,6 @@ class Outcome(NamedTuple):
     features: np.ndarray
     survives: np.ndarray
 
-    @property
-    def probability(self) -> np.ndarray:
-        """(n,) float64, of the positive class: 0 for rejected windows, else 1 / (1 + exp(-2 sum)).
-
-        Friedman, Hastie and Tibshirani, "Additive logistic regression", Annals of Statistics 28, 2000.
-        """
-        logistic = 1.0 / (1.0 + np.exp(-2.0 * np.clip(self.sum.astype(np.float64), -300, 300)))
-        return np.where(self.survives, logistic, 0.0)
-
 
 class HaarCascade:
     """Evaluates a model.
@@ -58,6 +49,17 @@ class HaarCascade:
     def __init__(self, model: HaarModel) -> None:
         self.model = model
         self._corners = Corners.of(model.features)
+
+    def probability(self, outcome: Outcome) -> np.ndarray:
+        """(n,) float64, of the positive class: 0 for rejected windows, else 1 / (1 + exp(-2 e)).
+
+        e is what the sum exceeds the last threshold by, so that all survivors are positive; without a threshold at the
+        end it is the sum, as in Friedman, Hastie and Tibshirani, "Additive logistic regression", Annals of Statistics
+        28, 2000.
+        """
+        last = float(self.model.trace[-1]) if np.isfinite(self.model.trace[-1]) else 0.0
+        excess = np.clip(outcome.sum.astype(np.float64) - last, -300, 300)
+        return np.where(outcome.survives, 1.0 / (1.0 + np.exp(-2.0 * excess)), 0.0)
 
     def evaluate(self, integrals: WindowIntegrals) -> Outcome:
         """Evaluates n windows; each one until it is rejected."""

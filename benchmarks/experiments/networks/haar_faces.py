@@ -2,11 +2,11 @@
 
     python -m cascade.benchmarks.experiments.networks.haar_faces
 
-Five folds over the 100 faces of the data set "faces"; each is tested with the recipe of examples/faces trained on the
-other 80. The data set does not name the persons: a fold holds out images with all their views. Face-free windows are
-cut from the test images of CIFAR-10 as those of the training are cut from the training images. A trace of each family
-is fitted for several recalls; the figure is that of the cheapest one with which at least 95 of the 100 faces are
-found, so it is chosen on the faces that it is given for; all of them are in the file.
+Five folds over the 100 faces of the data set "faces"; each is tested with the recipe of examples/faces trained on
+the other 80. The data set does not name the persons: a fold holds out images with all their views. Face-free windows
+are cut from the test images of CIFAR-10 as those of the training are cut from the training images. A trace of each
+family is fitted for several recalls; the figure is that of the cheapest one with which at least 95 of the 100 faces
+are found, so it is chosen on the faces that it is given for; all of them are in the file.
 """
 
 import tempfile
@@ -32,7 +32,7 @@ from cascade.cli.console import console
 from cascade.errors import ConfigError
 from cascade.files.yaml_files import load_yaml_model
 
-RECIPE = Path(__file__).parents[3] / "examples" / "faces" / "recipes" / "haar_faces.yaml"
+RECIPE = Path(__file__).resolve().parents[3] / "examples" / "faces" / "recipes" / "haar_faces.yaml"
 FOLDS = 5
 RECALLS = (0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995)
 SOUGHT_RECALL, SOUGHT_FEATURES = 0.95, 10.0

@@ -75,10 +75,17 @@ def test_partial_sums_are_those_of_the_evaluation():
     np.testing.assert_array_equal(outcome.survives, survives)
 
 
-def test_a_rejected_window_has_probability_0_and_a_survivor_the_logistic_of_its_sum():
-    outcome = HaarCascade(random_model()).evaluate(WindowIntegrals.of_windows(random_windows(200)))
-    assert (outcome.probability[~outcome.survives] == 0).all()
-    assert outcome.probability[outcome.survives] == pytest.approx(1 / (1 + np.exp(-2 * outcome.sum[outcome.survives])))
+@pytest.mark.parametrize(("last", "middle"), [(-np.inf, 0.0), (-0.4, -0.4)])
+def test_a_rejected_window_has_probability_0_and_a_survivor_the_logistic_of_its_excess(last, middle):
+    model = random_model()
+    trace = model.trace.copy()
+    trace[-1] = last
+    cascade = HaarCascade(replace(model, trace=trace))
+    outcome = cascade.evaluate(WindowIntegrals.of_windows(random_windows(200)))
+    probability = cascade.probability(outcome)
+    assert (probability[~outcome.survives] == 0).all()
+    excess = outcome.sum[outcome.survives].astype(float) - np.float32(middle)
+    assert probability[outcome.survives] == pytest.approx(1 / (1 + np.exp(-2 * excess)))
 
 
 def test_no_windows_have_no_outcome():
