@@ -80,6 +80,7 @@ simulate: .venv/installed-dev  ## the simulations of benchmarks/results again (a
 	$(call experiment,statistics.validity)
 	$(call experiment,statistics.tightness)
 	$(call experiment,statistics.fresh_alarms)
+	$(call experiment,statistics.recall_validity)
 
 clean:  ## remove .venv and what the demo wrote
 	rm -rf .venv demo build dist *.egg-info

@@ -141,6 +141,7 @@ def refuse_certified(
     guarantee = first.guarantee(tested, delta)
     found = "none is near" if nearest is None else f"the nearest that can be is {nearest:.6g}{unit}"
     more = _too_few(first, tested, table, delta) or more_rows(guarantee, tested, stage, delta, len(table))
+    more += _missed_by_the_last(first, tested)
     return InfeasibleTarget(
         f"{first.quantity} {first.value:.6g}{unit}{beside} cannot be certified with probability {1 - delta:g} from "
         f"{len(table)} rows; {found}, and {more}. {ANOTHER_LOOK}",
@@ -154,6 +155,14 @@ def _too_few(part: Goal, tested: RoutingProblem, table: ScoreTable, delta: float
         return None
     positives = int(np.count_nonzero(table.label == part.positive))
     return too_few_positives(part.value, int(tested.detection.is_positive.sum()), positives, delta)
+
+
+def _missed_by_the_last(part: Goal, tested: RoutingProblem) -> str:
+    """The recall of the last stage alone, as the end of a sentence, if it is below the wanted one."""
+    if part.name != "min_recall" or tested.detection is None or not tested.detection.is_positive.any():
+        return ""
+    recall = float(tested.detection.answered[tested.detection.is_positive, -1].mean())
+    return f" (the last stage alone detects {recall:.4g} of the positive testing rows)" if recall < part.value else ""
 
 
 def advise(goal: Goal, certifier: Certifier, delta: float, rows: int, certifies: Certifies) -> tuple[str, float | None]:

@@ -120,6 +120,8 @@ def calibrate(
         "min_recall": min_recall,
         "min_precision": min_precision,
     }
+    if min_recall is not None and positive is None and config is not None and config.detection is not None:
+        positive = config.detection.positive
     if positive is not None and min_recall is None:
         raise typer.BadParameter("--positive goes with --min-recall")
     targets = _gear_targets({name: value for name, value in given.items() if value is not None}, gears)

@@ -196,6 +196,7 @@ def test_a_recall_that_rows_contradict_is_refused_with_what_it_would_take():
     with pytest.raises(InfeasibleTarget) as caught:
         calibrate(TABLE, min_recall=0.995)
     assert calibrate(TABLE, min_recall=caught.value.nearest).guarantees["min_recall"] < 0.995
+    assert "(the last stage alone detects 0.9" in str(caught.value)
     assert "more rows" in str(caught.value) or "positive testing rows" in str(caught.value)
     with pytest.raises(InfeasibleTarget, match="no number of rows certifies a recall of 1"):
         calibrate(TABLE, min_recall=1.0)
