@@ -1,8 +1,10 @@
-"""The load generator of ``cascade bench`` itself, against wrk on the same server and the same processors.
+"""Can the client of ``cascade bench`` be believed: how does it compare with wrk, and what does it show of a pause?
 
-Found are: requests/s of both by turns in a closed loop; the median latency of both over one connection; how late
-requests leave at 1,000 requests/s; what an open loop shows of a server that is stopped for a second; and of how many
-equal benchmarks the intervals hold the median of all.
+    python -m cascade.benchmarks.experiments.serving.load_generator
+
+Both clients load the same server by turns on the same processors, in a closed loop of many connections and of one. Found
+are also: how late requests leave at 1,000 requests/s; what an open loop shows of a server that is stopped for a second;
+and of how many equal benchmarks the intervals hold the median of all.
 """
 
 import contextlib
