@@ -18,6 +18,7 @@ from cascade.cli.explain import explain
 from cascade.cli.import_log import import_log
 from cascade.cli.init import init
 from cascade.cli.plan import plan
+from cascade.cli.predict import predict
 from cascade.cli.reload import reload
 from cascade.cli.report import report
 from cascade.cli.schema import schema
@@ -40,6 +41,7 @@ app.command()(search)
 app.command()(evaluate)
 app.command()(explain)
 app.command()(report)
+app.command()(predict)
 app.command()(detect)
 app.command()(plan)
 app.command()(serve)

@@ -14,8 +14,8 @@ from cascade.errors import InputError
 
 __all__ = ["FORMATS", "ColumnKind", "TableFile", "is_table_file", "need_package"]
 
-ColumnKind = Literal["number", "text", "any"]
-"""Forced type of a column, for formats without types: float64, text, or the one that all values have."""
+ColumnKind = Literal["number", "integer", "boolean", "text", "any"]
+"""Forced type of a column, for formats without types: float64, int64, bool, text, or the one that all values have."""
 
 FORMATS = {
     ".csv": "csv",
@@ -149,7 +149,7 @@ def _csv_batches(file: TableFile, columns: Mapping[str, ColumnKind]) -> Iterator
     import pyarrow as pa
     from pyarrow import csv
 
-    types = {"number": pa.float64(), "text": pa.string()}
+    types = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_(), "text": pa.string()}
     convert = csv.ConvertOptions(
         include_columns=list(columns),
         column_types={name: types[kind] for name, kind in columns.items() if kind in types},

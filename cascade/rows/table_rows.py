@@ -1,6 +1,7 @@
 """Rows from CSV, Parquet, Arrow and JSON lines files."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,9 @@ from cascade.files.tables import ColumnKind, TableFile
 from cascade.rows.checks import RowForm
 from cascade.rows.columns import ColumnType, column_rows
 
-__all__ = ["LABEL", "read_table_rows", "table_columns"]
+__all__ = ["LABEL", "read_table_rows", "table_batches", "table_columns"]
 
 LABEL = "label"
-KINDS: dict[ColumnType, ColumnKind] = {"number": "number", "text": "text"}
 
 
 def read_table_rows(path: Path | str, form: RowForm | None = None) -> tuple[np.ndarray, Any]:
@@ -34,43 +34,72 @@ def read_table_rows(path: Path | str, form: RowForm | None = None) -> tuple[np.n
     Raises:
         DataError: the file is missing or damaged, or its columns are not rows.
     """
+    rows: list[np.ndarray] = []
+    labels: list[Any] = []
+    file = _open(path)
+    for part, own in _batches(file, form):
+        rows.append(part)
+        labels += own
+    whole = rows[0] if len(rows) == 1 else np.concatenate(rows)
+    return whole, _labels(file, labels) if LABEL in file.names else None
+
+
+def table_batches(path: Path | str, form: RowForm) -> Iterator[tuple[np.ndarray, Any]]:
+    """Rows and labels like :func:`read_table_rows`, a batch at a time.
+
+    Raises:
+        DataError: as there; the batches before a damaged place come first.
+    """
+    file = _open(path)
+    for rows, labels in _batches(file, form):
+        yield rows, _labels(file, labels) if LABEL in file.names else None
+
+
+def _open(path: Path | str) -> TableFile:
     try:
         file = TableFile.open(path, DataError)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
-    names = [name for name in file.names if name != LABEL]
-    if not names:
+    if file.names == (LABEL,):
         raise DataError(f"{path} has labels only; the other columns of the file are the rows")
-    has_label = len(names) < len(file.names)
+    return file
+
+
+def _batches(file: TableFile, form: RowForm | None) -> Iterator[tuple[np.ndarray, list[Any]]]:
+    """Rows in the form's shape, and labels as they are."""
+    names = [name for name in file.names if name != LABEL]
+    has_label = LABEL in file.names
     columns = None if form is None else form.columns
-    kinds: dict[str, ColumnKind] = dict.fromkeys(names, "any")
     if columns is not None:
         _check_names(file, names, list(columns))
-        kinds = {name: KINDS.get(kind, "text" if isinstance(kind, tuple) else "any") for name, kind in columns.items()}
-    elif form is not None and form.dtype == "text" and len(names) == 1:
-        kinds = {names[0]: "text"}
+    kinds = _kinds(names, form)
     if has_label:
         kinds |= {LABEL: "any" if "any" in kinds.values() else "text"}
-    rows: list[np.ndarray] = []
-    labels: list[Any] = []
     done = 0
     for batch in file.batches(kinds):
-        labels += batch.column(LABEL).to_pylist() if has_label else []
-        part = batch.select([name for name in kinds if name != LABEL or not has_label])
-        if part.num_rows:
-            rows.append(_plain(file, part, done) if columns is None else _named(file, part, columns, done))
+        part = batch.select([name for name in kinds if name != LABEL])
+        if not part.num_rows:
+            continue
+        rows = _plain(file, part, done) if columns is None else _named(file, part, columns, done)
+        if form is not None and columns is None and rows.ndim == 2 and rows.shape[1] == math.prod(form.shape):
+            rows = rows.reshape(len(rows), *form.shape)
+        yield rows, batch.column(LABEL).to_pylist() if has_label else []
         done += part.num_rows
-    if not rows:
-        raise DataError(f"{path} has no rows")
-    whole = rows[0] if len(rows) == 1 else np.concatenate(rows)
-    if (
-        form is not None
-        and columns is None
-        and whole.ndim == 2
-        and whole.shape[1] == np.prod(form.shape, dtype=np.int64)
-    ):
-        whole = whole.reshape(len(whole), *form.shape)
-    return whole, _labels(file, labels) if has_label else None
+    if not done:
+        raise DataError(f"{file.path} has no rows")
+
+
+def _kinds(names: Sequence[str], form: RowForm | None) -> dict[str, ColumnKind]:
+    """Types of the columns of the rows; "any" where the configuration does not fix them."""
+    if form is None:
+        return dict.fromkeys(names, "any")
+    if form.columns is not None:
+        return {name: kind if isinstance(kind, str) else "text" for name, kind in form.columns.items()}
+    if form.dtype == "text":
+        return dict.fromkeys(names, "text" if len(names) == 1 else "any")
+    if len(names) == 1 and math.prod(form.shape) != 1:  # lists
+        return {names[0]: "any"}
+    return dict.fromkeys(names, "number" if form.numpy_dtype.kind == "f" else "any")
 
 
 def table_columns(path: Path | str) -> dict[str, ColumnType] | None:
@@ -81,10 +110,7 @@ def table_columns(path: Path | str) -> dict[str, ColumnType] | None:
     """
     import pyarrow as pa
 
-    try:
-        file = TableFile.open(path, DataError)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
+    file = _open(path)
     names = [name for name in file.names if name != LABEL]
     first = next(file.batches(dict.fromkeys(names, "any")), None)
     if first is None or len(names) < 2:
