@@ -17,9 +17,7 @@ def predict(
     source: Annotated[
         Path, typer.Option("--input", help="File, or folder of files: CSV, Parquet, Arrow, JSONL, .npz, .npy.")
     ],
-    folder: Annotated[
-        Path, typer.Option("--output", help="Folder of the answers (Parquet); the same job is continued.")
-    ],
+    folder: Annotated[Path, typer.Option("--output", help="Folder of the answers (Parquet); continued.")],
     policy: PolicyOption = None,
     part_rows: Annotated[int, typer.Option(min=1, help="Rows that are read, scored and written together.")] = 16384,
     as_json: JsonOption = False,

@@ -82,7 +82,7 @@ class TableFile:
         if not path.exists():
             raise FileNotFoundError(path)
         with _readable(path, error_type):
-            names = _NAMES[_format(path)](path)
+            names = _NAMES[_format(path)](path, error_type)
         if not names:
             raise error_type(f"{path} has no columns")
         unnamed = [place for place, name in enumerate(names, 1) if not name.strip()]
@@ -134,7 +134,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _csv_names(path: Path) -> list[str]:
+def _csv_names(path: Path, _: type[InputError]) -> list[str]:
     import csv
 
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -166,7 +166,7 @@ def _csv_batches(file: TableFile, columns: Mapping[str, ColumnKind]) -> Iterator
         yield from reader
 
 
-def _parquet_names(path: Path) -> list[str]:
+def _parquet_names(path: Path, _: type[InputError]) -> list[str]:
     from pyarrow import parquet
 
     return list(parquet.read_schema(path).names)
@@ -195,7 +195,7 @@ def _arrow_source(path: Path) -> Iterator[Any]:
         yield reader
 
 
-def _arrow_names(path: Path) -> list[str]:
+def _arrow_names(path: Path, _: type[InputError]) -> list[str]:
     with _arrow_source(path) as reader:
         return list(reader.schema.names)
 
@@ -222,9 +222,9 @@ def _json_rows(path: Path, error_type: type[InputError]) -> Iterator[dict[str, A
             yield row
 
 
-def _json_names(path: Path) -> list[str]:
+def _json_names(path: Path, error_type: type[InputError]) -> list[str]:
     """The keys of the first rows, since a missing value may be left out."""
-    first = itertools.islice(_json_rows(path, InputError), 1000)
+    first = itertools.islice(_json_rows(path, error_type), 1000)
     return list(dict.fromkeys(itertools.chain.from_iterable(first)))
 
 
@@ -270,7 +270,7 @@ def _json_column(values: Sequence[Any], kind: ColumnKind, wanted: Any) -> Any:
     return array.cast(wanted) if wanted is not None and pa.types.is_null(array.type) else array
 
 
-_NAMES: dict[str, Callable[[Path], list[str]]] = {
+_NAMES: dict[str, Callable[[Path, type[InputError]], list[str]]] = {
     "csv": _csv_names,
     "parquet": _parquet_names,
     "arrow": _arrow_names,

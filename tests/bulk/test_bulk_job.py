@@ -1,4 +1,4 @@
-"""Bulk jobs: every row is answered once, as by the cascade, also after an interruption; damage is named and kept apart."""
+"""Bulk jobs: every row is answered once, as by the cascade, also after an interruption; damage is named."""
 
 import json
 
