@@ -20,8 +20,8 @@ VERBS = sorted(command.name or command.callback.__name__ for command in app.regi
 
 
 def test_all_verbs_exist():
-    named = "build calibrate check collect data evaluate explain plan reload report predict init import schema search serve status train"
-    assert set(named.split()) <= set(VERBS)
+    named = "build calibrate check collect data evaluate explain import init plan predict reload report schema search"
+    assert {*named.split(), "serve", "status", "train"} <= set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
