@@ -69,7 +69,7 @@ def test_too_many_values_are_refused_before_they_are_parsed(config):
 
 
 def test_raw_bytes_are_refused_with_the_form_that_is_read(config):
-    with pytest.raises(RowsError, match="named columns cannot be sent as .* an object for each row"):
+    with pytest.raises(RowsError, match=r"named columns cannot be sent as .* an object for each row"):
         decode_rows({"content-type": RAW_TYPE}, b"1234", config)
 
 
