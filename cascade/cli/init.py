@@ -49,7 +49,7 @@ def init(
     files = _files(models)
     folder.mkdir(parents=True, exist_ok=True)
     backends = {stage: _backend(file, folder, trust) for stage, file in files.items()}
-    facts = [_facts(file, backends[stage], folder) for stage, file in files.items()]
+    facts = [_facts(file, backends[stage]) for stage, file in files.items()]
     form = _form_of_file(rows) if rows is not None else next((f["rows"] for f in facts if f.get("rows")), None)
     if form is None:
         raise ConfigError("the models do not have the shape of a row; show a file of rows with --rows")
@@ -117,15 +117,18 @@ def _backend(file: Path, folder: Path, trust: bool) -> dict[str, Any]:
     return backend | ({"trusted": unknown} if unknown else {})
 
 
-def _facts(file: Path, backend: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _facts(file: Path, backend: Mapping[str, Any]) -> dict[str, Any]:
     """The shape of a row and the classes, as far as the model has them."""
     if file.suffix == ".onnx":
         return {"rows": _onnx_row(file)}
-    from cascade.backends.config import SklearnConfig
-    from cascade.backends.sklearn_backend import SklearnBackend
+    import skops.io
 
-    config = SklearnConfig.model_validate(backend, context={"folder": folder})
-    model = SklearnBackend.load(config.model_copy(update={"model": file})).model
+    try:
+        model = skops.io.load(file, trusted=[*backend.get("trusted", ()), "numpy.dtype"])
+    except Exception as error:  # a damaged archive can raise anything
+        raise WeightsError(f"{file} is not a whole skops file: {error}") from error
+    if not hasattr(model, "predict_proba") or not hasattr(model, "classes_"):
+        raise WeightsError(f"{file} holds a {type(model).__name__}, which has no predict_proba")
     names = [str(each) for each in model.classes_.tolist()]
     count = getattr(model, "n_features_in_", None)
     form = {"shape": [int(count)], "dtype": "float64"} if count and not hasattr(model, "feature_names_in_") else None

@@ -176,8 +176,9 @@ def _parquet_batches(file: TableFile, columns: Mapping[str, ColumnKind]) -> Iter
     from pyarrow import parquet
 
     with parquet.ParquetFile(file.path) as source:
-        for batch in source.iter_batches(BATCH_ROWS, columns=list(columns)):
-            yield batch.select(list(columns))
+        for group in range(source.num_row_groups):  # one after the other, so that damage is met late
+            for batch in source.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(columns)):
+                yield batch.select(list(columns))
 
 
 @contextmanager
