@@ -99,7 +99,8 @@ def _sources(file: TableFile, named: Mapping[str, str]) -> dict[str, str]:
         raise ScoreTableError(
             f"columns are named 'label' or STAGE.{{{','.join(PARTS)}}}; got {(wrong or list(named))[0]!r}"
         )
-    return {name: name for name in file.names if name not in named.values()} | dict(named)
+    renamed = {column: name for name, column in named.items()}
+    return {renamed.get(column, column): column for column in file.names}
 
 
 def _stages(source: Mapping[str, str], stages: Sequence[str] | None, costs: Mapping[str, float]) -> list[str]:
