@@ -2,9 +2,9 @@
 
     python -m cascade.benchmarks.experiments.serving.load_generator
 
-Both clients load the same server by turns on the same processors, in a closed loop of many connections and of one. Found
-are also: how late requests leave at 1,000 requests/s; what an open loop shows of a server that is stopped for a second;
-and of how many equal benchmarks the intervals hold the median of all.
+Both clients load the same server by turns on the same processors, in a closed loop of many connections and of one.
+Found are also: how late requests leave at 1,000 requests/s; what an open loop shows of a server that is stopped for a
+second; and of how many equal benchmarks the intervals hold the median of all.
 """
 
 import contextlib
