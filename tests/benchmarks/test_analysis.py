@@ -200,6 +200,12 @@ def test_a_regression_is_told_from_noise():
     assert {one.verdict for one in compare(result(closed_repeat()), result(closed_repeat(100)))} == {"not known"}
 
 
+def test_a_repeat_that_was_ended_early_does_not_change_the_summary():
+    whole, cut = closed_repeat(200), closed_repeat(10).model_copy(update={"partial": True})
+    assert result(whole, cut).summary["rows_per_s"].median == pytest.approx(200, rel=0.01)
+    assert result(cut).summary["rows_per_s"].median == pytest.approx(10, rel=0.01)
+
+
 def test_other_loads_and_machines_are_named_in_a_comparison():
     first, second = result(closed_repeat()), result(closed_repeat())
     second.measured.connections, second.machine["cpu"] = 7, "y"
