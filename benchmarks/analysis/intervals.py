@@ -53,7 +53,8 @@ def estimate(values: Sequence[float]) -> Estimate:
     """
     array, half = np.asarray(values, dtype=float), None
     if len(array) >= LEAST_REPEATS:
-        half = float(student.ppf((1 + LEVEL) / 2, len(array) - 1) * array.std(ddof=1) * math.sqrt(1 + 1 / len(array)))
+        spread_of_next = array.std(ddof=1) * math.sqrt(1 + 1 / len(array))
+        half = float(student.ppf((1 + LEVEL) / 2, len(array) - 1) * spread_of_next)
     mean = float(array.mean())
     return Estimate(
         median=float(np.median(array)),
