@@ -75,8 +75,8 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Estimate | None:
         theirs: denominators.
 
     Returns:
-        The ratio of the geometric means, with the interval for a further repeat of each, and of the medians; ``None`` where a
-        number is not above 0.
+        The ratio of the geometric means, with the interval for a further repeat of each, and of the medians; ``None``
+        where a number is not above 0.
     """
     a, b = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
     if not len(a) or not len(b) or a.min() <= 0 or b.min() <= 0:
