@@ -62,6 +62,7 @@ bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve  ## serv
 	$(call experiment,peers.against_peers \
 	    --mosec-python .venv/peer-mosec/bin/python --litserve-python .venv/peer-litserve/bin/python)
 	$(call experiment,serving.added_latency)
+	$(call experiment,serving.load_generator)
 	$(call experiment,serving.ideal_share)
 	$(call experiment,serving.inline_batches)
 	$(call experiment,serving.poisson)

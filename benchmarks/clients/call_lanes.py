@@ -1,6 +1,7 @@
 """Lanes over coroutines: the engine in this process, the handle of a served cascade."""
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,6 +20,7 @@ from cascade.cascade import Cascade
 __all__ = ["CallLane", "HandleLanes", "InProcessLanes"]
 
 Call = Callable[[int], Awaitable[dict[str, Any]]]
+LOOPBACK = "127.0.0.1:"
 
 
 class CallLane:
@@ -129,14 +131,13 @@ class HandleLanes:
         Raises:
             TargetError: there is none, or the application does not run there.
         """
-        use_token()
+        address = prepare_join()
         import ray
         from ray import serve
         from ray.exceptions import RayTaskError
         from ray.serve.exceptions import RayServeException
 
         if not ray.is_initialized():
-            address = os.environ.get("RAY_ADDRESS") or "auto"
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
             except (ConnectionError, ValueError, RuntimeError) as error:
@@ -161,8 +162,36 @@ class HandleLanes:
         return [CallLane(call, status_of) for _ in range(count)]
 
 
-def use_token() -> None:
-    """Lets Ray show the token that ``cascade serve`` requires, where the user has one; before Ray is loaded."""
+def prepare_join() -> str:
+    """Sets what Ray needs to join the Ray of ``cascade serve``, before Ray is loaded; the address to join.
+
+    The Ray that ``cascade serve`` starts requires the user's token, and its node has a loopback address, in whose place
+    Ray takes the machine's outer address unless a variable forbids it.
+
+    Raises:
+        TargetError: several such Rays run on this machine.
+    """
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
     if "RAY_AUTH_TOKEN" in os.environ or path.exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+    address = os.environ.get("RAY_ADDRESS") or "auto"
+    if address == "auto":
+        found = _loopback_rays()
+        if len(found) > 1:
+            raise TargetError(f"several Rays run on this machine; set RAY_ADDRESS to one of {', '.join(sorted(found))}")
+        address = found.pop() if found else address
+    if address.startswith(LOOPBACK):
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        os.environ["RAY_ADDRESS"] = address
+    return address
+
+
+def _loopback_rays() -> set[str]:
+    """Addresses of the Rays of this machine that listen on loopback, from the command lines of their processes."""
+    found, flag = set(), f"--gcs-address={LOOPBACK}"
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            command, *arguments = file.read_bytes().decode(errors="replace").split("\0")
+            if command.endswith("raylet"):
+                found |= {one.partition("=")[2] for one in arguments if one.startswith(flag)}
+    return found

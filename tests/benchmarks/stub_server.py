@@ -59,12 +59,12 @@ class StubServer:
             writer.close()
 
     @contextmanager
-    def running(self):
-        """Runs; yields the address."""
+    def running(self, context=None):
+        """Runs, over TLS with a context; yields the address."""
         loop, started, self._stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
 
         async def main():
-            server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+            server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
             self.port = server.sockets[0].getsockname()[1]
             started.set()
             await self._stop.wait()
@@ -77,7 +77,7 @@ class StubServer:
         thread.start()
         assert started.wait(10)
         try:
-            yield f"http://127.0.0.1:{self.port}"
+            yield f"http{'s' if context else ''}://127.0.0.1:{self.port}"
         finally:
             loop.call_soon_threadsafe(self._stop.set)
             thread.join(10)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import ssl
 
 import numpy as np
 import pytest
@@ -160,6 +161,30 @@ def test_files_of_certificates_that_cannot_be_used_are_named(tmp_path):
     trustme.CA().cert_pem.write_to_path(authority)
     with pytest.raises(TargetError, match="cannot be used"):
         Credentials(authority=authority, certificate=tmp_path / "missing.pem").tls_context()
+
+
+def test_servers_with_certificates_are_reached_and_a_client_shows_its_own(tmp_path):
+    ours, other = trustme.CA(), trustme.CA()
+    for name, authority in (("ours", ours), ("other", other)):
+        authority.cert_pem.write_to_path(tmp_path / f"{name}.pem")
+    pair = ours.issue_cert("client@example.org")
+    pair.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.issue_cert("127.0.0.1").configure_cert(context)
+    ours.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with StubServer(answer_rightly).running(context) as url:
+
+        def found(**files):
+            address = HttpAddress(url, Credentials(**files))
+            return asyncio.run(probe(HttpLanes(address, "/predict", WORKLOAD, READER), 5.0))
+
+        shown = {"certificate": tmp_path / "client.pem"}
+        assert found(authority=tmp_path / "ours.pem", **shown) == [(ANSWERED, columns(3))]
+        with pytest.raises(TargetError, match="nothing answers"):
+            found(authority=tmp_path / "other.pem", **shown)
+        ((status, _),) = found(authority=tmp_path / "ours.pem")  # TLS 1.3 refuses after the handshake
+        assert status == CONNECTION
 
 
 def config(shape, dtype):

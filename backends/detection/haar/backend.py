@@ -66,9 +66,10 @@ class HaarBackend:
         model = self.cascade.model
         if windows.level.window != (model.height, model.width):
             return self.predict(np.asarray(windows))
-        if self._level is None or self._level.pixels is not windows.pixels:
-            self._level = LevelCascade(self.cascade, windows.pixels)
-        return self._prediction(self._level.evaluate(windows))
+        level = self._level
+        if level is None or level.level is not windows.level or level.pixels is not windows.pixels:
+            self._level = level = LevelCascade(self.cascade, windows.level, windows.pixels)
+        return self._prediction(level.evaluate(windows))
 
     def highest_row_cost(self, rows: np.ndarray) -> float:  # noqa: ARG002 (of the interface)
         """The number of features of the model, or its operations in millions, as configured."""

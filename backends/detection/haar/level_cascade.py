@@ -5,6 +5,7 @@ import numpy as np
 from cascade.backends.detection.haar.cascade import HaarCascade, Outcome
 from cascade.backends.detection.haar.grey_windows import grey
 from cascade.backends.detection.haar.integral_image import LevelIntegrals
+from cascade.backends.detection.level import Level
 from cascade.backends.detection.windows import Windows
 
 __all__ = ["LevelCascade"]
@@ -18,11 +19,12 @@ class LevelCascade:
 
     Args:
         cascade: to evaluate.
+        level: its windows.
         pixels: (H, W) or (H, W, 3) uint8, of the level.
     """
 
-    def __init__(self, cascade: HaarCascade, pixels: np.ndarray) -> None:
-        self.cascade, self.pixels = cascade, pixels
+    def __init__(self, cascade: HaarCascade, level: Level, pixels: np.ndarray) -> None:
+        self.cascade, self.level, self.pixels = cascade, level, pixels
         window = (cascade.model.height, cascade.model.width)
         self._integrals = LevelIntegrals(grey(pixels) if pixels.ndim == 3 else pixels, window)
         self._whole: Outcome | None = None
@@ -33,7 +35,7 @@ class LevelCascade:
         if len(places) < 2 or (np.diff(places) != 1).any():
             return self.cascade.evaluate(self._integrals.windows(windows.tops, windows.lefts))
         if self._whole is None:
-            self._whole = self._evaluated(windows.level.tops, windows.level.lefts, windows.level.stride)
+            self._whole = self._evaluated(self.level.tops, self.level.lefts, self.level.stride)
         return Outcome(*(values[places] for values in self._whole))
 
     def _evaluated(self, tops: np.ndarray, lefts: np.ndarray, stride: int) -> Outcome:

@@ -49,11 +49,14 @@ def coordinates(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from skimage.feature import haar_like_feature_coord
 
     kinds, places = np.empty(len(features), dtype=object), np.empty(len(features), dtype=object)
+    known = {
+        family: haar_like_feature_coord(SIZE, SIZE, THEIR_FAMILIES[family])[0]
+        for family in set(features[:, 0].tolist())
+    }
     for number, (family, top, left, height, width) in enumerate(features.tolist()):
         kinds[number] = THEIR_FAMILIES[family]
         corners = [(top, left), (top + height - 1, left + width - 1)]
-        found, _ = haar_like_feature_coord(SIZE, SIZE, THEIR_FAMILIES[family])
-        places[number] = next(rectangles for rectangles in found if rectangles[0] == corners)
+        places[number] = next(rectangles for rectangles in known[family] if rectangles[0] == corners)
     return kinds, places
 
 

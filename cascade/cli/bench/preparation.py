@@ -154,7 +154,7 @@ class Preparation:
             default_processes,
             probe,
         )
-        from cascade.benchmarks.workload import DifficultyMix
+        from cascade.benchmarks.workload import DifficultyMix, Workload
 
         options = self.options
         share = options.hard_share
@@ -163,7 +163,8 @@ class Preparation:
         if self.cascade is not None:
             return stack.enter_context(ThisProcess(sender))
         if options.target != "handle":
-            (status, content), *_ = asyncio.run(probe(sender.open_lanes, options.timeout_s))
+            first = Workload(workload.batches[:1])
+            ((status, content),) = asyncio.run(probe(self.open_lanes(first), options.timeout_s))
             if status != ANSWERED:
                 raise TargetError(f"the target does not answer the first request: {content}")
         processes = options.processes or (1 if options.target == "handle" else default_processes(connections))
