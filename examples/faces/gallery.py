@@ -1,4 +1,4 @@
-"""Draws docs/images/faces.jpg: what the cascade finds in scikit-image's photographs, two of which show a person."""
+"""Draws docs/images/faces.jpg: what precise.json finds in scikit-image's photographs, two of which show a person."""
 
 import io
 from pathlib import Path
@@ -15,7 +15,7 @@ HEIGHT = 300
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "faces.jpg"
 
 if __name__ == "__main__":
-    detector = Detector.load("config.yaml")
+    detector = Detector.load("config.yaml", "precise.json")
     parts = []
     for name in NAMES:
         pixels = np.asarray(getattr(data, name)())

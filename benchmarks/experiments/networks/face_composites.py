@@ -106,7 +106,7 @@ def train_folds(faces: Faces, folder: Path) -> list[Path]:
 
 def config_of(stages: tuple[str, ...], haar: Path) -> CascadeConfig:
     """A cascade of some stages; all but the last one reject."""
-    backends = {"haar": {"type": "haar", "model": str(haar)}}
+    backends: dict[str, dict[str, Any]] = {"haar": {"type": "haar", "model": str(haar)}}
     backends |= {network: {"type": "mtcnn", "network": network, "threads": 1} for network in NETWORKS}
     entries: list[dict[str, Any]] = [{"name": name, "backend": backends[name]} for name in stages]
     for entry in entries[:-1]:
