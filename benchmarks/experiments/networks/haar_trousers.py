@@ -46,7 +46,7 @@ def certified(rows: np.ndarray, is_positive: np.ndarray) -> dict[str, Any]:
     routers = check_table(table, config)
     policy = calibrate(table.take(first), min_recall=MIN_RECALL, positive="trousers", delta=DELTA, routers=routers)
     evaluation = evaluate(table.take(held_out), policy)
-    haar, boosted = (HaarCascade(HaarModel.load(stage.backend.model)) for stage in config.stages)
+    haar, boosted = (HaarCascade(HaarModel.load(EXAMPLE / "weights" / f"{name}.safetensors")) for name in policy.stages)
     model = haar.model
     integrals = WindowIntegrals.of_windows(grey_windows(rows[held_out], model.height, model.width))
     features = np.array(haar.evaluate(integrals).features)
