@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-slow check audit format results bench bench-serving simulate clean
+.PHONY: help demo test test-slow check guard audit format results bench bench-serving simulate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ check: .venv/installed-dev  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p cascade
+
+guard: .venv/installed-dev  ## kernel, engine, batcher and executor are as quick as before, compared with the same work by hand
+	OMP_NUM_THREADS=1 $(BIN)/python -m cascade.benchmarks.experiments.costs.regression_guard --out .venv/regression_guard.json
 
 audit: .venv/installed-dev .venv/installed-audit  ## known vulnerabilities in what is installed (needs the network)
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > .venv/frozen.txt

@@ -4,7 +4,8 @@ The ratio of the two hardly depends on the machine: both run in the same thread,
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -42,9 +43,14 @@ class Guarded(NamedTuple):
     usual: float
 
 
-def guarded_code() -> list[Guarded]:
+@contextmanager
+def guarded_code() -> Iterator[list[Guarded]]:
     """Kernel, engine, batcher, and executor of dynamic networks."""
-    return [_kernel(), _kernel_of_small_batches(), _engine(), _batcher(), _executor()]
+    loop = asyncio.new_event_loop()
+    try:
+        yield [_kernel(), _kernel_of_small_batches(), _engine(), _batcher(loop), _executor()]
+    finally:
+        loop.close()
 
 
 def _kernel() -> Guarded:
@@ -84,7 +90,7 @@ def _engine() -> Guarded:
     """Batches through a segment of four stages that look their predictions up."""
     random = np.random.default_rng(0)
     tables = random.dirichlet(np.full(CLASSES, 0.2), size=(len(THRESHOLDS) + 1, ROWS))
-    names = [f"stage{k}" for k in range(len(tables))]
+    names = tuple(f"stage{k}" for k in range(len(tables)))
     stages = [Stage(name, FakeBackend(table)) for name, table in zip(names, tables, strict=True)]
     segment, policy = Segment(stages), Policy.from_thresholds(names, THRESHOLDS)
     rows = np.arange(ROWS)[:, None]
@@ -111,9 +117,8 @@ def _answers(rows: np.ndarray, *_: object) -> Answers:
     return Answers(rows[:, 0].copy(), np.zeros(len(rows), dtype=np.int64), np.ones(len(rows)), np.ones(len(rows)))
 
 
-def _batcher() -> Guarded:
+def _batcher(loop: asyncio.AbstractEventLoop) -> Guarded:
     """Calls of one row each through a batcher whose segment takes no time."""
-    loop = asyncio.new_event_loop()
     policy = Policy.from_thresholds(("only",), np.zeros(0))
     batcher = Batcher(single_step(_answers), None, BatcherOptions(ROWS, 2 * CALLS, max_inline_s=60.0))
     calls = [np.full((1, 4), place) for place in range(CALLS)]
