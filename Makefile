@@ -65,6 +65,7 @@ bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve  ## serv
 	$(call experiment,peers.against_peers \
 	    --mosec-python .venv/peer-mosec/bin/python --litserve-python .venv/peer-litserve/bin/python)
 	$(call experiment,serving.added_latency)
+	$(call experiment,serving.load_generator)
 	$(call experiment,serving.ideal_share)
 	$(call experiment,serving.inline_batches)
 	$(call experiment,serving.poisson)
@@ -83,6 +84,7 @@ simulate: .venv/installed-dev  ## the simulations of benchmarks/results again (a
 	$(call experiment,statistics.validity)
 	$(call experiment,statistics.tightness)
 	$(call experiment,statistics.fresh_alarms)
+	$(call experiment,statistics.recall_validity)
 
 clean:  ## remove .venv and what the demo wrote
 	rm -rf .venv demo build dist *.egg-info

@@ -29,6 +29,7 @@ __all__ = [
     "CustomConfig",
     "DynamicConfig",
     "EnsembleConfig",
+    "HaarConfig",
     "MtcnnConfig",
     "NetworkConfig",
     "OnnxConfig",
@@ -172,6 +173,20 @@ class OnnxConfig(_Config):
     threads: int = Field(default=0, ge=0)
 
 
+class HaarConfig(_Config):
+    """A boosted cascade of Haar features for windows of images, trained by ``cascade train``.
+
+    Attributes:
+        model: safetensors file, relative to the folder of the configuration.
+        cost: what a row costs: its "operations", from which ``cascade collect`` derives its time, as for other
+            backends; or the number of "features" evaluated, for a cascade of Haar stages only.
+    """
+
+    type: Literal["haar"]
+    model: ExistingFile
+    cost: Literal["operations", "features"] = "operations"
+
+
 class OpencvConfig(_Config):
     """One of OpenCV's cascades of Haar or LBP features (extra ``vision``); its rows are windows of images.
 
@@ -242,7 +257,7 @@ class CustomConfig(_CodeConfig):
 
 
 MemberConfig = Annotated[
-    TorchConfig | DynamicConfig | SklearnConfig | OnnxConfig | OpencvConfig | MtcnnConfig | CustomConfig,
+    TorchConfig | DynamicConfig | SklearnConfig | OnnxConfig | HaarConfig | OpencvConfig | MtcnnConfig | CustomConfig,
     Field(discriminator="type"),
 ]
 
@@ -267,6 +282,7 @@ BackendConfig = Annotated[
     | DynamicConfig
     | SklearnConfig
     | OnnxConfig
+    | HaarConfig
     | OpencvConfig
     | MtcnnConfig
     | CustomConfig

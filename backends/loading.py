@@ -8,6 +8,7 @@ from cascade.backends.config import (
     CustomConfig,
     DynamicConfig,
     EnsembleConfig,
+    HaarConfig,
     MtcnnConfig,
     OnnxConfig,
     OpencvConfig,
@@ -31,19 +32,24 @@ def load_backend(config: BackendConfig, classes: Sequence[str] | None = None) ->
     if isinstance(config, SklearnConfig):
         from cascade.backends.sklearn_backend import SklearnBackend
 
-        return SklearnBackend(config, classes)
+        return SklearnBackend.load(config, classes)
     if isinstance(config, OnnxConfig):
         from cascade.backends.onnx_backend import OnnxBackend
 
         return OnnxBackend(config)
+    if isinstance(config, HaarConfig):
+        from cascade.backends.detection.haar.backend import HaarBackend
+
+        return HaarBackend(config, classes)
     if isinstance(config, OpencvConfig):
         from cascade.backends.detection.opencv_cascade import OpencvCascade
 
         return OpencvCascade(config)
     if isinstance(config, MtcnnConfig):
         from cascade.backends.detection.mtcnn import MtcnnBackend
+        from cascade.backends.detection.proposal_backend import ProposalBackend
 
-        return MtcnnBackend(config)
+        return ProposalBackend(config) if config.network == "p" else MtcnnBackend(config)
     if isinstance(config, CustomConfig):
         from cascade.backends.custom_backend import CustomBackend
 

@@ -1,6 +1,6 @@
 """scikit-learn classifiers, loaded from skops files: no pickle."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,40 +62,62 @@ class SklearnBackend:
     prediction has no class probabilities, from which a router could derive another answer.
 
     Args:
-        config: of the model.
+        model: fitted.
         names: of the cascade's classes; ``None`` if the configuration has none.
+        source: name of the model in messages.
 
     Raises:
         ConfigError: a class of the model has no id.
-        WeightsError: the file is missing or damaged, holds types that are not trusted, or holds no such classifier.
+        WeightsError: the model is no such classifier.
     """
 
     copies_rows = True
 
-    def __init__(self, config: SklearnConfig, names: Sequence[str] | None = None) -> None:
-        self.config = config
-        self.model = _load(config)
-        if not hasattr(self.model, "predict_proba") or not hasattr(self.model, "classes_"):
-            raise WeightsError(f"{config.model} holds a {type(self.model).__name__}, which has no predict_proba")
-        classes = self.model.classes_
+    def __init__(self, model: Any, names: Sequence[str] | None = None, source: str = "the model") -> None:
+        self.model = model
+        if not hasattr(model, "predict_proba") or not hasattr(model, "classes_"):
+            raise WeightsError(f"{source} is a {type(model).__name__}, which has no predict_proba")
+        classes = model.classes_
         if isinstance(classes, list) or np.ndim(classes) != 1:
-            raise WeightsError(f"{config.model} is a multi-output classifier; a stage has one output")
-        self.columns = ClassColumns(np.asarray(classes), names, str(config.model))
-        self._decides = not _answers_the_likeliest(self.model)
+            raise WeightsError(f"{source} is a multi-output classifier; a stage has one output")
+        self.columns = ClassColumns(np.asarray(classes), names, source)
+        self._decides = not _answers_the_likeliest(model)
+
+    @classmethod
+    def load(cls, config: SklearnConfig, names: Sequence[str] | None = None) -> "SklearnBackend":
+        """The model of a configuration.
+
+        Raises:
+            ConfigError, WeightsError: as above; or the file is missing or damaged, or holds types that are not trusted.
+        """
+        return cls(_load(config), names, str(config.model))
 
     def predict(self, rows: np.ndarray) -> Prediction:
         """Answers a batch: (n, ...) rows -> (n, C) probabilities, or (n,) confidences, see above."""
         flat = rows if rows.dtype == object or rows.ndim <= 2 else rows.reshape(len(rows), -1)
-        probabilities = np.asarray(self.model.predict_proba(np.array(flat)))
-        if probabilities.shape != (len(rows), len(self.columns.ids)):
+        return self.classify(lambda: np.array(flat), len(rows))[0]
+
+    def classify(self, new_rows: Callable[[], Any], count: int) -> tuple[Prediction, np.ndarray]:
+        """The prediction, and the class probabilities beside it.
+
+        Args:
+            new_rows: returns a copy of n rows, in any form that the model reads.
+            count: n.
+
+        Returns:
+            As of :meth:`predict`, and (n, C) probabilities.
+        """
+        probabilities = np.asarray(self.model.predict_proba(new_rows()))
+        if probabilities.shape != (count, len(self.columns.ids)):
             raise ConfigError(
-                f"predict_proba was given {len(rows)} rows and returned shape {probabilities.shape}; the model has "
+                f"predict_proba was given {count} rows and returned shape {probabilities.shape}; the model has "
                 f"{len(self.columns.ids)} classes"
             )
+        spread = self.columns.spread(probabilities)
         if not self._decides:
-            return Prediction.from_probabilities(self.columns.spread(probabilities))
-        places = self.columns.places(np.asarray(self.model.predict(np.array(flat))))
-        return Prediction(self.columns.ids[places], confidence=probabilities[np.arange(len(rows)), places])
+            return Prediction.from_probabilities(spread), spread
+        places = self.columns.places(np.asarray(self.model.predict(new_rows())))
+        return Prediction(self.columns.ids[places], confidence=probabilities[np.arange(count), places]), spread
 
 
 def _answers_the_likeliest(model: Any) -> bool:

@@ -1,95 +1,158 @@
-"""A benchmark: repeats of a load on a target."""
+"""A benchmark: independent repeats of a load on a target, written step by step."""
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
 
-from cascade.benchmarks.in_process_target import InProcessTarget, LastStageTarget
+from cascade.benchmarks.analysis.objectives import client_limits
+from cascade.benchmarks.analysis.repeat import Repeat
+from cascade.benchmarks.analysis.request_log import RequestLog
+from cascade.benchmarks.analysis.result import Result
+from cascade.benchmarks.analysis.tally import Live, Tally
+from cascade.benchmarks.errors import TargetError
+from cascade.benchmarks.generator.slices import Slice
 from cascade.benchmarks.load import Load
-from cascade.benchmarks.overhead import measure_engine
-from cascade.benchmarks.target import Target
 from cascade.benchmarks.workload import Workload
-from cascade.cascade import Cascade
+from cascade.files.result_files import write_whole
 
-__all__ = ["Benchmark"]
+__all__ = ["Benchmark", "Senders"]
+
+SAVE_EVERY_S = 10.0
+LIVE_EVERY_S = 0.5
+SEEDS_APART = 1000
+"""Between the seeds of two repeats: each process of the generator has one of its own."""
 
 
-@dataclass(frozen=True, eq=False)
+class Senders(Protocol):
+    """Processes that send loads."""
+
+    def run(self, load: Load, seed: int, on_slice: Callable[[Slice], None]) -> None:
+        """Sends a load once."""
+
+
+@dataclass(eq=False)
 class Benchmark:
-    """A load that is repeated.
+    """Repeats of a load.
 
     Attributes:
-        loop: the load.
+        load: the load.
         workload: rows to send.
-        stages: names of the cascade's stages.
-        repeats: at least 1.
+        result: to which the repeats are added.
+        out: file of the result; it is written after every repeat and every ten seconds. ``None`` for none.
+        goodput_ms: latency within which an answer counts as goodput; ``None`` for none.
+        log: of the requests; open.
+        engine: times the engine in this process after each repeat; ``None`` for other targets.
+        on_live: called twice a second with the number of the repeat and its last second.
     """
 
-    loop: Load
+    load: Load
     workload: Workload
-    stages: tuple[str, ...]
-    repeats: int
+    result: Result
+    out: Path | None = None
+    goodput_ms: float | None = None
+    log: RequestLog | None = None
+    engine: Callable[[], dict[str, Any]] | None = None
+    on_live: Callable[[int, Live], None] = lambda repeat, live: None
+    write_problem: OSError | None = field(default=None, init=False)
 
-    async def run(self, target: Target, on_repeat: Callable[[int], None] = lambda done: None) -> list[dict[str, Any]]:
+    def run(self, senders: Senders, repeats: int, seed: int) -> None:
         """Loads a target, repeat by repeat.
 
-        Args:
-            target: opened and closed here.
-            on_repeat: called with the number of repeats done.
-
-        Returns:
-            The numbers of each repeat, plain values.
-        """
-        repeats = []
-        await target.open()
-        try:
-            for index in range(self.repeats):
-                repeats.append((await self.loop.run(target, self.workload, self.stages)).to_dict())
-                on_repeat(index + 1)
-        finally:
-            await target.close()
-        return repeats
-
-    async def run_in_process(
-        self, cascade: Cascade, biggest_alone: bool = False, on_repeat: Callable[[int], None] = lambda done: None
-    ) -> list[dict[str, Any]]:
-        """Loads the engine; each repeat also times the stages, and may load the last stage alone.
+        What was measured is in the result, and in its file, however the benchmark ends.
 
         Args:
-            cascade: to measure.
-            biggest_alone: load the last stage alone in every repeat, before or after the cascade by turns.
-            on_repeat: called with the number of repeats done.
+            senders: running.
+            repeats: at least 1.
+            seed: of the first repeat; every repeat has another one.
 
-        Returns:
-            The numbers of each repeat, with "engine" (``EngineTimes``) and, if asked for, "biggest_alone" (the
-            last stage's numbers) and "against_biggest" ("rows_per_s_ratio", "accuracy_difference").
+        Raises:
+            TargetError: the target cannot be reached, or stopped to answer.
+            OSError: the result could not be written.
+            KeyboardInterrupt: the user ended the benchmark.
         """
-        whole, last = InProcessTarget(cascade), LastStageTarget(cascade)
-        repeats = []
-        await whole.open()
-        await last.open()
         try:
-            for index in range(self.repeats):
-                turns: list[Target] = ([whole, last] if index % 2 == 0 else [last, whole]) if biggest_alone else [whole]
-                seen = {id(target): await self.loop.run(target, self.workload, self.stages) for target in turns}
-                repeat = seen[id(whole)].to_dict()
-                if biggest_alone:
-                    repeat |= _against_biggest(repeat, seen[id(last)].to_dict())
-                repeat["engine"] = measure_engine(cascade, self.workload, self.loop.seconds).to_dict()
-                repeats.append(repeat)
-                on_repeat(index + 1)
-        finally:
-            await whole.close()
-            await last.close()
-        return repeats
+            for index in range(repeats):
+                self._repeat(senders, index, seed + SEEDS_APART * index)
+        except BaseException as error:
+            self.result.ended_by = self.result.ended_by or _reason(error)
+            self._save(self.result)
+            raise
+        self.result.state = "complete"
+        self._save(self.result)
+        problem = self.write_problem or (self.log.problem if self.log is not None else None)
+        if problem is not None:
+            raise problem
+
+    def _repeat(self, senders: Senders, index: int, seed: int) -> None:
+        tally = Tally(self.load, self.workload, seed, self.goodput_ms)
+        if self.log is not None:
+            self.log.repeat = index + 1
+        saved = shown = time.monotonic()
+
+        def on_slice(part: Slice) -> None:
+            nonlocal saved, shown
+            tally.add(part)
+            if self.log is not None:
+                self.log.add(part)
+            now = time.monotonic()
+            if now - shown > LIVE_EVERY_S:
+                shown = now
+                self.on_live(index + 1, tally.live())
+            if self.out is not None and now - saved > SAVE_EVERY_S:
+                saved = now
+                self._save(self._with(tally))
+
+        try:
+            senders.run(self.load, seed, on_slice)
+        except BaseException:
+            if len(tally.records):
+                self._add(tally.repeat(partial=True))
+            raise
+        repeat = tally.repeat()
+        if self.engine is not None:
+            repeat = repeat.model_copy(update={"engine": self.engine()})
+        self._add(repeat)
+        self._save(self.result)
+        _check_alive(repeat, index + 1)
+
+    def _add(self, repeat: Repeat) -> None:
+        self.result.add(repeat.model_copy(update={"invalid": client_limits(repeat)}))
+
+    def _with(self, tally: Tally) -> Result:
+        """The result with the repeat that is under way."""
+        result = self.result.model_copy(update={"repeats": list(self.result.repeats)})
+        result.ended_by = "the benchmark runs, or was killed"
+        result.add(tally.repeat(partial=True))
+        return result
+
+    def _save(self, result: Result) -> None:
+        """Writes the result; a failure is raised at the end, since the measurement goes on."""
+        if self.out is None:
+            return
+        try:
+            write_whole(self.out, result.model_dump_json(indent=1) + "\n")
+        except OSError as error:
+            self.write_problem = error
+        else:
+            self.write_problem = None
 
 
-def _against_biggest(cascade: dict[str, Any], biggest: dict[str, Any]) -> dict[str, Any]:
-    known = cascade["accuracy"] is not None
-    return {
-        "biggest_alone": biggest,
-        "against_biggest": {
-            "rows_per_s_ratio": cascade["rows_per_s"] / biggest["rows_per_s"],
-            "accuracy_difference": cascade["accuracy"] - biggest["accuracy"] if known else None,
-        },
-    }
+def _check_alive(repeat: Repeat, number: int) -> None:
+    """Refuses to go on with a target that does not answer.
+
+    Raises:
+        TargetError: no request was answered in the repeat, or none at its end, and others failed.
+    """
+    seen = "; ".join(f"{count} x {name}: {repeat.messages.get(name, '')}" for name, count in repeat.errors.items())
+    if not repeat.requests:
+        raise TargetError(f"no request was answered in repeat {number} ({seen or 'none was sent'})")
+    silent = next((k for k, one in enumerate(reversed(repeat.windows)) if one.requests_per_s), 0)
+    last = repeat.windows[len(repeat.windows) - silent :]
+    if silent * 4 >= len(repeat.windows) and any(one.failed for one in last):
+        raise TargetError(f"the target stopped to answer {last[0].start_s:.3g} s into repeat {number} ({seen})")
+
+
+def _reason(error: BaseException) -> str:
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__

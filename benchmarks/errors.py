@@ -1,20 +1,26 @@
 """Errors between a benchmark and its target, and of result files."""
 
-from cascade.errors import InputError
+from cascade.errors import CascadeError, InputError
 
-__all__ = ["RequestFailed", "ResultError", "TargetError"]
+__all__ = ["InvalidMeasurement", "RequestFailed", "ResultError", "TargetError"]
 
 
 class TargetError(InputError):
-    """The target of a benchmark cannot be reached, or its answers are invalid."""
+    """The target of a benchmark cannot be reached, or stopped to answer."""
 
 
 class ResultError(InputError):
     """A result file cannot be read."""
 
 
+class InvalidMeasurement(CascadeError):
+    """The client, and not the target, was the limit of a measurement."""
+
+    exit_code = 6
+
+
 class RequestFailed(Exception):
-    """One request was not answered; the load goes on and counts it.
+    """One request was not answered.
 
     Args:
         status: under which it is counted, such as "503" or "timeout".

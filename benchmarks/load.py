@@ -1,220 +1,210 @@
-"""The load: a closed loop of workers, or an open loop of arrivals."""
+"""The load: a closed loop of connections, an open loop of arrivals, or the arrivals of a trace."""
 
-import asyncio
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+import csv
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
+from typing_extensions import Self
 
-from cascade.benchmarks.errors import RequestFailed, TargetError
-from cascade.benchmarks.measurement import Measurement, Tally
-from cascade.benchmarks.target import Target
-from cascade.benchmarks.workload import Batch, Workload
+from cascade.errors import InputError
 
-__all__ = ["ClosedLoop", "Load", "OpenLoop"]
+__all__ = ["Arrivals", "ClosedLoop", "Load", "OpenLoop", "Trace"]
 
-FAILURE_PAUSE_S = 0.01
-"""Pause of a worker after a failure: otherwise it would try a refused connection 10,000 times per second."""
-
-ARRIVALS_SEED = 0
-MOST_IN_A_ROW = 32
-NOT_SENT = "not sent"
-
-
-class Load(Protocol):
-    """A way to send requests."""
-
-    @property
-    def seconds(self) -> float:
-        """Time for which requests are sent in the counted part."""
-
-    async def run(self, target: Target, workload: Workload, stages: tuple[str, ...]) -> Measurement:
-        """Loads an open target; the numbers are of the counted part.
-
-        Args:
-            target: open.
-            workload: sent in order, from its first batch on.
-            stages: names of the cascade's stages.
-
-        Raises:
-            TargetError: no request was answered, or an answer is invalid.
-        """
+Arrivals = Literal["constant", "poisson", "gamma"]
+OPEN_LOOP_CONNECTIONS = 256  # with few connections, requests would wait for a free one
+MAX_ARRIVALS = 20_000_000
 
 
 @dataclass(frozen=True)
 class ClosedLoop:
-    """Workers that each send a request, wait for its answer, and send the next.
+    """Connections that each send a request, wait for its answer, and send the next.
 
-    No request is sent after the deadline, but every request that was sent is waited for and counted; a target gives up
-    on a request after its own time limit, so a run ends. A closed loop slows down with its target: its latencies are
-    those of this many connections, not those of a given arrival rate.
+    A closed loop slows down with its target: its latencies are those of this many connections, not those of a given
+    arrival rate.
 
     Attributes:
-        connections: number of workers, at least 1.
-        seconds: for which requests are sent, above 0.
-        warmup_seconds: load of the same kind before it, not counted; 0 for none.
-        max_requests: of all workers together, in the counted part; ``None`` for as many as the time allows.
+        connections: at least 1.
+        seconds: for which requests are sent in the measured part, above 0.
+        warmup_seconds: load of the same kind before it, not measured; 0 for none.
+        max_requests: of all connections together, without a warm-up; ``None`` for as many as the time allows.
     """
 
     connections: int
     seconds: float
     warmup_seconds: float = 0.0
     max_requests: int | None = None
+    is_open: ClassVar[bool] = False
+    rate_per_s: ClassVar[None] = None
 
-    async def run(self, target: Target, workload: Workload, stages: tuple[str, ...]) -> Measurement:
-        """Loads an open target.
+    @property
+    def words(self) -> str:
+        """The load in words."""
+        return f"closed loop, {self.connections} connection{'s' if self.connections > 1 else ''}"
 
-        Args:
-            target: open.
-            workload: sent in order, from its first batch on, by all workers together.
-            stages: names of the cascade's stages.
+    def due(self, seed: int) -> None:  # noqa: ARG002 (of other loads)
+        """``None``: a request is due when a connection is free."""
+        return
 
-        Raises:
-            TargetError: no request was answered, or an answer is invalid.
-        """
-        if self.warmup_seconds:
-            await self._load(target, workload.endless(), Tally(stages), self.warmup_seconds, None)
-        tally = Tally(stages)
-        seconds = await self._load(target, workload.endless(), tally, self.seconds, self.max_requests)
-        return _measurement(tally, seconds)
-
-    async def _load(
-        self, target: Target, batches: Iterator[Batch], tally: Tally, seconds: float, most: int | None
-    ) -> float:
-        """Returns the seconds from the first request to the last answer."""
-        begin = time.perf_counter()
-        permits = iter(range(most)) if most is not None else iter(int, 1)
-        workers = [
-            asyncio.ensure_future(self._work(target, batches, tally, begin + seconds, permits))
-            for _ in range(self.connections)
-        ]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-        return time.perf_counter() - begin
-
-    async def _work(
-        self, target: Target, batches: Iterator[Batch], tally: Tally, deadline: float, permits: Iterator[int]
-    ) -> None:
-        while time.perf_counter() < deadline and next(permits, None) is not None:
-            batch = next(batches)
-            begin = time.perf_counter()
-            try:
-                reply = await target.send(batch.rows)
-            except RequestFailed as error:
-                tally.fail(error.status, error.message)
-                await asyncio.sleep(FAILURE_PAUSE_S)
-            else:
-                tally.add(batch, reply, time.perf_counter() - begin)
+    def sizes(self) -> None:
+        """``None``: all requests have the workload's number of rows."""
+        return
 
 
 @dataclass(frozen=True)
 class OpenLoop:
-    """Requests at random moments of a given rate, independent of the answers to earlier ones: a Poisson process.
+    """Requests at moments that do not depend on the answers to earlier ones.
 
-    The latency of a request counts from the moment when it was due, so if a target (or this process) hangs for a
-    second, that second counts for every request that was due in it; in a closed loop it would count for one request per
-    worker ("coordinated omission"; Schroeder, Wierman, Harchol-Balter, "Open Versus Closed: A Cautionary Tale", NSDI
-    2006, https://www.usenix.org/conference/nsdi-06/open-versus-closed-cautionary-tale).
+    The latency of a request counts from the moment when it was due, so if a target hangs for a second, that second
+    counts for every request that was due in it; in a closed loop it would count for one request per connection
+    ("coordinated omission"; Schroeder, Wierman, Harchol-Balter, "Open Versus Closed: A Cautionary Tale", NSDI 2006,
+    https://www.usenix.org/conference/nsdi-06/open-versus-closed-cautionary-tale).
 
     Attributes:
         rate_per_s: mean arrivals per second, above 0.
-        seconds: for which requests arrive, above 0; those that were sent by then are waited for and counted.
-        warmup_seconds: arrivals of the same rate before it, not counted; 0 for none.
-        most_under_way: a request that is due while so many wait for their answers is not sent, and counts as failed
-            with the status "not sent".
+        seconds: for which requests arrive in the measured part, above 0.
+        warmup_seconds: arrivals of the same rate before it, not measured; 0 for none.
+        connections: most requests under way; more that are due wait for a free connection, which counts as latency.
+        arrivals: "constant", "poisson" or "gamma".
+        burstiness: of gamma arrivals, the coefficient of variation of the time between two of them: 1 is a Poisson
+            process, more is burstier.
     """
 
     rate_per_s: float
     seconds: float
     warmup_seconds: float = 0.0
-    most_under_way: int = 10_000
+    connections: int = OPEN_LOOP_CONNECTIONS
+    arrivals: Arrivals = "poisson"
+    burstiness: float = 2.0
+    max_requests: ClassVar[None] = None
+    is_open: ClassVar[bool] = True
 
-    async def run(self, target: Target, workload: Workload, stages: tuple[str, ...]) -> Measurement:
-        """Loads an open target.
+    @property
+    def words(self) -> str:
+        """The load in words."""
+        burst = f" (variation {self.burstiness:g})" if self.arrivals == "gamma" else ""
+        return f"{self.arrivals} arrivals{burst}, {self.rate_per_s:g} requests/s"
+
+    def due(self, seed: int) -> np.ndarray:
+        """(n,) seconds in [0, warm-up + seconds), ascending.
 
         Args:
-            target: open; where it delays requests to keep to its number of connections, the delay counts as latency.
-            workload: sent in order, from its first batch on.
-            stages: names of the cascade's stages.
+            seed: of the random arrivals.
 
         Raises:
-            TargetError: no request was answered, or an answer is invalid.
+            InputError: there would be more than 20 million.
         """
-        random = np.random.default_rng(ARRIVALS_SEED)
-        if self.warmup_seconds:
-            warmup = arrivals(self.rate_per_s, self.warmup_seconds, random)
-            await self._load(target, workload.endless(), Tally(stages), warmup)
-        tally = Tally(stages)
-        due = arrivals(self.rate_per_s, self.seconds, random)
-        return _measurement(tally, await self._load(target, workload.endless(), tally, due))
+        total = self.warmup_seconds + self.seconds
+        mean = self.rate_per_s * total
+        if mean > MAX_ARRIVALS:
+            raise InputError(
+                f"{self.rate_per_s:g} requests/s for {total:g} s are more than {MAX_ARRIVALS:,} requests; lower --rate "
+                "or --seconds"
+            )
+        random = np.random.default_rng(seed)
+        if self.arrivals == "constant":
+            return np.arange(math.ceil(mean)) / self.rate_per_s
+        if self.arrivals == "poisson":
+            # Given their number, the moments of a Poisson process are uniform and independent.
+            return np.sort(random.uniform(0.0, total, max(random.poisson(mean), 1)))
+        shape = self.burstiness**-2
+        count = math.ceil(mean + 10 * (1 + self.burstiness) * math.sqrt(mean + 1))
+        due = np.cumsum(random.gamma(shape, 1 / (shape * self.rate_per_s), count))
+        return due[due < total]
 
-    async def _load(self, target: Target, batches: Iterator[Batch], tally: Tally, due: np.ndarray) -> float:
-        """Returns the seconds from the start to the last answer."""
-        begin = time.perf_counter()
-        under_way: set[asyncio.Task[None]] = set()
-        invalid: list[BaseException] = []
-
-        def end(task: "asyncio.Task[None]") -> None:
-            under_way.discard(task)
-            error = None if task.cancelled() else task.exception()
-            if error is not None:
-                invalid.append(error)
-
-        try:
-            in_a_row = 0
-            for moment in (begin + due).tolist():
-                early = moment - time.perf_counter()
-                in_a_row = 0 if early > 0 else in_a_row + 1
-                # Answers are read while this sleeps; to sleep before every late request would cost too much.
-                if early > 0 or in_a_row % MOST_IN_A_ROW == 0:
-                    await asyncio.sleep(max(early, 0.0))
-                if invalid:
-                    break
-                if len(under_way) >= self.most_under_way:
-                    tally.fail(NOT_SENT, f"{self.most_under_way} requests were waiting for their answers")
-                    continue
-                task = asyncio.create_task(_send(target, next(batches), tally, moment))
-                under_way.add(task)
-                task.add_done_callback(end)
-            if not invalid:
-                await asyncio.gather(*under_way)
-        finally:
-            for task in under_way:
-                task.cancel()
-            await asyncio.gather(*under_way, return_exceptions=True)
-        if invalid:
-            raise invalid[0]
-        return time.perf_counter() - begin
+    def sizes(self) -> None:
+        """``None``: all requests have the workload's number of rows."""
+        return
 
 
-def arrivals(rate_per_s: float, seconds: float, random: np.random.Generator) -> np.ndarray:
-    """(n,) seconds in [0, ``seconds``), ascending: a Poisson process; at least one.
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Requests at recorded moments, of recorded sizes.
 
-    Given their number, the moments of a Poisson process are uniform and independent.
+    Attributes:
+        due_s: (n,) seconds from the beginning, ascending.
+        rows: (n,) int, rows of each request.
+        deadline_s: (n,) seconds from a request's moment to when its answer must be there; infinite for none.
+        connections: most requests under way.
     """
-    count = max(random.poisson(rate_per_s * seconds), 1)
-    return np.sort(random.uniform(0.0, seconds, count))
+
+    due_s: np.ndarray
+    rows: np.ndarray
+    deadline_s: np.ndarray
+    connections: int = OPEN_LOOP_CONNECTIONS
+    warmup_seconds: ClassVar[float] = 0.0
+    max_requests: ClassVar[None] = None
+    is_open: ClassVar[bool] = True
+
+    @property
+    def words(self) -> str:
+        """The load in words."""
+        return f"trace of {len(self.due_s):,} requests in {self.due_s[-1]:g} s"
+
+    @property
+    def seconds(self) -> float:
+        """From the first to the last request, and one second more."""
+        return float(self.due_s[-1]) + 1.0
+
+    @property
+    def rate_per_s(self) -> float:
+        """Mean arrivals per second."""
+        return len(self.due_s) / self.seconds
+
+    def due(self, seed: int) -> np.ndarray:  # noqa: ARG002 (of other loads)
+        """(n,) seconds; a trace has nothing random."""
+        return self.due_s
+
+    def sizes(self) -> np.ndarray:
+        """(n,) rows of each request."""
+        return self.rows
+
+    def faster(self, factor: float) -> Self:
+        """The trace with all moments divided by a factor; deadlines stay."""
+        return replace(self, due_s=self.due_s / factor)
+
+    @classmethod
+    def load(cls, path: Path, connections: int = OPEN_LOOP_CONNECTIONS) -> "Trace":
+        """Reads a CSV file with the columns ``time_s``, ``rows`` (1 if missing) and ``deadline_ms`` (none if missing).
+
+        Args:
+            path: of the file, with a header; times ascend and count from the first one.
+            connections: most requests under way.
+
+        Raises:
+            InputError: the file cannot be read, or a line is invalid; the message names the line.
+        """
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                reader = csv.DictReader(file)
+                if "time_s" not in (reader.fieldnames or ()):
+                    raise InputError(f"{path} must have a header with 'time_s', and may have 'rows' and 'deadline_ms'")
+                lines = [_line(path, number, line) for number, line in enumerate(reader, 2)]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{path} cannot be read as a CSV file: {error}") from error
+        if not lines:
+            raise InputError(f"{path} has no requests")
+        for number, (before, line) in enumerate(itertools.pairwise(lines), 3):
+            if line[0] < before[0]:
+                raise InputError(f"{path}, line {number}: {line[0]:g} s comes after {before[0]:g} s; sort the trace")
+        due, rows, deadline = (np.array(column) for column in zip(*lines))
+        return cls(due - due[0], rows.astype(np.int64), deadline, connections)
 
 
-async def _send(target: Target, batch: Batch, tally: Tally, begin: float) -> None:
-    """Sends one request and counts its outcome; its latency is from ``begin`` on."""
+Load = ClosedLoop | OpenLoop | Trace
+
+
+def _line(path: Path, number: int, line: dict[str, str | None]) -> Sequence[float]:
+    """(seconds, rows, deadline in seconds) of a line."""
     try:
-        reply = await target.send(batch.rows)
-    except RequestFailed as error:
-        tally.fail(error.status, error.message)
-    else:
-        tally.add(batch, reply, time.perf_counter() - begin)
-
-
-def _measurement(tally: Tally, seconds: float) -> Measurement:
-    """The numbers of a load that has ended; an error where nothing was answered."""
-    if not tally.latency_s:
-        seen = "; ".join(f"{count} x {status}: {tally.messages[status]}" for status, count in tally.errors.items())
-        raise TargetError(f"no request was answered ({seen or 'none was sent'})")
-    return tally.measurement(seconds)
+        due, rows, deadline = float(line["time_s"] or ""), int(line.get("rows") or 1), line.get("deadline_ms")
+        seconds = float(deadline) / 1e3 if deadline else math.inf
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}, line {number}: {error}") from error
+    if not (math.isfinite(due) and rows >= 1 and seconds > 0):
+        raise InputError(f"{path}, line {number}: time_s must be finite, rows at least 1, deadline_ms above 0")
+    return due, rows, seconds

@@ -9,6 +9,7 @@ import numpy as np
 from cascade.calibration.calibration_run import CalibrationRun
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
+from cascade.calibration.detection import positive_class
 from cascade.calibration.evaluation.evaluation import evaluate
 from cascade.calibration.evaluation.table_policy import table_policy
 from cascade.calibration.fitting.router_fitting import RouterChoice
@@ -28,6 +29,9 @@ def calibrate(
     target_agreement: float | None = None,
     max_cost: float | None = None,
     max_abstain: float | None = None,
+    min_recall: float | None = None,
+    min_precision: float | None = None,
+    positive: str | int | None = None,
     delta: float = 0.05,
     guarantee: Guarantee = "certified",
     seed: int = 0,
@@ -38,11 +42,12 @@ def calibrate(
 ) -> Policy:
     """Finds the operating point for a target.
 
-    One target is given, or ``max_cost`` and one other; with ``target_accuracy`` or ``max_cost`` the cascade may be
-    allowed to abstain. A certified policy reaches all its targets on future data with probability at least 1 - delta
-    over the draw of the table's rows, which must be independent draws from the same distribution
-    (``cascade.calibration.certificates.certification``). Without a guarantee the policy is the best one on the table
-    itself; it may miss its target on future data, and its certificate has ``"guarantee": "none"``.
+    One target is given, or ``max_cost`` and one other, or ``min_recall`` and ``min_precision``; with
+    ``target_accuracy`` or ``max_cost`` the cascade may be allowed to abstain. A certified policy reaches all its
+    targets on future data with probability at least 1 - delta over the draw of the table's rows, which must be
+    independent draws from the same distribution (``cascade.calibration.certificates.certification``). Without a
+    guarantee the policy is the best one on the table itself; it may miss its target on future data, and its
+    certificate has ``"guarantee": "none"``.
 
     Args:
         table: n rows, K stages.
@@ -53,6 +58,12 @@ def calibrate(
             labels, the one that agrees most with the last stage).
         max_abstain: largest share of rows, in [0, 1), that the last stage may leave to a person; accuracy is then that
             of the answered rows. By default, and at 0, every row is answered.
+        min_recall: least share of the rows labelled ``positive`` that are answered as ``positive``, in [0, 1]; the
+            cheapest policy is returned. It is tested on the positive rows alone.
+        min_precision: beside ``min_recall``, least share of the rows answered as ``positive`` that have this label, in
+            [0, 1].
+        positive: name or number of the class of ``min_recall``; by default, if there are two classes, the one that
+            stages which only reject never answer.
         delta: risk that a certified policy breaks a guarantee, in (0, 1).
         guarantee: "certified", or "none" for the empirical optimum.
         seed: of the split into searching and testing rows for a certified policy.
@@ -74,13 +85,20 @@ def calibrate(
             more rows it would take.
     """
     ScoreTable.require(table)
+    if min_recall is not None or positive is not None:
+        positive = positive_class(table, positive)
     goal = Goal.of(
+        positive,
         target_accuracy=target_accuracy,
         max_accuracy_drop=max_accuracy_drop,
         target_agreement=target_agreement,
         max_cost=max_cost,
         max_abstain=max_abstain,
+        min_recall=min_recall,
+        min_precision=min_precision,
     )
+    if early_deferral and goal.least_precision is not None:
+        raise ValueError("early_deferral and min_precision cannot be searched together; leave one of them out")
     if early_deferral and goal.abstains:
         raise ValueError("early_deferral and max_abstain cannot be searched together; leave one of them out")
     _check(delta, guarantee, look)
@@ -112,6 +130,7 @@ def _facts(run: CalibrationRun, policy: Policy) -> dict[str, Any]:
     return {
         "target": run.goal.targets,
         "rows": len(table),
+        **_positives(run),
         "table_sha256": table.digest,
         "model_sha256": {} if table.model is None else dict(zip(policy.stages, map(str, table.model), strict=True)),
         "observed": _observed(table, policy),
@@ -121,8 +140,18 @@ def _facts(run: CalibrationRun, policy: Policy) -> dict[str, Any]:
     }
 
 
+def _positives(run: CalibrationRun) -> dict[str, Any]:
+    """The positive class of a target of recall, and the number of its rows."""
+    table, positive = run.table, run.goal.positive
+    if positive is None or table.label is None:
+        return {}
+    name = {} if table.classes is None else {"positive_name": str(table.classes[positive])}
+    return {"positive": positive, **name, "positives": int(np.count_nonzero(table.label == positive))}
+
+
 def _observed(table: ScoreTable, policy: Policy) -> dict[str, Any]:
     result = evaluate(table, policy)
+    detection = result.detection
     return {
         "accuracy": result.accuracy,
         "agreement": result.agreement,
@@ -132,4 +161,5 @@ def _observed(table: ScoreTable, policy: Policy) -> dict[str, Any]:
         "stage_share": [float(share) for share in result.stage_share],
         "reached_share": [float(share) for share in result.reached_share],
         **({"abstained": result.abstained} if policy.abstains else {}),
+        **({} if detection is None else {"recall": detection.recall, "precision": detection.precision}),
     }

@@ -22,6 +22,7 @@ def calibrate_gears(
     early_deferral: bool = False,
     arrivals: Arrivals = DEFAULT_ARRIVALS,
     look: int | None = None,
+    positive: str | int | None = None,
 ) -> PolicySet:
     """Finds an operating point for each of several targets.
 
@@ -40,6 +41,7 @@ def calibrate_gears(
         early_deferral: as for ``calibrate``.
         arrivals: as for ``calibrate``.
         look: as for ``calibrate``.
+        positive: as for ``calibrate``, for gears with ``min_recall``.
 
     Raises:
         ValueError: there is no target, or ``calibrate`` refuses one.
@@ -60,6 +62,9 @@ def calibrate_gears(
                 target_agreement=target.get("target_agreement"),
                 max_cost=target.get("max_cost"),
                 max_abstain=target.get("max_abstain"),
+                min_recall=target.get("min_recall"),
+                min_precision=target.get("min_precision"),
+                positive=positive if "min_recall" in target else None,
                 delta=delta / len(targets),
                 guarantee=guarantee,
                 seed=seed,

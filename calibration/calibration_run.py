@@ -11,6 +11,7 @@ from cascade.calibration.certificates.certification import Certified
 from cascade.calibration.certificates.certifier import Certifier
 from cascade.calibration.certificates.cost_guarantee import CostGuarantee
 from cascade.calibration.certificates.goal import Goal
+from cascade.calibration.certificates.more_rows import refuse_without_positives
 from cascade.calibration.certificates.refusal import (
     advise,
     refuse_abstaining,
@@ -25,6 +26,7 @@ from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.abstaining_grid import best_abstaining
 from cascade.calibration.search.best_thresholds import best_thresholds
 from cascade.calibration.search.early_deferral import at_constant_costs, best_early_deferral
+from cascade.calibration.search.precise_points import cheapest_precise
 from cascade.calibration.split_table import SplitTable
 from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import InfeasibleTarget
@@ -75,8 +77,11 @@ class CalibrationRun:
             InfeasibleTarget: no operating point reaches the targets there.
         """
         table, goal = self.table, self.goal
+        refuse_without_positives(goal, table, 1)
         routers = fit_routers(table, self.choices, goal)
-        problem = RoutingProblem.from_table(table, routers, goal.gains_agreement(table), goal.abstains, self.arrivals)
+        problem = RoutingProblem.from_table(
+            table, routers, goal.gains_agreement(table), goal.abstains, self.arrivals, goal.positive
+        )
         defer_below = np.zeros(table.stages - 1)
         if goal.abstains:
             thresholds = best_abstaining(problem, goal.limits())
@@ -87,7 +92,11 @@ class CalibrationRun:
                 problem = at_constant_costs(problem, goal.search_target)
                 defer_below = best_early_deferral(problem, goal.search_target(problem))
                 problem = problem.deferring_early(defer_below)
-            thresholds = best_thresholds(problem, goal.search_target(problem))
+            thresholds = (
+                best_thresholds(problem, goal.search_target(problem))
+                if goal.least_precision is None
+                else cheapest_precise(problem, goal.value, goal.least_precision)
+            )
             if thresholds is None:
                 raise refuse_empirical(goal, problem, table.cost_unit)
             cost = problem.value(thresholds)[1]
@@ -113,8 +122,10 @@ class CalibrationRun:
         gain = table.agrees if goal.gains_agreement(table) else table.correct  # refuses a table without labels
         if len(gain) < 2:
             raise InfeasibleTarget("one row cannot both propose thresholds and test them; more rows are needed")
+        refuse_without_positives(goal, table, 2)
         level = delta if look is None else delta / 2**look
-        split = SplitTable.of(table, seed, self.choices, self.early_deferral, self.arrivals)
+        strata = table.label == goal.positive if goal.tests_positives_only and table.label is not None else None
+        split = SplitTable.of(table, seed, self.choices, self.early_deferral, self.arrivals, strata)
         fitted = split.fitted(goal)
         certifier = fitted.certifier
 
@@ -129,6 +140,7 @@ class CalibrationRun:
             "seed": seed,
             "tests": _tests(goal, certifier, found, level),
             "duplicate_rows": split.duplicate_rows,
+            **({} if goal.positive is None else {"testing_rows": len(split.test)}),
             **({} if look is None else {"look": look, "level": level}),
         }
         if not certifier.is_tested(goal, found):

@@ -5,63 +5,16 @@ from itertools import combinations
 
 import numpy as np
 
-from cascade.calibration.calibrators import Temperature
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.costs.stage_prices import StagePrices
+from cascade.calibration.detection import Detection
+from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.calibration.tables.score_table import ScoreTable
-from cascade.errors import ScoreTableError
-from cascade.routers import ALWAYS, EVIDENCE_COLUMNS, NEVER, Router, answering_stage, deferred_early, new_evidence
+from cascade.routers import ALWAYS, NEVER, Router, answering_stage, deferred_early
 
-__all__ = ["RoutingProblem", "calibrated_confidence", "table_evidence"]
+__all__ = ["RoutingProblem"]
 
 MOST_STAGES_OF_ALL_SUBSETS = 6
-
-
-def calibrated_confidence(table: ScoreTable, routers: tuple[Router, ...]) -> np.ndarray:
-    """The confidences that a cascade's thresholds are compared with.
-
-    Args:
-        table: n rows, K stages.
-        routers: K.
-
-    Returns:
-        (n, K) float64 in [0, 1].
-
-    Raises:
-        ScoreTableError: a router has a temperature or a head that needs class probabilities, and the table has none.
-    """
-    for name, router in zip(table.stage, routers, strict=True):
-        if table.scores is None and router.head is not None and router.head.needs_probabilities:
-            raise ScoreTableError(
-                f"stage {str(name)!r} has a head on class probabilities, but the score table has no 'scores'; "
-                "collect them, or calibrate on this table"
-            )
-        if table.scores is None and isinstance(router.calibrator, Temperature):
-            raise ScoreTableError(
-                f"stage {str(name)!r} is calibrated by a temperature, but the score table has no 'scores'; "
-                "collect them, or calibrate on this table"
-            )
-    evidence = table_evidence(table) if any(router.head is not None for router in routers) else None
-    columns = [
-        router.confidence(
-            None if table.scores is None else table.scores[:, k],
-            table.confidence[:, k],
-            None if evidence is None else evidence[:, : (k + 1) * len(EVIDENCE_COLUMNS)],
-        )
-        for k, router in enumerate(routers)
-    ]
-    return np.stack(columns, axis=1).astype(np.float64)
-
-
-def table_evidence(table: ScoreTable) -> np.ndarray:
-    """(n, 5 K) float64, the evidence of all stages; a head of stage k reads the first 5 (k + 1) columns."""
-    columns = [
-        new_evidence(
-            table.prediction[:, k], table.confidence[:, k], None if table.scores is None else table.scores[:, k]
-        )
-        for k in range(table.stages)
-    ]
-    return np.concatenate(columns, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +38,8 @@ class RoutingProblem:
         work: (n, K) float, work of a row at each stage; ``None`` without ``prices``.
         prices: mean cost as a function of the reach shares; ``None`` where costs are constants per row.
         optional: whether stages with the threshold ``NEVER`` are left out.
+        detection: where the gain is of positive rows only, which rows those are; the mean gain is then the recall
+            times their share. ``None`` for any other gain.
     """
 
     confidence: np.ndarray
@@ -95,6 +50,7 @@ class RoutingProblem:
     work: np.ndarray | None = None
     prices: StagePrices | None = None
     optional: bool = True
+    detection: Detection | None = None
 
     @classmethod
     def from_table(
@@ -104,6 +60,7 @@ class RoutingProblem:
         agreement: bool,
         abstains: bool = False,
         arrivals: Arrivals = DEFAULT_ARRIVALS,
+        positive: int | None = None,
     ) -> "RoutingProblem":
         """The problem of a score table.
 
@@ -113,13 +70,15 @@ class RoutingProblem:
             agreement: whether the gain is agreement with the last stage instead of accuracy.
             abstains: whether the last stage may abstain (:meth:`abstaining`).
             arrivals: how many rows come together, where the table has cost curves.
+            positive: a class; the gain is then of rows with this label that are answered as this class.
         """
-        gain = (table.agrees if agreement else table.correct).astype(np.float64)
+        detection = None if positive is None else Detection.of(table, positive)
+        gain = detection.gain if detection else (table.agrees if agreement else table.correct).astype(np.float64)
         confidence = calibrated_confidence(table, routers)
         # A head reads the evidence of all stages before it.
         optional = all(router.head is None for router in routers)
         problem = cls.priced(confidence[:, :-1], gain, table.work, table.prices(arrivals), optional)
-        problem = replace(problem, highest=table.highest_work)
+        problem = replace(problem, highest=table.highest_work, detection=detection)
         return problem.abstaining(confidence[:, -1]) if abstains else problem
 
     @classmethod
@@ -185,12 +144,15 @@ class RoutingProblem:
             raise ValueError("rows can only be deferred early at constant costs per row")
         gain, cost = self.gain.copy(), self.cost.copy()
         last_cost = self.cost[:, -1] - self.cost[:, -2]
+        detection = None if self.detection is None else self.detection.copy()
         # Backwards: a row that is deferred early never reaches a later stage that would defer it early as well.
         for k in reversed(range(len(defer_below))):
             early = deferred_early(self.confidence[:, k], defer_below[k])
             gain[early, k + 1 :] = self.gain[early, -1:]
             cost[early, k + 1 :] = (self.cost[early, k] + last_cost[early])[:, None]
-        return replace(self, gain=gain, cost=cost, optional=False)
+            if detection is not None:
+                detection.answered[early, k + 1 :] = detection.answered[early, -1:]
+        return replace(self, gain=gain, cost=cost, optional=False, detection=detection)
 
     def with_early_deferral(
         self, defer_below: np.ndarray, thresholds: np.ndarray, shares: np.ndarray | None = None
@@ -264,6 +226,7 @@ class RoutingProblem:
             None if self.work is None else self.work[:, list(stages)],
             None if self.prices is None else self.prices.select(stages),
             self.optional,
+            None if self.detection is None else self.detection.select(columns),
         )
 
     def widened(self, stages: tuple[int, ...], thresholds: np.ndarray) -> np.ndarray:

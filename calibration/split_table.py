@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade.calibration.certificates.certification import split_rows
+from cascade.calibration.certificates.certification import split_rows, split_strata
 from cascade.calibration.certificates.certifier import Certifier
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.certificates.smoothing import smoothed
@@ -60,9 +60,13 @@ class SplitTable:
         choices: Sequence[RouterChoice] | None,
         early_deferral: bool,
         arrivals: Arrivals = DEFAULT_ARRIVALS,
+        strata: np.ndarray | None = None,
     ) -> "SplitTable":
-        """Splits a table of at least 2 rows at random, by a seed."""
-        search, test = split_rows(len(table), seed)
+        """Splits a table of at least 2 rows at random, by a seed; with ``strata`` (n,) bool, both kinds of rows alike.
+
+        A split by strata depends on the labels. That leaves a test of the rows of one label alone valid, and no other.
+        """
+        search, test = split_rows(len(table), seed) if strata is None else split_strata(strata, seed)
         return cls(table.take(search), table.take(test), choices, early_deferral, arrivals)
 
     def fitted(self, goal: Goal) -> Fitted:
@@ -71,7 +75,8 @@ class SplitTable:
         routers = fit_routers(self.search, self.choices, goal)
         parts = (self.search, self.test)
         search, test = (
-            RoutingProblem.from_table(part, routers, agreement, goal.abstains, self.arrivals) for part in parts
+            RoutingProblem.from_table(part, routers, agreement, goal.abstains, self.arrivals, goal.positive)
+            for part in parts
         )
         search, defer_below = smoothed(search), np.zeros(self.search.stages - 1)
         if self.early_deferral:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         StageError,
         WeightsError,
     )
+    from cascade.estimators.cascade_classifier import CascadeClassifier
     from cascade.explanation import Explanation, explain
     from cascade.prediction import Prediction
     from cascade.reports import ReportTable, write_report
@@ -58,6 +59,7 @@ __all__ = [
     "Answers",
     "Backend",
     "Cascade",
+    "CascadeClassifier",
     "CascadeConfig",
     "CascadeError",
     "CheckFailed",
@@ -112,6 +114,7 @@ _HOMES = {
     "Answers": "answers",
     "Backend": "backends.backend",
     "Cascade": "cascade",
+    "CascadeClassifier": "estimators.cascade_classifier",
     "CascadeConfig": "config",
     "Detections": "detection.detections",
     "Detector": "detection.detector",

@@ -15,7 +15,7 @@ from cascade.calibration import Identity, Policy, PolicySet, ScoreTable
 from cascade.config import CascadeConfig, RowsConfig, StageConfig
 from cascade.engine import Segment
 from cascade.errors import CascadeError, ConfigError, InputError, PolicyError, ScoreTableError
-from cascade.routers import Router
+from cascade.routers import Router, class_score, rejected_class
 from cascade.rows.checks import check_rows
 from cascade.stage import Stage
 
@@ -127,9 +127,16 @@ def check_models(
         digest: computes the digest of a backend; called only for stages whose digest is in the policy.
 
     Raises:
-        PolicyError: names, order or the digest of a model differ.
+        PolicyError: names, order, the class that a stage rejects as, or the digest of a model differ.
     """
     check_policy(policy, [config.name for config in configs])
+    for config, router in zip(configs, policy.routers, strict=True):
+        if router.score is not None and rejected_class(router.score) != config.router.rejected_class:
+            raise PolicyError(
+                f"the policy has the score {router.score!r} for stage {config.name!r}, and the config "
+                f"{'rejects nothing' if config.router.reject is None else f'rejects as {config.router.reject!r}'} "
+                "there; collect and calibrate again"
+            )
     recorded = policy.certificate.get("model_sha256")
     models = recorded if isinstance(recorded, Mapping) else {}
     changed = [
@@ -167,7 +174,8 @@ def _load_stage(config: StageConfig, classes: Sequence[str] | None) -> Stage:
     count = None if classes is None else len(classes)
     try:
         backend = load_backend(config.backend, classes)
-        return Stage(config.name, backend, config.router.score, model_digest(config.backend), count)
+        router, model = config.router, model_digest(config.backend)
+        return Stage(config.name, backend, router.score, model, count, router.rejected_class)
     except InputError as error:
         raise type(error)(f"stage {config.name!r} cannot load: {error}") from error
     except CascadeError:
@@ -196,6 +204,16 @@ def check_table(table: ScoreTable, config: CascadeConfig) -> list[tuple[str, str
     changed = [s.name for s, model in zip(config.stages, models, strict=False) if model != model_digest(s.backend)]
     if changed:
         raise ScoreTableError(f"the score table was collected from other models of the stages {changed}; collect again")
+    for k, stage in enumerate(config.stages):
+        if stage.router.rejected_class is not None and (table.prediction[:, k] != stage.router.rejected_class).any():
+            raise ScoreTableError(
+                f"stage {stage.name!r} rejects as {stage.router.reject!r} in the config, but not in the score table, "
+                "where it also has other answers; collect again"
+            )
     fallback = {"temperature": "platt"} if table.scores is None else {}
-    choices = [stage.router.choice for stage in config.stages]
-    return [(name, fallback.get(calibrator, calibrator)) for name, calibrator in choices]
+    choices = []
+    for stage in config.stages:
+        (name, calibrator), rejected = stage.router.choice, stage.router.rejected_class
+        name = name if rejected is None else class_score(rejected)
+        choices.append((name, fallback.get(calibrator, calibrator)))
+    return choices

@@ -10,6 +10,7 @@ import numpy as np
 from cascade.calibration import OperatingPoint, Policy, ScoreTable, frontier
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
 from cascade.calibration.evaluation.table_policy import at_table_costs
+from cascade.calibration.policies.certificate import positive_of
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.cascade import check_policy
 from cascade.errors import ScoreTableError
@@ -99,7 +100,8 @@ class FrontierPiece:
         cost: of the row, at the cheapest and at the most expensive of the points.
         points: number of operating points.
         mean_cost: per row of the score table, at the cheapest and at the most expensive of the points.
-        gain: mean accuracy on the score table (without labels: agreement with the last stage), at both.
+        gain: mean accuracy on the score table (without labels: agreement with the last stage; of a policy with a
+            target of recall: recall), at both.
     """
 
     stage: str
@@ -200,7 +202,12 @@ def _explanation(predicted: _PredictedRow, policy: Policy) -> Explanation:
 
 def _pieces(predicted: _PredictedRow, policy: Policy, table: ScoreTable) -> list[FrontierPiece]:
     arrivals = policy.arrivals or DEFAULT_ARRIVALS
-    problem = RoutingProblem.from_table(table, policy.routers, table.label is None, arrivals=arrivals)
+    positive = None if table.label is None else positive_of(policy.certificate)
+    problem = RoutingProblem.from_table(
+        table, policy.routers, table.label is None, arrivals=arrivals, positive=positive
+    )
+    # Only positive rows gain; their mean gain is the recall.
+    most = 1.0 if problem.detection is None else problem.detection.share or 1.0
     points = frontier(problem.with_early_deferral(policy.defer_below, policy.thresholds))
     confidence = predicted.confidence(policy)
 
@@ -224,7 +231,7 @@ def _pieces(predicted: _PredictedRow, policy: Policy, table: ScoreTable) -> list
                 cost=(row_cost(same[0], which), row_cost(same[-1], which)),
                 points=len(same),
                 mean_cost=(same[0].cost, same[-1].cost),
-                gain=(same[0].gain, same[-1].gain),
+                gain=(same[0].gain / most, same[-1].gain / most),
             )
         )
     return pieces

@@ -13,7 +13,15 @@ from cascade.routers.kernel import (
     running_stages,
 )
 from cascade.routers.router import Calibrator, Router
-from cascade.routers.scores import SCORES, margin, maximum_probability, negative_entropy
+from cascade.routers.scores import (
+    SCORES,
+    class_score,
+    margin,
+    maximum_probability,
+    negative_entropy,
+    rejected_class,
+    score_function,
+)
 
 __all__ = [
     "ALWAYS",
@@ -31,11 +39,14 @@ __all__ = [
     "abstained",
     "accepted",
     "answering_stage",
+    "class_score",
     "deferred_early",
     "margin",
     "maximum_probability",
     "negative_entropy",
     "new_evidence",
     "reached_stages",
+    "rejected_class",
     "running_stages",
+    "score_function",
 ]

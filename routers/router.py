@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from cascade.routers.heads import Head
-from cascade.routers.scores import SCORES
+from cascade.routers.scores import score_function
 
 __all__ = ["Calibrator", "Router"]
 
@@ -26,7 +26,7 @@ class Router:
     """A score on calibrated probabilities, then calibrated itself; or a head, calibrated.
 
     Attributes:
-        score: a name of ``SCORES``; ``None`` where the model or a score table gives the confidence.
+        score: a name that ``score_function`` reads; ``None`` where the model or a score table gives the confidence.
         calibrator: applied before and after the score, or after the head.
         head: replaces the score; it reads the evidence of all stages so far.
     """
@@ -62,7 +62,7 @@ class Router:
             # Always in float64 and in C order (sums depend on it), so that a score table and a served row give the
             # same bits.
             exact = np.ascontiguousarray(probabilities, dtype=np.float64)
-            raw = SCORES[self.score](self.calibrator.probabilities(exact))
+            raw = score_function(self.score)(self.calibrator.probabilities(exact))
         elif own_confidence is not None:
             raw = own_confidence
         else:

@@ -52,7 +52,7 @@ class OpencvCascade:
         text = path.read_text(encoding="utf-8", errors="replace")
         try:
             self._classifier = cv2.CascadeClassifier(str(path))
-        except cv2.error as error:
+        except (cv2.error, SystemError) as error:  # the second for a file that is not XML
             raise WeightsError(f"{path} is no cascade of OpenCV: {error}") from error
         if self._classifier.empty():
             raise WeightsError(f"{path} is no cascade of OpenCV (an XML file of Haar or LBP features)")

@@ -73,7 +73,8 @@ class Pyramid:
         picture = None
         for level in self.levels:
             if (level.height, level.width) == image.shape[:2]:
-                yield Windows(level, image)
+                # A view of its own: backends may keep what they compute for these pixels, and callers may reuse theirs.
+                yield Windows(level, image.view())
                 continue
             picture = Image.fromarray(image) if picture is None else picture
             scaled = picture.resize((level.width, level.height), Image.Resampling.BILINEAR)

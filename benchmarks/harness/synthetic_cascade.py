@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from cascade.benchmarks.clients.http_bodies import request_body
 from cascade.benchmarks.harness.servers.server_process import ServerProcess, cascade_server
 from cascade.benchmarks.harness.stages import busy_stage
-from cascade.benchmarks.http_target import request_body
 from cascade.calibration import Policy
 
 __all__ = [

@@ -20,7 +20,7 @@ from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.routers import answering_stage
 
-__all__ = ["Certified", "at_constant_costs", "certify", "split_rows"]
+__all__ = ["Certified", "at_constant_costs", "certify", "split_rows", "split_strata"]
 
 SEARCH_SHARE = 0.15
 
@@ -53,6 +53,22 @@ def split_rows(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     order = np.random.default_rng(seed).permutation(rows)
     cut = max(1, round(SEARCH_SHARE * rows))
     return order[:cut], order[cut:]
+
+
+def split_strata(strata: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Like :func:`split_rows`, on the rows of each of two kinds, so that both parts have rows of both.
+
+    Args:
+        strata: (n,) bool, the kind of each row; at least 2 rows of the first (``True``).
+        seed: of the split.
+    """
+    parts = []
+    for kind in (True, False):
+        rows = np.flatnonzero(strata == kind)
+        if len(rows):
+            parts.append([rows[places] for places in split_rows(len(rows), seed)])
+    search, test = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return search, test
 
 
 def certify(

@@ -9,7 +9,7 @@ import numpy as np
 from cascade.calibration.certificates.certification import Certified, at_constant_costs, certify
 from cascade.calibration.certificates.construction import constructed_bound, extreme_thresholds
 from cascade.calibration.certificates.goal import Goal
-from cascade.calibration.certificates.sequences import propose, propose_abstaining
+from cascade.calibration.certificates.sequences import propose, propose_abstaining, propose_precise
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.frontier import OperatingPoint
 from cascade.routers import answering_stage
@@ -42,6 +42,8 @@ class Certifier:
         """The proposed thresholds (K - 1,) in the order of their tests, the safest first; (K,) with abstaining."""
         if goal.most_abstained is not None:
             return propose_abstaining(goal, self.search, len(self.test))
+        if goal.least_precision is not None:
+            return propose_precise(self.search, len(self.test), goal.value, goal.least_precision)
         return [proposal.thresholds for proposal in goal.order(self.proposed, self.search, len(self.test))]
 
     def constructed(self, goal: Goal, thresholds: np.ndarray) -> list[float | None]:

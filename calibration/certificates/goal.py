@@ -12,6 +12,8 @@ from cascade.calibration.certificates.guarantees import (
     DropGuarantee,
     GainGuarantee,
     MeanGuarantee,
+    PrecisionGuarantee,
+    RecallGuarantee,
 )
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.abstaining_grid import Limits
@@ -31,43 +33,61 @@ QUANTITIES = {
     "target_agreement": "agreement",
     "max_cost": "mean cost",
     "max_abstain": "abstained share",
+    "min_recall": "recall",
+    "min_precision": "precision",
 }
 
 
 @dataclass(frozen=True)
 class Goal:
-    """One target of :func:`~cascade.calibration.calibrate.calibrate`, or two: one of gain and a budget.
+    """One target of :func:`~cascade.calibration.calibrate.calibrate`, or two: one of gain and one beside it.
 
     Attributes:
-        name: "target_accuracy", "max_accuracy_drop", "target_agreement" or "max_cost"; a part may also be
-            "max_abstain".
+        name: "target_accuracy", "max_accuracy_drop", "target_agreement", "min_recall" or "max_cost"; a part may also
+            be "max_abstain" or "min_precision".
         value: of the target.
         budget: a second one, "max_cost"; only beside a target of gain.
         most_abstained: largest share of rows that may have no answer; a target of accuracy then covers the others.
             ``None`` where every row is answered. Only beside "target_accuracy" or "max_cost".
+        positive: the positive class of "min_recall" and "min_precision"; ``None`` for other targets.
+        least_precision: least share of the rows answered as positive that are positive. Only beside "min_recall".
     """
 
     name: str
     value: float
     budget: "Goal | None" = None
     most_abstained: float | None = None
+    positive: int | None = None
+    least_precision: float | None = None
 
     @classmethod
-    def of(cls, *, max_abstain: float | None = None, **targets: float | None) -> "Goal":
+    def of(
+        cls,
+        positive: int | None = None,
+        /,
+        *,
+        max_abstain: float | None = None,
+        min_precision: float | None = None,
+        **targets: float | None,
+    ) -> "Goal":
         """The goal of named targets.
 
         Args:
+            positive: class of "min_recall".
             max_abstain: most rows without an answer, in [0, 1); 0 is the same as ``None``.
+            min_precision: beside "min_recall" alone.
             targets: by name.
 
         Raises:
             ValueError: there is no target, or several beside ``max_cost``, or one is not a number or out of its range;
                 or ``max_abstain`` comes with a target that abstaining cannot help.
         """
-        values: dict[str, object] = {**targets, "max_abstain": max_abstain}
+        values: dict[str, object] = {**targets, "max_abstain": max_abstain, "min_precision": min_precision}
         for name, value in values.items():
             if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
                 raise ValueError(f"{name} must be a number; got {value!r}")
+        if min_precision is not None and targets.get("min_recall") is None:
+            raise ValueError("min_precision goes with min_recall: without it, no row need be answered as positive")
         given = {name: value for name, value in targets.items() if value is not None}
         gains = [cls(name, float(value)) for name, value in given.items() if name != "max_cost"]
         budget = cls("max_cost", float(given["max_cost"])) if "max_cost" in given else None
@@ -79,7 +99,22 @@ class Goal:
             if not 0 <= goal.value <= 1:
                 raise ValueError(f"{goal.name} must be in [0, 1]; got {goal.value!r}")
         first, *second = [*gains, *([budget] if budget else [])]
-        return replace(first, budget=second[0] if second else None)._abstaining(max_abstain)
+        goal = replace(first, budget=second[0] if second else None)
+        return goal._detecting(positive, min_precision)._abstaining(max_abstain)
+
+    def _detecting(self, positive: int | None, least_precision: float | None) -> "Goal":
+        if self.name != "min_recall":
+            if positive is not None:
+                raise ValueError(f"positive goes with min_recall; got {self.name}")
+            return self
+        if positive is None:
+            raise ValueError("min_recall needs the positive class ('positive')")
+        if least_precision is not None and not 0 <= least_precision <= 1:
+            raise ValueError(f"min_precision must be in [0, 1]; got {least_precision!r}")
+        if least_precision is not None and self.budget is not None:
+            raise ValueError("min_recall goes with max_cost or with min_precision; leave one of them out")
+        least = None if least_precision is None else float(least_precision)
+        return replace(self, positive=positive, least_precision=least)
 
     def _abstaining(self, most: float | None) -> "Goal":
         if most is None:
@@ -88,15 +123,22 @@ class Goal:
             raise ValueError(f"max_abstain must be in [0, 1); got {most!r}")
         if self.name not in ("target_accuracy", "max_cost"):
             raise ValueError(
-                f"max_abstain goes with target_accuracy or max_cost; got {self.name}: rows that reach the last stage "
-                "never differ from it, so abstaining on them cannot help"
+                f"max_abstain goes with target_accuracy or max_cost; got {self.name}"
+                + (
+                    ": a positive row without an answer is not detected, so abstaining cannot help"
+                    if self.name == "min_recall"
+                    else ": rows that reach the last stage never differ from it, so abstaining on them cannot help"
+                )
             )
         return replace(self, most_abstained=float(most) or None)
 
     @property
     def parts(self) -> "list[Goal]":
         """The targets, one goal each."""
-        parts = [replace(self, budget=None, most_abstained=None), *([self.budget] if self.budget else [])]
+        alone = replace(self, budget=None, most_abstained=None, least_precision=None)
+        parts = [alone, *([self.budget] if self.budget else [])]
+        if self.least_precision is not None:
+            parts.append(Goal("min_precision", self.least_precision, positive=self.positive))
         return parts if self.most_abstained is None else [*parts, Goal("max_abstain", self.most_abstained)]
 
     @property
@@ -109,6 +151,11 @@ class Goal:
         # Rows that reach the last stage always agree with it: only wrong answers are a reason to abstain.
         unlabelled = table.label is None and self.most_abstained is None
         return self.name == "target_agreement" or (self.name in ("max_cost", "max_abstain") and unlabelled)
+
+    @property
+    def tests_positives_only(self) -> bool:
+        """Whether its only test is on positive rows."""
+        return self.positive is not None and self.budget is None and self.least_precision is None
 
     @property
     def quantity(self) -> str:
@@ -141,7 +188,9 @@ class Goal:
             return Target(most_cost=self.value)
         if self.name == "max_accuracy_drop":
             return Target(least_gain=float(problem.gain[:, -1].mean()) - self.value)
-        return Target(least_gain=self.value)
+        # Only positive rows gain.
+        share = 1.0 if problem.detection is None else problem.detection.share
+        return Target(least_gain=self.value * share)
 
     def guarantee(self, problem: RoutingProblem, delta: float) -> MeanGuarantee:
         """The guarantee of the (first) target on future data.
@@ -156,7 +205,8 @@ class Goal:
             return DropGuarantee(self.value, delta)
         if self.name == "max_abstain":
             return AbstentionGuarantee(self.value)
-        return GainGuarantee(self.value)
+        kinds = {"min_recall": RecallGuarantee, "min_precision": PrecisionGuarantee}
+        return kinds.get(self.name, GainGuarantee)(self.value)
 
     def guarantees(self, problem: RoutingProblem, delta: float) -> list[MeanGuarantee]:
         """The guarantee of each target."""

@@ -11,10 +11,18 @@ from typing import Protocol
 import numpy as np
 
 from cascade.calibration.certificates.paired_trinomial import trinomial_limit, trinomial_p_value
+from cascade.calibration.detection import Detection
 from cascade.calibration.exact_binomial import exact_interval
 from cascade.calibration.routing_problem import RoutingProblem
 
-__all__ = ["AbstentionGuarantee", "DropGuarantee", "GainGuarantee", "MeanGuarantee"]
+__all__ = [
+    "AbstentionGuarantee",
+    "DropGuarantee",
+    "GainGuarantee",
+    "MeanGuarantee",
+    "PrecisionGuarantee",
+    "RecallGuarantee",
+]
 
 
 class MeanGuarantee(Protocol):
@@ -104,6 +112,43 @@ class GainGuarantee:
     def interval(self, outcome: np.ndarray, tail: float) -> tuple[float, float]:
         """Clopper and Pearson's."""
         return exact_interval(int(outcome.sum()), len(outcome), tail)
+
+
+@dataclass(frozen=True)
+class RecallGuarantee(GainGuarantee):
+    """At least the share ``least`` of the positive rows is answered as positive: exact binomial tail.
+
+    Given which rows are positive, whether each of them is detected is an independent draw with the guaranteed mean, so
+    the tail is valid conditional on their number. It stays valid if the rows were split by their labels, because the
+    split then depends on the labels and on chance alone.
+    """
+
+    def outcome(self, problem: RoutingProblem, stage: np.ndarray) -> np.ndarray:
+        """(m,) 1 where the answer is positive, else 0, of the positive rows."""
+        return np.asarray(_answers_positive(problem, stage)[_detection(problem).is_positive], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class PrecisionGuarantee(GainGuarantee):
+    """At least the share ``least`` of the rows that are answered as positive is positive: exact binomial tail.
+
+    Their number is random. Given which rows they are, their labels are independent draws with the guaranteed mean, so
+    the tail is valid conditional on the number, and therefore unconditionally.
+    """
+
+    def outcome(self, problem: RoutingProblem, stage: np.ndarray) -> np.ndarray:
+        """(m,) 1 where the label is positive, else 0, of the rows answered as positive."""
+        return np.asarray(_detection(problem).is_positive[_answers_positive(problem, stage)], dtype=np.float64)
+
+
+def _detection(problem: RoutingProblem) -> Detection:
+    if problem.detection is None:
+        raise ValueError("recall and precision need a problem with a positive class")
+    return problem.detection
+
+
+def _answers_positive(problem: RoutingProblem, stage: np.ndarray) -> np.ndarray:
+    return np.asarray(np.take_along_axis(_detection(problem).answered, stage[:, None], axis=1)[:, 0])
 
 
 @dataclass(frozen=True)

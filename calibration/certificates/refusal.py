@@ -10,11 +10,12 @@ from cascade.calibration.certificates.bound import certified_bound
 from cascade.calibration.certificates.certifier import Certifier
 from cascade.calibration.certificates.construction import constructed_bound, extreme_thresholds
 from cascade.calibration.certificates.goal import Goal
-from cascade.calibration.certificates.more_rows import more_rows
+from cascade.calibration.certificates.more_rows import more_rows, too_few_positives
 from cascade.calibration.certificates.typed_value import near, typed
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.abstaining_grid import Limits, best_abstaining
 from cascade.calibration.search.best_thresholds import Target, best_thresholds
+from cascade.calibration.search.precise_points import highest_precise_gain
 from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import InfeasibleTarget
 from cascade.routers import NEVER, answering_stage
@@ -43,8 +44,14 @@ def refuse_empirical(goal: Goal, problem: RoutingProblem, cost_unit: str) -> Inf
     gain = problem.value(np.full(problem.confidence.shape[1], NEVER) if best is None else best)[0]
     drop = goal.name == "max_accuracy_drop"
     nearest = float(problem.gain[:, -1].mean()) - gain if drop else gain
+    beside = ""
+    if goal.least_precision is not None:
+        beside = f" beside precision {goal.least_precision:g}"
+        gain = highest_precise_gain(problem, goal.least_precision)
+    if problem.detection is not None:
+        nearest = typed(goal, gain / problem.detection.share)
     return InfeasibleTarget(
-        f"no policy reaches {goal.quantity} {goal.value:.6g} on these {len(problem.confidence)} rows; "
+        f"no policy reaches {goal.quantity} {goal.value:.6g}{beside} on these {len(problem.confidence)} rows; "
         f"the nearest reachable is {nearest:.6g}",
         nearest,
     )
@@ -122,7 +129,7 @@ def refuse_certified(
     beside = ""
     safest = certifier.safest(easier)
     stage, tested = answering_stage(certifier.test.confidence, safest), certifier.tested(easier, safest)
-    if goal.abstains:
+    if goal.abstains or goal.least_precision is not None:
         first = _first_failure(easier, tested, stage, delta)
         beside = "".join(f" beside {part.name} {part.value:g}" for part in easier.parts if part.name != first.name)
         values = _easier_values(first, certifier)
@@ -133,12 +140,29 @@ def refuse_certified(
     unit = f" {table.cost_unit}" if first.name == "max_cost" else ""
     guarantee = first.guarantee(tested, delta)
     found = "none is near" if nearest is None else f"the nearest that can be is {nearest:.6g}{unit}"
-    more = more_rows(guarantee, tested, stage, delta, len(table))
+    more = _too_few(first, tested, table, delta) or more_rows(guarantee, tested, stage, delta, len(table))
+    more += _missed_by_the_last(first, tested)
     return InfeasibleTarget(
         f"{first.quantity} {first.value:.6g}{unit}{beside} cannot be certified with probability {1 - delta:g} from "
         f"{len(table)} rows; {found}, and {more}. {ANOTHER_LOOK}",
         nearest,
     )
+
+
+def _too_few(part: Goal, tested: RoutingProblem, table: ScoreTable, delta: float) -> str | None:
+    """Why the testing rows are too few for any outcome to certify a recall; ``None`` if they are not."""
+    if part.name != "min_recall" or tested.detection is None or table.label is None:
+        return None
+    positives = int(np.count_nonzero(table.label == part.positive))
+    return too_few_positives(part.value, int(tested.detection.is_positive.sum()), positives, delta)
+
+
+def _missed_by_the_last(part: Goal, tested: RoutingProblem) -> str:
+    """The recall of the last stage alone, as the end of a sentence, if it is below the wanted one."""
+    if part.name != "min_recall" or tested.detection is None or not tested.detection.is_positive.any():
+        return ""
+    recall = float(tested.detection.answered[tested.detection.is_positive, -1].mean())
+    return f" (the last stage alone detects {recall:.4g} of the positive testing rows)" if recall < part.value else ""
 
 
 def advise(goal: Goal, certifier: Certifier, delta: float, rows: int, certifies: Certifies) -> tuple[str, float | None]:
@@ -177,6 +201,8 @@ def advise(goal: Goal, certifier: Certifier, delta: float, rows: int, certifies:
 
 def _with_value(goal: Goal, part: Goal, value: float) -> Goal:
     """The goal with another value of one of its parts."""
+    if part.name == "min_precision":
+        return replace(goal, least_precision=value)
     return replace(goal, most_abstained=value) if part.name == "max_abstain" else replace(goal, value=value)
 
 
@@ -200,7 +226,7 @@ def _first_failure(goal: Goal, tested: RoutingProblem, stage: np.ndarray, delta:
 
 def _easier_values(failed: Goal, certifier: Certifier) -> Iterator[float]:
     """Easier and easier values of the failed target, of a cascade that may abstain."""
-    if failed.name == "target_accuracy":
+    if not failed.name.startswith("max_"):
         values = 1 - np.geomspace(max(1 - failed.value, LEAST_RISK), 1.0, EASIER)
     else:
         values = np.geomspace(max(failed.value, LEAST_RISK), failed.easiest(certifier.test), EASIER)

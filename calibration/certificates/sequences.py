@@ -20,8 +20,9 @@ from cascade.calibration.search.abstaining_grid import AbstainingGrid, Limits, a
 from cascade.calibration.search.candidates import thinned
 from cascade.calibration.search.frontier import OperatingPoint, of_all_subsets, points_at
 from cascade.calibration.search.grid import Grid
+from cascade.calibration.search.precise_points import precise_points
 
-__all__ = ["propose", "propose_abstaining"]
+__all__ = ["propose", "propose_abstaining", "propose_precise"]
 
 LONGEST = 200
 LARGEST_GRID = 200_000
@@ -76,6 +77,45 @@ def propose_abstaining(goal: Goal, problem: RoutingProblem, tested_rows: int) ->
         part = int(np.searchsorted(starts, place, "right")) - 1
         found.append(problem.widened(subsets[part], grids[part].thresholds(place - int(starts[part]))))
     return found
+
+
+def propose_precise(
+    problem: RoutingProblem, tested_rows: int, least_recall: float, least_precision: float
+) -> list[np.ndarray]:
+    """Proposals for a target of recall beside one of precision.
+
+    The first one is the safest for both: the least of its two distances from the targets, in standard errors, is the
+    largest. The next ones have a lower and lower recall and cost, and a precision that is as clear of its target.
+
+    Args:
+        problem: n proposing rows with a positive class, K stages; with smoothed gains.
+        tested_rows: number of testing rows.
+        least_recall: target.
+        least_precision: target.
+
+    Returns:
+        Thresholds (K - 1,); at least one, safest first.
+    """
+    points = list(precise_points(problem, least_precision, LARGEST_GRID))
+    error = (1 + len(problem) / tested_rows) ** 0.5
+    positives = 0 if problem.detection is None else int(problem.detection.is_positive.sum())
+    recall = [_clearance(point.recall, least_recall, positives, error) for point in points]
+    precision = [_clearance(point.precision, least_precision, point.answered, error) for point in points]
+    start = max(range(len(points)), key=lambda i: (min(recall[i], precision[i]), -points[i].cost))
+    clear = min(precision[start], CLEAR_MARGIN)
+    later = [i for i in range(len(points)) if points[i].recall < points[start].recall and precision[i] >= clear]
+    found, cost = [points[start].thresholds], points[start].cost
+    for i in sorted(later, key=lambda i: (-points[i].recall, points[i].cost)):
+        if points[i].cost < cost:
+            found.append(points[i].thresholds)
+            cost = points[i].cost
+    return found
+
+
+def _clearance(share: float, least: float, rows: float, error: float) -> float:
+    """Distance of a share of some proposing rows from its target, in standard errors of the difference."""
+    deviation = float(np.sqrt(max(least * (1 - least), 1e-6) / max(rows, 1)))
+    return (share - least) / (deviation * error)
 
 
 def _steps(points: AbstainingGrid, limits: Limits, error: float, cost_deviation: float) -> list[Limits]:

@@ -3,6 +3,10 @@
 On few rows the empirical frontier fits noise, and thresholds that only look good fail the test. Averaging the gains of
 0 and 1 over similar rows keeps the means and removes most of the noise. No guarantee depends on this model: it only
 proposes.
+
+Where only positive rows gain, the smoothed gain is the probability that a row is positive and detected, so negative
+rows have some, too. The thresholds between two positive rows can then be proposed: with 20 positive rows among 5,000,
+a recall of 0.8 was certified in 49 of 60 samples, and in 7 with gains smoothed over positive rows alone.
 """
 
 from dataclasses import replace

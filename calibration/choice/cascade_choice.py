@@ -114,7 +114,7 @@ class CascadeChoice:
 
     Attributes:
         goal: the target.
-        gain: "accuracy" or "agreement".
+        gain: "accuracy", "agreement" or "recall".
         models: M names, as in the table.
         cost_unit: unit of all costs.
         hop_cost: cost of every stage after the first that a row reaches.

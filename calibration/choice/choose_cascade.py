@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cascade.calibration.certificates.goal import Goal
+from cascade.calibration.certificates.more_rows import refuse_without_positives
 from cascade.calibration.choice.candidate_screen import CandidateScreen, Stages
 from cascade.calibration.choice.candidate_search import MOST_CANDIDATES, screen_candidates
 from cascade.calibration.choice.cascade_choice import Alternative, CascadeChoice
@@ -17,6 +18,7 @@ from cascade.calibration.choice.exclusion import exclusion
 from cascade.calibration.choice.model_pool import ModelPool
 from cascade.calibration.choice.refinement import REFINED, best_candidate, full_ladder, refined
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
+from cascade.calibration.detection import positive_class
 from cascade.calibration.search.best_thresholds import Target
 from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import InfeasibleTarget
@@ -38,6 +40,8 @@ def choose_cascade(
     max_accuracy_drop: float | None = None,
     target_agreement: float | None = None,
     max_cost: float | None = None,
+    min_recall: float | None = None,
+    positive: str | int | None = None,
     hop_cost: float = 0.0,
     deadline: float | None = None,
     max_stages: int = MAX_STAGES,
@@ -58,6 +62,9 @@ def choose_cascade(
         max_accuracy_drop: most accuracy lost compared with the last stage, in [0, 1]; the cheapest cascade is the best.
         target_agreement: least share of answers equal to the last stage's, in [0, 1]; needs no labels.
         max_cost: largest mean cost per row, hops included; the most accurate cascade is the best.
+        min_recall: least share of the rows labelled ``positive`` that are answered as it, in [0, 1]; the cheapest
+            cascade is the best.
+        positive: class of ``min_recall``, as for :func:`~cascade.calibration.calibrate`.
         hop_cost: cost >= 0, in the table's unit, of every stage after the first that a row reaches.
         deadline: largest cost of a row that runs through all stages, each at its highest cost in the table.
         max_stages: most models in a cascade, in [1, 12].
@@ -74,17 +81,18 @@ def choose_cascade(
     """
     ScoreTable.require(table)
     goal = Goal.of(
+        None if min_recall is None and positive is None else positive_class(table, positive),
         target_accuracy=target_accuracy,
         max_accuracy_drop=max_accuracy_drop,
         target_agreement=target_agreement,
         max_cost=max_cost,
+        min_recall=min_recall,
     )
     _check(goal, hop_cost, deadline, max_stages, level)
-    if len(table) < 2:
-        raise InfeasibleTarget("one row cannot both choose a cascade and judge it; more rows are needed")
-    pool = ModelPool.of(table, goal.gains_agreement(table), hop_cost, arrivals=arrivals)
+    _check_rows(goal, table)
+    pool = ModelPool.of(table, goal.gains_agreement(table), hop_cost, arrivals=arrivals, positive=goal.positive)
     _check_deadline(deadline, table, pool)
-    choosing, judging = pool.halves(seed)
+    choosing, judging = _halves(pool, seed)
     ladder = tuple(range(pool.models))
     screen = CandidateScreen(choosing, goal.search_target(choosing.problem(ladder)), deadline)
     method = screen_candidates(
@@ -98,7 +106,8 @@ def choose_cascade(
     whole, why_no_ladder = full_ladder(screen, found)
     names = tuple(map(str, table.stage))
     candidates = list((found if whole is None else found | {ladder: whole}).values())
-    judge = CascadeJudge(judging, names, goal.search_target(judging.problem(ladder)), candidates, level, seed)
+    target = goal.search_target(judging.problem(ladder))
+    judge = CascadeJudge(judging, names, target, candidates, level, seed, choosing.most_gain)
 
     def first(suits: Callable[[Stages], bool]) -> Alternative | None:
         return next((judge.alternative(best, stages) for stages in ranked if suits(stages)), None)
@@ -110,7 +119,7 @@ def choose_cascade(
     with_model = {names[m]: found_with for m in left_out if (found_with := first_with(m)) is not None}
     return CascadeChoice(
         goal=goal,
-        gain="agreement" if goal.gains_agreement(table) else "accuracy",
+        gain="recall" if goal.positive is not None else "agreement" if goal.gains_agreement(table) else "accuracy",
         models=names,
         cost_unit=table.cost_unit,
         hop_cost=hop_cost,
@@ -130,6 +139,21 @@ def choose_cascade(
         with_model=with_model,
         level=level,
     )
+
+
+def _check_rows(goal: Goal, table: ScoreTable) -> None:
+    """Refuses a table with too few rows for two halves."""
+    if len(table) < 2:
+        raise InfeasibleTarget("one row cannot both choose a cascade and judge it; more rows are needed")
+    refuse_without_positives(goal, table, 2)
+
+
+def _halves(pool: ModelPool, seed: int) -> tuple[ModelPool, ModelPool]:
+    """The rows that choose and those that judge, both with positive rows where only these gain."""
+    choosing, judging = pool.halves(seed)
+    if not (choosing.most_gain and judging.most_gain):
+        raise InfeasibleTarget("all positive rows are in one half of the rows; label more of them, or try another seed")
+    return choosing, judging
 
 
 def _check(goal: Goal, hop_cost: float, deadline: float | None, max_stages: int, level: float) -> None:
@@ -176,7 +200,7 @@ def _refusal(goal: Goal, screen: CandidateScreen, cost_unit: str) -> InfeasibleT
     anything = Target(most_cost=np.inf)
     candidates = [best_candidate(pool, anything, stages, QUICK_GRID) for stages in screen.ranked()[:REFINED]]
     most = max(candidate.gain for candidate in candidates if candidate is not None)
-    nearest = goal.value + target.least_gain - most if goal.name == "max_accuracy_drop" else most
+    nearest = goal.value + target.least_gain - most if goal.name == "max_accuracy_drop" else most / pool.most_gain
     return InfeasibleTarget(
         f"no cascade of these {pool.models} models reaches {goal.quantity} {goal.value:.6g} on the {len(pool)} "
         f"rows that choose; the nearest found is {nearest:.6g}",

@@ -12,8 +12,8 @@ from cascade.calibration.choice.model_pool import ModelPool
 from cascade.calibration.choice.refinement import Candidate
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.policies.policy import Policy
-from cascade.calibration.routing_problem import calibrated_confidence
 from cascade.calibration.search.best_thresholds import Target
+from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import InfeasibleTarget, PolicyError
 from cascade.routers import accepted

@@ -4,6 +4,7 @@ import numpy as np
 
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.costs.arrivals import RowsTogether
+from cascade.calibration.policies.certificate import positive_of
 from cascade.calibration.policies.policy import Policy
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.best_thresholds import best_thresholds
@@ -29,12 +30,14 @@ def pays_from(table: ScoreTable, policy: Policy) -> int | None:
     targets = policy.certificate.get("target")
     if not table.has_curves or not isinstance(targets, dict):
         return None
-    goal = Goal.of(**{name: float(value) for name, value in targets.items()}).parts[0]
+    goal = Goal.of(positive_of(policy.certificate), **{name: float(value) for name, value in targets.items()}).parts[0]
     if goal.name == "max_cost":
         return None
     for rows in (1 << power for power in range(MOST_ROWS.bit_length())):
         arrivals = RowsTogether((rows,))
-        problem = RoutingProblem.from_table(table, policy.routers, goal.gains_agreement(table), arrivals=arrivals)
+        problem = RoutingProblem.from_table(
+            table, policy.routers, goal.gains_agreement(table), arrivals=arrivals, positive=goal.positive
+        )
         found = best_thresholds(problem, goal.search_target(problem), QUICK_GRID)
         alone = problem.value(np.full(table.stages - 1, 2.0))[1]
         if found is not None and problem.value(found)[1] < (1 - LEAST_SAVING) * alone:

@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
+from cascade.calibration.detection import Detection
+from cascade.calibration.evaluation.detection_rates import DetectionRates, detection_rates
 from cascade.calibration.exact_binomial import exact_interval
+from cascade.calibration.policies.certificate import positive_of
 from cascade.calibration.policies.policy import Policy
-from cascade.calibration.routing_problem import calibrated_confidence
+from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.calibration.tables.score_table import ScoreTable
 from cascade.errors import PolicyError
 from cascade.html_table import html_table
@@ -45,6 +48,7 @@ class Evaluation:
         reached_share: (K,) reach share of each stage, of the work; of the rows, where all have the same work.
         arrivals: that the costs are predicted for; ``None`` where costs are constants per row.
         level: of the intervals, such as 0.95.
+        detection: recall and other rates of a positive class; ``None`` without one or without labels.
     """
 
     rows: int
@@ -65,10 +69,13 @@ class Evaluation:
     reached_share: np.ndarray
     arrivals: Arrivals | None
     level: float
+    detection: DetectionRates | None = None
 
     def __repr__(self) -> str:
         accuracy = "" if self.accuracy is None else f"accuracy {self.accuracy:.4f}, "
         abstained = f", {self.abstained:.1%} abstained" if self.abstained else ""
+        recall = self.detection and self.detection.recall
+        accuracy += "" if recall is None else f"recall {recall:.4f}, "
         return (
             f"Evaluation({self.rows} rows: {accuracy}agreement {self.agreement:.4f}, "
             f"mean cost {self.mean_cost:.4g} {self.cost_unit}{abstained})"
@@ -88,6 +95,15 @@ class Evaluation:
             f"mean cost in {self.cost_unit}": (self.mean_cost, self.mean_cost_interval),
             "abstained": (self.abstained or None, self.abstained_interval),
         }
+        if self.detection is not None:
+            measures |= {
+                "recall": (self.detection.recall, self.detection.recall_interval),
+                "precision": (self.detection.precision, self.detection.precision_interval),
+                "false-positive rate": (
+                    self.detection.false_positive_rate,
+                    self.detection.false_positive_rate_interval,
+                ),
+            }
         notes = [
             f"{name}: {value:.4g} ({level}: {interval[0]:.4g} to {interval[1]:.4g})"
             for name, (value, interval) in measures.items()
@@ -115,10 +131,20 @@ class Evaluation:
         values = {
             name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()
         }
-        return values | {"arrivals": None if self.arrivals is None else str(self.arrivals), "warning": self.warning}
+        return values | {
+            "arrivals": None if self.arrivals is None else str(self.arrivals),
+            "warning": self.warning,
+            "detection": None if self.detection is None else self.detection.to_dict(),
+        }
 
 
-def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95, arrivals: Arrivals | None = None) -> Evaluation:
+def evaluate(
+    table: ScoreTable,
+    policy: Policy,
+    level: float = 0.95,
+    arrivals: Arrivals | None = None,
+    positive: int | None = None,
+) -> Evaluation:
     """Replays a policy on a score table.
 
     Args:
@@ -126,6 +152,7 @@ def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95, arrivals: A
         policy: the operating point.
         level: of the confidence intervals, in (0, 1).
         arrivals: how many rows come together, where the table has cost curves; by default as the policy was chosen.
+        positive: a class whose recall is computed, by its number; by default that of the policy's target of recall.
 
     Raises:
         ScoreTableError: the first argument is not a table.
@@ -151,6 +178,10 @@ def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95, arrivals: A
     right = None
     if table.label is not None and answers:
         right = int(np.take_along_axis(table.correct, stage[:, None], axis=1)[answered].sum())
+    positive = positive_of(policy.certificate) if positive is None else positive
+    detection = None
+    if positive is not None and table.label is not None:
+        detection = detection_rates(Detection.of(table, positive), positive, reached, answered, level)
     return Evaluation(
         rows=n,
         accuracy=None if right is None else right / answers,
@@ -170,6 +201,7 @@ def evaluate(table: ScoreTable, policy: Policy, level: float = 0.95, arrivals: A
         reached_share=_reached_share(work, reached),
         arrivals=None if prices is None else arrivals,
         level=level,
+        detection=detection,
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from cascade.calibration.certificates.construction import constructed_bound
 from cascade.calibration.certificates.goal import QUANTITIES, Goal
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
-from cascade.calibration.evaluation.evaluation import Interval, evaluate
+from cascade.calibration.evaluation.evaluation import Evaluation, Interval, evaluate
+from cascade.calibration.policies.certificate import positive_of
 from cascade.calibration.policies.policy import Policy
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.tables.score_table import ScoreTable
@@ -43,7 +44,8 @@ class TargetJudgement:
         interval: two-sided, for the mean on future data of the same kind; the upper end of a mean cost is inf without a
             declared bound of the cost per row.
         level: of the interval.
-        rows: of the estimate; the answered ones, where a policy may abstain.
+        rows: of the estimate; the answered ones, where a policy may abstain; the positive ones for a recall, those
+            answered as positive for a precision.
         test: whose inversion gives the interval.
         p_value: of the hypothesis that the target is reached.
         verdict: "holds" if all of the interval is on the right side of the target; "violated" if all of it is on the
@@ -184,15 +186,29 @@ def targets_of(policy: Policy, table: ScoreTable) -> tuple[list[Goal], list[str]
     if not isinstance(targets, Mapping) or not targets.keys() <= QUANTITIES.keys():
         raise PolicyError(f"the certificate's target must be values of {', '.join(QUANTITIES)}; got {targets!r}")
     try:
-        goals = Goal.of(**{name: certificate_number(value, name) for name, value in targets.items()}).parts
+        values = {name: certificate_number(value, name) for name, value in targets.items()}
+        goals = Goal.of(positive_of(policy.certificate), **values).parts
     except ValueError as error:
         raise PolicyError(f"the certificate's target cannot be read: {error}") from error
-    if evaluation.accuracy is not None:
-        return goals, []
-    needs_labels = [goal for goal in goals if goal.name in ("target_accuracy", "max_accuracy_drop")]
-    why = "the rows have no labels" if table.label is None else "the policy abstains on all of the rows"
-    others = [goal for goal in goals if goal not in needs_labels]
-    return others, [f"{goal.name}: {why}" for goal in needs_labels]
+    reasons = {goal.name: _why_not_judged(goal, table, evaluation) for goal in goals}
+    judged = [goal for goal in goals if reasons[goal.name] is None]
+    return judged, [f"{name}: {why}" for name, why in reasons.items() if why is not None]
+
+
+def _why_not_judged(goal: Goal, table: ScoreTable, evaluation: Evaluation) -> str | None:
+    """Why a target cannot be judged on a table; ``None`` if it can."""
+    if goal.name not in ("target_accuracy", "max_accuracy_drop", "min_recall", "min_precision"):
+        return None
+    if table.label is None:
+        return "the rows have no labels"
+    detection = evaluation.detection
+    if goal.positive is not None and detection is not None:
+        if not detection.positives:
+            return "none of the rows is labelled as positive"
+        if goal.name == "min_precision" and not detection.answered_positive:
+            return "none of the rows is answered as positive"
+        return None
+    return "the policy abstains on all of the rows" if evaluation.accuracy is None else None
 
 
 def judge_target(goal: Goal, table: ScoreTable, policy: Policy, tail: float) -> TargetJudgement:
@@ -238,7 +254,7 @@ def _problem(
 ) -> RoutingProblem:
     arrivals = policy.arrivals or DEFAULT_ARRIVALS
     agreement = goal.gains_agreement(table)
-    problem = RoutingProblem.from_table(table, policy.routers, agreement, policy.abstains, arrivals)
+    problem = RoutingProblem.from_table(table, policy.routers, agreement, policy.abstains, arrivals, goal.positive)
     shares = reached_share * table.work.mean(axis=0)
     problem = problem.with_early_deferral(policy.defer_below, policy.thresholds, shares)
     return problem.priced_at(thresholds, shares) if goal.name == "max_cost" else problem

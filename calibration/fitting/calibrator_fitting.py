@@ -4,7 +4,7 @@ import numpy as np
 
 from cascade.calibration.calibrators import Calibrators, Identity, Isotonic, Platt, Temperature
 from cascade.errors import ScoreTableError
-from cascade.routers import SCORES
+from cascade.routers import score_function
 from cascade.routers.logit import SMALLEST, logit
 
 __all__ = ["fit_calibrator"]
@@ -22,7 +22,7 @@ def fit_calibrator(
 
     Args:
         name: one of ``CALIBRATORS``.
-        score: one of ``SCORES``; computed from the probabilities, if there are any.
+        score: a name that ``cascade.routers.score_function`` reads; computed from the probabilities, if there are any.
         confidence: (n,) in [0, 1], used without probabilities.
         probabilities: (n, C), or ``None``; a temperature needs them.
         label: (n,) int, right answers (or the last stage's, without labels).
@@ -35,7 +35,7 @@ def fit_calibrator(
         return Identity()
     if name == "temperature":
         return _fit_temperature(probabilities, label)
-    raw = confidence if probabilities is None else SCORES[score](np.asarray(probabilities, dtype=np.float64))
+    raw = confidence if probabilities is None else score_function(score)(np.asarray(probabilities, dtype=np.float64))
     return _fit_platt(raw, answer == label) if name == "platt" else _fit_isotonic(raw, answer == label)
 
 

@@ -9,9 +9,10 @@ from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.fitting.calibrator_fitting import fit_calibrator
 from cascade.calibration.fitting.cost_aware_fitting import fit_cost_aware
 from cascade.calibration.fitting.head_fitting import HEADS, fit_head
-from cascade.calibration.routing_problem import RoutingProblem, table_evidence
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.table_confidence import check_rejected_classes, table_evidence
 from cascade.calibration.tables.score_table import ScoreTable
-from cascade.routers import EVIDENCE_COLUMNS, SCORES, Head, LearnedHead, Router
+from cascade.routers import EVIDENCE_COLUMNS, SCORES, Head, LearnedHead, Router, rejected_class
 from cascade.routers.heads import Inputs, head_features
 
 __all__ = ["RouterChoice", "fit_routers"]
@@ -31,11 +32,13 @@ def fit_routers(table: ScoreTable, choices: Sequence[RouterChoice] | None, goal:
 
     Raises:
         ValueError: the choices are not K pairs of such names, or cannot be combined.
-        ScoreTableError: the table lacks an array that a calibrator needs.
+        ScoreTableError: the table lacks an array that a calibrator needs, or a stage with a reject router also has
+            other answers there.
     """
     if choices is None:
         return (Router(None, Identity()),) * table.stages
     _check(table.stages, choices)
+    check_rejected_classes(table, [name for name, _ in choices])
     agreement = goal.gains_agreement(table) or table.label is None
     gain = (table.agrees if agreement else table.correct).astype(np.float64)
     label = table.prediction[:, -1] if agreement or table.label is None else table.label
@@ -55,7 +58,7 @@ def _check(stages: int, choices: Sequence[RouterChoice]) -> None:
     if len(choices) != stages:
         raise ValueError(f"routers must be {stages} pairs (score or head, calibrator); got {len(choices)}")
     for name, calibrator in choices:
-        if name not in SCORES and name not in HEADS:
+        if name not in SCORES and name not in HEADS and rejected_class(name) is None:
             raise ValueError(f"a router's score or head must be one of {sorted({*SCORES, *HEADS})}; got {name!r}")
         if calibrator not in CALIBRATORS:
             raise ValueError(f"a router's calibrator must be one of {sorted(CALIBRATORS)}; got {calibrator!r}")

@@ -5,9 +5,9 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-__all__ = ["TARGETS", "certified_targets", "observed_cost", "observed_reach"]
+__all__ = ["TARGETS", "certified_targets", "observed_cost", "observed_reach", "positive_of"]
 
-TARGETS = ("target_accuracy", "max_accuracy_drop", "target_agreement", "max_cost")
+TARGETS = ("target_accuracy", "max_accuracy_drop", "target_agreement", "max_cost", "min_recall", "min_precision")
 """Targets that a certificate can guarantee."""
 
 
@@ -17,6 +17,14 @@ def certified_targets(certificate: Mapping[str, Any]) -> Mapping[str, float]:
     if certificate.get("guarantee") != "certified" or not isinstance(target, Mapping):
         return {}
     return {name: float(value) for name, value in target.items() if name in TARGETS and _is_number(value)}
+
+
+def positive_of(certificate: Mapping[str, Any]) -> int | None:
+    """The positive class of a target of recall; ``None`` without one."""
+    positive, target = certificate.get("positive"), certificate.get("target")
+    if not isinstance(target, Mapping) or "min_recall" not in target:
+        return None
+    return positive if isinstance(positive, int) and not isinstance(positive, bool) and positive >= 0 else None
 
 
 def observed_cost(certificate: Mapping[str, Any]) -> float | None:

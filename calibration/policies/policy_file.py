@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from cascade.errors import PolicyError
+from cascade.files.result_files import write_whole
 from cascade.files.text_files import read_text
 
 __all__ = ["digest", "json_text", "load_policies", "parse_policies", "save_policies"]
@@ -25,10 +26,8 @@ def digest(text: str) -> str:
 
 
 def save_policies(text: str, path: Path | str) -> None:
-    """Writes a file atomically."""
-    partial = Path(f"{path}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    """Writes a file as a whole; see ``write_whole``."""
+    write_whole(path, text)
 
 
 def load_policies(path: Path | str, from_json: Callable[[str], Policies]) -> Policies:

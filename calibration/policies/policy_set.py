@@ -15,7 +15,7 @@ from cascade.files.problems import validated
 
 __all__ = ["PolicySet"]
 
-STRICTER = {"target_accuracy": 1, "target_agreement": 1, "max_accuracy_drop": -1}
+STRICTER = {"target_accuracy": 1, "target_agreement": 1, "max_accuracy_drop": -1, "min_recall": 1, "min_precision": 1}
 """Of each guarantee of answers, whether a higher (1) or a lower (-1) value is stricter."""
 
 

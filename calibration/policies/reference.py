@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
 from cascade.calibration.exact_binomial import exact_interval
-from cascade.calibration.routing_problem import calibrated_confidence
+from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.calibration.tables.score_table import ScoreTable
 from cascade.routers import Router, reached_stages, running_stages
 

@@ -9,7 +9,7 @@ from typing_extensions import Self
 
 from cascade.calibration.calibrators import Calibrators, Identity, Isotonic, Platt, Temperature
 from cascade.calibration.costs.cost_curve import CostCurve
-from cascade.routers import NEVER, SCORES, Agreement, Layer, LearnedHead, Router
+from cascade.routers import NEVER, SCORES, Agreement, Layer, LearnedHead, Router, class_score, rejected_class
 from cascade.routers.heads import Inputs
 
 __all__ = ["CalibratorEntry", "CostCurveEntry", "Entry", "HeadEntry", "StageEntry"]
@@ -127,8 +127,8 @@ class CostCurveEntry(Entry):
 
 
 def _is_a_score(value: str) -> str:
-    if value not in SCORES:
-        raise ValueError(f"must be null or one of {sorted(SCORES)}")
+    if value not in SCORES and rejected_class(value) is None:
+        raise ValueError(f"must be null or one of {sorted(SCORES)}, or {class_score(0)!r} and so on")
     return value
 
 

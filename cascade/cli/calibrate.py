@@ -11,6 +11,8 @@ from cascade.cli.inputs import (
     BatchRowsOption,
     MaxAccuracyDropOption,
     MaxCostOption,
+    MinRecallOption,
+    PositiveOption,
     RateOption,
     TargetAccuracyOption,
     TargetAgreementOption,
@@ -31,6 +33,10 @@ ConfigArgument = Annotated[
 MaxAbstainOption = Annotated[
     float | None,
     typer.Option(help="Maximum share of abstained rows; the accuracy is then that of the answered rows."),
+]
+MinPrecisionOption = Annotated[
+    float | None,
+    typer.Option(help="Minimum share of the rows answered as --positive that have this label; beside --min-recall."),
 ]
 DeltaOption = Annotated[float, typer.Option(help="Probability that a certified target may be violated on future data.")]
 OutOption = Annotated[Path | None, typer.Option(help="Policy to write.", show_default="the config's, or policy.json")]
@@ -79,6 +85,9 @@ def calibrate(
     target_agreement: TargetAgreementOption = None,
     max_cost: MaxCostOption = None,
     max_abstain: MaxAbstainOption = None,
+    min_recall: MinRecallOption = None,
+    min_precision: MinPrecisionOption = None,
+    positive: PositiveOption = None,
     delta: DeltaOption = 0.05,
     guarantee: GuaranteeOption = "certified",
     seed: Annotated[int, typer.Option(help="Seed of the split into rows for searching and rows for testing.")] = 0,
@@ -108,7 +117,13 @@ def calibrate(
         "target_agreement": target_agreement,
         "max_cost": max_cost,
         "max_abstain": max_abstain,
+        "min_recall": min_recall,
+        "min_precision": min_precision,
     }
+    if min_recall is not None and positive is None and config is not None and config.detection is not None:
+        positive = config.detection.positive
+    if positive is not None and min_recall is None:
+        raise typer.BadParameter("--positive goes with --min-recall")
     targets = _gear_targets({name: value for name, value in given.items() if value is not None}, gears)
     try:
         found = calibrate_gears(
@@ -121,6 +136,7 @@ def calibrate(
             early_deferral=early_deferral,
             arrivals=arrivals_of(batch_rows, rate, table.has_curves) or DEFAULT_ARRIVALS,
             look=look,
+            positive=positive,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
@@ -215,5 +231,7 @@ def _summary(policy: dict[str, Any]) -> dict[str, Any]:
         "by_construction": _constructed(certificate),
         **({"advice": certificate["advice"]} if "advice" in certificate else {}),
         "duplicate_rows": certificate.get("duplicate_rows"),
+        **{name: certificate[name] for name in ("positive_name", "positives", "testing_rows") if name in certificate},
+        "tested_rows": {test["target"]: test["rows"] for test in certificate.get("tests", [])} or None,
         **certificate["observed"],
     }

@@ -1,19 +1,22 @@
 """``cascade evaluate``: accuracy, cost and guarantees of a policy on a score table."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from cascade.cli.console import JsonOption, print_result
 from cascade.cli.inputs import BatchRowsOption, RateOption, arrivals_of
 
 if TYPE_CHECKING:
+    from cascade.calibration import Evaluation
     from cascade.calibration.evaluation.judgement import Judgement, TargetJudgement
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "print_detection"]
 
 
 def evaluate(
@@ -38,16 +41,35 @@ def evaluate(
         raise typer.BadParameter(f"{policy_path} has {len(gears)} gears; got --gear {gear}")
     table = ScoreTable.load(scores)
     arrivals = arrivals_of(batch_rows, rate, table.has_curves)
-    result = replay(table, gears[gear], level, arrivals).to_dict()
+    evaluation = replay(table, gears[gear], level, arrivals)
+    result = evaluation.to_dict()
     judgement = judge(table, gears[gear], level)
     if as_json:
         print_result(result | {"judgement": judgement.to_dict()}, as_json)
     else:
-        print_result(result, as_json)
+        print_result({name: value for name, value in result.items() if name != "detection"}, as_json)
+        print_detection(evaluation, gears[gear].certificate)
         _print_judgement(judgement)
     if judgement.violated:
         claims = ", ".join(each.claim for each in judgement.violated)
         raise CheckFailed(f"violated on these {len(table):,} rows: {claims}; collect and calibrate again")
+
+
+def print_detection(evaluation: "Evaluation", certificate: Mapping[str, Any]) -> None:
+    """Prints recall, precision and the rates of the stages, where the policy has a positive class."""
+    from cascade.reports.tables.detection_table import detection_tables
+
+    name = certificate.get("positive_name", f"class {certificate.get('positive')}")
+    output = Console()
+    for part in detection_tables(evaluation, str(name)):
+        table = Table(box=None, padding=(0, 2, 0, 0), title=escape(part.title), title_justify="left")
+        for title in part.header:
+            table.add_column(title, overflow="fold")
+        for row in part.rows:
+            table.add_row(*(escape(str(cell)) for cell in row))
+        output.print()
+        output.print(table)
+        output.print(part.note, highlight=False)
 
 
 def _print_judgement(judgement: "Judgement") -> None:

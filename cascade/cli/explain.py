@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cascade.cli.console import JsonOption
+from cascade.cli.evaluate import print_detection
 from cascade.cli.inputs import ConfigArgument, DatasetOption, RowsOption, SplitOption, load_row, load_rows
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Run every stage on one row: answers, confidences, thresholds, costs, and the stage that answers."""
-    from cascade.calibration import PolicySet, ScoreTable
+    from cascade.calibration import PolicySet, ScoreTable, evaluate
     from cascade.cascade import check_models, check_table, load_stages
     from cascade.config import CascadeConfig
     from cascade.explanation import explain as explain_row
@@ -68,6 +69,10 @@ def explain(
     _print_explanation(explanations[0], names, label)
     _print_others(explanations[1:], names)
     gain = "agreement" if table is None or table.label is None else "accuracy"
+    seen = None if table is None else evaluate(table, policies[0])
+    if seen is not None and seen.detection is not None:
+        gain = "recall"
+        print_detection(seen, policies[0].certificate)
     _print_pieces(pieces, explanations[0].cost_unit, gain, names)
 
 

@@ -24,7 +24,9 @@ __all__ = [
     "DatasetOption",
     "MaxAccuracyDropOption",
     "MaxCostOption",
+    "MinRecallOption",
     "PolicyOption",
+    "PositiveOption",
     "RateOption",
     "RowsOption",
     "SplitOption",
@@ -64,6 +66,16 @@ MaxAccuracyDropOption = Annotated[
 ]
 TargetAgreementOption = Annotated[float | None, typer.Option(help="Minimum agreement with the last stage.")]
 MaxCostOption = Annotated[float | None, typer.Option(help="Maximum mean cost per row, in the table's unit.")]
+MinRecallOption = Annotated[
+    float | None, typer.Option(help="Minimum share of the rows labelled --positive that are answered as it.")
+]
+PositiveOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Class of --min-recall: its name, or its number from 0.",
+        show_default="of two classes, the one that no stage rejects as",
+    ),
+]
 SplitOption = Annotated[str, typer.Option("--split", help="Part of the data set: train or test.")]
 
 

@@ -40,7 +40,7 @@ app.command()(build)
 app.command()(status)
 app.command()(reload)
 app.command()(audit)
-app.command()(bench)
+app.add_typer(bench)
 app.command()(train)
 app.command()(data)
 

@@ -33,7 +33,7 @@ def report(
     bench: Annotated[
         Path | None,
         typer.Option(
-            help="Result of 'cascade bench --target in-process', for the realised time beside the predicted one."
+            help="Result of 'cascade bench run --target in-process', for the realised time beside the predicted one."
         ),
     ] = None,
     pictures: Annotated[Path | None, typer.Option(help="Folder to write the figures to (PNG).")] = None,
@@ -71,12 +71,20 @@ def _facts(replay: "Replay") -> dict[str, Any]:
         "verdicts": [f"{each.claim}: {each.words}" for each in replay.judgement.targets],
         "rows": evaluation.rows,
         "accuracy": evaluation.accuracy,
+        **_detection(replay),
         "agreement": evaluation.agreement,
         "mean_cost": evaluation.mean_cost,
         "cost_unit": evaluation.cost_unit,
         "cost_ratio": replay.cost_ratio,
         "stage_share": evaluation.stage_share.tolist(),
     }
+
+
+def _detection(replay: "Replay") -> dict[str, Any]:
+    seen = replay.evaluation.detection
+    return (
+        {} if seen is None else {"positive": replay.positive_name, "recall": seen.recall, "precision": seen.precision}
+    )
 
 
 def _realised(path: Path, policy: "Policy") -> "ReportTable":

@@ -16,6 +16,8 @@ from cascade.cli.inputs import (
     BatchRowsOption,
     MaxAccuracyDropOption,
     MaxCostOption,
+    MinRecallOption,
+    PositiveOption,
     RateOption,
     TargetAccuracyOption,
     TargetAgreementOption,
@@ -41,6 +43,8 @@ def search(
     max_accuracy_drop: MaxAccuracyDropOption = None,
     target_agreement: TargetAgreementOption = None,
     max_cost: MaxCostOption = None,
+    min_recall: MinRecallOption = None,
+    positive: PositiveOption = None,
     policy_path: OrderedPolicyOption = None,
     hop_cost: Annotated[
         float, typer.Option(min=0, help="Additional cost of each stage after the first that a row reaches.")
@@ -70,7 +74,10 @@ def search(
         "max_accuracy_drop": max_accuracy_drop,
         "target_agreement": target_agreement,
         "max_cost": max_cost,
+        "min_recall": min_recall,
     }
+    if positive is not None and min_recall is None:
+        raise typer.BadParameter("--positive goes with --min-recall")
     if policy_path is not None and any(value is not None for value in targets.values()):
         raise typer.BadParameter("give either --policy or a target")
     table = ScoreTable.load(scores)
@@ -83,7 +90,8 @@ def search(
             _print_order(ordered, table.cost_unit, as_json)
             return
         arrivals = arrivals or DEFAULT_ARRIVALS
-        choice = _choose(table, targets | options | {"max_stages": max_stages, "arrivals": arrivals}, as_json)
+        options |= {"positive": positive, "max_stages": max_stages, "arrivals": arrivals}
+        choice = _choose(table, targets | options, as_json)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     _print_choice(choice, as_json)

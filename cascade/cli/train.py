@@ -1,4 +1,4 @@
-"""``cascade train``: trains the weights of a stage from a recipe."""
+"""``cascade train``: trains the weights of a stage from a recipe: a network, or a boosted Haar cascade."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cascade.cli.console import JsonOption, console, print_result
+from cascade.cli.train_haar import is_haar_recipe, train_haar
 from cascade.errors import ConfigError
 
 __all__ = ["train"]
@@ -22,7 +23,10 @@ def train(
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 for all.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a network from a recipe; an interrupted run continues from its checkpoint."""
+    """Train a network or a Haar cascade from a recipe; an interrupted run continues from its checkpoint."""
+    if is_haar_recipe(recipe_path):
+        train_haar(recipe_path, weights, as_json)
+        return
     import torch
 
     from cascade import datasets

@@ -19,7 +19,7 @@ from cascade.errors import InputError
 from cascade.rows.labels import checked_ids
 from cascade.stage import Stage
 
-__all__ = ["collect"]
+__all__ = ["collect", "with_measured_curves"]
 
 LEAST_COST = 1e-12
 CHANCE_TAIL = 1e-3
@@ -101,12 +101,13 @@ def collect(
         )
     if not curve_seconds:
         return table
-    largest = max(LARGEST_CALL, batch_rows)
-    measured = measure_curves(stages, rows, largest=largest, seconds=curve_seconds, on_call=on_timed)
+    own = np.array([each.prediction.cost is not None for each in scores])
+    measured = measure_curves(
+        stages, rows, largest=max(LARGEST_CALL, batch_rows), seconds=curve_seconds, on_call=on_timed
+    )
     if measured.warning is not None:
         on_note(f"warning: {measured.warning}")
-    own = np.array([each.prediction.cost is not None for each in scores])
-    return _with_curves(table, measured, cost, batch_rows, price_per_hour or 0.0, own)
+    return with_measured_curves(table, measured, batch_rows, cost, price_per_hour or 0.0, own)
 
 
 def _is_below_chance(table: ScoreTable) -> bool:
@@ -118,24 +119,25 @@ def _is_below_chance(table: ScoreTable) -> bool:
     return count > 1 and all(exact_interval(int(each), len(table), CHANCE_TAIL)[1] < 1 / count for each in right)
 
 
-def _with_curves(
+def with_measured_curves(
     table: ScoreTable,
     measured: MeasuredCurves,
-    kind: CostKind,
-    batch_rows: int,
-    price_per_hour: float,
-    own: np.ndarray,
+    batch_rows: int = 64,
+    kind: CostKind = "time",
+    price_per_hour: float = 0.0,
+    own: np.ndarray | None = None,
 ) -> ScoreTable:
     """The table with cost curves; if costs are times, the cost of a row is that in a call of ``batch_rows``.
 
     Args:
         table: of K stages.
         measured: their curves.
-        kind: of the costs.
         batch_rows: rows per call.
+        kind: of the costs.
         price_per_hour: for "money".
-        own: (K,) bool, stages whose models return costs themselves; those are kept.
+        own: (K,) bool, stages whose models return costs themselves; those are kept. By default none.
     """
+    own = np.zeros(table.stages, dtype=bool) if own is None else own
     row_ms = np.array([float(curve.split_ms(batch_rows)) / batch_rows for curve in measured.curves])
     mean = np.broadcast_to(table.cost, table.prediction.shape).mean(axis=0)
     unit_per_ms = {"time": 1.0, "money": price_per_hour / SECONDS_PER_HOUR * 1e3}.get(kind)

@@ -43,6 +43,7 @@ class PartialCollection:
         data, found = _digest(rows), []
         for stage in stages:
             parts = [FORMAT, data, stage.name, stage.model, batch_rows]
+            parts += [] if stage.reject is None else [stage.reject]
             key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
             found.append(CollectedStage(stage.name, self.folder, key))
             found[-1].resume()

@@ -73,6 +73,16 @@ class CascadeConfig(ConfigModel):
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"stages must have different names; got {names}")
+        for stage in self.stages:
+            try:
+                stage.router.find_rejected_class(self.classes)
+            except ValueError as error:
+                raise ValueError(f"stages.{stage.name}.router: {error}") from error
+        if self.stages[-1].router.reject is not None:
+            raise ValueError(
+                f"the last stage, {names[-1]!r}, must not reject: rows that reach it would all be answered as "
+                f"{self.stages[-1].router.reject!r}; leave its router's 'reject' out, or add a stage after it"
+            )
         segments = self.serving.segments
         if segments is not None and [name for segment in segments for name in segment] != names:
             raise ValueError(f"serving.segments must hold every stage once, in order {names}; got {segments}")

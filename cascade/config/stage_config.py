@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import PrivateAttr, model_validator
 from typing_extensions import Self
 
 from cascade.backends.config import BackendConfig
@@ -19,11 +19,15 @@ class RouterConfig(ConfigModel):
         calibrator: calibrates the confidence; fitted by ``cascade calibrate``.
         head: a learned rule that replaces the score, fitted by ``cascade calibrate``. Its confidence is used as is,
             unless the calibrator is "platt" or "isotonic".
+        reject: name of a class. The stage then only rejects: it answers every row that it accepts as this class, and
+            its confidence is the probability of this class. Not for the last stage.
     """
 
     score: Literal["maximum_probability", "margin", "negative_entropy"] = "maximum_probability"
     calibrator: Literal["identity", "temperature", "platt", "isotonic"] = "temperature"
     head: Literal["agreement", "cost_aware", "cost_oblivious", "deferral", "deferral_network"] | None = None
+    reject: str | None = None
+    _rejected: int | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _temperature_needs_probabilities(self) -> Self:
@@ -33,6 +37,33 @@ class RouterConfig(ConfigModel):
                 "use identity, platt or isotonic"
             )
         return self
+
+    @model_validator(mode="after")
+    def _rejects_by_the_probability_of_a_class(self) -> Self:
+        if self.reject is not None and (self.head or "score" in self.model_fields_set):
+            raise ValueError(
+                "a router that rejects has the probability of the rejected class as its confidence; leave out "
+                f"{'head' if self.head else 'score'}, or reject"
+            )
+        return self
+
+    @property
+    def rejected_class(self) -> int | None:
+        """Number of the class ``reject``; ``None`` for a stage that does not reject."""
+        return self._rejected
+
+    def find_rejected_class(self, classes: tuple[str, ...] | None) -> None:
+        """Looks up the class ``reject`` among the names of all classes.
+
+        Raises:
+            ValueError: it is not one of them.
+        """
+        if self.reject is None:
+            return
+        if classes is None or self.reject not in classes:
+            names = "the config has no 'classes'" if classes is None else f"the classes are {list(classes)}"
+            raise ValueError(f"reject must be the name of a class; got {self.reject!r}, and {names}")
+        self._rejected = classes.index(self.reject)
 
     @property
     def choice(self) -> tuple[str, str]:

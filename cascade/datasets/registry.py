@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from cascade.datasets.cifar10 import Arrays, fetch_cifar10
+from cascade.datasets.faces import fetch_faces
+from cascade.datasets.fashion_mnist import fetch_fashion_mnist
 from cascade.errors import DataError
 
 __all__ = ["DATASETS", "Dataset", "Split", "cache_folder", "fetch", "load"]
@@ -52,7 +54,25 @@ DATASETS = {
             "test_rows": "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
             "test_labels": "cbb7365de8ed11f05cc4c3a1e7f78144127c5e851efd83762fb18202461230bb",
         },
-    )
+    ),
+    "faces": Dataset(
+        "faces",
+        fetch_faces,
+        {
+            "train_rows": "4621670220ef7f4ca9261a20601e1aaa9d7d4275b6535ce42cd1abed1b185953",
+            "train_labels": "392f88bb0676fdbaa5d7c13539cfd52cb83758245c2b6e909858d7eeecaac3d4",
+        },
+    ),
+    "fashion_mnist": Dataset(
+        "fashion_mnist",
+        fetch_fashion_mnist,
+        {
+            "train_rows": "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
+            "train_labels": "e3245b63f7c40d1c8b652835f19744d970c1613b40ddac6bcfc87b9c46e16a0b",
+            "test_rows": "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
+            "test_labels": "d51d859896c55775b9e9e219b77ff03bcec1b6ac322f313544dc3f9e7bc94fae",
+        },
+    ),
 }
 
 
@@ -104,9 +124,12 @@ def load(name: str, split: Literal["train", "test"]) -> Split:
         split: "train" or "test".
 
     Raises:
-        DataError: it is not in the cache, or is damaged there.
+        DataError: it is not in the cache or is damaged there, or has no such split.
     """
-    folder = cache_folder() / _dataset(name).name
+    dataset = _dataset(name)
+    folder = cache_folder() / dataset.name
+    if f"{split}_rows" not in dataset.sha256:
+        raise DataError(f"{name} has no {split} split")
     try:
         rows, labels = (np.load(folder / f"{split}_{kind}.npy", allow_pickle=False) for kind in ("rows", "labels"))
     except FileNotFoundError as error:

@@ -6,7 +6,7 @@ import numpy as np
 
 from cascade.calibration import Policy, ScoreTable
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
-from cascade.calibration.routing_problem import calibrated_confidence
+from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.errors import ScoreTableError
 from cascade.routers import reached_stages
 

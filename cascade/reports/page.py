@@ -23,6 +23,7 @@ from cascade.reports.measures.certified_points import CertifiedFrontier, certifi
 from cascade.reports.measures.replay import Replay
 from cascade.reports.tables import headline
 from cascade.reports.tables.detail_tables import knowledge_table, slice_tables, value_table
+from cascade.reports.tables.detection_table import detection_tables
 from cascade.reports.tables.judgement_table import judgement_table
 from cascade.reports.tables.report_table import ReportTable
 from cascade.reports.text import cell
@@ -115,7 +116,7 @@ def report_page(
         risk=[_risk(replay, stage) for stage in replay.judged_stages],
         knowledge_table=knowledge_table(replay),
         slice_tables=slice_tables(replay, slices or {}),
-        tables=tables,
+        tables=[*detection_tables(replay.evaluation, replay.positive_name), *tables],
     )
 
 

@@ -24,7 +24,9 @@ def load_prediction(path: Path) -> dict[str, Any]:
         measured = json.loads(path.read_text(encoding="utf-8"))["measured"]
         prediction, version = measured["prediction"], measured["policy_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a result of 'cascade bench --out': {error!r}") from error
+        raise InputError(f"{path} is not a result of 'cascade bench run --out': {error!r}") from error
     if not isinstance(prediction, dict) or prediction.keys() != KEYS:
-        raise InputError(f"{path} has no predicted time; bench --target in-process, with a policy that has cost curves")
+        raise InputError(
+            f"{path} has no predicted time; measure with --target in-process and a policy that has cost curves"
+        )
     return {**prediction, "policy_version": version}

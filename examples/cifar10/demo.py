@@ -4,7 +4,6 @@ Thresholds are calibrated on one half of the test images and judged on the other
 training images. All output is written to the folder ``demo``.
 """
 
-import asyncio
 import json
 import os
 import time
@@ -13,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -36,9 +36,9 @@ from cascade import (
     running_cascade,
     write_report,
 )
-from cascade.benchmarks.http_target import HttpTarget
+from cascade.benchmarks.analysis.repeat import Repeat
+from cascade.benchmarks.harness.clients.lean_load import load_once
 from cascade.benchmarks.load import ClosedLoop
-from cascade.benchmarks.measurement import Measurement
 from cascade.benchmarks.time_prediction import TimePrediction
 from cascade.benchmarks.workload import Workload
 
@@ -96,7 +96,7 @@ def main() -> None:
     console.rule("5. Result")
     header, rows = _comparison(config, cascade, biggest)
     _print_table(header, rows)
-    measured = {"cascade": cascade.to_dict(), "biggest_alone": biggest.to_dict(), "prediction": prediction.to_dict()}
+    measured = {"cascade": _plain(cascade), "biggest_alone": _plain(biggest), "prediction": prediction.to_dict()}
     (OUT / "measured.json").write_text(json.dumps(measured, indent=1) + "\n")
     served_table = ReportTable("Served over HTTP", header, rows, _note())
     write_report(table.take(held_out), policy, OUT / "report.html", [served_table], calibration=half, pictures=OUT)
@@ -137,36 +137,29 @@ def _last_stage_alone(config: CascadeConfig, policy: Policy) -> tuple[CascadeCon
     return alone, last_stage_policy(policy)
 
 
-def _measure_in_own_process(config: CascadeConfig, policy: Policy, workload: Workload) -> Measurement:
+def _measure_in_own_process(config: CascadeConfig, policy: Policy, workload: Workload) -> Repeat:
     """Serves in a new process, since Ray cannot be started reliably twice in one process."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(_serve_and_measure, config, policy, workload).result()
 
 
-def _serve_and_measure(config: CascadeConfig, policy: Policy, workload: Workload) -> Measurement:
+def _serve_and_measure(config: CascadeConfig, policy: Policy, workload: Workload) -> Repeat:
     """Starts Ray Serve, sends every batch once, stops Ray Serve."""
     names = tuple(stage.name for stage in config.stages)
     url = f"http://{config.serving.host}:{config.serving.port}"
-    loop = ClosedLoop(CONNECTIONS, seconds=600.0, warmup_seconds=2.0, max_requests=len(workload.batches))
-
-    async def measure() -> Measurement:
-        target = HttpTarget(url, names, CONNECTIONS, timeout_s=60.0)
-        await target.open()
-        try:
-            return await loop.run(target, workload, names)
-        finally:
-            await target.close()
-
+    warmup = ClosedLoop(CONNECTIONS, seconds=2.0)
+    loop = ClosedLoop(CONNECTIONS, seconds=600.0, max_requests=len(workload.batches))
     with console.status(f"{' -> '.join(names)} on Ray Serve"), running_cascade(config, policy, FOLDER):
-        return asyncio.run(measure())
+        load_once(warmup, url, workload, names)
+        return load_once(loop, url, workload, names)
 
 
-def _comparison(config: CascadeConfig, cascade: Measurement, biggest: Measurement) -> tuple[list[str], list[list[str]]]:
+def _comparison(config: CascadeConfig, cascade: Repeat, biggest: Repeat) -> tuple[list[str], list[list[str]]]:
     names = [stage.name for stage in config.stages]
     faster = cascade.rows_per_s / biggest.rows_per_s
     points = 100 * ((cascade.accuracy or 0.0) - (biggest.accuracy or 0.0))
 
-    def row(title: str, text: Callable[[Measurement], str], against: str = "") -> list[str]:
+    def row(title: str, text: Callable[[Repeat], str], against: str = "") -> list[str]:
         return [title, text(cascade), text(biggest), against]
 
     rows = [
@@ -178,7 +171,11 @@ def _comparison(config: CascadeConfig, cascade: Measurement, biggest: Measuremen
     return ["", "cascade", f"{names[-1]} alone", "against it"], rows
 
 
-def _share(stage: str, seen: Measurement) -> str:
+def _plain(seen: Repeat) -> dict[str, Any]:
+    return seen.model_dump(mode="json", exclude={"windows", "histogram"})
+
+
+def _share(stage: str, seen: Repeat) -> str:
     return f"{seen.stage_share.get(stage, 0.0):.1%}"
 
 

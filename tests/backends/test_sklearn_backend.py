@@ -32,7 +32,7 @@ def saved(path, model):
 
 
 def load(path, names=None, **options):
-    return SklearnBackend(SklearnConfig(type="sklearn", model=path, **options), names)
+    return SklearnBackend.load(SklearnConfig(type="sklearn", model=path, **options), names)
 
 
 NAMES = ("ant", "bee", "cow", "dog")

@@ -11,57 +11,49 @@ from hypothesis import strategies as st
 
 from cascade.backends import fake_backend
 from cascade.backends.fake_backend import FakeBackend
-from cascade.benchmarks import load, overhead
-from cascade.benchmarks.benchmark import Benchmark
-from cascade.benchmarks.in_process_target import InProcessTarget, LastStageTarget
-from cascade.benchmarks.load import ClosedLoop
+from cascade.benchmarks import overhead
+from cascade.benchmarks.clients.call_lanes import InProcessLanes
+from cascade.benchmarks.clients.lane import ANSWERED, REFUSED
 from cascade.benchmarks.overhead import CHUNK_BATCHES, measure_engine
-from cascade.benchmarks.workload import Workload
+from cascade.benchmarks.workload import Batch, Workload
 from cascade.calibration import Policy
 from cascade.cascade import Cascade
 from cascade.errors import RowsError
 from cascade.stage import Stage
 
-STAGES = ("small", "big")
-# The cheap stage answers half of the rows: a row costs 1 + 0.5 * 10 units, the big one alone 10.
-SPEED_UP = 10 / 6
 
+def answered(cascade, workload, connections=1):
+    """(status, columns) of every batch, over as many lanes."""
 
-def ask(target, rows):
     async def main():
-        await target.open()
+        lanes = await InProcessLanes(cascade, workload)(connections)
+        found = [asyncio.get_running_loop().create_future() for _ in workload.batches]
+        for place, ended in enumerate(found):
+            lanes[place % connections].send(place, lambda *seen, ended=ended: ended.set_result(seen))
         try:
-            return await target.send(rows)
+            return await asyncio.gather(*found)
         finally:
-            await target.close()
+            for lane in lanes:
+                await lane.close()
 
     return asyncio.run(main())
 
 
 def test_the_engine_replies_what_the_cascade_answers(fake_cascade, labelled_rows):
     cascade, (rows, label) = fake_cascade(0.5), labelled_rows
-    reply = ask(InProcessTarget(cascade), rows)
-    assert reply.answer.tolist() == label.tolist()
-    assert reply.stage.tolist() == [0] * 32 + [1] * 32
-    assert reply.cost.tolist() == [1.0] * 32 + [11.0] * 32
-    assert reply.policy_version == cascade.policy.version
+    ((status, columns),) = answered(cascade, Workload((Batch(rows, label),)))
+    assert status == ANSWERED
+    assert columns["answer"] == label.tolist()
+    assert columns["stage"] == ["small"] * 32 + ["big"] * 32
+    assert columns["cost"] == [1.0] * 32 + [11.0] * 32
+    assert columns["policy_version"] == cascade.policy.version
 
 
-def test_the_last_stage_alone_answers_every_row_at_its_own_cost(fake_cascade, labelled_rows):
-    cascade, (rows, label) = fake_cascade(0.5), labelled_rows
-    reply = ask(LastStageTarget(cascade), rows)
-    assert (reply.answer == label).all()
-    assert set(reply.stage.tolist()) == {1}
-    assert set(reply.cost.tolist()) == {10.0}
-    assert cascade.stages[0].backend.batches == []
-
-
-def test_what_the_cascade_raises_is_not_counted_as_a_failed_request(fake_cascade):
+def test_what_the_cascade_raises_is_a_failed_request_with_its_words(fake_cascade):
     cascade = fake_cascade(0.5)
     cascade.stages[0].backend.predict = lambda rows: (_ for _ in ()).throw(RowsError("bad rows"))
-    workload = Workload.from_rows(np.zeros((4, 1)), None, 2)
-    with pytest.raises(RowsError, match="bad rows"):
-        asyncio.run(Benchmark(ClosedLoop(2, 30), workload, STAGES, 1).run_in_process(cascade))
+    ((status, message),) = answered(cascade, Workload.from_rows(np.zeros((2, 1)), None, 2))
+    assert (status, "bad rows" in message) == (REFUSED, True)
 
 
 def test_a_backend_is_never_called_by_two_at_a_time(fake_cascade, labelled_rows):
@@ -81,8 +73,7 @@ def test_a_backend_is_never_called_by_two_at_a_time(fake_cascade, labelled_rows)
 
     for stage in cascade.stages:
         stage.backend.predict = counted(stage.backend.predict)
-    benchmark = Benchmark(ClosedLoop(4, 0.1), Workload.from_rows(*labelled_rows, 8), STAGES, 1)
-    asyncio.run(benchmark.run(InProcessTarget(cascade)))
+    answered(cascade, Workload.from_rows(*labelled_rows, 8), connections=4)
     assert most[0] == 1
 
 
@@ -95,8 +86,7 @@ def clock(monkeypatch):
         now[0] += seconds
 
     monkeypatch.setattr(fake_backend, "time", types.SimpleNamespace(sleep=sleep))
-    for module in (load, overhead):
-        monkeypatch.setattr(module, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(overhead, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
     return now
 
 
@@ -151,44 +141,6 @@ def test_overhead_of_a_sum_of_stages(times, added):
     shares = np.linspace(1, 0.2, len(times))
     ideal = sum(time * share for time, share in zip(times, shares))
     assert overhead.engine_overhead(added * ideal, times, shares) == pytest.approx(added)
-
-
-@pytest.mark.usefixtures("clock")
-def test_a_benchmark_in_process_measures_engine_and_last_stage(fake_cascade, labelled_rows):
-    cascade = fake_cascade(0.5, (3e-4, 3e-3))
-    workload = Workload.from_rows(*labelled_rows, 32)
-    done = []
-    benchmark = Benchmark(ClosedLoop(1, 20.0), workload, STAGES, repeats=2)
-    repeats = asyncio.run(benchmark.run_in_process(cascade, biggest_alone=True, on_repeat=done.append))
-    assert done == [1, 2]
-    for repeat in repeats:
-        assert repeat["engine"]["overhead"] == pytest.approx(1.0)
-        assert repeat["engine"]["engine_only"] == pytest.approx(1.0)
-        # A run ends somewhere in the rows, which are not all alike.
-        assert repeat["engine"]["biggest_ratio"] == pytest.approx(SPEED_UP, rel=0.02)
-        assert repeat["against_biggest"]["rows_per_s_ratio"] == pytest.approx(SPEED_UP, rel=0.02)
-        assert repeat["against_biggest"]["accuracy_difference"] == 0.0
-        assert repeat["biggest_alone"]["stage_share"] == {"small": 0.0, "big": 1.0}
-        assert repeat["biggest_alone"]["mean_cost"] == 10.0
-        assert repeat["mean_cost"] == pytest.approx(6.0, rel=0.02)
-
-
-def test_the_last_stage_alone_is_measured_by_turns(fake_cascade, labelled_rows, monkeypatch):
-    turns = []
-
-    class Noted(ClosedLoop):
-        async def run(self, target, workload, stages):
-            turns.append(type(target))
-            return await super().run(target, workload, stages)
-
-    benchmark = Benchmark(Noted(1, 0.01), Workload.from_rows(*labelled_rows, 64), STAGES, repeats=3)
-    asyncio.run(benchmark.run_in_process(fake_cascade(0.5), biggest_alone=True))
-    first = (InProcessTarget, LastStageTarget)
-    assert tuple(turns) == first + first[::-1] + first
-    turns.clear()
-    (repeat, *_) = asyncio.run(benchmark.run_in_process(fake_cascade(0.5)))
-    assert turns == [InProcessTarget] * 3
-    assert not {"biggest_alone", "against_biggest"} & set(repeat)
 
 
 def test_rows_that_skip_a_stage_do_not_count_as_having_reached_it(clock, fake_cascade, labelled_rows):

@@ -12,7 +12,7 @@ from cascade.answers import PENDING, Answers
 from cascade.backends.fake_backend import FakeBackend
 from cascade.calibration import Identity, Isotonic, Platt, Policy, ScoreTable, Temperature, calibrate, evaluate
 from cascade.calibration.costs.cost_curve import CostCurve
-from cascade.calibration.routing_problem import calibrated_confidence
+from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.cascade import Cascade
 from cascade.collection.collect import collect
 from cascade.config import RowsConfig

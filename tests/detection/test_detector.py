@@ -229,3 +229,12 @@ def test_an_image_of_ten_megapixels_needs_the_stated_memory(tmp_path):
     assert windows > 1_000_000
     assert windows * 12 * 12 * 3 > 2 * grown  # all windows at once would need more
     assert grown < 20 * pixels + 4 * 1024 * 12 * 12 * 3 * 16
+
+
+def test_a_very_wide_image(detector):
+    wide = np.zeros((20, 20_000), dtype=np.uint8)
+    wide[4:16, 15_000:15_012] = 240
+    found = detector.detect(wide)
+    assert found.windows > 10_000
+    assert len(found) == 1
+    assert abs(found.boxes[0, 0] - 15_000) <= 6

@@ -99,15 +99,23 @@ def test_an_object_is_found_where_it_lies():
 def test_windows_are_not_copied_before_they_are_gathered():
     image = picture(50, 70, 3)
     (windows,) = Pyramid(50, 70, (50, 50)).windows(image)
-    assert windows.pixels is image
+    assert np.shares_memory(windows.pixels, image)
     some = windows[1:5][np.array([True, False, True, True])][np.array([2, 0])]
-    assert some.pixels is image
+    assert some.pixels is windows.pixels
     assert some.places.tolist() == [4, 1]
     np.testing.assert_array_equal(np.asarray(some)[0], image[:50, 8:58])
     assert some.shape == (2, 50, 50, 3)
     assert repr(some) == "Windows(2 of 50 x 50 pixels, level 0)"
     with pytest.raises(ValueError, match="without a copy"):
         np.array(some, copy=False)
+
+
+def test_the_pixels_of_two_searches_are_different_objects():
+    """Backends keep what they computed for the pixels of a level, and a caller may change an image in place."""
+    image = picture(30, 30)
+    for first, second in zip(*(Pyramid(30, 30, (8, 8)).windows(image) for _ in range(2))):
+        assert first.pixels is not second.pixels
+        assert first.level is not second.level
 
 
 class Mean:

@@ -9,6 +9,8 @@ import torch
 
 from cascade import datasets
 from cascade.backends.code.imports import import_object
+from cascade.backends.detection.haar.model import HaarModel
+from cascade.backends.detection.haar.recipe import HaarRecipe
 from cascade.backends.files.weights import load_weights
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.training.recipe import Recipe
@@ -17,7 +19,8 @@ from cascade.errors import ConfigError, DataError
 from cascade.files.yaml_files import load_yaml_model
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
-WEIGHTS = sorted(EXAMPLES.glob("*/weights/*.safetensors"))
+HAAR = [path for name in ("faces", "trousers") for path in sorted((EXAMPLES / name / "weights").glob("*.safetensors"))]
+WEIGHTS = sorted(set(EXAMPLES.glob("*/weights/*.safetensors")) - set(HAAR))
 RECIPES = sorted(EXAMPLES.glob("dynamic/recipes/*.yaml"))
 BATCH_ROWS = 50
 
@@ -55,6 +58,15 @@ def test_every_weights_file_describes_itself(weights):
     assert (weights.parent.parent / "recipes" / facts["recipe"]).is_file()
     assert facts["checked_rows"] >= 100
     assert 0.5 < facts["checked_accuracy"] <= 1
+
+
+@pytest.mark.parametrize("path", HAAR, ids=name_of)
+def test_every_haar_cascade_is_of_its_recipe(path):
+    model = HaarModel.load(path)
+    recipe = load_yaml_model(path.parent.parent / "recipes" / f"{path.stem}.yaml", HaarRecipe, ConfigError)
+    assert HaarRecipe.model_validate(model.facts["recipe"]) == recipe
+    assert len(model) <= sum(recipe.stages)
+    assert path.stat().st_size < 100_000
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)

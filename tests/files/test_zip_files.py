@@ -17,7 +17,7 @@ from cascade.rows.rows_file import load_rows
 READERS = {
     "score table": (ScoreTable.load, ScoreTableError, "prediction.npy"),
     "rows": (load_rows, DataError, "rows.npy"),
-    "skops": (lambda path: SklearnBackend(SklearnConfig(type="sklearn", model=path)), WeightsError, "schema.json"),
+    "skops": (lambda path: SklearnBackend.load(SklearnConfig(type="sklearn", model=path)), WeightsError, "schema.json"),
 }
 each_reader = pytest.mark.parametrize(("read", "error", "member"), READERS.values(), ids=READERS)
 

@@ -226,3 +226,14 @@ def test_early_deferral_is_shown(make_replay):
     assert f"({skipped} of them straight to the last stage)" in page
     assert f"; &lt; {lowest[0]:.4f} to stage3" in page
     assert "straight to the last stage" not in report_page(plain)
+
+
+def test_a_policy_with_a_recall_has_the_rates_of_its_stages(make_replay):
+    replay = make_replay(certificate={"target": {"min_recall": 0.5}, "positive": 1})
+    page = Page(report_page(replay))
+    seen = replay.evaluation.detection
+    rows = {row[0]: row[1:] for row in page.rows if row}
+    assert rows["recall"][0].startswith(f"{100 * seen.recall:.1f} %")
+    assert rows["precision"][0].startswith(f"{100 * seen.precision:.1f} %")
+    assert {"product of the stages", "whole cascade", *replay.policy.stages} <= rows.keys()
+    assert "product of the stages" not in report_page(make_replay())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cascade.routers import SCORES
+from cascade.routers import SCORES, class_score, rejected_class, score_function
 
 
 @st.composite
@@ -58,3 +58,18 @@ def test_the_order_of_the_classes_does_not_matter(name, probabilities, seed):
 def test_two_classes_are_ordered_alike_by_all_scores(name):
     top = np.linspace(0.5, 1.0, 50)
     assert (np.diff(SCORES[name](np.stack([top, 1 - top], axis=1))) > 0).all()
+
+
+@given(probabilities=distributions())
+def test_the_score_of_a_reject_router_is_the_probability_of_its_class(probabilities):
+    for number, column in enumerate(probabilities.T):
+        name = class_score(number)
+        assert rejected_class(name) == number
+        np.testing.assert_array_equal(score_function(name)(probabilities), column)
+
+
+def test_other_scores_reject_no_class_and_unknown_names_are_refused():
+    assert [rejected_class(name) for name in (None, "", "margin", "probability_of_class_01")] == [None] * 4
+    assert score_function("margin") is SCORES["margin"]
+    with pytest.raises(ValueError, match="a score must be one of"):
+        score_function("loudness")

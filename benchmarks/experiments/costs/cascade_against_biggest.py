@@ -17,10 +17,10 @@ import numpy as np
 import typer
 from rich.progress import track
 
+from cascade.benchmarks.analysis.intervals import spread
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.results.result_file import ROOT
 from cascade.benchmarks.harness.simulation import halves, moments
-from cascade.benchmarks.measurement import spread
 from cascade.benchmarks.overhead import measure_engine
 from cascade.benchmarks.workload import Workload
 from cascade.calibration import Guarantee, InfeasibleTarget, Policy, ScoreTable, calibrate, evaluate

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from cascade.benchmarks.clients.http_bodies import request_body
 from cascade.benchmarks.harness.clients.lean_load import run_load
 from cascade.benchmarks.harness.servers.server_process import cascade_server, free_port
-from cascade.benchmarks.http_target import request_body
 from cascade.benchmarks.load import ClosedLoop, OpenLoop
 from cascade.benchmarks.workload import Workload
 from cascade.calibration import Policy

@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cascade.benchmarks.analysis.intervals import spread
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.servers.server_process import ServerProcess
 from cascade.benchmarks.harness.servers.server_race import OURS, ServerRace, ratios
@@ -35,7 +36,6 @@ from cascade.benchmarks.harness.synthetic_cascade import (
     shuffled_rows,
     write_cascade,
 )
-from cascade.benchmarks.measurement import spread
 from cascade.errors import CascadeError
 
 HERE = Path(__file__).resolve().parent

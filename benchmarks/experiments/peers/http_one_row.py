@@ -13,11 +13,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from cascade.benchmarks.analysis.intervals import spread
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.servers.server_process import ServerProcess
 from cascade.benchmarks.harness.servers.server_race import OURS, ServerRace, ratios
 from cascade.benchmarks.harness.synthetic_cascade import one_row_requests
-from cascade.benchmarks.measurement import spread
 from cascade.calibration import Policy
 from cascade.cascade import check_models
 from cascade.cli.inputs import DatasetOption, RowsOption, load_rows

@@ -36,7 +36,7 @@ from cascade.calibration import Guarantee, InfeasibleTarget, ScoreTable, calibra
 from cascade.calibration.calibrate import RouterChoice
 from cascade.calibration.costs.arrivals import RowsTogether
 from cascade.calibration.evaluation.evaluation import proportion_interval
-from cascade.calibration.routing_problem import calibrated_confidence
+from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.cascade import check_table, load_stages
 from cascade.cli.console import console
 from cascade.cli.inputs import DatasetOption, RowsOption, load_rows

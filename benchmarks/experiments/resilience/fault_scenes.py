@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import psutil
 
+from cascade.benchmarks.clients.http_bodies import request_bytes
 from cascade.benchmarks.harness.clients.labelled_load import LabelledLoad
-from cascade.benchmarks.harness.clients.lean_http import LeanHttpTarget, request_bytes
+from cascade.benchmarks.harness.clients.lean_load import run_load
 from cascade.benchmarks.harness.servers.memory_watch import server_memory
 from cascade.benchmarks.harness.servers.ray_nodes import RayNodes
 from cascade.benchmarks.harness.servers.server_process import ServerProcess
@@ -28,6 +29,7 @@ START_TIMEOUT_S = 90.0
 LORIS_CONNECTIONS = 200
 MALFORMED = 10_000
 OVERLOAD = 3.0
+FLOOD_CONNECTIONS = 512
 
 
 @dataclass
@@ -185,14 +187,12 @@ async def overload(scene: Scene) -> None:
     """Three times the capacity for a minute, beside the labelled load."""
     stages = busy_stage.STAGES
     workload = Workload.from_rows(scene.rows, None, 1)
-    target = LeanHttpTarget(f"http://127.0.0.1:{scene.server.port}", stages, connections=512)
-    try:
-        capacity = (await ClosedLoop(64, 5 * scene.scale, 1).run(target, workload, stages)).requests_per_s
-        flood = OpenLoop(OVERLOAD * capacity, 60 * scene.scale, most_under_way=5000)
-        seen = await flood.run(target, workload, stages)
-    finally:
-        await target.close()
-    scene.seen |= {"capacity_per_s": capacity, "rate_per_s": OVERLOAD * capacity, "flood": seen.to_dict()}
+    address = f"http://127.0.0.1:{scene.server.port}"
+    closed = ClosedLoop(64, 5 * scene.scale, 1)
+    capacity = (await asyncio.to_thread(run_load, closed, address, workload, stages, 64))["requests_per_s"]
+    flood = OpenLoop(OVERLOAD * capacity, 60 * scene.scale)
+    seen = await asyncio.to_thread(run_load, flood, address, workload, stages, FLOOD_CONNECTIONS)
+    scene.seen |= {"capacity_per_s": capacity, "rate_per_s": OVERLOAD * capacity, "flood": seen}
 
 
 Fault = Callable[[Scene], Awaitable[None]]

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
+from cascade.benchmarks.clients.http_bodies import request_body
 from cascade.benchmarks.experiments.resilience.fault_scenes import (
     CUT_CONNECTIONS,
     FAULTS,
@@ -34,7 +35,6 @@ from cascade.benchmarks.harness.servers.ray_nodes import RayNodes
 from cascade.benchmarks.harness.servers.server_process import cascade_server
 from cascade.benchmarks.harness.stages import busy_stage
 from cascade.benchmarks.harness.synthetic_cascade import calibrated_rounds, write_cascade
-from cascade.benchmarks.http_target import request_body
 from cascade.cli.console import console
 
 STAGE_S = (2e-4, 2e-3)

@@ -21,12 +21,12 @@ import numpy as np
 import orjson
 import typer
 
-from cascade.benchmarks.harness.clients.lean_http import LeanConnection, request_bytes
+from cascade.benchmarks.clients.http_bodies import request_body, request_bytes
+from cascade.benchmarks.clients.http_connection import HttpConnection
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.servers.server_process import cascade_server
 from cascade.benchmarks.harness.stages import busy_stage
 from cascade.benchmarks.harness.synthetic_cascade import ADMIN_KEY, calibrated_rounds, write_cascade
-from cascade.benchmarks.http_target import request_body
 from cascade.calibration import Policy
 from cascade.errors import CascadeError
 
@@ -67,7 +67,7 @@ async def client(port: int, rows: np.ndarray, policies: dict[str, int], seen: Se
     """One connection that sends requests without a pause."""
     batches = [rows[start : start + 8] for start in range(0, len(rows) - 8, 8)]
     asked = [(request_bytes(batch), [expected_costs(batch, cost) for cost in COSTS]) for batch in batches]
-    _, connection = await asyncio.get_running_loop().create_connection(LeanConnection, "127.0.0.1", port)
+    _, connection = await asyncio.get_running_loop().create_connection(HttpConnection, "127.0.0.1", port)
     turn = 0
     while not until.is_set():
         request, expected = asked[turn % len(asked)]
@@ -95,7 +95,7 @@ async def reload(port: int, policy: Policy) -> tuple[float, float, dict[str, Any
     head = (
         f"PUT /policy HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ADMIN_KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    _, connection = await asyncio.get_running_loop().create_connection(LeanConnection, "127.0.0.1", port)
+    _, connection = await asyncio.get_running_loop().create_connection(HttpConnection, "127.0.0.1", port)
     begin = time.monotonic()
     status, answer = await connection.ask(head.encode() + body)
     end = time.monotonic()

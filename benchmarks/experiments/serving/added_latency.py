@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 import typer
 
-from cascade.benchmarks.harness.clients.lean_http import HEADER_END, request_bytes
+from cascade.benchmarks.clients.http_bodies import HEADER_END, request_bytes
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.stages import busy_stage
 from cascade.benchmarks.harness.synthetic_cascade import calibrated_rounds, served_synthetic

@@ -20,6 +20,7 @@ import numpy as np
 import typer
 
 from cascade.answers import Answers
+from cascade.benchmarks.analysis.intervals import spread
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.servers.server_process import ServerProcess
 from cascade.benchmarks.harness.servers.server_race import OURS, ServerRace, ratios
@@ -31,7 +32,6 @@ from cascade.benchmarks.harness.synthetic_cascade import (
     shuffled_rows,
     write_cascade,
 )
-from cascade.benchmarks.measurement import spread
 from cascade.calibration import Policy
 from cascade.config import AuditConfig
 from cascade.serving.audit.auditor import Auditor

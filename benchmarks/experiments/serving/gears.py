@@ -20,6 +20,7 @@ import typer
 import yaml
 from scipy.stats import binom
 
+from cascade.benchmarks.clients.http_bodies import request_body
 from cascade.benchmarks.harness.clients.lean_http import LeanHttpTarget
 from cascade.benchmarks.harness.clients.lean_load import run_load
 from cascade.benchmarks.harness.clients.trace import Trace, poisson_arrivals, send_trace
@@ -28,7 +29,6 @@ from cascade.benchmarks.harness.results.result_file import ROOT
 from cascade.benchmarks.harness.servers.server_process import cascade_server
 from cascade.benchmarks.harness.stages import graded_stage
 from cascade.benchmarks.harness.synthetic_cascade import copy_modules
-from cascade.benchmarks.http_target import request_body
 from cascade.benchmarks.load import ClosedLoop
 from cascade.benchmarks.workload import Workload
 from cascade.calibration import PolicySet, ScoreTable, calibrate_gears

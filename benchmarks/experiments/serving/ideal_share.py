@@ -28,13 +28,13 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from cascade.benchmarks.analysis.intervals import spread
+from cascade.benchmarks.clients.http_bodies import request_body
 from cascade.benchmarks.harness.clients.lean_load import run_load
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.results.result_file import ROOT
 from cascade.benchmarks.harness.servers.server_process import ServerProcess, cascade_server
-from cascade.benchmarks.http_target import request_body
 from cascade.benchmarks.load import ClosedLoop
-from cascade.benchmarks.measurement import spread
 from cascade.benchmarks.workload import Workload
 from cascade.cascade import Cascade
 from cascade.cli.console import console

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
+from cascade.benchmarks.analysis.intervals import spread
 from cascade.benchmarks.harness.clients.lean_load import run_load
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.stages import busy_stage
 from cascade.benchmarks.harness.synthetic_cascade import FUSED, calibrated_rounds, served_synthetic
 from cascade.benchmarks.load import ClosedLoop, OpenLoop
-from cascade.benchmarks.measurement import spread
 from cascade.benchmarks.workload import Workload
 from cascade.cli.console import console
 

@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from cascade.benchmarks.analysis.intervals import spread
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.servers.server_process import cascade_server
 from cascade.benchmarks.harness.servers.server_race import OURS, ServerRace
@@ -29,7 +30,6 @@ from cascade.benchmarks.harness.synthetic_cascade import (
     shuffled_rows,
     write_cascade,
 )
-from cascade.benchmarks.measurement import spread
 from cascade.errors import CascadeError
 
 WITHOUT = OURS

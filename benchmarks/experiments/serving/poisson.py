@@ -14,12 +14,12 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from cascade.benchmarks.clients.http_bodies import request_body
 from cascade.benchmarks.harness.clients.lean_load import run_load
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.servers.memory_watch import MemoryWatch, growth
 from cascade.benchmarks.harness.servers.server_process import cascade_server
 from cascade.benchmarks.harness.synthetic_cascade import FUSED, calibrated_rounds, shuffled_rows, write_cascade
-from cascade.benchmarks.http_target import request_body
 from cascade.benchmarks.load import ClosedLoop, OpenLoop
 from cascade.benchmarks.workload import Workload
 from cascade.cli.console import console

@@ -24,7 +24,7 @@ from cascade.benchmarks.harness.simulation import allowed_share
 from cascade.calibration import Policy, ScoreTable, calibrate
 from cascade.calibration.calibrate import RouterChoice
 from cascade.calibration.monitoring.monitor import Monitor
-from cascade.calibration.routing_problem import calibrated_confidence
+from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.cascade import check_table, load_stages
 from cascade.cli.console import console
 from cascade.collection.collect import collect

@@ -31,10 +31,11 @@ from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_ex
 from cascade.calibration import ScoreTable
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.fitting.router_fitting import RouterChoice, fit_routers
-from cascade.calibration.routing_problem import RoutingProblem, table_evidence
+from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.best_thresholds import Target
 from cascade.calibration.search.early_deferral import best_early_deferral
 from cascade.calibration.search.grid import Grid
+from cascade.calibration.table_confidence import table_evidence
 from cascade.cli.console import console
 from cascade.errors import InputError
 from cascade.routers import EVIDENCE_COLUMNS, Router, new_evidence

@@ -17,9 +17,9 @@ from typing import Annotated, Any
 
 import typer
 
+from cascade.benchmarks.analysis.intervals import spread
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.synthetic_tables import FAMILIES, synthetic_table
-from cascade.benchmarks.measurement import spread
 from cascade.calibration import calibrate, frontier
 from cascade.calibration.calibrators import Identity
 from cascade.calibration.routing_problem import RoutingProblem

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from cascade.benchmarks.harness.clients.lean_http import LeanConnection, request_bytes
+from cascade.benchmarks.clients.http_bodies import request_bytes
+from cascade.benchmarks.clients.http_connection import HttpConnection
 from cascade.benchmarks.harness.stages import busy_stage
 
 __all__ = ["Account", "LabelledLoad"]
@@ -117,7 +118,7 @@ class LabelledLoad:
         await asyncio.gather(*(self._client(np.random.default_rng(seed), until) for seed in range(clients)))
 
     async def _client(self, random: np.random.Generator, until: asyncio.Event) -> None:
-        connection: LeanConnection | None = None
+        connection: HttpConnection | None = None
         for turn in itertools.count(1):
             if until.is_set():
                 break
@@ -130,7 +131,7 @@ class LabelledLoad:
         if connection is not None:
             connection.close()
 
-    async def ask(self, rows: np.ndarray, connection: LeanConnection | None = None) -> LeanConnection | None:
+    async def ask(self, rows: np.ndarray, connection: HttpConnection | None = None) -> HttpConnection | None:
         """Sends one request and counts its outcome; returns a connection that may be used again."""
         self.account.sent += 1
         failures = len(self.account.failed_at)
@@ -153,9 +154,9 @@ class LabelledLoad:
             await asyncio.sleep(PAUSE_S)
         return connection
 
-    async def connect(self) -> LeanConnection:
+    async def connect(self) -> HttpConnection:
         """A new connection."""
-        _, connection = await asyncio.get_running_loop().create_connection(LeanConnection, self.host, self.port)
+        _, connection = await asyncio.get_running_loop().create_connection(HttpConnection, self.host, self.port)
         return connection
 
 

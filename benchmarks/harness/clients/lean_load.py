@@ -1,33 +1,79 @@
-"""A load over the lean client, from a process that does nothing else meanwhile."""
+"""One load over HTTP, from a process that does nothing else meanwhile."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import uvloop
-
-from cascade.benchmarks.harness.clients.lean_http import LeanHttpTarget
-from cascade.benchmarks.load import Load
+from cascade.benchmarks.analysis.latencies import Latencies
+from cascade.benchmarks.analysis.repeat import Repeat
+from cascade.benchmarks.analysis.tally import Tally
+from cascade.benchmarks.clients.answers import AnswerReader
+from cascade.benchmarks.clients.http_lanes import HttpAddress, HttpLanes
+from cascade.benchmarks.errors import TargetError
+from cascade.benchmarks.generator.processes import Sender, ThisProcess
+from cascade.benchmarks.load import ClosedLoop, OpenLoop
 from cascade.benchmarks.workload import Workload
 
-__all__ = ["run_load"]
+__all__ = ["load_once", "run_load"]
+
+TIMEOUT_S = 30.0
+PERCENTILES = (50, 95, 99)
+KEPT = (
+    "seconds",
+    "requests",
+    "failed",
+    "rows",
+    "rows_per_s",
+    "requests_per_s",
+    "stage_share",
+    "accuracy",
+    "abstained",
+    "mean_cost",
+    "errors",
+    "policy_versions",
+)
 
 
-def run_load(load: Load, address: str, workload: Workload, stages: Sequence[str], connections: int) -> dict[str, Any]:
-    """The numbers of one load over HTTP, as a ``Measurement`` has them.
+def load_once(load: ClosedLoop | OpenLoop, address: str, workload: Workload, stages: Sequence[str]) -> Repeat:
+    """The numbers of one load.
 
     Args:
         load: closed or open loop.
         address: of the server, such as "http://127.0.0.1:8000".
         workload: rows to send.
         stages: names of the cascade's stages.
-        connections: most at a time.
+
+    Raises:
+        TargetError: the server cannot be reached, or no request was answered.
     """
+    reader = AnswerReader(stages=frozenset(stages))
+    lanes = HttpLanes(HttpAddress(address), "/predict", workload, reader)
+    tally = Tally(load, workload, seed=0)
+    ThisProcess(Sender(lanes, workload, timeout_s=TIMEOUT_S)).run(load, 0, tally.add)
+    repeat = tally.repeat()
+    if not repeat.requests:
+        raise TargetError(f"no request was answered ({repeat.messages or 'none was sent'})")
+    return repeat
 
-    async def run() -> dict[str, Any]:
-        target = LeanHttpTarget(address, stages, connections)
-        try:
-            return (await load.run(target, workload, tuple(stages))).to_dict()
-        finally:
-            await target.close()
 
-    return uvloop.run(run())
+def run_load(
+    load: ClosedLoop | OpenLoop, address: str, workload: Workload, stages: Sequence[str], connections: int
+) -> dict[str, Any]:
+    """The numbers of one load as plain values, with all percentiles, whether the requests suffice for them or not.
+
+    Args:
+        load: closed or open loop.
+        address: of the server.
+        workload: rows to send.
+        stages: names of the cascade's stages.
+        connections: most at a time.
+
+    Raises:
+        TargetError: see :func:`load_once`.
+    """
+    repeat = load_once(replace(load, connections=connections), address, workload, stages)
+    seen = repeat.latency_ms
+    latencies = Latencies.merged([(repeat.histogram, seen["max"], seen["mean"])])
+    kept = repeat.model_dump(include={*KEPT})
+    percentiles = {f"p{p}": latencies.percentile(p) for p in PERCENTILES}
+    return kept | {"latency_ms": percentiles | {"mean": seen["mean"], "max": seen["max"]}}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cascade.benchmarks.clients.answers import InvalidAnswer
 from cascade.benchmarks.errors import RequestFailed
 from cascade.benchmarks.harness.clients.lean_http import LeanHttpTarget
 
@@ -55,12 +56,12 @@ async def send_trace(target: LeanHttpTarget, rows: np.ndarray, labels: np.ndarra
     async def ask(place: int, due_s: float) -> None:
         try:
             reply = await target.send(parts[place])
-        except RequestFailed as failure:
-            trace.errors[failure.status] += 1
+        except (RequestFailed, InvalidAnswer) as failure:
+            trace.errors[failure.status if isinstance(failure, RequestFailed) else "invalid"] += 1
             trace.add(due_s, float("inf"), right=False, version="")
             return
         latency_ms = 1e3 * (time.monotonic() - begin - due_s)
-        trace.add(due_s, latency_ms, bool(reply.answer[0] == labels[place]), reply.policy_version)
+        trace.add(due_s, latency_ms, bool(reply["answer"][0] == labels[place]), reply["policy_version"])
 
     try:
         for turn, due_s in enumerate(arrivals_s.tolist()):

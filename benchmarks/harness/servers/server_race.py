@@ -11,9 +11,9 @@ import numpy as np
 import orjson
 from typing_extensions import Self
 
+from cascade.benchmarks.analysis.intervals import spread
 from cascade.benchmarks.harness.clients.wrk import Wrk
 from cascade.benchmarks.harness.servers.server_process import Probe, ServerProcess
-from cascade.benchmarks.measurement import spread
 from cascade.cli.console import console
 from cascade.errors import CascadeError
 

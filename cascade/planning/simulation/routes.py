@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cascade.calibration import Policy, ScoreTable
-from cascade.calibration.routing_problem import calibrated_confidence
+from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.routers import reached_stages
 
 __all__ = ["Routes"]

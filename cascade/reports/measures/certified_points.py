@@ -14,7 +14,7 @@ from cascade.calibration.fitting.router_fitting import RouterChoice
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.errors import PolicyError
 from cascade.reports.measures.frontier_points import FrontierPoint, point_of
-from cascade.routers import NEVER, SCORES
+from cascade.routers import NEVER, SCORES, rejected_class
 
 __all__ = ["CertifiedFrontier", "certified_frontier", "ladder"]
 
@@ -154,7 +154,7 @@ def _router_choices(policy: Policy) -> list[RouterChoice]:
             isinstance(recorded, list)
             and len(recorded) == len(policy.stages)
             and all(isinstance(pair, list) and len(pair) == 2 for pair in recorded)
-            and all(name in names and kind in kinds for name, kind in recorded)
+            and all((name in names or rejected_class(name) is not None) and kind in kinds for name, kind in recorded)
         ):
             raise PolicyError(
                 "the certificate does not record how the heads of the policy were fitted ('routers'), so points cannot "

@@ -8,7 +8,8 @@ import numpy as np
 from cascade.calibration import Evaluation, Identity, Judgement, Policy, ScoreTable, evaluate, judge
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.costs.stage_prices import StagePrices
-from cascade.calibration.routing_problem import RoutingProblem, calibrated_confidence
+from cascade.calibration.routing_problem import RoutingProblem
+from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.reports.measures.frontier_points import FrontierPoint, frontier_points
 from cascade.reports.measures.reliability import Reliability, reliability
 from cascade.reports.measures.risk_coverage import RiskCoverage, risk_coverage
@@ -61,6 +62,16 @@ class Replay:
             PolicyError: its certificate cannot be read.
         """
         return judge(self.table, self.policy, self.evaluation.level)
+
+    @property
+    def positive_name(self) -> str:
+        """Name of the positive class, or its number; empty without one."""
+        detection, classes = self.evaluation.detection, self.table.classes
+        if detection is None:
+            return ""
+        if classes is None or detection.positive >= len(classes):
+            return f"class {detection.positive}"
+        return str(classes[detection.positive])
 
     @property
     def gain_name(self) -> str:

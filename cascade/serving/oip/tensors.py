@@ -16,6 +16,8 @@ from cascade.serving.errors import BodyTooLarge
 __all__ = [
     "INPUT",
     "OUTPUTS",
+    "RAW_DATATYPES",
+    "TEXT",
     "Tensor",
     "check_tensor",
     "datatype_of",
@@ -38,7 +40,7 @@ OUTPUTS = {
 }
 """Datatype of each output."""
 
-_RAW = {
+RAW_DATATYPES = {
     "BOOL": np.dtype("bool"),
     **{f"UINT{8 * size}": np.dtype(f"<u{size}") for size in (1, 2, 4, 8)},
     **{f"INT{8 * size}": np.dtype(f"<i{size}") for size in (1, 2, 4, 8)},
@@ -46,7 +48,7 @@ _RAW = {
 }
 """NumPy dtype of each datatype in raw contents: little-endian, in C order."""
 
-_DATATYPES = {dtype.name: datatype for datatype, dtype in _RAW.items()} | {"text": TEXT}
+_DATATYPES = {dtype.name: datatype for datatype, dtype in RAW_DATATYPES.items()} | {"text": TEXT}
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def decode_raw(content: bytes | memoryview, shape: tuple[int, ...], expected: Ro
     """
     if expected.dtype == "text":
         return check_rows(_texts(content, shape[0]), expected)
-    dtype = _RAW[datatype_of(expected)]
+    dtype = RAW_DATATYPES[datatype_of(expected)]
     if len(content) != math.prod(shape) * dtype.itemsize:
         wanted = math.prod(shape) * dtype.itemsize
         raise RowsError(f"input {INPUT!r} of shape {list(shape)} must have {wanted} bytes; got {len(content)}")
@@ -159,7 +161,7 @@ def decode_values(values: Any, shape: tuple[int, ...], expected: RowsConfig) -> 
 def encode_raw(tensor: Tensor) -> bytes:
     """A tensor's raw contents."""
     if tensor.datatype != TEXT:
-        return np.array(tensor.values, _RAW[tensor.datatype]).tobytes()
+        return np.array(tensor.values, RAW_DATATYPES[tensor.datatype]).tobytes()
     texts = [text.encode() for text in tensor.values]
     return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
 

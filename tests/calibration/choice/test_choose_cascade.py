@@ -1,6 +1,7 @@
 """The choice of a cascade: as good as brute force on small pools, right where the answer is known, judged fairly."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -347,3 +348,44 @@ def test_a_ladder_too_long_for_the_threshold_search_is_reported(make_table):
     assert any(
         "the full ladder of all 17 models cannot be compared: it has more than 16" in t for t in verdicts(choice)
     )
+
+
+def detectors(seed=0):
+    """A pool of two stages that reject and two that answer both classes."""
+    random = np.random.default_rng(seed)
+    label = (random.random(4000) < 0.05).astype(np.int64)
+    scores = (2 * label - 1)[:, None] * [1.0, 1.8, 1.8, 2.2] + random.normal(size=(4000, 4))
+    prediction = (scores > -0.8).astype(np.int64)
+    prediction[:, :2] = 0
+    confidence = 1 / (1 + np.exp(scores))
+    confidence[:, 2:] = np.maximum(confidence[:, 2:], 1 - confidence[:, 2:])
+    stage = np.array(["cheap", "middle", "good", "best"])
+    return ScoreTable(prediction, confidence, np.array([1.0, 4.0, 12.0, 30.0]), stage, label=label)
+
+
+def test_a_cascade_for_a_recall_is_judged_on_positive_rows():
+    table = detectors()
+    choice = choose_cascade(table, min_recall=0.9, positive=1)
+    best = choice.best
+    assert choice.gain == "recall"
+    assert best.stages[-1] in ("good", "best")
+    assert set(best.stages) & {"cheap", "middle"}
+    assert best.chosen_gain >= 0.9 - 1e-9
+    assert best.gain_interval[0] <= best.gain <= best.gain_interval[1] <= 1
+    assert best.mean_cost < best.last_stage_cost
+    policy = best.policy(table)
+    seen = evaluate(table.select(best.stages), policy, positive=1).detection
+    assert seen.recall == pytest.approx((best.gain + best.chosen_gain) / 2, abs=0.02)
+
+
+def test_a_recall_that_no_cascade_reaches_or_without_positive_rows_is_refused():
+    table = detectors()
+    blind = np.where(np.arange(len(table))[:, None] % 9, table.prediction, 0)
+    with pytest.raises(InfeasibleTarget, match="reaches recall 1 on the"):
+        choose_cascade(replace(table, prediction=blind), min_recall=1, positive=1)
+    with pytest.raises(InfeasibleTarget, match=r"none of the .* rows is labelled"):
+        choose_cascade(table.take(table.label == 0), min_recall=0.9, positive=1)
+    with pytest.raises(ValueError, match="positive must be a class from 0 to 1; got 'face'"):
+        choose_cascade(table, min_recall=0.9, positive="face")
+    with pytest.raises(ValueError, match="positive goes with min_recall"):
+        choose_cascade(table, max_cost=9.0, positive=1)

@@ -12,8 +12,9 @@ from cascade.calibration.fitting import head_fitting
 from cascade.calibration.fitting.cost_aware_fitting import PENALTY, SoftCascade, fit_cost_aware
 from cascade.calibration.fitting.head_fitting import fit_head
 from cascade.calibration.fitting.router_fitting import fit_routers
-from cascade.calibration.routing_problem import RoutingProblem, table_evidence
+from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.best_thresholds import Target
+from cascade.calibration.table_confidence import table_evidence
 from cascade.errors import PolicyError, ScoreTableError
 from cascade.routers import SCORES, Agreement
 from cascade.routers.heads import head_features

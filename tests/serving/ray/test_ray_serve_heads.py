@@ -6,7 +6,7 @@ import pytest
 from serving_process import serving_process
 
 from cascade.calibration import Policy, calibrate
-from cascade.calibration.routing_problem import calibrated_confidence
+from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.cascade import Cascade, load_stages
 from cascade.collection.collect import collect
 from cascade.config import CascadeConfig

@@ -1,0 +1,1 @@
+"""Boosted cascades of Haar features: features, evaluation, training."""

@@ -1,0 +1,1 @@
+"""From records of requests to numbers, intervals and verdicts."""

@@ -1,0 +1,1 @@
+"""The load generator: sends requests at their moments and records what becomes of them."""
