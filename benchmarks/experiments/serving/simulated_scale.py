@@ -22,14 +22,13 @@ from typing import Annotated, Any
 import numpy as np
 import psutil
 import typer
-import uvloop
 import yaml
 
-from cascade.benchmarks.harness.clients.lean_http import LeanHttpTarget
+from cascade.benchmarks.clients.http_bodies import request_body
+from cascade.benchmarks.harness.clients.lean_load import run_load
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.results.result_file import ROOT, load_result
 from cascade.benchmarks.harness.servers.server_process import ServerProcess, cascade_server, free_port
-from cascade.benchmarks.http_target import request_body
 from cascade.benchmarks.load import ClosedLoop, OpenLoop
 from cascade.benchmarks.workload import Workload
 from cascade.calibration import Policy, PolicySet, ScoreTable, calibrate
@@ -136,13 +135,13 @@ def served(
         console.print(f"starting {gateways} gateways of {', '.join(policy.stages)}")
         probe = request_body(workload.batches[0].rows)
         with cascade_server(copy, probe, policy=policy_file) as server:
-            return uvloop.run(_loads(server, workload, policy.stages, seconds, share, rate))
+            return _loads(server, workload, policy.stages, seconds, share, rate)
     finally:
         copy.unlink(missing_ok=True)
         policy_file.unlink(missing_ok=True)
 
 
-async def _loads(
+def _loads(
     server: ServerProcess,
     workload: Workload,
     stages: tuple[str, ...],
@@ -150,17 +149,13 @@ async def _loads(
     share: float,
     rate: float | None,
 ) -> dict[str, Any]:
-    target = LeanHttpTarget(server.address, stages, OPEN_CONNECTIONS)
-    try:
-        # All connections are opened first, so that the gateways have about as many each.
-        await ClosedLoop(OPEN_CONNECTIONS, 2.0).run(target, workload, stages)
-        with _Others(server) as closed_others:
-            closed = (await ClosedLoop(CONNECTIONS, seconds / 2).run(target, workload, stages)).to_dict()
-        rate = rate or share * closed["requests_per_s"]
-        with _Others(server) as others:
-            seen = (await OpenLoop(rate, seconds).run(target, workload, stages)).to_dict()
-    finally:
-        await target.close()
+    warm = ClosedLoop(CONNECTIONS, 2.0)
+    run_load(warm, server.address, workload, stages, CONNECTIONS)
+    with _Others(server) as closed_others:
+        closed = run_load(ClosedLoop(CONNECTIONS, seconds / 2), server.address, workload, stages, CONNECTIONS)
+    rate = rate or share * closed["requests_per_s"]
+    with _Others(server) as others:
+        seen = run_load(OpenLoop(rate, seconds), server.address, workload, stages, OPEN_CONNECTIONS)
     return {
         "capacity_per_s": closed["requests_per_s"],
         "capacity_others": closed_others.processors,
