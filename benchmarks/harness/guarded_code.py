@@ -109,7 +109,7 @@ def _engine() -> Guarded:
             places, pending = places[~sure], pending[~sure]
         return answer
 
-    return Guarded(f"engine, {ROWS} rows, {len(stages)} stages", lambda: segment.run(rows, policy), baseline, 2.65)
+    return Guarded(f"engine, {ROWS} rows, {len(stages)} stages", lambda: segment.run(rows, policy), baseline, 2.5)
 
 
 def _answers(rows: np.ndarray, *_: object) -> Answers:
@@ -191,4 +191,4 @@ def _executor() -> Guarded:
                 x = block.shortcut(x).index_add(0, kept, added).relu_()  # type: ignore[operator]
             return network.head(x)
 
-    return Guarded("executor, 16 rows, 6 blocks", lambda: executor.run(images), baseline, 1.24)
+    return Guarded("executor, 16 rows, 6 blocks", lambda: executor.run(images), baseline, 1.18)

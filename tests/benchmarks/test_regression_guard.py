@@ -46,7 +46,7 @@ def test_the_ratio_is_compared_with_the_usual_one():
     assert slowdown(guarded(3e-3, usual=2.0), 5) == pytest.approx(1.5, abs=0.1)
 
 
-def test_a_slowdown_of_a_moment_is_measured_again():
+def test_a_slowdown_of_a_moment_does_not_count():
     found = iter([3.0, 1.1, 1.0, 5.0])
 
     def ratio(*_):

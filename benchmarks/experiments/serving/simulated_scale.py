@@ -310,7 +310,8 @@ def main(
     found: Found = {"plans": []}
     if earlier is not None:
         before = load_result(earlier)
-        found["measured"] = before["found"]["measured"]
+        origin = {key: before[key] for key in ("date", "commit", "command")}
+        found["measured"] = {"measured_by": origin, **before["found"]["measured"]}
     else:
         rows, _ = load_rows("cifar10", "test", None, config.classes)
         for seen in measured(config, policy, rows, seconds, share):
