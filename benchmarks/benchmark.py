@@ -107,8 +107,9 @@ class Benchmark:
         try:
             senders.run(self.load, seed, on_slice)
         except BaseException:
-            if len(tally.records):
-                self._add(tally.repeat(partial=True))
+            repeat = tally.repeat(partial=True)
+            if repeat.requests or repeat.failed:
+                self._add(repeat)
             raise
         repeat = tally.repeat()
         if self.engine is not None:
@@ -124,7 +125,9 @@ class Benchmark:
         """The result with the repeat that is under way."""
         result = self.result.model_copy(update={"repeats": list(self.result.repeats)})
         result.ended_by = "the benchmark runs, or was killed"
-        result.add(tally.repeat(partial=True))
+        repeat = tally.repeat(partial=True)
+        if repeat.requests or repeat.failed:
+            result.add(repeat)
         return result
 
     def _save(self, result: Result) -> None:

@@ -13,8 +13,8 @@ __all__ = ["LEAST_REPEATS", "METHOD", "Estimate", "estimate", "ratio", "spread"]
 LEVEL = 0.95
 LEAST_REPEATS = 3
 METHOD = (
-    "Student's t interval of the mean over the repeats, level 95 %; ratios: Welch's t interval of the difference of "
-    "the logarithms; none with fewer than 3 repeats"
+    "interval in which a further repeat falls with 95 % certainty (Student's t prediction interval); ratios: that of a "
+    "further repeat of each, by Welch's t of the logarithms; none with fewer than 3 repeats"
 )
 
 
@@ -43,14 +43,18 @@ class Estimate(BaseModel):
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """The number over repeats, with Student's t interval.
+    """The number over repeats, with the interval in which a further repeat falls.
+
+    The interval of their mean would be too narrow: repeats of one command follow each other, and the machine's speed
+    changes more from minute to minute than from second to second.
 
     Args:
         values: at least one, of independent repeats.
     """
     array, half = np.asarray(values, dtype=float), None
     if len(array) >= LEAST_REPEATS:
-        half = float(student.ppf((1 + LEVEL) / 2, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array)))
+        spread_of_next = array.std(ddof=1) * math.sqrt(1 + 1 / len(array))
+        half = float(student.ppf((1 + LEVEL) / 2, len(array) - 1) * spread_of_next)
     mean = float(array.mean())
     return Estimate(
         median=float(np.median(array)),
@@ -71,8 +75,8 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Estimate | None:
         theirs: denominators.
 
     Returns:
-        The ratio of the geometric means with Welch's interval of the logarithms, and of the medians; ``None`` where a
-        number is not above 0.
+        The ratio of the geometric means, with the interval for a further repeat of each, and of the medians; ``None``
+        where a number is not above 0.
     """
     a, b = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
     if not len(a) or not len(b) or a.min() <= 0 or b.min() <= 0:
@@ -80,7 +84,7 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Estimate | None:
     difference = float(np.log(a).mean() - np.log(b).mean())
     half = None
     if min(len(a), len(b)) >= LEAST_REPEATS:
-        parts = np.array([np.log(a).var(ddof=1) / len(a), np.log(b).var(ddof=1) / len(b)])
+        parts = np.array([np.log(each).var(ddof=1) * (1 + 1 / len(each)) for each in (a, b)])
         total = float(parts.sum())
         freedom = total**2 / float((parts**2 / [len(a) - 1, len(b) - 1]).sum()) if total else 1.0
         half = float(student.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(total)

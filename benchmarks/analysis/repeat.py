@@ -37,6 +37,7 @@ class Client(_Strict):
         processor_s: of all of them.
         collector_s: processor time of the process that collects their records.
         processor_us_per_request: of the processes that send, per request.
+        real_time: whether they had real-time scheduling, which an open loop asks for.
     """
 
     processes: int
@@ -44,6 +45,7 @@ class Client(_Strict):
     processor_s: float
     collector_s: float
     processor_us_per_request: float
+    real_time: bool = False
 
 
 class Window(_Strict):

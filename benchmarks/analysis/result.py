@@ -78,7 +78,7 @@ class Result(BaseModel):
         invalid: reasons why the client, and not the target, was the limit.
         remarks: what a reader should know.
         interval_method: of the summary.
-        summary: numbers over the repeats.
+        summary: numbers over the repeats; without those that were ended early, if there are others.
         repeats: the numbers of each.
     """
 
@@ -103,15 +103,20 @@ class Result(BaseModel):
     def add(self, repeat: Repeat) -> None:
         """Adds a repeat, and judges the whole anew."""
         self.repeats.append(repeat)
-        self.summary = summary_of(self.repeats)
+        self.summary = summary_of(self.counted)
         self.missed = self.objectives.missed(self.summary)
         self.invalid = [f"repeat {i}: {text}" for i, one in enumerate(self.repeats, 1) for text in one.invalid]
         self.remarks = _remarks(self.repeats, self.summary, int(self.machine.get("cores") or 1))
         self.measured.policy_version = ", ".join(sorted({v for one in self.repeats for v in one.policy_versions}))
 
+    @property
+    def counted(self) -> list[Repeat]:
+        """The repeats of the summary: those that were not ended early, if there are any."""
+        return [one for one in self.repeats if not one.partial] or self.repeats
+
     def values(self, name: str) -> list[float]:
-        """A number of every repeat that has it, by its name in the summary."""
-        return [found for found in (_number(one, name) for one in self.repeats) if found is not None]
+        """A number of every counted repeat that has it, by its name in the summary."""
+        return [found for found in (_number(one, name) for one in self.counted) if found is not None]
 
     @property
     def title(self) -> str:

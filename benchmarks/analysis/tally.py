@@ -59,6 +59,7 @@ class Tally:
         self._load_average = os.getloadavg()
         self._own_s = time.process_time()
         self.ended = 0
+        self._real_time = False
 
     def add(self, part: Slice) -> None:
         """Adds a slice."""
@@ -69,6 +70,7 @@ class Tally:
             self.messages.setdefault(status, message)
         self._processor_s[part.part] += part.processor_s
         self.ended += part.ends
+        self._real_time |= part.real_time
 
     @property
     def records(self) -> np.ndarray:
@@ -162,6 +164,7 @@ class Tally:
             processor_s=spent,
             collector_s=time.process_time() - self._own_s,
             processor_us_per_request=spent / max(requests, 1) * 1e6,
+            real_time=self._real_time,
         )
 
 

@@ -271,7 +271,10 @@ async def _serve(pipe: Connection, sender: Sender) -> None:
 async def _send_part(
     pipe: Connection, sender: Sender, plan: Plan, lanes: Sequence[Lane], seed: int, begin: float
 ) -> None:
+    real_time = _schedule_in_real_time(plan.due is not None)
+
     def emit(part: Slice) -> None:
+        part.real_time = real_time
         pipe.send(part)
         if pipe.poll():  # the word to stop; as a reader of the loop, the pipe would no longer block when it sends
             generator.stop()
@@ -280,6 +283,18 @@ async def _send_part(
     await generator.run(begin)
     if pipe.poll():
         pipe.recv()
+
+
+def _schedule_in_real_time(wanted: bool) -> bool:
+    """Lets requests of an open loop leave on time where the server uses all processors; whether that is permitted."""
+    if not hasattr(os, "sched_setscheduler"):
+        return False
+    policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK if wanted else os.SCHED_OTHER
+    try:
+        os.sched_setscheduler(0, policy, os.sched_param(1 if wanted else 0))
+    except OSError:  # without CAP_SYS_NICE
+        return False
+    return wanted
 
 
 def _processors() -> list[int]:

@@ -88,6 +88,7 @@ class Slice:
         processor_s: processor time of the process since the slice before.
         ends: whether the load of the process has ended.
         part: number of the process.
+        real_time: whether the process has real-time scheduling.
     """
 
     records: np.ndarray
@@ -96,3 +97,4 @@ class Slice:
     processor_s: float = 0.0
     ends: bool = False
     part: int = 0
+    real_time: bool = False

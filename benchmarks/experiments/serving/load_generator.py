@@ -2,9 +2,9 @@
 
     python -m cascade.benchmarks.experiments.serving.load_generator
 
-Both clients load the same server by turns on the same processors, in a closed loop of many connections and of one. Found
-are also: how late requests leave at 1,000 requests/s; what an open loop shows of a server that is stopped for a second;
-and of how many equal benchmarks the intervals hold the median of all.
+Both clients load the same server by turns on the same processors, in a closed loop of many connections and of one.
+Found are also: how late requests leave at 1,000 requests/s; what an open loop shows of a server that is stopped for a
+second; and of how many equal benchmarks the intervals hold the median of all.
 """
 
 import contextlib
@@ -78,7 +78,6 @@ def main(
             wrk.run(server.url, CONNECTIONS, 2)
             client.send(ClosedLoop(CONNECTIONS, 1.0))
             turns = [turn(client, wrk, server, seconds) for _ in range(repeats)]
-            console.print(f"turns: {turns}")
             open_loop = client.send(OpenLoop(RATE, 2.0 * seconds, warmup_seconds=1.0))
             paused = during_pause(client, server)
             held = intervals(client)
@@ -97,6 +96,7 @@ def turn(client: Client, wrk: Wrk, server: ServerProcess, seconds: int) -> dict[
     """Both clients, one after the other: with many connections, and with one."""
     theirs = wrk.run(server.url, CONNECTIONS, seconds)
     ours = client.send(ClosedLoop(CONNECTIONS, float(seconds), warmup_seconds=0.2))
+    console.print(f"wrk {theirs['requests_per_s']:.0f} requests/s, cascade bench {ours.requests_per_s:.0f}")
     single = wrk.run(server.url, 1, seconds)
     own_single = client.send(ClosedLoop(1, float(seconds), warmup_seconds=0.2))
     return {
