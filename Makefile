@@ -76,7 +76,7 @@ bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve  ## serv
 	$(call experiment,resilience.stops_under_load --stops 12)
 	$(call experiment,serving.gears)
 	$(BIN)/python -m cascade collect examples/cifar10/config.yaml --dataset cifar10 --threads 1 --out .venv/cifar10.npz
-	$(call experiment,serving.simulated_scale --scores .venv/cifar10.npz)
+	$(call experiment,costs.simulated_scale --scores .venv/cifar10.npz)
 	$(call experiment,resilience.faults)
 	$(call experiment,serving.observability_overhead)
 	$(call experiment,resilience.faults --fault kill_node --out benchmarks/results/resilience/faults_two_nodes.json)

@@ -1,7 +1,7 @@
 """Does the simulation agree with served cascades, and how many replicas does a cascade save at scale?
 
     cascade collect examples/cifar10/config.yaml --dataset cifar10 --threads 1
-    python -m cascade.benchmarks.experiments.serving.simulated_scale --scores scores.npz
+    python -m cascade.benchmarks.experiments.costs.simulated_scale --scores scores.npz
 
 Part one, measured: the CIFAR-10 cascade and its last stage alone, served by one and by two gateways; throughput in a
 closed loop, and p99 at random moments. The simulation gets the stage times that were measured just before, in one
