@@ -10,6 +10,7 @@ from cascade.backends.outputs.class_columns import ClassColumns
 from cascade.errors import ConfigError, WeightsError
 from cascade.files.zip_files import check_zip
 from cascade.prediction import Prediction
+from cascade.rows.columns import data_frame
 
 __all__ = ["SklearnBackend"]
 
@@ -48,13 +49,17 @@ INNER_MODEL = {
     "StackingClassifier": "final_estimator_",
 }
 """Models that return the answers of an inner model, and its attribute."""
+HARMLESS = ("numpy.dtype",)
+"""Types that skops does not trust by default, and that run no code of the file: here the one of an empty array, which
+every fitted ``SimpleImputer`` holds."""
 
 
 class SklearnBackend:
     """A fitted classifier with ``predict_proba``.
 
-    Rows with more than two axes are flattened to (n, features). The model works on a copy, since a pipeline may write
-    to its input. Columns are mapped by ``classes_``, see ``ClassColumns``.
+    Rows with more than two axes are flattened to (n, features), and rows of named columns become a pandas data frame,
+    of which a ``ColumnTransformer`` takes columns by name. The model works on a copy, since a pipeline may write to its
+    input. Columns are mapped by ``classes_``, see ``ClassColumns``.
 
     The answer is that of the model's ``predict``. If scikit-learn's code makes this the most probable class, only
     ``predict_proba`` is called. For any other model (``TunedThresholdClassifierCV``, ``SVC``, a user's class, a
@@ -94,8 +99,7 @@ class SklearnBackend:
 
     def predict(self, rows: np.ndarray) -> Prediction:
         """Answers a batch: (n, ...) rows -> (n, C) probabilities, or (n,) confidences, see above."""
-        flat = rows if rows.dtype == object or rows.ndim <= 2 else rows.reshape(len(rows), -1)
-        return self.classify(lambda: np.array(flat), len(rows))[0]
+        return self.classify(lambda: _features(rows), len(rows))[0]
 
     def classify(self, new_rows: Callable[[], Any], count: int) -> tuple[Prediction, np.ndarray]:
         """The prediction, and the class probabilities beside it.
@@ -120,6 +124,13 @@ class SklearnBackend:
         return Prediction(self.columns.ids[places], confidence=probabilities[np.arange(count), places]), spread
 
 
+def _features(rows: np.ndarray) -> Any:
+    """A copy of the rows, as scikit-learn takes them."""
+    if rows.dtype.names is not None:
+        return data_frame(rows)
+    return np.array(rows if rows.dtype == object or rows.ndim <= 2 else rows.reshape(len(rows), -1))
+
+
 def _answers_the_likeliest(model: Any) -> bool:
     """Whether ``predict`` is known to return the class with the largest ``predict_proba``."""
     kind = type(model)
@@ -137,11 +148,11 @@ def _load(config: SklearnConfig) -> Any:
 
     try:
         check_zip(config.model, WeightsError)
-        return skops.io.load(config.model, trusted=config.trusted)
+        return skops.io.load(config.model, trusted=[*config.trusted, *HARMLESS])
     except WeightsError:
         raise
     except UntrustedTypesFoundException as error:
-        types = sorted(set(skops.io.get_untrusted_types(file=config.model)) - set(config.trusted))
+        types = sorted(set(skops.io.get_untrusted_types(file=config.model)) - {*config.trusted, *HARMLESS})
         raise WeightsError(
             f"{config.model} holds types that skops does not trust: {types}; "
             "if you know where the file comes from, list them under the backend's 'trusted'"

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,11 +77,11 @@ class Cascade:
         stages = load_stages(config.stages, Path(config_path).resolve().parent, config.classes)
         return cls(stages, policy, config.rows)
 
-    def predict(self, rows: np.ndarray) -> Answers:
+    def predict(self, rows: Any) -> Answers:
         """Answers a batch.
 
         Args:
-            rows: (n, ...).
+            rows: (n, ...); for named columns a data frame, an Arrow table or n mappings.
 
         Raises:
             RowsError: the rows do not have the configured shape or type, or a model refuses them.

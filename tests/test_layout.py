@@ -18,7 +18,7 @@ import cascade
 
 ROOT = Path(__file__).parent.parent
 LINKED = ("backends", "benchmarks", "calibration", "routers")
-OPTIONAL = {"aiohttp", "cv2", "mosec", "onnxruntime", "psutil"}
+OPTIONAL = {"aiohttp", "cv2", "mosec", "onnxruntime", "psutil", "pandas", "pyarrow"}
 """Packages of extras, or of peers that experiments compare with."""
 
 
@@ -125,6 +125,7 @@ BASE = {
     "cascade.files.npz",
     "cascade.files.problems",
     "cascade.files.result_files",
+    "cascade.files.tables",
     "cascade.files.text_files",
     "cascade.files.zip_files",
     "cascade.html_table",

@@ -1,7 +1,7 @@
 """The score table: the predictions of every stage on every row of a set, collected once."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +12,10 @@ import numpy as np
 from cascade.calibration.costs.arrivals import Arrivals
 from cascade.calibration.costs.cost_curve import CostCurve, curve_arrays
 from cascade.calibration.costs.stage_prices import StagePrices
+from cascade.calibration.tables.answer_log import read_answer_log
 from cascade.errors import ScoreTableError
 from cascade.files.npz import load_arrays
+from cascade.files.tables import is_table_file
 from cascade.html_table import html_table
 
 __all__ = ["ScoreTable"]
@@ -263,13 +265,49 @@ class ScoreTable:
             raise ScoreTableError(f"a ScoreTable is needed; got {type(value).__name__}. ScoreTable.load reads a file")
 
     @classmethod
-    def load(cls, path: Path | str) -> "ScoreTable":
-        """Reads an ``.npz`` file from any source.
+    def from_log(
+        cls,
+        path: Path | str,
+        columns: Mapping[str, str] | None = None,
+        costs: Mapping[str, float] | None = None,
+        stages: Sequence[str] | None = None,
+        classes: Sequence[str] | None = None,
+        *,
+        cost_unit: str = "ms",
+        ignore_others: bool = False,
+    ) -> "ScoreTable":
+        """Reads the answers of models from a CSV, Parquet, Arrow or JSONL file, a row for each input.
+
+        Args:
+            path: of the file, with the columns ``label`` and, for each stage, ``STAGE.prediction``,
+                ``STAGE.confidence`` and ``STAGE.cost``.
+            columns: other names of columns, such as ``{"small.prediction": "pred_a", "label": "truth"}``.
+            costs: constant costs per row of stages that have no such column.
+            stages: names, cheapest first; by default all of the file, in its order.
+            classes: (C,) names of the classes 0 to C - 1; by default the sorted names in the file, or none if they
+                are all whole numbers.
+            cost_unit: unit of the costs.
+            ignore_others: whether other columns are left out; else they are refused.
 
         Raises:
-            ScoreTableError: it is missing, is not an ``.npz`` file, contains pickled objects or unknown arrays, or
+            ScoreTableError: the file cannot be read, or lacks a column or a value.
+        """
+        log = read_answer_log(path, columns, costs, stages, classes, ignore_others)
+        try:
+            return cls(**log.arrays, cost_unit=cost_unit)
+        except ScoreTableError as error:
+            raise ScoreTableError(f"{path}: {error}") from error
+
+    @classmethod
+    def load(cls, path: Path | str) -> "ScoreTable":
+        """Reads an ``.npz`` file from any source, or a log of answers (:meth:`from_log`).
+
+        Raises:
+            ScoreTableError: it is missing or damaged, contains pickled objects or unknown arrays or columns, or
                 contradicts itself.
         """
+        if is_table_file(path):
+            return cls.from_log(path)
         known = [field.name for field in fields(cls)]
         try:
             arrays: dict[str, Any] = {**load_arrays(path, known, ScoreTableError)}

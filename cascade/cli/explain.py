@@ -16,6 +16,7 @@ from cascade.cli.inputs import ConfigArgument, DatasetOption, RowsOption, SplitO
 if TYPE_CHECKING:
     import numpy as np
 
+    from cascade.config import CascadeConfig
     from cascade.explanation import Explanation, FrontierPiece
 
 __all__ = ["explain"]
@@ -53,7 +54,7 @@ def explain(
     if scores is not None:
         table = ScoreTable.load(scores)
         check_table(table, config)
-    row, label = _row(row_file, rows_file, dataset, split, index, config.classes)
+    row, label = _row(row_file, rows_file, dataset, split, index, config)
     stages = load_stages(config.stages, config_path.resolve().parent, config.classes)
     explanations, pieces = explain_row(stages, check_rows(row, config.rows), policies, table)
     names = config.classes
@@ -82,14 +83,14 @@ def _row(
     dataset: str | None,
     split: str,
     index: int,
-    classes: tuple[str, ...] | None,
+    config: "CascadeConfig",
 ) -> "tuple[np.ndarray, int | None]":
     """One row, (1, ...), and its label, if known."""
     if row_file is not None:
         if rows_file is not None or dataset is not None:
             raise typer.BadParameter("give one of --row, --rows and --dataset")
-        return load_row(row_file), None
-    rows, label = load_rows(dataset, split, rows_file, classes)
+        return load_row(row_file, config.rows), None
+    rows, label = load_rows(dataset, split, rows_file, config.classes, config.rows)
     if index >= len(rows):
         raise typer.BadParameter(f"--index must be less than the number of rows, {len(rows)}; got {index}")
     return rows[index : index + 1], None if label is None else int(label[index])

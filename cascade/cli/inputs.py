@@ -11,12 +11,14 @@ import typer
 from cascade.cli.console import console
 from cascade.errors import DataError
 from cascade.files.npy import read_npy
+from cascade.rows.checks import check_rows
 from cascade.rows.labels import label_ids
 from cascade.rows.rows_file import load_rows as load_rows_file
 
 if TYPE_CHECKING:
     from cascade.calibration.costs.arrivals import Arrivals
     from cascade.config import CascadeConfig
+    from cascade.rows.checks import RowForm
 
 __all__ = [
     "BatchRowsOption",
@@ -41,9 +43,7 @@ __all__ = [
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration (YAML).")]
 PolicyOption = Annotated[Path | None, typer.Option("--policy", help="Policy.", show_default="the config's")]
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Name of a data set (see 'cascade data').")]
-RowsOption = Annotated[
-    Path | None, typer.Option("--rows", help="File .npz with 'rows' (numbers or texts) and 'label' (ids or names).")
-]
+RowsOption = Annotated[Path | None, typer.Option("--rows", help="Rows and labels: .npz, CSV, Parquet, Arrow or JSONL.")]
 BatchRowsOption = Annotated[
     str | None,
     typer.Option(
@@ -106,7 +106,11 @@ def arrivals_of(batch_rows: str | None, rate: float | None, has_curves: bool) ->
 
 
 def load_rows(
-    dataset: str | None, split: str, rows_file: Path | None, classes: Sequence[str] | None = None
+    dataset: str | None,
+    split: str,
+    rows_file: Path | None,
+    classes: Sequence[str] | None = None,
+    form: "RowForm | None" = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Loads rows from a data set or a file; exactly one of them must be given.
 
@@ -115,6 +119,7 @@ def load_rows(
         split: part of the data set, "train" or "test".
         rows_file: file of rows, see :mod:`cascade.rows.rows_file`.
         classes: (C,) names of the classes 0 to C - 1, which labels may use.
+        form: the configuration's ``rows``, for tables.
 
     Returns:
         (n, ...) rows and (n,) int64 labels >= 0; ``None`` for the labels if a file has none.
@@ -126,7 +131,7 @@ def load_rows(
     if (dataset is None) == (rows_file is None):
         raise typer.BadParameter("give either --dataset or --rows")
     if rows_file is not None:
-        return load_rows_file(rows_file, classes)
+        return load_rows_file(rows_file, classes, form)
     if split not in ("train", "test"):
         raise typer.BadParameter(f"--split must be train or test; got {split!r}")
     from cascade import datasets
@@ -144,14 +149,16 @@ def load_checked_rows(
     Raises:
         RowsError: the rows do not match the configuration.
     """
-    from cascade.rows.checks import check_rows
-
-    rows, label = load_rows(dataset, split, rows_file, config.classes)
+    rows, label = load_rows(dataset, split, rows_file, config.classes, config.rows)
     return check_rows(rows[:limit], config.rows), None if label is None else label[:limit]
 
 
-def load_row(path: Path) -> np.ndarray:
+def load_row(path: Path, form: "RowForm") -> np.ndarray:
     """Loads one row from a ``.npy`` or JSON file.
+
+    Args:
+        path: of the file.
+        form: the configuration's ``rows``.
 
     Returns:
         (1, ...).
@@ -162,7 +169,10 @@ def load_row(path: Path) -> np.ndarray:
     try:
         if path.suffix == ".npy":
             return read_npy(path.read_bytes(), str(path), DataError)[None]
-        row = np.asarray(json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if form.columns is not None:
+            return check_rows([content], form)
+        row = np.asarray(content)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} must be a .npy or JSON file with one row: {error}") from error
     return row.astype(object)[None] if row.dtype.kind == "U" else row[None]

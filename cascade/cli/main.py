@@ -1,6 +1,7 @@
 """The entry point of the command ``cascade``."""
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -14,9 +15,13 @@ from cascade.cli.data import data
 from cascade.cli.detect import detect
 from cascade.cli.evaluate import evaluate
 from cascade.cli.explain import explain
+from cascade.cli.import_log import import_log
+from cascade.cli.init import init
 from cascade.cli.plan import plan
+from cascade.cli.predict import predict
 from cascade.cli.reload import reload
 from cascade.cli.report import report
+from cascade.cli.schema import schema
 from cascade.cli.search import search
 from cascade.cli.serve import serve
 from cascade.cli.status import status
@@ -25,14 +30,18 @@ from cascade.errors import CascadeError, InputError
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(name="cascade", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(name="cascade", no_args_is_help=True, pretty_exceptions_enable=False)
+app.command()(init)
+app.command()(schema)
 app.command()(check)
 app.command()(collect)
+app.command("import")(import_log)
 app.command()(calibrate)
 app.command()(search)
 app.command()(evaluate)
 app.command()(explain)
 app.command()(report)
+app.command()(predict)
 app.command()(detect)
 app.command()(plan)
 app.command()(serve)
@@ -45,8 +54,20 @@ app.command()(train)
 app.command()(data)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from cascade import __version__
+
+        typer.echo(f"idk-cascade {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
     """Prediction cascades: tune, deploy, benchmark."""
 
 

@@ -13,6 +13,9 @@ from cascade.stage import Stage
 
 __all__ = ["PartialCollection"]
 
+MISSING = b"\xff" * 8
+"""Stands for a missing text, as a length that no text has."""
+
 FORMAT = 1
 
 
@@ -64,11 +67,17 @@ class PartialCollection:
 
 def _digest(rows: np.ndarray) -> str:
     """SHA-256 of the rows, in hexadecimal."""
+    if rows.dtype.names is not None:
+        fields = [f"{name} {_digest(rows[name])}" for name in rows.dtype.names]
+        return hashlib.sha256("\n".join(fields).encode()).hexdigest()
     state = hashlib.sha256(f"{rows.dtype.str} {rows.shape}".encode())
     if rows.dtype.kind != "O":
         state.update(np.ascontiguousarray(rows).data)
         return state.hexdigest()
     for text in rows.ravel():
+        if text is None:
+            state.update(MISSING)
+            continue
         if not isinstance(text, str):
             raise InputError(f"rows must be numbers or texts to be kept on disk; got {type(text).__name__}")
         content = text.encode("utf-8", "surrogatepass")

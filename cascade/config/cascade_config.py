@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import field_validator, model_validator
 from typing_extensions import Self
 
+from cascade.backends.config import CustomConfig, EnsembleConfig, SklearnConfig
 from cascade.config.detection_config import DetectionConfig
 from cascade.config.fields import ConfigModel, ConfigName
 from cascade.config.rows_config import RowsConfig
@@ -91,6 +92,20 @@ class CascadeConfig(ConfigModel):
         least = self.serving.least_max_stage
         if least is not None and least not in names:
             raise ValueError(f"serving.least_max_stage must be a stage, one of {names}; got {least!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _models_take_named_columns(self) -> Self:
+        if self.rows.columns is None:
+            return self
+        for stage in self.stages:
+            members = stage.backend.members if isinstance(stage.backend, EnsembleConfig) else (stage.backend,)
+            other = [member.type for member in members if not isinstance(member, SklearnConfig | CustomConfig)]
+            if other:
+                raise ValueError(
+                    f"rows with columns are for backends of the types 'sklearn' and 'custom'; stage {stage.name!r} has "
+                    f"{other[0]!r}, which takes one array of numbers (rows.shape and rows.dtype)"
+                )
         return self
 
     @model_validator(mode="after")

@@ -26,6 +26,7 @@ from cascade.collection.measure import measure_curves
 from cascade.config import CascadeConfig
 from cascade.errors import ConfigError, StageError
 from cascade.prediction import Prediction
+from cascade.rows.columns import described_columns
 from cascade.stage import Stage
 
 __all__ = ["CascadeClassifier"]
@@ -169,8 +170,8 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):  # type: ignore[misc
             raise ConfigError(f"{path} exists; write to another folder, or remove it")
         if self._row is None:
             raise ConfigError(
-                "rows of named columns or of mixed types cannot be described in a configuration; fit on an array of "
-                "numbers, or on texts"
+                "these rows cannot be described in a configuration; fit on an array of numbers, on texts, or on a data "
+                "frame whose columns have names and hold numbers, booleans or texts"
             )
         folder.mkdir(parents=True, exist_ok=True)
         stages = []
@@ -324,8 +325,11 @@ def _joined(tables: Sequence[ScoreTable]) -> ScoreTable:
 
 def _described_row(rows: Any) -> dict[str, Any] | None:
     """The configuration's description of a row; ``None`` if there is none."""
-    if hasattr(rows, "columns") or hasattr(rows, "tocsr"):
+    if hasattr(rows, "tocsr"):
         return None
+    if hasattr(rows, "columns"):
+        columns = described_columns(rows)
+        return None if columns is None else {"columns": columns}
     array = np.asarray(rows)
     if array.dtype.kind in "US" or (array.dtype == object and all(isinstance(each, str) for each in array.ravel())):
         return {"dtype": "text"} if array.ndim == 1 else None

@@ -1,10 +1,12 @@
 """Checks of rows where they enter, before any model sees them."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from cascade.errors import InputError, RowsError
+from cascade.rows.columns import ColumnType, column_rows, example_columns
 
 __all__ = ["check_rows", "example_row", "example_rows", "refuse_masked"]
 
@@ -23,6 +25,10 @@ class RowForm(Protocol):
         """NumPy name of the number type, or "text"."""
 
     @property
+    def columns(self) -> Mapping[str, ColumnType] | None:
+        """Types of named columns; ``None`` if rows have none."""
+
+    @property
     def numpy_dtype(self) -> np.dtype[Any]:
         """Type of the arrays of rows."""
 
@@ -31,16 +37,18 @@ def check_rows(rows: Any, expected: RowForm) -> np.ndarray:
     """Converts rows to the array that the models expect.
 
     Args:
-        rows: an array, or nested lists.
-        expected: shape and dtype of a row.
+        rows: an array, or nested lists; for named columns see :func:`~cascade.rows.columns.column_rows`.
+        expected: shape and dtype of a row, or its columns.
 
     Returns:
-        (n, *shape) array of the expected dtype.
+        (n, *shape) array of the expected dtype; (n,) structured array of named columns.
 
     Raises:
         RowsError: wrong shape or dtype, no rows, NaN or infinity.
     """
     refuse_masked(rows, RowsError)
+    if expected.columns is not None:
+        return column_rows(rows, expected.columns)
     if expected.dtype == "text":
         return _texts(rows)
     given = _array(rows)
@@ -61,6 +69,8 @@ def check_rows(rows: Any, expected: RowForm) -> np.ndarray:
 
 def example_row(expected: RowForm) -> np.ndarray:
     """(1, *shape), a row of zeros or an empty text, for trying a stage."""
+    if expected.columns is not None:
+        return example_rows(expected, 1)
     row = np.zeros((1, *expected.shape), expected.numpy_dtype)
     if expected.dtype == "text":
         row[:] = ""
@@ -70,6 +80,8 @@ def example_row(expected: RowForm) -> np.ndarray:
 def example_rows(expected: RowForm, count: int, seed: int = 0) -> np.ndarray:
     """(count, *shape), the row of :func:`example_row` and synthetic ones: numbers in [0, 1], bytes, words."""
     random = np.random.default_rng(seed)
+    if expected.columns is not None:
+        return example_columns(expected.columns, count, random)
     dtype, shape = expected.numpy_dtype, (count, *expected.shape)
     if expected.dtype == "text":
         rows = np.array([" ".join(random.choice(WORDS, size)) for size in range(count)], dtype=object)

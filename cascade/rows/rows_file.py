@@ -1,4 +1,4 @@
-"""Files of labelled rows: an ``.npz`` with numbers as an array, or texts as one UTF-8 array with offsets."""
+"""Files of labelled rows: an ``.npz`` with numbers as an array, or texts as one UTF-8 array with offsets; tables."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,8 +9,10 @@ import numpy as np
 
 from cascade.errors import DataError
 from cascade.files.npz import load_arrays
-from cascade.rows.checks import refuse_masked
+from cascade.files.tables import is_table_file
+from cascade.rows.checks import RowForm, refuse_masked
 from cascade.rows.labels import label_ids, label_values
+from cascade.rows.table_rows import read_table_rows
 
 __all__ = ["load_rows", "save_rows"]
 
@@ -53,12 +55,16 @@ def save_rows(path: Path | str, rows: Any, label: Any = None) -> None:
         raise DataError(f"{path} cannot be written: {error}") from error
 
 
-def load_rows(path: Path | str, classes: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads rows and labels from a file of any source.
+def load_rows(
+    path: Path | str, classes: Sequence[str] | None = None, form: RowForm | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Reads rows and labels from a file of any source: ``.npz``, CSV, Parquet, Arrow or JSON lines.
 
     Args:
         path: of the file.
         classes: (C,) names of the ids 0 to C - 1; ``None`` if there are none.
+        form: the configuration's ``rows``, for shape and named columns of tables
+            (:func:`cascade.rows.table_rows.read_table_rows`).
 
     Returns:
         (n, ...) rows, texts as an object array of str; (n,) int64 labels >= 0, ``None`` if the file has none.
@@ -67,6 +73,12 @@ def load_rows(path: Path | str, classes: Sequence[str] | None = None) -> tuple[n
         DataError: the file is missing or damaged, holds other arrays, or the arrays contradict each other; or a label
             is not one of the classes.
     """
+    if is_table_file(path):
+        rows, values = read_table_rows(path, form)
+        try:
+            return rows, None if values is None else label_ids(values, classes)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
     try:
         arrays = load_arrays(path, ARRAYS, DataError)
     except FileNotFoundError as error:

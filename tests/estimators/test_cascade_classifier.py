@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import scipy.sparse
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import check_estimator
 
@@ -129,10 +130,31 @@ def test_the_written_configuration_answers_the_same(digits, tmp_path, big):
         model.to_config(path.parent)
 
 
-class Frame:
-    """Looks like a data frame, as far as it is read here."""
+def test_a_data_frame_is_served_by_its_columns(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    random = np.random.default_rng(0)
+    frame = pandas.DataFrame({"age": random.normal(size=600), "city": random.choice(["Bonn", "Oslo"], 600)})
+    labels = np.where((frame.age > 0) ^ (frame.city == "Oslo"), "yes", "no")
+    columns = ColumnTransformer([("city", OneHotEncoder(), ["city"])], remainder="passthrough")
+    stages = [
+        (name, make_pipeline(columns, model))
+        for name, model in (("small", LogisticRegression()), ("big", ExtraTreesClassifier(20, random_state=0)))
+    ]
+    model = CascadeClassifier(stages, costs=COSTS, max_accuracy_drop=0.2).fit(frame, labels)
+    path = model.to_config(tmp_path / "served")
+    answers = Cascade.load(path).predict(frame.iloc[:50])
+    assert np.array_equal(model.classes_[answers.answer], model.predict(frame.iloc[:50]))
+    records = frame.iloc[:50].to_dict("records")
+    assert np.array_equal(Cascade.load(path).predict(records).answer, answers.answer)
 
-    columns = ("a", "b")
+
+class Frame:
+    """Looks like a data frame, as far as it is read here, with names that are no texts."""
+
+    columns = (0, 1)
+
+    def __getitem__(self, name):
+        return np.zeros(2)
 
 
 def test_rows_that_a_configuration_cannot_describe_are_refused(certified, tmp_path, monkeypatch):
@@ -142,7 +164,7 @@ def test_rows_that_a_configuration_cannot_describe_are_refused(certified, tmp_pa
     assert _described_row(np.array([["a", 1.0]], dtype=object)) is None
     assert _described_row(np.array(["a", "b"])) == {"dtype": "text"}
     monkeypatch.setattr(certified, "_row", None)
-    with pytest.raises(ConfigError, match="named columns"):
+    with pytest.raises(ConfigError, match="cannot be described"):
         certified.to_config(tmp_path / "x")
 
 

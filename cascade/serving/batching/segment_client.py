@@ -126,4 +126,8 @@ def _stage_error(error: RayTaskError) -> CascadeError:
 
 
 def _bytes(rows: np.ndarray) -> int:
-    return BYTES_PER_CHARACTER * sum(map(len, rows.flat)) if rows.dtype == object else rows.nbytes
+    if rows.dtype.names is not None:
+        return rows.nbytes + sum(_bytes(rows[name]) for name in rows.dtype.names if rows[name].dtype == object)
+    if rows.dtype == object:
+        return BYTES_PER_CHARACTER * sum(len(text) for text in rows.flat if text is not None)
+    return rows.nbytes

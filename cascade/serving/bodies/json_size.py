@@ -30,6 +30,10 @@ def check_json_size(body: bytes | memoryview, config: CascadeConfig) -> None:
     most, shape = config.serving.max_request_rows, config.rows.shape
     lists = most * sum(math.prod(shape[:axis]) for axis in range(len(shape)))
     texts = most if config.rows.dtype == "text" else 0
+    values_per_row, objects = math.prod(shape), 0
+    if config.rows.columns is not None:
+        values_per_row, objects = len(config.rows.columns), most
+        texts = 2 * most * values_per_row  # names and values
     content = bytes(body)
     if b"\\" in content:
         # Without escapes every quotation mark begins or ends a text.
@@ -40,8 +44,8 @@ def check_json_size(body: bytes | memoryview, config: CascadeConfig) -> None:
         values = outside.count(b",")
         if (
             outside.count(b"[") <= lists + SLACK
-            and values <= most * math.prod(shape) + SLACK
-            and outside.count(b"{") <= SLACK
+            and values <= most * values_per_row + SLACK
+            and outside.count(b"{") <= objects + SLACK
         ):
             return
     raise BodyTooLarge(

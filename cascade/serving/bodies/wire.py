@@ -138,7 +138,7 @@ def _from_json(body: bytes, config: CascadeConfig) -> Any:
     # With one text among numbers, NumPy would store every number as a text of that length, gigabytes in the worst case.
     # Counting quotation marks finds texts much faster than checking the types: with numbers only the key has two.
     rows = content["rows"]
-    if config.rows.dtype == "text":
+    if config.rows.dtype == "text" or config.rows.columns is not None:
         return rows
     if body.count(b'"') > 2:
         raise RowsError("rows must have numbers only; got a text")
@@ -146,6 +146,8 @@ def _from_json(body: bytes, config: CascadeConfig) -> Any:
 
 
 def _from_raw(headers: Mapping[str, str], body: bytes, expected: RowsConfig) -> np.ndarray:
+    if expected.columns is not None:
+        raise RowsError(f"rows of named columns cannot be sent as {RAW_TYPE}; send {JSON_TYPE}, an object for each row")
     if expected.dtype == "text":
         raise RowsError(f"texts cannot be sent as {RAW_TYPE}; send {JSON_TYPE}")
     dtype = _dtype(headers.get("x-dtype", expected.dtype))

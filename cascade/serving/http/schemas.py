@@ -1,11 +1,13 @@
 """JSON schemas of a cascade's request and response bodies: the components of its OpenAPI document."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from cascade.config import CascadeConfig
+from cascade.rows.columns import ColumnType
 from cascade.serving.http.body_models import FIXED_BODIES, Body, ClosedBody, Parameters, RequestedOutput
 from cascade.serving.oip.image_input import IMAGE_INPUT
 from cascade.serving.oip.tensors import INPUT, OUTPUTS
@@ -39,10 +41,23 @@ def component_schemas(config: CascadeConfig) -> dict[str, Any]:
 
 
 def _rows(config: CascadeConfig) -> type[Body]:
+    if config.rows.columns is not None:
+        return _model("Rows", ClosedBody, rows=_list(_record(config.rows.columns), 1, config.serving.max_request_rows))
     row: Any = str if config.rows.dtype == "text" else _VALUES[config.rows.numpy_dtype.kind]
     for size in reversed(config.rows.shape):
         row = _list(row, size, size)
     return _model("Rows", ClosedBody, rows=_list(row, 1, config.serving.max_request_rows))
+
+
+def _record(columns: Mapping[str, ColumnType]) -> type[Body]:
+    """A row of named columns. Numbers, texts and categories may be missing."""
+    plain: dict[str, Any] = {"integer": int, "boolean": bool, "number": float | None, "text": str | None}
+    fields: dict[str, Any] = {}
+    for place, (name, kind) in enumerate(columns.items()):
+        value: Any = plain[kind] if isinstance(kind, str) else Literal[kind] | None
+        needed = kind in ("integer", "boolean")
+        fields[f"column_{place}"] = (value, Field(alias=name) if needed else Field(default=None, alias=name))
+    return _model("Row", ClosedBody, **fields)
 
 
 def _answers(config: CascadeConfig) -> type[Body]:

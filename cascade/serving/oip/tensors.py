@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 
 from cascade.config import CascadeConfig, RowsConfig
 from cascade.errors import RowsError
@@ -110,7 +111,8 @@ def decode_raw(content: bytes | memoryview, shape: tuple[int, ...], expected: Ro
     """Rows from raw contents.
 
     Args:
-        content: little-endian numbers; or texts in UTF-8, each after its length in 4 bytes.
+        content: little-endian numbers; or texts in UTF-8, each after its length in 4 bytes. A row of named columns is
+            a text, a JSON object.
         shape: of the tensor, (n, *shape of a row).
         expected: the configured shape and dtype of a row.
 
@@ -120,6 +122,8 @@ def decode_raw(content: bytes | memoryview, shape: tuple[int, ...], expected: Ro
     Raises:
         RowsError: the contents do not match the shape, or the rows are invalid.
     """
+    if expected.columns is not None:
+        return check_rows(_records(_texts(content, shape[0])), expected)
     if expected.dtype == "text":
         return check_rows(_texts(content, shape[0]), expected)
     dtype = RAW_DATATYPES[datatype_of(expected)]
@@ -145,6 +149,8 @@ def decode_values(values: Any, shape: tuple[int, ...], expected: RowsConfig) -> 
         raise RowsError(
             f"input {INPUT!r} of shape {list(shape)} must have {math.prod(shape)} values; got {len(values)}"
         )
+    if expected.columns is not None:
+        return check_rows(_records(values), expected)
     if expected.dtype == "text":
         return check_rows(values, expected)
     _check_numbers(values, len(shape) if nested else 1)
@@ -178,6 +184,8 @@ def describe_value(value: Any) -> str:
 def datatype_of(rows: RowsConfig) -> str:
     """Datatype of the configured rows."""
     # Types that the protocol lacks, such as long double, are sent as doubles.
+    if rows.columns is not None:
+        return TEXT
     return _DATATYPES.get(rows.dtype if rows.dtype == "text" else rows.numpy_dtype.name, "FP64")
 
 
@@ -192,6 +200,17 @@ def _check_numbers(values: list[Any], depth: int) -> None:
         raise RowsError(f"the lists of input {INPUT!r} must all have the depth {depth}") from error
     if not kinds <= {int, float, bool}:
         raise RowsError(f"input {INPUT!r} must have numbers only, all at the same depth")
+
+
+def _records(texts: list[Any]) -> list[Any]:
+    """Rows of named columns, each from a JSON object."""
+    found = []
+    for row, text in enumerate(texts):
+        try:
+            found.append(orjson.loads(text))
+        except orjson.JSONDecodeError as error:
+            raise RowsError(f"row {row} of input {INPUT!r} must be a JSON object with its columns: {error}") from error
+    return found
 
 
 def _texts(content: bytes | memoryview, n: int) -> list[str]:
