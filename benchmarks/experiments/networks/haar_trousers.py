@@ -4,11 +4,11 @@
 
 The cascade of examples/trousers: a soft cascade that may only reject, and a second stage. The recipes were chosen by
 figures on the test images, so nothing here is measured on them. The rows are the last 20,000 training images, which no
-training saw. An earlier version of the cascade had been calibrated on them for recalls of 97 and 98 %; the present trace
-of the first stage was fixed before it was run on them. The first 17,000 calibrate and certify the cascade, as ``cascade
-collect --cost flops`` and ``cascade calibrate --min-recall 0.99 --positive trousers --delta 0.05`` do; the last 3,000
-evaluate its policy. What is certified is the recall of the whole cascade; that of its first stage is no less. Features are means
-over all images, trousers among them; intervals are for independent images.
+training saw. An earlier version of the cascade had been calibrated on them for recalls of 97 and 98 %; the present
+trace of the first stage was fixed before it was run on them. The first 17,000 calibrate and certify the cascade, as
+``cascade collect --cost flops`` and ``cascade calibrate --min-recall 0.99 --positive trousers --delta 0.05`` do; the
+last 3,000 evaluate its policy. What is certified is the recall of the whole cascade; that of its first stage is no
+less. Features are means over all images, trousers among them; intervals are for independent images.
 
 The traces of all families, WaldBoost's sequential test among them, are fitted to the rows of the training with the
 recall of the recipe, and compared on the same 20,000 images.
