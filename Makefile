@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-slow check audit format results bench bench-serving simulate clean
+.PHONY: help demo test test-slow check guard audit format results bench bench-serving simulate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ check: .venv/installed-dev  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p cascade
+
+guard: .venv/installed-dev  ## kernel, engine, batcher and executor are as quick as before, compared with the same work by hand
+	OMP_NUM_THREADS=1 $(BIN)/python -m cascade.benchmarks.experiments.costs.regression_guard --out .venv/regression_guard.json
 
 audit: .venv/installed-dev .venv/installed-audit  ## known vulnerabilities in what is installed (needs the network)
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > .venv/frozen.txt
@@ -72,6 +75,8 @@ bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve  ## serv
 	$(call experiment,serving.idle_cost)
 	$(call experiment,resilience.stops_under_load --stops 12)
 	$(call experiment,serving.gears)
+	$(BIN)/python -m cascade collect examples/cifar10/config.yaml --dataset cifar10 --threads 1 --out .venv/cifar10.npz
+	$(call experiment,costs.simulated_scale --scores .venv/cifar10.npz)
 	$(call experiment,resilience.faults)
 	$(call experiment,serving.observability_overhead)
 	$(call experiment,resilience.faults --fault kill_node --out benchmarks/results/resilience/faults_two_nodes.json)

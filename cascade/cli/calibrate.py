@@ -160,7 +160,8 @@ def _facts(table: "ScoreTable", found: "PolicySet", with_gears: bool) -> dict[st
 def _warn_of_duplicates(certificate: Mapping[str, Any]) -> None:
     """Warns if many testing rows are duplicates, since a certificate assumes independent rows."""
     copies = certificate.get("duplicate_rows", 0)
-    tested = max((test["rows"] for test in certificate.get("tests", [])), default=0)
+    # Of all testing rows: those of a recall's test are the positive ones alone.
+    tested = certificate.get("testing_rows", max((test["rows"] for test in certificate.get("tests", [])), default=0))
     if copies > MAX_DUPLICATES * tested:
         typer.echo(
             f"warning: {copies} of {tested} testing rows look like duplicates of searching rows. The certificate "

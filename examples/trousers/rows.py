@@ -1,4 +1,4 @@
-"""Writes calibration.npz (the 20,000 training images that no recipe uses) and test.npz (the 10,000 test images)."""
+"""Writes calibration.npz and held-out.npz: 17,000 and 3,000 of the training images that no recipe uses."""
 
 from pathlib import Path
 
@@ -7,12 +7,10 @@ import numpy as np
 from cascade import datasets
 from cascade.rows.rows_file import save_rows
 
-UNUSED, TROUSERS = 20_000, 1
+UNUSED, HELD_OUT, TROUSERS = 20_000, 3000, 1
 
 if __name__ == "__main__":
-    train, test = datasets.load("fashion_mnist", "train"), datasets.load("fashion_mnist", "test")
-    for name, rows, labels in [
-        ("calibration.npz", train.rows[-UNUSED:], train.labels[-UNUSED:]),
-        ("test.npz", test.rows, test.labels),
-    ]:
-        save_rows(Path(name), rows, (labels == TROUSERS).astype(np.int64))
+    rows, labels = datasets.load("fashion_mnist", "train")
+    is_trousers = (labels == TROUSERS).astype(np.int64)
+    for name, part in [("calibration.npz", slice(-UNUSED, -HELD_OUT)), ("held-out.npz", slice(-HELD_OUT, None))]:
+        save_rows(Path(name), rows[part], is_trousers[part])

@@ -34,6 +34,14 @@ def detecting_table():
     return ScoreTable(prediction, confidence, np.array([1.0, 20.0]), np.array(["a", "b"]), label=label, classes=names)
 
 
+def test_duplicates_are_counted_among_all_testing_rows(tmp_path):
+    detecting_table().take(np.arange(5000) % 1000).save(tmp_path / "scores.npz")
+    options = ["--scores", str(tmp_path / "scores.npz"), "--out", str(tmp_path / "policy.json")]
+    result = CliRunner().invoke(app, ["calibrate", *options, "--min-recall", "0.8", "--positive", "yes"])
+    assert result.exit_code == 0, result.output
+    assert " of 4250 testing rows look like duplicates" in result.stderr
+
+
 def test_a_recall_is_certified_evaluated_and_refused(tmp_path):
     detecting_table().save(tmp_path / "scores.npz")
     scores, policy = ["--scores", str(tmp_path / "scores.npz")], str(tmp_path / "policy.json")

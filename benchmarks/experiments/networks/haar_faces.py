@@ -3,10 +3,14 @@
     python -m cascade.benchmarks.experiments.networks.haar_faces
 
 Five folds over the 100 faces of the data set "faces"; each is tested with the recipe of examples/faces trained on
-the other 80. The data set does not name the persons: a fold holds out images with all their views. Face-free windows
-are cut from the test images of CIFAR-10 as those of the training are cut from the training images. A trace of each
-family is fitted for several recalls; the figure is that of the cheapest one with which at least 95 of the 100 faces
-are found, so it is chosen on the faces that it is given for; all of them are in the file.
+the other 80. The data set does not name the persons: a fold holds out images with all their views, and a person may
+be in two folds. Face-free windows are cut from the test images of CIFAR-10 as those of the training are cut from the
+training images.
+
+Two figures. The first is that of the recipe: in each fold, the trace that the training chooses for the recipe's
+recall, without a look at the held-out faces. The second is that of the cheapest of 27 traces, three families for nine
+recalls, with which at least 95 of the 100 faces are found. It is chosen on the faces that it is given for, and so too
+low for other faces. All traces are in the file.
 """
 
 import tempfile
@@ -35,6 +39,7 @@ from cascade.files.yaml_files import load_yaml_model
 RECIPE = Path(__file__).resolve().parents[3] / "examples" / "faces" / "recipes" / "haar_faces.yaml"
 FOLDS = 5
 RECALLS = (0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995)
+CHOSEN = "chosen by the training"
 SOUGHT_RECALL, SOUGHT_FEATURES = 0.95, 10.0
 
 
@@ -62,16 +67,23 @@ def fold_points(recipe: HaarRecipe, held_out: np.ndarray, free: np.ndarray, fold
     positive, negative, none, faces_sums, free_sums = (
         cascade.partial_sums(WindowIntegrals.of_windows(part)) for part in parts
     )
-    return [
-        {
-            "family": each.family,
+
+    def point(family: str, recall: float, trace: np.ndarray) -> dict[str, Any]:
+        return {
+            "family": family,
             "fitted_recall": recall,
-            "found": int((faces_sums >= each.trace).all(axis=1).sum()),
-            "features": mean_features(each.trace, free_sums),
-            "false_positive_share": float((free_sums >= each.trace).all(axis=1).mean()),
+            "found": int((faces_sums >= trace).all(axis=1).sum()),
+            "features": mean_features(trace, free_sums),
+            "false_positive_share": float((free_sums >= trace).all(axis=1).mean()),
         }
-        for recall in RECALLS
-        for each in fit_rejection_traces(positive, negative, none, recall, recipe.delta)
+
+    return [
+        point(CHOSEN, recipe.min_recall, cascade.model.trace),
+        *(
+            point(each.family, recall, each.trace)
+            for recall in RECALLS
+            for each in fit_rejection_traces(positive, negative, none, recall, recipe.delta)
+        ),
     ]
 
 
@@ -120,17 +132,19 @@ def main(
 
 
 def figures(found: Found) -> Figures:
-    """The cheapest point of each family with the recall that is sought."""
+    """Of the recipe, and of the cheapest trace of each family with the recall that is sought."""
+    points = found["points"]
+    chosen = next(point for point in points if point["family"] == CHOSEN)
     named = {}
-    for family in sorted({point["family"] for point in found["points"]}):
-        reaching = [
-            point for point in found["points"] if point["family"] == family and point["recall"] >= SOUGHT_RECALL
-        ]
+    for family in sorted({point["family"] for point in points} - {CHOSEN}):
+        reaching = [point for point in points if point["family"] == family and point["recall"] >= SOUGHT_RECALL]
         named[family] = min((point["features"] for point in reaching), default=None)
     least = min((value for value in named.values() if value is not None), default=None)
     return {
-        "mean features of a face-free window at a held-out recall of 95 %": Figure(least, SOUGHT_FEATURES),
-        **{f"the same, trace of the family {family}": Figure(value) for family, value in named.items()},
+        "mean features of a face-free window, the recipe": Figure(chosen["features"], SOUGHT_FEATURES),
+        "recall on held-out faces, the recipe": Figure(chosen["recall"], SOUGHT_RECALL, ">="),
+        "mean features, cheapest of 27 traces with a held-out recall of 95 %": Figure(least),
+        **{f"the same, family {family}": Figure(value) for family, value in named.items()},
     }
 
 
