@@ -105,7 +105,7 @@ def labelled_windows(made: Composite, negatives: int, random: np.random.Generato
     Returns:
         (1 + negatives, 24, 24) uint8 windows, and their labels (1 + negatives,) int64, 1 for a face.
     """
-    pyramid = Pyramid(*made.image.shape, WINDOW, SCALE_FACTOR, STRIDE)
+    pyramid = Pyramid(SIDE, SIDE, WINDOW, SCALE_FACTOR, STRIDE)
     shared = overlap(made.box, pyramid.boxes(np.arange(len(pyramid))))
     others = random.choice(np.flatnonzero(shared < NEGATIVE_OVERLAP), negatives, replace=False)
     ids = np.array([int(shared.argmax()), *others])
