@@ -1,6 +1,7 @@
 """Image files to upright 8-bit pixels, within limits of bytes, pixels and time."""
 
 import io
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +20,8 @@ FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_SCANS = 100
 """Of a JPEG file; each scan of a progressive file passes over all pixels, so thousands of short ones take minutes."""
 START_OF_SCAN = b"\xff\xda"
+ADDRESS = re.compile(r" ?<_io\.\w+ object at 0x[0-9a-f]+>")
+"""Of an object, in Pillow's messages."""
 SIGNATURES = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%PDF": "PDF"}
 
 
@@ -103,4 +106,5 @@ def _guarded(read: Callable[[], Value], content: bytes) -> Value:
             raise RowsError("the image file is empty") from error
         if kind is not None:
             raise RowsError(f"{kind} files are not supported; send JPEG, PNG or WebP") from error
-        raise RowsError(f"the image is not a whole JPEG, PNG or WebP file: {type(error).__name__}: {error}") from error
+        detail = ADDRESS.sub("", f"{type(error).__name__}: {error}")
+        raise RowsError(f"the image is not a whole JPEG, PNG or WebP file: {detail}") from error

@@ -148,3 +148,9 @@ def test_arrays_are_checked_and_converted_to_the_channels_of_the_windows():
     for wrong in (COLOUR[None], GREY.astype(float), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4), np.uint8)):
         with pytest.raises(RowsError, match="an image must be uint8"):
             to_channels(wrong, (8, 8))
+
+
+def test_a_refusal_shows_no_address_of_memory():
+    with pytest.raises(RowsError) as refused:
+        decode(b"neither an image nor empty")
+    assert "0x" not in str(refused.value)
