@@ -98,7 +98,7 @@ def test_check_bench_and_explain_accept_the_same_labels(run, folder, named):
     checked = run("check", *common)
     assert (checked.code, checked.json["fresh"]["accuracy"]) == (0, 1.0), checked.err
     load = ("--target", "in-process", "--seconds", 0.05, "--warmup-seconds", 0, "--repeats", 1)
-    benched = run("bench", *common, *load)
+    benched = run("bench", "run", *common, *load, "--out", folder / "bench.json")
     assert (benched.code, benched.json["summary"]["accuracy"]["median"]) == (0, 1.0), benched.err
     explained = run("explain", *common, "--index", 5)
     assert (explained.code, explained.json["label"], explained.json["answer"]) == (0, 1, 1), explained.err
