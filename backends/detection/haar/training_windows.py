@@ -9,7 +9,7 @@ from cascade.backends.detection.haar.grey_windows import grey_windows, resized
 from cascade.backends.detection.haar.recipe import HaarRecipe, Views
 from cascade.errors import DataError
 
-__all__ = ["CutWindows", "NegativeWindows", "TrainingWindows", "WindowRows", "training_windows"]
+__all__ = ["CutWindows", "NegativeWindows", "TrainingWindows", "WindowRows", "first_windows", "training_windows"]
 
 BATCH_WINDOWS = 4096
 HELD_OUT_SHARE = 0.2
@@ -122,7 +122,7 @@ def training_windows(
         plain = grey_windows(images, *images.shape[1:3])
         end = int(len(plain) * (1 - HELD_OUT_SHARE))
         negatives = CutWindows(plain[:end], recipe.height, recipe.width, recipe.seed)
-        held_out = _first(CutWindows(plain[end:], recipe.height, recipe.width, recipe.seed), HELD_OUT_WINDOWS)
+        held_out = first_windows(CutWindows(plain[end:], recipe.height, recipe.width, recipe.seed), HELD_OUT_WINDOWS)
     return TrainingWindows(
         changed_views(boosting, recipe, recipe.views, recipe.seed),
         changed_views(fitting, recipe, recipe.views, recipe.seed + 1),
@@ -132,7 +132,8 @@ def training_windows(
     )
 
 
-def _first(source: NegativeWindows, count: int) -> np.ndarray:
+def first_windows(source: NegativeWindows, count: int) -> np.ndarray:
+    """(count, h, w) windows of a source, in its order; fewer if it has no more."""
     found: list[np.ndarray] = []
     for batch in source.batches(0):
         found.append(batch)

@@ -28,7 +28,7 @@ from cascade.backends.detection.haar.cascade import HaarCascade
 from cascade.backends.detection.haar.grey_windows import grey, grey_windows
 from cascade.backends.detection.haar.integral_image import WindowIntegrals
 from cascade.backends.detection.haar.recipe import HaarRecipe
-from cascade.backends.detection.haar.training_windows import CutWindows, training_windows
+from cascade.backends.detection.haar.training_windows import CutWindows, first_windows, training_windows
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.calibration.exact_binomial import exact_interval
 from cascade.calibration.fitting.rejection_trace import fit_rejection_trace, fit_rejection_traces, mean_features
@@ -46,12 +46,7 @@ SOUGHT_RECALL, SOUGHT_FEATURES = 0.95, 10.0
 def face_free(recipe: HaarRecipe, count: int) -> np.ndarray:
     """(count, h, w) windows of the test images of CIFAR-10."""
     source = CutWindows(grey(datasets.load("cifar10", "test").rows), recipe.height, recipe.width, seed=1)
-    found: list[np.ndarray] = []
-    for batch in source.batches(0):
-        found.append(batch)
-        if sum(map(len, found)) >= count:
-            break
-    return np.concatenate(found)[:count]
+    return first_windows(source, count)
 
 
 def fold_points(recipe: HaarRecipe, held_out: np.ndarray, free: np.ndarray, folder: Path) -> list[dict[str, Any]]:
