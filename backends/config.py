@@ -19,6 +19,7 @@ from pydantic import (
 from typing_extensions import Self
 
 from cascade.backends.images import ImageInput
+from cascade.backends.row_slices import RowInput
 from cascade.errors import WeightsError
 from cascade.files.yaml_files import text_of_form
 
@@ -95,7 +96,8 @@ class NetworkConfig(_CodeConfig):
         network: the ``nn.Module``, as "module:Class".
         arguments: keyword arguments of its constructor.
         weights: safetensors file, relative to the folder of the configuration.
-        input: conversion of image rows to tensors; ``None`` passes rows on unchanged.
+        input: conversion of image rows to tensors, or ``slices`` of the rows by name, for a network whose input is a
+            dictionary of tensors; ``None`` passes rows on unchanged.
         device: such as "cpu", "cuda", "cuda:1".
         precision: of the computation; "bfloat16" uses autocast.
         fold_norms: whether to fold batch norms into convolutions after loading.
@@ -106,7 +108,7 @@ class NetworkConfig(_CodeConfig):
 
     network: ObjectPath
     weights: ExistingFile
-    input: ImageInput | None = None
+    input: RowInput | None = None
     device: str = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
     fold_norms: bool = False

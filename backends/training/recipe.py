@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from cascade.backends.images import ImageInput
+from cascade.backends.row_slices import RowInput
 from cascade.backends.training.objectives import AnyObjective, CrossEntropy
 
 __all__ = ["Phase", "Recipe", "Start"]
@@ -87,7 +87,7 @@ class Recipe(BaseModel):
 
     network: str
     arguments: dict[str, Any] = {}
-    input: ImageInput
+    input: RowInput
     dataset: Literal["cifar10"] = "cifar10"
     held_out_rows: int = Field(default=2000, ge=0)
     initial_weights: str | None = None

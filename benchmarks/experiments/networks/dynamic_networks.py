@@ -10,8 +10,8 @@ import torch
 
 from cascade import datasets
 from cascade.backends.code.imports import import_object
-from cascade.backends.dynamic.choice_network import ChoiceNetwork
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
+from cascade.backends.dynamic.site_network import SiteNetwork
 from cascade.backends.files.weights import load_weights
 from cascade.backends.training.recipe import Recipe
 from cascade.benchmarks.harness.results.result_file import ROOT
@@ -39,15 +39,15 @@ def images_of(rows: np.ndarray, recipe: Recipe) -> list[torch.Tensor]:
     return [recipe.input.tensor(rows[start : start + BATCH_ROWS]) for start in range(0, len(rows), BATCH_ROWS)]
 
 
-def run_whole(network: ChoiceNetwork, images: torch.Tensor) -> torch.Tensor:
+def run_whole(network: SiteNetwork, images: torch.Tensor) -> torch.Tensor:
     """Every block of every row, in place: (n, 3, h, w) -> (n, C) logits."""
     x = network.stem(images)
-    for choice in network.choices:
-        x = choice.run_all(choice.alternatives - 1, x)
+    for site in network.sites:
+        x = site.run_all(site.alternatives - 1, x)
     return network.head(x)
 
 
-def answers_along(network: ChoiceNetwork, batches: list[torch.Tensor], paths: torch.Tensor) -> np.ndarray:
+def answers_along(network: SiteNetwork, batches: list[torch.Tensor], paths: torch.Tensor) -> np.ndarray:
     """(n,) top classes of rows along given paths.
 
     Args:
@@ -69,14 +69,12 @@ def _column(columns: Sequence[torch.Tensor], d: int, _: torch.Tensor) -> torch.T
     return columns[d]
 
 
-def accuracy_along(
-    network: ChoiceNetwork, batches: list[torch.Tensor], label: np.ndarray, paths: torch.Tensor
-) -> float:
+def accuracy_along(network: SiteNetwork, batches: list[torch.Tensor], label: np.ndarray, paths: torch.Tensor) -> float:
     """Share of right answers along given paths, in [0, 1]."""
     return float((answers_along(network, batches, paths) == label).mean())
 
 
-def greedy_deletions(network: ChoiceNetwork, batches: list[torch.Tensor], label: np.ndarray) -> list[int]:
+def greedy_deletions(network: SiteNetwork, batches: list[torch.Tensor], label: np.ndarray) -> list[int]:
     """All choices in the order in which they are deleted: each time the one whose loss costs the least accuracy.
 
     Args:
@@ -84,7 +82,7 @@ def greedy_deletions(network: ChoiceNetwork, batches: list[torch.Tensor], label:
         batches: rows to choose on, which must not be those that judge.
         label: of these rows.
     """
-    depth, order = len(network.choices), list[int]()
+    depth, order = len(network.sites), list[int]()
     while len(order) < depth:
         left = [d for d in range(depth) if d not in order]
         order.append(max(left, key=lambda d: accuracy_along(network, batches, label, path_without([*order, d], depth))))
