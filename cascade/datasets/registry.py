@@ -80,8 +80,8 @@ DATASETS = {
         {
             "train_rows": "5a4395a23ab5476bd528c5f79b16f792707634f0b318aa8306efaebc4de50dd7",
             "train_labels": "76daa6ac455af9bec05a7796485a1159f87455a063a92ef6bd0e1560e9f55953",
-            "test_rows": "b42413e08789e71d523bc271aad0ac285a45464786c163e49b66469fed500fdb",
-            "test_labels": "ec520fd83b82dfa92f381b0a73cad8b17d6ef5d86e0672155ba6aea5a75a4b87",
+            "test_rows": "91bb45f52ff25da16b987a3148c4eba27513a63fccb4086bbbbf0553341a5843",
+            "test_labels": "0fe19fd81ccc3d74a6add399e40864638c4ec60a4997dac949d54c4095054e86",
         },
     ),
 }

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -46,6 +45,7 @@ HALF_SIZES = (2.0, 4.2)  # pixels
 IMAGE_SHAPE = (CELLS * CELL_PIXELS, CELLS * CELL_PIXELS, 3)
 QUESTION_BYTES = 64
 IMAGES_PER_QUESTION = 64
+SEEDS = {"train": 0, "validation": 1, "test": 2}
 
 _THING = r"(?:a (red|green|blue) shape|a (circle|square|triangle)|(red|green|blue))"
 _QUESTION = re.compile(rf"is {_THING} ((?:(?:above|below|left of|right of) )*){_THING}\??")
@@ -89,8 +89,8 @@ def parse_question(question: str) -> Program:
 
 
 @cache
-def shapes_questions(split: Literal["train", "validation", "test"]) -> tuple[str, ...]:
-    """The published questions of a split: 212, 16 and 16."""
+def shapes_questions(split: str) -> tuple[str, ...]:
+    """The published questions of the split "train", "validation" or "test": 212, 16 and 16."""
     lines = (files("cascade.datasets") / "shapes_questions.tsv").read_text().splitlines()
     return tuple(line.partition("\t")[2] for line in lines if line.startswith(f"{split}\t"))
 
@@ -148,12 +148,8 @@ def make_shapes(_folder: Path, _on_bytes: Callable[[int, int], None], on_note: C
     """
     on_note("The images of SHAPES are drawn.")
     arrays: Arrays = {}
-    splits: dict[str, tuple[Literal["train", "validation", "test"], ...]] = {
-        "train": ("train", "validation"),
-        "test": ("test",),
-    }
-    for name, parts in splits.items():
-        drawn = [draw_shapes(shapes_questions(part), IMAGES_PER_QUESTION, seed) for seed, part in enumerate(parts)]
+    for name, parts in {"train": ("train", "validation"), "test": ("test",)}.items():
+        drawn = [draw_shapes(shapes_questions(part), IMAGES_PER_QUESTION, SEEDS[part]) for part in parts]
         arrays[f"{name}_rows"] = np.concatenate([shapes_rows(images, asked) for images, _, asked in drawn])
         arrays[f"{name}_labels"] = np.concatenate([answers for _, answers, _ in drawn])
     return arrays
@@ -170,8 +166,8 @@ def _scenes(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def _answer(program: Program, colours: np.ndarray, forms: np.ndarray) -> bool:
     def having(attribute: str) -> np.ndarray:
         if attribute in COLOURS:
-            return colours == COLOURS.index(attribute)
-        return forms == FORMS.index(attribute)
+            return np.asarray(colours == COLOURS.index(attribute))
+        return np.asarray(forms == FORMS.index(attribute))
 
     cells = having(program.reference)
     for relation in reversed(program.relations):
