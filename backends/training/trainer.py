@@ -181,10 +181,15 @@ class Trainer:
                 network(self.recipe.input.tensor(self.rows[start : start + EVALUATION_ROWS]))
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        groups: list[dict[str, Any]] = []
+        # Parameters of one group are updated by a few kernels together, which pays on a device. On the processor each one
+        # has its own, in the order that checkpoints have always had.
+        grouped: dict[Any, dict[str, Any]] = {}
         for name, parameter in self.network.named_parameters():
-            decay = self.recipe.weight_decay if parameter.ndim > 1 else 0.0
-            groups.append({"params": [parameter], "weight_decay": decay, "factor": self._factor(name)})
+            decay, factor = self.recipe.weight_decay if parameter.ndim > 1 else 0.0, self._factor(name)
+            key = name if self.device == "cpu" else (decay, factor)
+            group = grouped.setdefault(key, {"params": [], "weight_decay": decay, "factor": factor})
+            group["params"].append(parameter)
+        groups = list(grouped.values())
         if self.recipe.optimizer == "adamw":
             return torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
         return torch.optim.SGD(groups, lr=self.recipe.learning_rate, momentum=0.9, nesterov=True)

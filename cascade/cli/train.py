@@ -43,6 +43,7 @@ def train(
     weights = weights or recipe.weights_path(recipe_path)
     if threads:
         torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = device != "cpu"  # batches have one size
     datasets.fetch(recipe.dataset, on_note=console.print)
     rows, labels = datasets.load(recipe.dataset, "train")
     test = datasets.load(recipe.dataset, "test")
