@@ -181,8 +181,8 @@ class Trainer:
                 network(self.recipe.input.tensor(self.rows[start : start + EVALUATION_ROWS]))
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        # Parameters of one group are updated by a few kernels together, which pays on a device. On the processor each one
-        # has its own, in the order that checkpoints have always had.
+        # Parameters of one group are updated by a few kernels together, which pays on a device. On the processor each
+        # one has a group of its own, in the order that checkpoints have always had.
         grouped: dict[Any, dict[str, Any]] = {}
         for name, parameter in self.network.named_parameters():
             decay, factor = self.recipe.weight_decay if parameter.ndim > 1 else 0.0, self._factor(name)
