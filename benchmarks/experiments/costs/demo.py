@@ -2,7 +2,7 @@
 
     python -m cascade.benchmarks.experiments.costs.demo
 
-Runs `examples/cifar10/demo.py` (`make demo`), which writes to the folder ``demo``. A demo that was interrupted continues
+Runs `examples/cifar10/demo.py` (`make demo`), which writes to the folder ``demo``. An interrupted demo continues
 with the predictions that it has made.
 """
 
