@@ -14,7 +14,7 @@ import numpy as np
 import typer
 
 from cascade.cli.bench.preparation import Preparation
-from cascade.cli.console import console, print_result
+from cascade.cli.shared.console import console, print_result
 
 if TYPE_CHECKING:
     from cascade.benchmarks.analysis.intervals import Estimate
