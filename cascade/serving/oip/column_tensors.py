@@ -73,7 +73,7 @@ def _check_names(inputs: Sequence[InputTensor], columns: Mapping[str, ColumnType
             raise RowsError(f"input {describe_value(name)} is given twice")
     lacking = [name for name in columns if name not in names]
     if lacking:
-        raise RowsError(f"the inputs must be {wanted}, one for each column; missing are {', '.join(map(repr, lacking))}")
+        raise RowsError(f"the inputs must be {wanted}, one for each column; {', '.join(map(repr, lacking))} missing")
     counts = {str(tensor.name): _rows_of(tensor) for tensor in inputs}
     if len(set(counts.values())) > 1:
         raise RowsError(f"all inputs must have the same number of rows; got {counts}")

@@ -123,7 +123,7 @@ def decoded(request):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"age": None}, "missing are 'age'"),
+        ({"age": None}, "'age' missing"),
         ({"size": ("FP64", [1], [1.0])}, "no input 'size'; the inputs are 'age'"),
         ({"size.missing": ("BOOL", [1], [True])}, "no input 'size.missing'"),
         ({"age": ("BYTES", [1], ["4"])}, "'age' must have the datatype FP64; got 'BYTES'"),
