@@ -31,7 +31,7 @@ class Stages:
     def __init__(self) -> None:
         self.model = busy_stage.TwoStages([int(part) for part in os.environ["ROUNDS"].split(",")])
 
-    @bentoml.api(batchable=True, max_batch_size=BATCH_ROWS, max_latency_ms=MAX_LATENCY_MS)
+    @bentoml.api(batchable=True, max_batch_size=BATCH_ROWS, max_latency_ms=MAX_LATENCY_MS)  # type: ignore[untyped-decorator]
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """(n, 3) answer, stage and confidence of (n, bytes of a row)."""
         return np.array(list(self.model.predict(rows)), dtype=np.float64)
