@@ -61,23 +61,23 @@ class Race:
         gate: kind of the policy.
         eager: the network, where and in the numbers that it is to run in.
         clock: seconds.
-        policy_width: of the one-shot policy of ResNet-110.
+        policy: width and stride of the stem of the one-shot policy of ResNet-110.
     """
 
     def __init__(
-        self, name: str, gate: str, eager: nn.Module, clock: Callable[[], float], policy_width: int = 16
+        self, name: str, gate: str, eager: nn.Module, clock: Callable[[], float], policy: tuple[int, int] = (16, 1)
     ) -> None:
         self.name, self.gate, self.eager, self.clock = name, gate, eager, clock
         weight = next(eager.parameters())
         self.device, self.dtype = weight.device, weight.dtype
         keep_first = gate != "one-shot"
         network = skippable(eager, keep_first)  # type: ignore[arg-type]
-        policy = ready(policy_of(name, gate, network, policy_width)).to(weight)
-        self.costs = PathCosts.count(network, policy, self.images(1))  # type: ignore[arg-type]
+        gates = ready(policy_of(name, gate, network, *policy)).to(weight)
+        self.costs = PathCosts.count(network, gates, self.images(1))  # type: ignore[arg-type]
         if self.device.type == "cpu":
             network = skippable(pack_convolutions(copy.deepcopy(eager)), keep_first)  # type: ignore[arg-type]
-            pack_convolutions(policy)
-        self.network, self.given = network, GivenPaths(policy, self.device)  # type: ignore[arg-type]
+            pack_convolutions(gates)
+        self.network, self.given = network, GivenPaths(gates, self.device)  # type: ignore[arg-type]
         self.use_graphs(self.device.type == "cuda")
 
     def use_graphs(self, use: bool) -> None:
@@ -210,6 +210,7 @@ def main(
         str, typer.Option(help="With commas; by default one-shot, recurrent, and convolutional where it may pay.")
     ] = "",
     policy_width: Annotated[int, typer.Option(min=1, help="Of the one-shot policy of ResNet-110.")] = 16,
+    policy_stem_stride: Annotated[int, typer.Option(min=1, help="Of the same; 1 in the paper.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16; the latter on cuda.")] = "float32",
     threads: Annotated[int, typer.Option(min=1, help="Of PyTorch.")] = 1,
@@ -225,7 +226,7 @@ def main(
     options = {
         "device": device,
         "precision": precision,
-        "policy_width": policy_width,
+        "policy": {"width": policy_width, "stem_stride": policy_stem_stride},
         "threads": threads,
         "seconds": seconds,
         "clock": "processor" if processor_time else "wall",
@@ -234,7 +235,7 @@ def main(
     for name in networks.split(","):
         eager = base_network(name, device, getattr(torch, precision))
         for gate in gates.split(",") if gates else GATES[name]:
-            race = Race(name, gate, eager, clock, policy_width)
+            race = Race(name, gate, eager, clock, (policy_width, policy_stem_stride))
             for batch in map(int, batches.split(",")) if batches else BATCHES[device][name]:
                 for few in (False, True) if gate == "one-shot" and batch >= LARGE_BATCH else (False,):
                     cells.append(race.cell(batch, seconds, few, others=gate == "one-shot" and not few))
