@@ -27,7 +27,7 @@ from cascade import datasets
 from cascade.backends.torch_device import torch_device
 from cascade.benchmarks.experiments.gpu.steps import steps_of
 from cascade.benchmarks.harness.steps import Steps
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.errors import CascadeError, CheckFailed, ConfigError
 
 COPIED = ("steps.json", "results/*", "weights/*.json", "weights/*.safetensors", "logs/*")
