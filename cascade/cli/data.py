@@ -11,7 +11,7 @@ __all__ = ["data"]
 
 
 def data(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set: cifar10, faces, fashion_mnist.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="cifar10, faces, fashion_mnist, shapes.")],
     as_json: JsonOption = False,
 ) -> None:
     """Download a data set into the cache, once, and verify it."""
