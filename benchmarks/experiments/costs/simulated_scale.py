@@ -216,7 +216,7 @@ def main(
     config, table = CascadeConfig.load(CONFIG), ScoreTable.load(scores)
     policy = PolicySet.load(config.policy).best
     rows, label = load_rows("cifar10", "test", None, config.classes)
-    if table.label is None or not np.array_equal(table.label, label):
+    if label is None or table.label is None or not np.array_equal(table.label, label):
         raise CascadeError(f"{scores}: needs the scores of the rows that are sent, the test rows of CIFAR-10 in order")
     found: Found = {"measured": [], "predicted": [], "plans": []}
     if earlier is not None:
