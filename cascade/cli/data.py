@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from cascade.cli.console import JsonOption, console, print_result
+from cascade.cli.shared.console import JsonOption, console, print_result
 
 __all__ = ["data"]
 

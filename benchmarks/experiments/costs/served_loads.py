@@ -20,7 +20,7 @@ from cascade.benchmarks.load import ClosedLoop, OpenLoop
 from cascade.benchmarks.workload import Picker, Workload
 from cascade.calibration import Policy
 from cascade.cascade import load_stages
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.collection.measure import measure_curves, use_threads
 from cascade.config import CascadeConfig
 from cascade.errors import CascadeError

@@ -33,8 +33,8 @@ from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_ex
 from cascade.benchmarks.harness.results.result_file import ROOT, load_result
 from cascade.calibration import Policy, PolicySet, ScoreTable, calibrate
 from cascade.calibration.costs.cost_curve import CostCurve
-from cascade.cli.console import console
-from cascade.cli.inputs import load_rows
+from cascade.cli.shared.console import console
+from cascade.cli.shared.inputs import load_rows
 from cascade.config import CascadeConfig
 from cascade.errors import CascadeError
 from cascade.planning.grouping import Transport
