@@ -1,7 +1,7 @@
 """Networks in which every row takes its own path, with the policies that choose the paths."""
 
 import copy
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class DynamicNetwork(nn.Module):
         self._works: dict[tuple[object, ...], np.ndarray] = {}
 
     @property
-    def sites(self) -> SiteNetwork:
+    def sites(self) -> SiteNetwork[Any]:
         """The base with its present weights, as a sequence of sites."""
         return skippable(self.base, self.keep_first)  # type: ignore[arg-type]
 
@@ -99,14 +99,21 @@ class BlockDrop(DynamicNetwork):
         width: of the residual network.
         policy_depth: of the policy network, 8 in the paper.
         policy_width: channels of its first group, 16 in the paper.
+        policy_stem_stride: of its first convolution, 1 in the paper; 2 divides its operations by four.
         classes: number of classes C.
     """
 
     def __init__(
-        self, depth: int = 32, width: int = 16, policy_depth: int = 8, policy_width: int = 16, classes: int = 10
+        self,
+        depth: int = 32,
+        width: int = 16,
+        policy_depth: int = 8,
+        policy_width: int = 16,
+        policy_stem_stride: int = 1,
+        classes: int = 10,
     ) -> None:
         base = CifarResNet(depth, width, classes=classes)
-        policy = CifarResNet(policy_depth, policy_width, classes=len(base.blocks))
+        policy = CifarResNet(policy_depth, policy_width, policy_stem_stride, classes=len(base.blocks))
         nn.init.constant_(policy.head.bias, INITIAL_BIAS)
         super().__init__(base, OneShotPolicy(policy))
 

@@ -2,20 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol
 
 import torch
 from torch import nn
+from typing_extensions import TypeVar
 
 from cascade.backends.dynamic.inputs import Inputs
 from cascade.backends.dynamic.site import Site
 from cascade.backends.dynamic.sites import SkipSite
 
-__all__ = ["ResidualNetwork", "SiteNetwork", "skippable"]
+__all__ = ["ResidualNetwork", "SiteNetwork", "SkipNetwork", "skippable"]
+
+
+AnySite = TypeVar("AnySite", bound=Site, covariant=True, default=Site)
 
 
 @dataclass(frozen=True)
-class SiteNetwork:
+class SiteNetwork(Generic[AnySite]):
     """A stem, D sites and a head: a view of a network, which owns the weights.
 
     A row's *path* is what it takes at all sites: K columns, those of the sites side by side.
@@ -27,7 +31,7 @@ class SiteNetwork:
     """
 
     stem: Callable[[Inputs], torch.Tensor]
-    sites: tuple[Site, ...]
+    sites: tuple[AnySite, ...]
     head: Callable[[torch.Tensor], torch.Tensor]
 
     @property
@@ -42,7 +46,7 @@ class SiteNetwork:
 
     def at_sites(self, columns: torch.Tensor) -> list[torch.Tensor]:
         """Paths or weights of all columns, site by site: (n, K, ...) -> D times (n, ...) or (n, columns, ...)."""
-        own = columns.split([site.columns for site in self.sites], dim=1)
+        own = torch.split(columns, [site.columns for site in self.sites], dim=1)
         return [part[:, 0] if site.columns == 1 else part for site, part in zip(self.sites, own, strict=True)]
 
     def blend(self, inputs: Inputs, decide: Callable[[int, torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -76,6 +80,10 @@ class SiteNetwork:
         return self.head(x)
 
 
+SkipNetwork = SiteNetwork[SkipSite]
+"""A residual network whose blocks may be skipped."""
+
+
 class ResidualNetwork(Protocol):
     """A stem, residual blocks and a head."""
 
@@ -91,7 +99,7 @@ class ResidualNetwork(Protocol):
         """(n, c, h, w) of the last block -> (n, C) logits."""
 
 
-def skippable(network: ResidualNetwork, keep_first: bool = False) -> SiteNetwork:
+def skippable(network: ResidualNetwork, keep_first: bool = False) -> SkipNetwork:
     """A residual network whose blocks may be skipped.
 
     Args:

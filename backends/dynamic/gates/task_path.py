@@ -34,6 +34,7 @@ class TaskPath(PathPolicy):
         self.name = name
         most = max(alternatives for _, alternatives in self.sizes)
         missing = torch.tensor([[a >= own for a in range(most)] for columns, own in self.sizes for _ in range(columns)])
+        self.missing: torch.Tensor
         self.register_buffer("missing", missing, persistent=False)
         self.logits = nn.Parameter(torch.zeros(tasks, *missing.shape))
 

@@ -51,7 +51,7 @@ class Keyed(Site):
 
     @override
     def follow(self, x: torch.Tensor, path: torch.Tensor) -> torch.Tensor:
-        distinct = path.unique().tolist()
+        distinct = sorted(set(path.tolist()))
         rows = [(path == key).nonzero()[:, 0] for key in distinct]
         parts = [self.generate(key)(some_rows(x, own)) for key, own in zip(distinct, rows, strict=True)]
         return some_rows(torch.cat(parts), torch.cat(rows).argsort())

@@ -57,5 +57,6 @@ class Parts(Site):
         return works * self.parts, self.reduce(results, path)
 
     def _reduced(self, results: torch.Tensor, path: torch.Tensor) -> torch.Tensor:
-        shape = (-1, self.parts)
-        return self.reduce(results.unflatten(0, shape), path.unflatten(0, shape))
+        rows = len(results) // self.parts
+        shape = (rows, self.parts)
+        return self.reduce(results.reshape(*shape, *results.shape[1:]), path.reshape(*shape, path.shape[1]))

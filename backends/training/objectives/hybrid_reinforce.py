@@ -50,7 +50,7 @@ class HybridReinforce(PathObjective):
         state = model.policy.begin(batch.images)
         logits, taken, scores = walk(model, batch.images, state, drawn, first=0, learns=True)
         answers = answer_loss(logits, batch)
-        shares = work_shares(model.works(batch.images))
+        shares = work_shares(model.works(batch.images), scores.device)
         gains = self._gains(answers.detach(), taken, shares, done)
         if self.baseline == "batch":
             gains = gains - gains.mean(dim=0)

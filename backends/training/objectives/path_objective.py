@@ -68,9 +68,9 @@ def costs_taken(paths: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
     return shares.gather(1, paths.T).T
 
 
-def work_shares(works: np.ndarray) -> torch.Tensor:
+def work_shares(works: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
     """(K, A) relative works as shares of the most expensive path's, float32."""
-    return torch.from_numpy(works / works.max(axis=1).sum()).float()
+    return torch.from_numpy(works / works.max(axis=1).sum()).float().to(device)
 
 
 def drawn(probabilities: torch.Tensor) -> torch.Tensor:
@@ -147,7 +147,7 @@ def walk(
         with torch.enable_grad():
             logits, state = model.policy.step(d, x, state)
             scores.append(logits.float())
-        whole = torch.full(logits.shape[:-1], logits.shape[-1] - 1, dtype=torch.int64)
+        whole = torch.full(logits.shape[:-1], logits.shape[-1] - 1, dtype=torch.int64, device=x.device)
         paths.append(choose(scores[-1].detach().softmax(dim=-1)) if d >= first else whole)
         return paths[-1]
 

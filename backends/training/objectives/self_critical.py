@@ -68,7 +68,7 @@ class SelfCritical(PathObjective):
         answers, sampled, scores = walk(
             model, batch.images, state, lambda p: drawn(bounded(p, alpha)), first, learns_on_drawn
         )
-        shares = work_shares(model.works(batch.images))
+        shares = work_shares(model.works(batch.images), scores.device)
         decided = sum(site.columns for site in network_sites[:first])
         advantage = path_rewards(answers, sampled, batch.labels, self.penalty, shares) - path_rewards(
             best_answers, best, batch.labels, self.penalty, shares

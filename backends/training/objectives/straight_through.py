@@ -52,13 +52,13 @@ class StraightThrough(PathObjective):
         def decide(d: int, x: torch.Tensor) -> torch.Tensor:
             nonlocal state
             logits, state = model.policy.step(d, x, state)
-            noisy = logits.float() + self.noise.at(done) * _gumbel_noise(logits.shape)
+            noisy = logits.float() + self.noise.at(done) * _gumbel_noise(logits)
             taken.append(hard_weights(noisy, self.temperature.at(done)))
             return taken[-1]
 
         answers = answer_loss(model.sites.blend(batch.images, decide), batch)
-        shares = work_shares(model.works(batch.images))
-        costs = path_costs(columns_of(taken, filler=0.0), shares).sum(dim=1)
+        weights = columns_of(taken, filler=0.0)
+        costs = path_costs(weights, work_shares(model.works(batch.images), weights.device)).sum(dim=1)
         return answers.mean() + self.cost.of(costs, done)
 
 
@@ -78,8 +78,9 @@ class Gumbel(StraightThrough):
     freeze_norms: bool = True
 
 
-def _gumbel_noise(shape: torch.Size) -> torch.Tensor:
-    uniform = torch.rand(shape).clamp(SMALLEST, 1 - SMALLEST)
+def _gumbel_noise(logits: torch.Tensor) -> torch.Tensor:
+    """One value for each logit, on its device."""
+    uniform = torch.rand(logits.shape, device=logits.device).clamp(SMALLEST, 1 - SMALLEST)
     return -(-uniform.log()).log()
 
 

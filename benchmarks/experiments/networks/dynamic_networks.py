@@ -11,7 +11,7 @@ import torch
 from cascade import datasets
 from cascade.backends.code.imports import import_object
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
-from cascade.backends.dynamic.site_network import SiteNetwork
+from cascade.backends.dynamic.site_network import SkipNetwork
 from cascade.backends.files.weights import load_weights
 from cascade.backends.training.recipe import Recipe
 from cascade.benchmarks.harness.results.result_file import ROOT
@@ -39,7 +39,7 @@ def images_of(rows: np.ndarray, recipe: Recipe) -> list[torch.Tensor]:
     return [recipe.input.tensor(rows[start : start + BATCH_ROWS]) for start in range(0, len(rows), BATCH_ROWS)]
 
 
-def run_whole(network: SiteNetwork, images: torch.Tensor) -> torch.Tensor:
+def run_whole(network: SkipNetwork, images: torch.Tensor) -> torch.Tensor:
     """Every block of every row, in place: (n, 3, h, w) -> (n, C) logits."""
     x = network.stem(images)
     for site in network.sites:
@@ -47,7 +47,7 @@ def run_whole(network: SiteNetwork, images: torch.Tensor) -> torch.Tensor:
     return network.head(x)
 
 
-def answers_along(network: SiteNetwork, batches: list[torch.Tensor], paths: torch.Tensor) -> np.ndarray:
+def answers_along(network: SkipNetwork, batches: list[torch.Tensor], paths: torch.Tensor) -> np.ndarray:
     """(n,) top classes of rows along given paths.
 
     Args:
@@ -60,21 +60,22 @@ def answers_along(network: SiteNetwork, batches: list[torch.Tensor], paths: torc
         for images in batches:
             own = paths.expand(len(images), -1) if paths.ndim == 1 else paths[start : start + len(images)]
             columns = own.unbind(dim=1)
-            found.append(network.follow(images, partial(_column, columns)).argmax(dim=1).numpy())
+            found.append(network.follow(images, partial(column, columns)).argmax(dim=1).numpy())
             start += len(images)
     return np.concatenate(found)
 
 
-def _column(columns: Sequence[torch.Tensor], d: int, _: torch.Tensor) -> torch.Tensor:
+def column(columns: Sequence[torch.Tensor], d: int, _: torch.Tensor) -> torch.Tensor:
+    """What is given for site ``d``, whatever its features."""
     return columns[d]
 
 
-def accuracy_along(network: SiteNetwork, batches: list[torch.Tensor], label: np.ndarray, paths: torch.Tensor) -> float:
+def accuracy_along(network: SkipNetwork, batches: list[torch.Tensor], label: np.ndarray, paths: torch.Tensor) -> float:
     """Share of right answers along given paths, in [0, 1]."""
     return float((answers_along(network, batches, paths) == label).mean())
 
 
-def greedy_deletions(network: SiteNetwork, batches: list[torch.Tensor], label: np.ndarray) -> list[int]:
+def greedy_deletions(network: SkipNetwork, batches: list[torch.Tensor], label: np.ndarray) -> list[int]:
     """All choices in the order in which they are deleted: each time the one whose loss costs the least accuracy.
 
     Args:

@@ -28,7 +28,7 @@ from torch import nn
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
 from cascade.backends.dynamic.executor import Executor
 from cascade.backends.dynamic.path_costs import PathCosts
-from cascade.backends.dynamic.site_network import SiteNetwork, skippable
+from cascade.backends.dynamic.site_network import SkipNetwork, skippable
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.packing import pack_convolutions
 from cascade.benchmarks.experiments.networks.dynamic_networks import (
@@ -45,7 +45,7 @@ from cascade.benchmarks.experiments.networks.dynamic_networks import (
 )
 from cascade.benchmarks.experiments.networks.dynamic_pictures import CLASSES, draw
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 
 COMMONEST = 10
 BATCHES_PER_TURN = 10
@@ -104,7 +104,7 @@ def at_price(network: DynamicNetwork, test: Rows, price: float) -> dict[str, flo
 
 
 def baselines(
-    network: SiteNetwork, test: Rows, chosen_on: Rows, paths: torch.Tensor, draws: int, seed: int
+    network: SkipNetwork, test: Rows, chosen_on: Rows, paths: torch.Tensor, draws: int, seed: int
 ) -> dict[str, Any]:
     """Accuracy of random and of the best fixed paths with as many blocks as the policy's, and of the whole."""
     generator = torch.Generator().manual_seed(seed)
@@ -116,7 +116,7 @@ def baselines(
     }
 
 
-def best_fixed(network: SiteNetwork, test: Rows, chosen_on: Rows, paths: torch.Tensor) -> float:
+def best_fixed(network: SkipNetwork, test: Rows, chosen_on: Rows, paths: torch.Tensor) -> float:
     """Accuracy of the best fixed path or mixture of two that keeps as many blocks as the policy on average."""
     depth, mean = paths.shape[1], float(paths.sum(dim=1).double().mean())
     order = greedy_deletions(network, *chosen_on)

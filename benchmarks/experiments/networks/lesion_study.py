@@ -18,7 +18,7 @@ import torch
 import typer
 from rich.progress import track
 
-from cascade.backends.dynamic.site_network import SiteNetwork, skippable
+from cascade.backends.dynamic.site_network import SkipNetwork, skippable
 from cascade.benchmarks.experiments.networks.dynamic_networks import (
     BASE_RECIPE,
     PICTURES,
@@ -31,13 +31,13 @@ from cascade.benchmarks.experiments.networks.dynamic_networks import (
 )
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.simulation import moments
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.theme import ACCENT, MUTED, stage_colours
 
 SWAPS = (1, 2, 4, 8, 16)
 
 
-def single_deletions(network: SiteNetwork, test: Rows) -> list[float]:
+def single_deletions(network: SkipNetwork, test: Rows) -> list[float]:
     """Accuracy without each block."""
     depth = len(network.sites)
     return [
@@ -46,7 +46,7 @@ def single_deletions(network: SiteNetwork, test: Rows) -> list[float]:
     ]
 
 
-def random_deletions(network: SiteNetwork, test: Rows, draws: int, seed: int) -> list[dict[str, Any]]:
+def random_deletions(network: SkipNetwork, test: Rows, draws: int, seed: int) -> list[dict[str, Any]]:
     """Accuracy without k random blocks, for k from 1."""
     depth, random, found = len(network.sites), np.random.default_rng(seed), []
     for k in track(range(1, depth), "random blocks", console=console):
@@ -57,7 +57,7 @@ def random_deletions(network: SiteNetwork, test: Rows, draws: int, seed: int) ->
     return found
 
 
-def permutations(network: SiteNetwork, test: Rows, draws: int, seed: int) -> list[dict[str, Any]]:
+def permutations(network: SkipNetwork, test: Rows, draws: int, seed: int) -> list[dict[str, Any]]:
     """Accuracy after k random exchanges of two blocks of equal shape."""
     random, found = np.random.default_rng(seed), []
     whole = torch.ones(len(network.sites), dtype=torch.int64)
@@ -65,14 +65,14 @@ def permutations(network: SiteNetwork, test: Rows, draws: int, seed: int) -> lis
         accuracies, distances = [], []
         for _ in range(draws):
             order = exchanged(network, k, random)
-            other = SiteNetwork(network.stem, tuple(network.sites[d] for d in order), network.head)
+            other = SkipNetwork(network.stem, tuple(network.sites[d] for d in order), network.head)
             accuracies.append(accuracy_along(other, *test, whole))
             distances.append(kendall_distance(order))
         found.append({"exchanges": k, "kendall_distance": float(np.mean(distances))} | moments(accuracies))
     return found
 
 
-def exchanged(network: SiteNetwork, exchanges: int, random: np.random.Generator) -> list[int]:
+def exchanged(network: SkipNetwork, exchanges: int, random: np.random.Generator) -> list[int]:
     """An order of the blocks after random exchanges inside groups of equal shape."""
     order = list(range(len(network.sites)))
     for _ in range(exchanges):

@@ -8,7 +8,7 @@ from torch import nn
 
 from cascade.backends.dynamic.gates import ConvolutionalGates, OneShotPolicy, PathPolicy, RecurrentGate
 from cascade.backends.dynamic.gates.path_policy import PathScorer
-from cascade.backends.dynamic.site_network import SiteNetwork
+from cascade.backends.dynamic.site_network import SkipNetwork
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.image_resnet import ImageResNet
 from cascade.backends.networks.resnet import CifarResNet
@@ -60,7 +60,7 @@ class _GivenScorer:
         return self.given.logits[:, d].cpu().numpy(), state
 
 
-def masked(network: SiteNetwork, images: torch.Tensor, paths: torch.Tensor, some_only: bool) -> torch.Tensor:
+def masked(network: SkipNetwork, images: torch.Tensor, paths: torch.Tensor, some_only: bool) -> torch.Tensor:
     """Every block of all rows, times 0 or 1; with ``some_only``, but for the blocks that no row needs."""
     x, device_paths = network.stem(images), paths.to(images.device)
     for d, site in enumerate(network.sites):
@@ -84,12 +84,12 @@ def ready(network: nn.Module) -> nn.Module:
     return folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def policy_of(name: str, gate: str, network: SiteNetwork) -> PathPolicy:
-    """A fresh policy for a network."""
+def policy_of(name: str, gate: str, network: SkipNetwork, width: int = 16, stem_stride: int = 1) -> PathPolicy:
+    """A fresh policy for a network; width and stride of the stem are those of the one-shot policy of ResNet-110."""
     channels = [site.channels for site in network.sites]
     if gate == "one-shot":
         blocks = len(channels)
         return OneShotPolicy(
-            CifarResNet(8, classes=blocks) if name == "resnet110" else ImageResNet(10, blocks, shrink=2)
+            CifarResNet(8, width, stem_stride, blocks) if name == "resnet110" else ImageResNet(10, blocks, shrink=2)
         )
     return RecurrentGate(channels) if gate == "recurrent" else ConvolutionalGates(channels, "II")
