@@ -132,8 +132,9 @@ class DynamicConfig(NetworkConfig):
     """A ``cascade.backends.dynamic.dynamic_network.DynamicNetwork``: every row takes its own path, at its own cost.
 
     Attributes:
-        price: the price of running a block, in units of the policy's logits. A block runs if its probability is at
-            least 1 / (1 + exp(-price)); 0 is the network as trained, above 0 is cheaper.
+        price: of work, in units of the policy's logits: ``price`` times the relative work of an alternative is taken
+            off its logit. A block that may be skipped runs if its probability is at least 1 / (1 + exp(-price)); 0 is
+            the network as trained, above 0 is cheaper. Given paths have no price.
         graphs: whether to use CUDA graphs, for networks whose policy decides everything from the image. Off by
             default, since they have not been measured.
     """

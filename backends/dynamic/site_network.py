@@ -25,7 +25,7 @@ class SiteNetwork(Generic[AnySite]):
     A row's *path* is what it takes at all sites: K columns, those of the sites side by side.
 
     Attributes:
-        stem: from the input (n rows) to the features (n, ...).
+        stem: from the input (n rows) to the features (n, ...), in memory of their own, which sites may overwrite.
         sites: D sites, each with its own number of columns and alternatives.
         head: from the features to (n, C) logits.
     """

@@ -10,6 +10,7 @@ that most held-out training rows take, and with everything on.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, cast
 
 import numpy as np

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,7 +36,8 @@ def trained(recipe_path: Path) -> tuple[Any, Recipe]:
 
 def images_of(rows: np.ndarray, recipe: Recipe) -> list[torch.Tensor]:
     """Batches of (up to 250, 3, 32, 32)."""
-    return [recipe.input.tensor(rows[start : start + BATCH_ROWS]) for start in range(0, len(rows), BATCH_ROWS)]
+    batches = (rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS))
+    return [cast(torch.Tensor, recipe.input.tensor(batch)) for batch in batches]
 
 
 def run_whole(network: SkipNetwork, images: torch.Tensor) -> torch.Tensor:
