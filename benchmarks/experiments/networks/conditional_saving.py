@@ -56,7 +56,7 @@ def right_along(
     """(n,) whether each row is right along given (n, K) paths."""
     sites, found = network.sites, []
     with torch.inference_mode():
-        for batch, own in zip(batches, paths.split([len(batch) for batch in batches]), strict=True):
+        for batch, own in zip(batches, torch.split(paths, [len(batch) for batch in batches]), strict=True):
             columns = sites.at_sites(own)
             found.append(sites.follow(batch, partial(column, columns)).argmax(dim=1).numpy())
     right: np.ndarray = np.concatenate(found) == label
@@ -71,7 +71,7 @@ def outcomes(network: Conditional, batches: list[torch.Tensor], label: np.ndarra
 
 def as_many_at_random(paths: torch.Tensor, columns: int, generator: torch.Generator) -> torch.Tensor:
     """Each row takes as many blocks of each layer, but random ones."""
-    layers = paths.split(columns, dim=1)
+    layers = torch.split(paths, columns, dim=1)
     shuffled = [own.gather(1, torch.rand(own.shape, generator=generator).argsort(dim=1)) for own in layers]
     return torch.cat(shuffled, dim=1)
 
