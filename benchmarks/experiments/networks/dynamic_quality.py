@@ -46,7 +46,7 @@ from cascade.benchmarks.experiments.networks.dynamic_networks import (
 )
 from cascade.benchmarks.experiments.networks.dynamic_pictures import CLASSES, draw
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.errors import ConfigError
 
 COMMONEST = 10

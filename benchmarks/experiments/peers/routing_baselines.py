@@ -38,8 +38,8 @@ from cascade.calibration.costs.arrivals import RowsTogether
 from cascade.calibration.evaluation.evaluation import proportion_interval
 from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.cascade import check_table, load_stages
-from cascade.cli.console import console
-from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
+from cascade.cli.shared.console import console
+from cascade.cli.shared.inputs import DatasetOption, RowsOption, load_rows
 from cascade.collection.collect import collect
 from cascade.config import CascadeConfig
 from cascade.errors import InputError
@@ -183,6 +183,9 @@ def main(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG")],
     dataset: DatasetOption = None,
     rows_file: RowsOption = None,
+    scores: Annotated[
+        Path | None, typer.Option(exists=True, help="Score table of these rows; by default all models run on them.")
+    ] = None,
     drop: Annotated[float, typer.Option(min=0, max=1, help="Accuracy that may be lost.")] = 0.005,
     call_rows: Annotated[int, typer.Option(min=1, help="Most rows of a call of a model.")] = 64,
     timed_rows: Annotated[int, typer.Option(min=1, help="Judging rows on which the models run again.")] = 1000,
@@ -194,7 +197,9 @@ def main(
     stages = load_stages(config.stages, config_path.resolve().parent, config.classes)
     rows, label = load_rows(dataset, "test", rows_file, config.classes)
     rows = check_rows(rows, config.rows)
-    table = collect(stages, rows, label, batch_rows=call_rows)
+    table = collect(stages, rows, label, batch_rows=call_rows) if scores is None else ScoreTable.load(scores)
+    if label is None or table.label is None or not np.array_equal(table.label, label):
+        raise InputError("needs rows with labels, and a score table with the same labels")
     first, second = halves(len(rows), 1, seed)[0]
     choosing, judging = table.take(first), table.take(second)
     found = routings(choosing, judging, check_table(table, config), drop, call_rows)
