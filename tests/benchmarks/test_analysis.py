@@ -184,6 +184,13 @@ def test_failures_miss_an_objective_of_their_own():
     assert result(half, max_failed=0.6).missed == []
 
 
+def test_one_answer_to_all_rows_misses_an_objective():
+    same = closed_repeat().model_copy(update={"different_answers": 1})
+    several = closed_repeat().model_copy(update={"different_answers": 2})
+    assert result(same, min_different_answers=2).missed == ["2 answers must differ; all rows had the same one"]
+    assert result(same).missed == result(several, min_different_answers=2).missed == []
+
+
 def test_repeats_that_differ_have_a_remark():
     assert any("differ by a factor of 2" in text for text in result(closed_repeat(100), closed_repeat(200)).remarks)
 
