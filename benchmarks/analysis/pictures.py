@@ -80,6 +80,8 @@ def _shares(results: Sequence[Result]) -> list[dict[str, float]]:
 
 def _draw_shares(axes: "Axes", shares: Sequence[dict[str, float]], each: str) -> None:
     """A bar for each repeat or result."""
+    from matplotlib.ticker import MaxNLocator
+
     names = list(dict.fromkeys(name for one in shares for name in one))
     below = np.zeros(len(shares))
     for name, colour in zip(names, stage_colours(max(len(names), 1))):
@@ -88,7 +90,7 @@ def _draw_shares(axes: "Axes", shares: Sequence[dict[str, float]], each: str) ->
         below += values
     axes.set_ylim(0, 1)
     axes.set_xlabel(each)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("share of rows answered")
     axes.legend(fontsize="small")
 
@@ -114,6 +116,8 @@ def _draw_curve(axes: "Axes", results: Sequence[Result]) -> None:
 
 def _draw_throughput(axes: "Axes", results: Sequence[Result]) -> None:
     """Requests/s and goodput that were reached, against the rate; by result where one has no rate."""
+    from matplotlib.ticker import MaxNLocator
+
     rates = [result.measured.rate_per_s for result in results]
     has_rates = None not in rates
     places = [float(rate or 0) for rate in rates] if has_rates else [float(k) for k in range(1, len(results) + 1)]
@@ -125,7 +129,7 @@ def _draw_throughput(axes: "Axes", results: Sequence[Result]) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("requests/s offered" if has_rates else "result")
     if not has_rates:
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("requests/s")
     axes.grid(color=GRID.light)
     axes.legend(fontsize="small")

@@ -83,6 +83,8 @@ def test_intervals_hold_where_the_machine_changes_between_benchmarks_as_much_as_
 
 
 def test_two_repeats_have_no_interval():
+    assert estimate([1.0, 50.0, 2.0]).low == 0
+    assert estimate([-1.0, 50.0, 2.0]).low < -1
     assert (estimate([1.0, 2.0]).low, ratio([1.0, 2.0], [1.0, 2.0]).low) == (None, None)
     assert ratio([0.0], [1.0]) is None
 
