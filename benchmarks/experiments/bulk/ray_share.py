@@ -15,11 +15,12 @@ Memory is the largest sum, over all processes of the command, of the proportiona
 share are counted once). The pages of the input in the system's cache are not memory of a process.
 """
 
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,8 +104,8 @@ def scoring(output: Path) -> dict[str, float]:
     return {"rows": rows, "seconds": written[-1][0] - written[0][0]}
 
 
-def main(rows: Annotated[int, typer.Option(min=10_000, help="Rows of the input.")] = 1_000_000) -> Found:
-    """Both arrangements, one after the other."""
+def main(rows: Annotated[int, typer.Option(min=10_000, help="Rows of the input.")] = 1_000_000) -> Iterator[Found]:
+    """Both arrangements, one after the other; the state after each is kept."""
     rounds = calibrated_rounds()
     row_s = stage_s(rounds)
     ideal_row_s = (row_s[0] + row_s[1] / busy_stage.DEFERRED_EVERY) / PROCESSORS
@@ -122,7 +123,13 @@ def main(rows: Annotated[int, typer.Option(min=10_000, help="Rows of the input."
                 "share_while_it_scores": ideal_row_s * part["rows"] / part["seconds"],
                 "share_with_start": ideal_row_s * rows / seen["seconds"],
             }
-    return {"rows": rows, "processors": PROCESSORS, "stage_processor_s_per_row": row_s, "arrangements": found}
+            shutil.rmtree(output)
+            yield {
+                "rows": rows,
+                "processors": PROCESSORS,
+                "stage_processor_s_per_row": row_s,
+                "arrangements": dict(found),
+            }
 
 
 def figures(found: Found) -> Figures:
