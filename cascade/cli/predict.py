@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cascade.cli.console import JsonOption, console, print_result
-from cascade.cli.inputs import ConfigArgument, PolicyOption
+from cascade.cli.shared.console import JsonOption, console, print_result
+from cascade.cli.shared.inputs import ConfigArgument, PolicyOption
 
 __all__ = ["predict"]
 

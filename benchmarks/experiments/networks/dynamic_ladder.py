@@ -26,12 +26,12 @@ from cascade.benchmarks.harness.results.result_file import ROOT
 from cascade.benchmarks.harness.simulation import halves
 from cascade.calibration import Guarantee, InfeasibleTarget, ScoreTable, calibrate, evaluate
 from cascade.cascade import load_stages
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.collection.collect import collect
 from cascade.config import CascadeConfig
 from cascade.stage import Stage
 
-STATIC = ROOT / "examples" / "cifar10" / "config.yaml"
+STATIC = ROOT / "examples" / "cifar10" / "static.yaml"
 MIDDLE = 2  # place of the stage that is exchanged
 DROPS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02)
 CERTIFIED_DROPS = (0.005, 0.01, 0.02)
