@@ -10,7 +10,7 @@ from cascade.bulk.ray_run import RayRun
 from cascade.bulk.segments import with_bulk_segments
 from cascade.calibration import Policy
 from cascade.config import CascadeConfig
-from cascade.errors import ConfigError
+from cascade.errors import CascadeError, ConfigError
 from cascade.serving.deploy.cluster import OWN_RAY_ENVIRONMENT
 from cascade.serving.deploy.ray_token import ensure_private_token
 from cascade.serving.deploy.resources import check_machine, check_resources
@@ -42,6 +42,7 @@ def ray_run(
 
     Raises:
         ConfigError: the cluster cannot be joined, or the machine lacks what a stage requests.
+        CascadeError: Ray cannot start.
     """
     config = with_bulk_segments(config)
     for name, value in OWN_RAY_ENVIRONMENT.items():
@@ -60,6 +61,9 @@ def ray_run(
             f"no Ray cluster can be joined at {address!r}; is it up? "
             "A cluster that requires a token needs RAY_AUTH_MODE=token here"
         ) from error
+    except Exception as error:  # Ray has no class for a node that does not start in time
+        ray.shutdown()
+        raise CascadeError(f"Ray cannot start: {error}") from error
     try:
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if address is not None:
