@@ -87,7 +87,7 @@ def test_a_job_that_is_killed_twice_answers_each_row_once(folder, on_ray):
         family = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=30)
-        wait_for(lambda family=family: not any(map(is_running, family)), 30)
+        wait_for(lambda family=family: not any(map(is_running, family)))
         assert len(parts(folder)) < ROWS // PART
         assert kept.items() <= parts(folder).items()  # the same files, not written anew
         kept = parts(folder)

@@ -59,7 +59,7 @@ def stage_s(rounds: Sequence[int], tries: int = 5) -> list[float]:
 def write_rows(path: Path, count: int) -> None:
     """An ``.npy`` of rows, a piece at a time."""
     piece = busy_stage.new_rows(FILE_ROWS)
-    rows = np.lib.format.open_memmap(path, "w+", piece.dtype, (count, *piece.shape[1:]))  # type: ignore[no-untyped-call]
+    rows = np.lib.format.open_memmap(path, "w+", piece.dtype, (count, *piece.shape[1:]))
     for start in range(0, count, FILE_ROWS):
         rows[start : start + FILE_ROWS] = piece[: count - start]
     rows.flush()
