@@ -326,6 +326,7 @@ SMALL_FILES = {
     "cascade.reports.tables.report_table": "public, and used by all tables",
     "cascade.routers.logit": "used by scores, heads and calibrators",
     "cascade.serving.application": "the import path that users give to Ray Serve",
+    "cascade.serving.replica.garbage": "used by gateways and later segments",
     "cascade.serving.request": "used by both listeners",
     "cascade.serving.request_id": "used by both listeners and the logs",
 }
