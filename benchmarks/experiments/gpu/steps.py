@@ -130,10 +130,11 @@ def _ladder(folder: Path, cache: Path, rehearse: bool) -> list[Step]:
         *(config, "--rows", halves[0], "--held-out", halves[1], "--together", "64"),
         *(("--drop", "0.5", "--seconds", "1") if rehearse else ("--drop", "0.01")),
     )
-    scores, policy, limit = folder / "scores.npz", folder / "policy.json", ("--limit", "100") if rehearse else ()
+    scores, policy = folder / "scores.npz", folder / "policy.json"
+    limit, untimed = (("--limit", "100"), ("--curve-seconds", "0")) if rehearse else ((), ())
     target = "0.9" if rehearse else "0.01"
     bench = [
-        _python("cascade", "collect", config, "--rows", halves[0], "--out", scores, *limit),
+        _python("cascade", "collect", config, "--rows", halves[0], "--out", scores, *limit, *untimed),
         _python("cascade", "calibrate", "--scores", scores, "--max-accuracy-drop", target, "--out", policy),
         _python(
             *("cascade", "bench", "run", config, "--target", "in-process", "--policy", policy, "--rows", halves[1]),
