@@ -68,8 +68,9 @@ def ray_run(
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if address is not None:
             _report_missing(config, progress)
-        processors = max(1, int(resources.get("CPU", 1))) if address is not None else os.cpu_count() or 1
-        workers = [_workers(config, index, processors, resources) for index in range(len(config.segments))]
+        processors = _processors() if address is None else max(1, int(resources.get("CPU", 1)))
+        sharing = 1 if address is None else len(config.segments)
+        workers = [_workers(config, index, processors / sharing, resources) for index in range(len(config.segments))]
         readers = processors if reads_images else max(1, processors // 2)
         named = zip(config.segments, workers, strict=True)
         progress("workers: " + "; ".join(f"{count} for {', '.join(s.name for s in part)}" for part, count in named))
@@ -78,11 +79,11 @@ def ray_run(
         ray.shutdown()
 
 
-def _workers(config: CascadeConfig, index: int, processors: int, resources: dict[str, float]) -> int:
+def _workers(config: CascadeConfig, index: int, processors: float, resources: dict[str, float]) -> int:
     """Workers of a segment: as many as its first stage asks for, else as there are GPUs or processors for it.
 
-    On a machine of its own every segment has workers for all processors, since the busy ones take the time of the
-    others; on a cluster the segments share them.
+    On this machine alone every segment has workers for all processors, since the busy ones take the time of the others.
+    On a cluster Ray starts no more workers than there are processors, so the segments share them.
     """
     deployment = config.segments[index][0].deployment
     count, scaling = deployment.get("num_replicas"), deployment.get("autoscaling_config") or {}
@@ -94,6 +95,11 @@ def _workers(config: CascadeConfig, index: int, processors: int, resources: dict
     if gpus := options.get("num_gpus"):
         return max(1, int(resources.get("GPU", 0) / gpus))
     return max(1, int(processors / (options.get("num_cpus") or 1)))
+
+
+def _processors() -> int:
+    """Logical processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _report_missing(config: CascadeConfig, progress: Progress) -> None:
@@ -113,7 +119,7 @@ def _ray_options(config: CascadeConfig, folder: Path, address: str | None) -> di
     if address is not None:
         return options | {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": path}}}
     os.environ["PYTHONPATH"] = path  # of Ray's processes: a runtime environment would start them anew
-    processors = os.cpu_count() or 1
+    processors = _processors()
     requested = [
         ((segment[0].deployment.get("ray_actor_options") or {}).get("num_cpus") or 1) for segment in config.segments
     ]
