@@ -15,7 +15,7 @@ from cascade.serving.deploy.cluster import OWN_RAY_ENVIRONMENT
 from cascade.serving.deploy.ray_token import ensure_private_token
 from cascade.serving.deploy.resources import check_machine, check_resources
 
-__all__ = ["ray_run"]
+__all__ = ["ray_run", "worker_counts"]
 
 OBJECT_STORE_BYTES = 512 << 20
 """Of a Ray of its own: rows between processes, a few parts for each worker."""
@@ -69,8 +69,7 @@ def ray_run(
         if address is not None:
             _report_missing(config, progress)
         processors = _processors() if address is None else max(1, int(resources.get("CPU", 1)))
-        sharing = 1 if address is None else len(config.segments)
-        workers = [_workers(config, index, processors / sharing, resources) for index in range(len(config.segments))]
+        workers = worker_counts(config, processors, resources.get("GPU", 0), is_shared=address is not None)
         readers = processors if reads_images else max(1, processors // 2)
         named = zip(config.segments, workers, strict=True)
         progress("workers: " + "; ".join(f"{count} for {', '.join(s.name for s in part)}" for part, count in named))
@@ -79,22 +78,31 @@ def ray_run(
         ray.shutdown()
 
 
-def _workers(config: CascadeConfig, index: int, processors: float, resources: dict[str, float]) -> int:
-    """Workers of a segment: as many as its first stage asks for, else as there are GPUs or processors for it.
+def worker_counts(config: CascadeConfig, processors: int, gpus: float, is_shared: bool) -> list[int]:
+    """Workers of each segment: as many as its first stage asks for, else as there are GPUs or processors for it.
 
-    On this machine alone every segment has workers for all processors, since the busy ones take the time of the others.
-    On a cluster Ray starts no more workers than there are processors, so the segments share them.
+    Args:
+        config: with segments.
+        processors: of the machine or the cluster.
+        gpus: likewise; the segments that use them share them.
+        is_shared: whether the segments share the processors, too. Ray starts no more workers on a cluster than it has
+            processors; on this machine alone every segment has workers for all of them, since the busy ones take the
+            time of the others.
     """
-    deployment = config.segments[index][0].deployment
-    count, scaling = deployment.get("num_replicas"), deployment.get("autoscaling_config") or {}
-    if isinstance(count, int):
-        return count
-    if isinstance(scaling.get("max_replicas"), int):
-        return int(scaling["max_replicas"])
-    options = deployment.get("ray_actor_options") or {}
-    if gpus := options.get("num_gpus"):
-        return max(1, int(resources.get("GPU", 0) / gpus))
-    return max(1, int(processors / (options.get("num_cpus") or 1)))
+    requested = [segment[0].deployment.get("ray_actor_options") or {} for segment in config.segments]
+    with_gpu = sum(bool(options.get("num_gpus")) for options in requested)
+    counts = []
+    for segment, options in zip(config.segments, requested, strict=True):
+        deployment = segment[0].deployment
+        count, scaling = deployment.get("num_replicas"), deployment.get("autoscaling_config") or {}
+        if not isinstance(count, int):
+            count = scaling.get("max_replicas")
+        if not isinstance(count, int) and options.get("num_gpus"):
+            count = int(gpus / with_gpu / options["num_gpus"])
+        elif not isinstance(count, int):
+            count = int(processors / (len(requested) if is_shared else 1) / (options.get("num_cpus") or 1))
+        counts.append(max(1, count))
+    return counts
 
 
 def _processors() -> int:
