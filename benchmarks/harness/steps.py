@@ -1,5 +1,6 @@
 """Commands that run one after the other, each bounded in time; what is finished is not run again."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -81,8 +82,19 @@ class Steps:
 
         Returns:
             Whether all are done.
+
+        Raises:
+            ConfigError: another process runs steps in the same folder.
         """
-        end, wanted = time.monotonic() + seconds, []
+        with (self._folder / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ConfigError(f"another process runs steps in {self._folder}; wait for it") from error
+            return self._run(steps, time.monotonic() + seconds)
+
+    def _run(self, steps: Iterable[Step], end: float) -> bool:
+        wanted = []
         for step in steps:
             wanted.append(step.name)
             if self._is_done(step.name):

@@ -1,5 +1,6 @@
 """Steps are bounded in time, do not stop each other, and are not run again."""
 
+import fcntl
 import json
 import os
 import sys
@@ -78,6 +79,14 @@ def test_results_are_copied_after_each_step(tmp_path):
     )
     assert (copies / "results" / "a.json").read_text() == "1"
     assert json.loads((copies / "steps.json").read_text())["writes"]["state"] == "failed"
+
+
+def test_two_processes_do_not_share_a_folder(steps, tmp_path):
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="another process runs steps"):
+            steps.run([Step("good", [python("")], 60)], 60)
+    assert steps.run([Step("good", [python("")], 60)], 60)
 
 
 def test_a_broken_record_is_refused(tmp_path):

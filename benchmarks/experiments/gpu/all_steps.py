@@ -11,10 +11,12 @@ finished, and continues trainings from their last epoch. ``--data`` is a folder 
 
 All is written to ``--folder``: the results in ``results``, weights in ``weights``, logs, and ``steps.json``. With
 ``--copy-to`` they are also copied to another folder after every step, for machines that keep only one.
-``--rehearse`` runs the same steps on the processor, with small networks, random images and few seconds.
+``--rehearse`` runs the same steps on the processor, with small networks, random images and few seconds, in a folder of
+its own, ``FOLDER/rehearsal``.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -87,8 +89,9 @@ def main(
     rehearse: Annotated[bool, typer.Option("--rehearse", help="On the processor, with small settings.")] = False,
 ) -> None:
     """Run all steps that need a CUDA device; exit code 5 if one is not done."""
-    folder = folder.resolve()
-    cache = folder / "cache" if rehearse or data is not None else datasets.cache_folder()
+    folder = folder.resolve() / ("rehearsal" if rehearse else "")
+    own = folder / "cache"
+    cache = own if rehearse or data is not None or (own / "cifar10").exists() else datasets.cache_folder()
     if rehearse:
         random_data(cache)
     else:
@@ -106,6 +109,9 @@ def main(
 
 
 if __name__ == "__main__":
+    # A step has a process group of its own; it is stopped with this process.
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, lambda *_: sys.exit(143))
     app = typer.Typer(add_completion=False)
     app.command()(main)
     try:

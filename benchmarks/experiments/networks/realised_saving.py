@@ -92,8 +92,13 @@ class Race:
         images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
         return images.to(self.device, self.dtype)
 
+    @property
+    def best_dense_name(self) -> str:
+        """How the whole network runs: as a CUDA graph, packed, or block by block in place."""
+        return "dense_graph" if self.graphs else "dense_packed" if self.device.type == "cpu" else "dense_in_place"
+
     def best_dense(self, images: torch.Tensor) -> Callable[[], object]:
-        """The whole network, packed or as a CUDA graph."""
+        """The whole network at its fastest."""
         if not self.graphs:
             return lambda: run_whole(self.network, images)
         result = self.eager(images)
@@ -130,7 +135,7 @@ class Race:
             best_dense = self.best_dense(images)
         ways: dict[str, Callable[[torch.Tensor], object]] = {
             "dense_eager": lambda _: self.eager(images),
-            "dense_graph" if self.graphs else "dense_packed": lambda _: best_dense(),
+            self.best_dense_name: lambda _: best_dense(),
             "dynamic": dynamic,
         }
         if others:

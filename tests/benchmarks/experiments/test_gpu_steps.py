@@ -20,6 +20,12 @@ def states_in(folder):
     return {name: each["state"] for name, each in json.loads((folder / "steps.json").read_text()).items()}
 
 
+def test_a_rehearsal_leaves_no_state_for_the_device(tmp_path):
+    with pytest.raises(CheckFailed):
+        rehearse(tmp_path, minutes=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["rehearsal"]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_device_the_rehearsal_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"device 'cuda' cannot be used here.* --rehearse runs"):
@@ -49,9 +55,9 @@ def test_steps_that_are_not_done_are_named(tmp_path):
 @pytest.mark.serve
 def test_all_steps_are_rehearsed(tmp_path):
     rehearse(tmp_path, minutes=15)
-    assert set(states_in(tmp_path).values()) == {"done"}
+    assert set(states_in(tmp_path / "rehearsal").values()) == {"done"}
     names = {"cascade_against_biggest_gpu", "predicted_time_gpu", "bench_gpu", "realised_saving_cpu_resnet110_float32"}
-    assert names <= {file.stem for file in (tmp_path / "results").glob("*.json")}
+    assert names <= {file.stem for file in (tmp_path / "rehearsal" / "results").glob("*.json")}
 
 
 def test_steps_are_named_once_and_fit_into_the_time_of_a_device(tmp_path):
