@@ -40,16 +40,15 @@ def build(recipe, weights):
     return network.eval().to(memory_format=torch.channels_last)
 
 
-@pytest.fixture(scope="module")
-def test_set():
+def test_set_of(recipe):
     try:
-        return datasets.load("cifar10", "test")
+        return datasets.load(recipe.dataset, "test")
     except DataError as error:
         pytest.skip(str(error))
 
 
 def test_there_are_weights():
-    assert {path.parent.parent.name for path in WEIGHTS} == {"cifar10", "dynamic"}
+    assert {path.parent.parent.name for path in WEIGHTS} == {"cifar10", "conditional", "dynamic"}
 
 
 @pytest.mark.parametrize("weights", WEIGHTS, ids=name_of)
@@ -83,10 +82,10 @@ def test_a_training_of_every_dynamic_recipe_can_be_begun(path, tmp_path):
 
 
 @pytest.mark.parametrize("weights", WEIGHTS, ids=name_of)
-def test_weights_have_their_recorded_accuracy(weights, test_set):
+def test_weights_have_their_recorded_accuracy(weights):
     facts = json.loads(weights.with_suffix(".json").read_text())
     recipe = load_yaml_model(weights.parent.parent / "recipes" / facts["recipe"], Recipe, ConfigError)
-    network = build(recipe, weights)
+    network, test_set = build(recipe, weights), test_set_of(recipe)
     n = facts["checked_rows"]
     with torch.inference_mode():
         batches = [recipe.input.tensor(test_set.rows[i : min(i + BATCH_ROWS, n)]) for i in range(0, n, BATCH_ROWS)]
