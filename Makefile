@@ -60,10 +60,12 @@ bench: .venv/installed-dev  ## the times of benchmarks/results, measured again (
 	    || { rm -rf $@; exit 1; }
 PEER_mosec := "mosec==0.9.*"
 PEER_litserve := "litserve==0.2.*"
+PEER_bentoml := "bentoml==1.4.*"
 
-bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve  ## serving: peers, ideal, latency, open loop, faults (about 55 minutes; needs wrk)
+bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve .venv/peer-bentoml  ## serving: peers, ideal, latency, open loop, faults (about 55 minutes; needs wrk)
 	$(call experiment,peers.against_peers \
-	    --mosec-python .venv/peer-mosec/bin/python --litserve-python .venv/peer-litserve/bin/python)
+	    --mosec-python .venv/peer-mosec/bin/python --litserve-python .venv/peer-litserve/bin/python \
+	    --bentoml-python .venv/peer-bentoml/bin/python)
 	$(call experiment,serving.added_latency)
 	$(call experiment,serving.load_generator)
 	$(call experiment,serving.ideal_share)

@@ -54,6 +54,10 @@ class ClosedLoop:
         """``None``: all requests have the workload's number of rows."""
         return
 
+    def deadlines(self) -> None:
+        """``None``: requests have no deadlines."""
+        return
+
 
 @dataclass(frozen=True)
 class OpenLoop:
@@ -120,6 +124,10 @@ class OpenLoop:
         """``None``: all requests have the workload's number of rows."""
         return
 
+    def deadlines(self) -> None:
+        """``None``: requests have no deadlines."""
+        return
+
 
 @dataclass(frozen=True, eq=False)
 class Trace:
@@ -162,6 +170,10 @@ class Trace:
     def sizes(self) -> np.ndarray:
         """(n,) rows of each request."""
         return self.rows
+
+    def deadlines(self) -> np.ndarray | None:
+        """(n,) seconds from a request's moment to its deadline, infinite for none; ``None`` if none has one."""
+        return self.deadline_s if np.isfinite(self.deadline_s).any() else None
 
     def faster(self, factor: float) -> Self:
         """The trace with all moments divided by a factor; deadlines stay."""

@@ -59,14 +59,21 @@ class BlockDrop(DynamicNetwork):
         width: of the residual network.
         policy_depth: of the policy network, 8 in the paper.
         policy_width: channels of its first group, 16 in the paper.
+        policy_stem_stride: of its first convolution, 1 in the paper; 2 divides its operations by four.
         classes: number of classes C.
     """
 
     def __init__(
-        self, depth: int = 32, width: int = 16, policy_depth: int = 8, policy_width: int = 16, classes: int = 10
+        self,
+        depth: int = 32,
+        width: int = 16,
+        policy_depth: int = 8,
+        policy_width: int = 16,
+        policy_stem_stride: int = 1,
+        classes: int = 10,
     ) -> None:
         base = CifarResNet(depth, width, classes=classes)
-        policy = CifarResNet(policy_depth, policy_width, classes=len(base.blocks))
+        policy = CifarResNet(policy_depth, policy_width, policy_stem_stride, classes=len(base.blocks))
         nn.init.constant_(policy.head.bias, INITIAL_BIAS)
         super().__init__(base, OneShotPolicy(policy))
 

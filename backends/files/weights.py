@@ -10,7 +10,7 @@ from torch import nn
 
 from cascade.errors import WeightsError
 
-__all__ = ["load_weights", "read_facts", "save_weights"]
+__all__ = ["load_tensors", "load_weights", "read_facts", "read_tensors", "save_weights"]
 
 
 def save_weights(path: Path, network: nn.Module, facts: dict[str, str], dtype: torch.dtype = torch.float32) -> None:
@@ -59,11 +59,29 @@ def load_weights(path: Path, network: nn.Module, without: Collection[str] = (), 
     Raises:
         WeightsError: the file is missing or damaged, or its tensors do not fit the network.
     """
+    load_tensors(read_tensors(path, part), network, without, path)
+
+
+def read_tensors(path: Path, part: str = "") -> dict[str, torch.Tensor]:
+    """The tensors of a weights file by their dotted names, or those of a part by their names in the part.
+
+    Raises:
+        WeightsError: the file is missing or is not a whole safetensors file.
+    """
     read_facts(path)
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     if part:
         tensors = {key.removeprefix(f"{part}."): value for key, value in tensors.items() if _is_in(key, [part])}
+    return tensors
+
+
+def load_tensors(tensors: dict[str, torch.Tensor], network: nn.Module, without: Collection[str], path: Path) -> None:
+    """Loads all tensors of a network but those of the layers ``without``; ``path`` is named in the error.
+
+    Raises:
+        WeightsError: the tensors do not fit the network.
+    """
     kept = {key: value for key, value in network.state_dict().items() if _is_in(key, without)}
     tensors = {key: value for key, value in tensors.items() if not _is_in(key, without)}
     try:

@@ -20,6 +20,7 @@ class Start(BaseModel):
         part: dotted name of the part of the file's network to load; empty for all of it.
         into: dotted name of the part that gets the weights ("base", "policy.network"); empty for the whole network.
         without: layers of the part that keep their random initialisation ("head").
+        grow: whether the file is of a shallower ``CifarResNet``, see ``cascade.backends.training.growth``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,6 +29,7 @@ class Start(BaseModel):
     part: str = ""
     into: str = ""
     without: tuple[str, ...] = ()
+    grow: bool = False
 
     @field_validator("weights")
     @classmethod

@@ -18,6 +18,7 @@ from cascade.backends.files.weights import load_weights, read_facts
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.training.augmentation import crop_and_flip
 from cascade.backends.training.checkpoint import load_checkpoint, save_checkpoint
+from cascade.backends.training.growth import grow_from
 from cascade.backends.training.objectives import Batch, Objective
 from cascade.backends.training.recipe import Recipe, Start
 from cascade.errors import ConfigError
@@ -234,7 +235,8 @@ def _load_part(network: nn.Module, start: Start) -> None:
         raise ConfigError(f"start_from: {type(network).__name__} has no part {start.into!r}") from error
     if json.loads(read_facts(start.weights).get("folded", "false")):
         fold_norms(part)
-    load_weights(start.weights, part, start.without, start.part)
+    load = grow_from if start.grow else load_weights
+    load(start.weights, part, start.without, start.part)
 
 
 def _set_attributes(network: nn.Module, values: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from cascade.cascade import Cascade
 
 __all__ = ["CallLane", "HandleLanes", "InProcessLanes"]
 
-Call = Callable[[int], Awaitable[dict[str, Any]]]
+Call = Callable[[int, float | None], Awaitable[dict[str, Any]]]
 LOOPBACK = "127.0.0.1:"
 
 
@@ -27,7 +27,8 @@ class CallLane:
     """Awaits a coroutine per request.
 
     Args:
-        call: answers a request with checked columns; raises :class:`InvalidAnswer` for an invalid answer.
+        call: answers a request, within seconds if they are given, with checked columns; raises :class:`InvalidAnswer`
+            for an invalid answer.
         status_of: status of any other exception, and its message; raises it again where it must end the load.
         close: called at the end.
     """
@@ -41,13 +42,13 @@ class CallLane:
         self._call, self._status_of, self._close = call, status_of, close
         self._task: asyncio.Task[None] | None = None
 
-    def send(self, request: int, done: Done) -> None:
+    def send(self, request: int, done: Done, timeout_s: float | None = None) -> None:
         """See ``Lane``."""
-        self._task = asyncio.ensure_future(self._run(request, done))
+        self._task = asyncio.ensure_future(self._run(request, done, timeout_s))
 
-    async def _run(self, request: int, done: Done) -> None:
+    async def _run(self, request: int, done: Done, timeout_s: float | None) -> None:
         try:
-            columns = await self._call(request)
+            columns = await self._call(request, timeout_s)
         except InvalidAnswer as error:
             done(INVALID, str(error))
         except Exception as error:
@@ -88,7 +89,7 @@ class InProcessLanes:
         def predict(request: int) -> dict[str, Any]:
             return _columns(self.cascade.predict(self.workload.batches[request].rows), names, version)
 
-        async def call(request: int) -> dict[str, Any]:
+        async def call(request: int, timeout_s: float | None) -> dict[str, Any]:  # noqa: ARG001 (nothing can end it)
             return await asyncio.get_running_loop().run_in_executor(executor, predict, request)
 
         async def close() -> None:
@@ -152,9 +153,9 @@ class HandleLanes:
                 f"the application {self.application!r} does not run in this Ray; start 'cascade serve CONFIG'"
             ) from error
 
-        async def call(request: int) -> dict[str, Any]:
+        async def call(request: int, timeout_s: float | None) -> dict[str, Any]:
             batch = self.workload.batches[request]
-            return self.reader.check(await handle.predict.remote(batch.rows), len(batch))
+            return self.reader.check(await handle.predict.remote(batch.rows, timeout_s), len(batch))
 
         def status_of(error: Exception) -> tuple[int, str]:
             return _reported(error.cause if isinstance(error, RayTaskError) and error.cause is not None else error)

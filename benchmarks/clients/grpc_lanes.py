@@ -11,9 +11,9 @@ from google.protobuf.message import DecodeError
 
 from cascade.benchmarks.clients.answers import AnswerReader, InvalidAnswer
 from cascade.benchmarks.clients.call_lanes import CallLane
-from cascade.benchmarks.clients.http_bodies import datatype_of, raw_texts
 from cascade.benchmarks.clients.http_lanes import NO_CREDENTIALS, Credentials
 from cascade.benchmarks.clients.lane import CONNECTION, GRPC, REFUSED
+from cascade.benchmarks.clients.oip_tensors import InputForm, sent_tensors, timeout_us
 from cascade.benchmarks.errors import TargetError
 from cascade.benchmarks.workload import Workload
 from cascade.serving.oip.protobuf import SERVICE, new_message, parse_message
@@ -35,7 +35,6 @@ class GrpcLanes:
         workload: whose batches are sent.
         reader: of the answers.
         credentials: for the server.
-        tensor: name and datatype of the input; ``None`` to ask the server.
     """
 
     address: str
@@ -43,7 +42,6 @@ class GrpcLanes:
     workload: Workload
     reader: AnswerReader
     credentials: Credentials = NO_CREDENTIALS
-    tensor: tuple[str, str | None] | None = None
 
     async def __call__(self, count: int) -> Sequence[CallLane]:
         """Opens lanes.
@@ -55,16 +53,17 @@ class GrpcLanes:
         metadata = tuple((name.lower(), value) for name, value in self.credentials.headers.items())
         try:
             await asyncio.wait_for(channel.channel_ready(), CONNECT_TIMEOUT_S)
-            name, datatype = self.tensor or await self._asked(channel, metadata)
+            inputs = await self._asked(channel, metadata)
         except (asyncio.TimeoutError, grpc.aio.AioRpcError) as error:
             await channel.close()
             reason = error.details() if isinstance(error, grpc.aio.AioRpcError) else "no connection"
             raise TargetError(f"nothing answers for the model {self.model!r} at {self.address} ({reason})") from error
-        messages = [self._message(batch.rows, name, datatype) for batch in self.workload.batches]
+        messages = [self._message(batch.rows, inputs) for batch in self.workload.batches]
         infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")
 
-        async def call(request: int) -> dict[str, Any]:
-            content = await infer(messages[request], metadata=metadata)
+        async def call(request: int, timeout_s: float | None) -> dict[str, Any]:
+            message = messages[request] if timeout_s is None else _limited(messages[request], timeout_s)
+            content = await infer(message, metadata=metadata)
             return self.reader.check(self._columns(content), len(self.workload.batches[request]))
 
         return [CallLane(call, _status_of, channel.close) for _ in range(count)]
@@ -88,21 +87,20 @@ class GrpcLanes:
             raise TargetError(f"the authority or the client's certificate cannot be read: {error}") from error
         return grpc.aio.secure_channel(rest, grpc.ssl_channel_credentials(*contents), options=options)
 
-    async def _asked(self, channel: Any, metadata: tuple[tuple[str, str], ...]) -> tuple[str, str]:
-        """Name and datatype of the model's first input."""
+    async def _asked(self, channel: Any, metadata: tuple[tuple[str, str], ...]) -> list[InputForm]:
+        """The model's inputs."""
         ask = channel.unary_unary(f"/{SERVICE}/ModelMetadata")
         content = await ask(new_message("ModelMetadataRequest", name=self.model).SerializeToString(), metadata=metadata)
         inputs = parse_message("ModelMetadataResponse", content).inputs
         if not inputs:
             raise TargetError(f"the model {self.model!r} at {self.address} names no inputs")
-        return inputs[0].name, inputs[0].datatype
+        return [InputForm(one.name, one.datatype, len(one.shape)) for one in inputs]
 
-    def _message(self, rows: np.ndarray, name: str, datatype: str | None) -> bytes:
-        if datatype in RAW_DATATYPES and rows.dtype != object:
-            rows = rows.astype(RAW_DATATYPES[datatype], copy=False)
+    def _message(self, rows: np.ndarray, inputs: Sequence[InputForm]) -> bytes:
         message = new_message("ModelInferRequest", model_name=self.model)
-        message.inputs.add(name=name, datatype=datatype or datatype_of(rows), shape=rows.shape)
-        message.raw_input_contents.append(raw_texts(rows) if rows.dtype == object else rows.tobytes())
+        for tensor in sent_tensors(rows, inputs, raw=True):
+            message.inputs.add(**tensor.head)
+            message.raw_input_contents.append(tensor.raw)
         content: bytes = message.SerializeToString()
         return content
 
@@ -117,6 +115,14 @@ class GrpcLanes:
             for output, found in zip(message.outputs, raw)
         ]
         return self.reader.columns_of(outputs)
+
+
+def _limited(content: bytes, timeout_s: float) -> bytes:
+    """A request with the parameter "timeout"."""
+    message = parse_message("ModelInferRequest", content)
+    message.parameters["timeout"].int64_param = timeout_us(timeout_s)
+    limited: bytes = message.SerializeToString()
+    return limited
 
 
 def _data(output: Any, raw: bytes | None) -> list[Any]:

@@ -1,20 +1,19 @@
 """The bytes of HTTP requests: raw rows, JSON, and the Open Inference Protocol."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 import orjson
 
+from cascade.benchmarks.clients.oip_tensors import InputForm, sent_tensors, timeout_us
+from cascade.rows.columns import records
 from cascade.serving.oip.http_bodies import HEADER_LENGTH
-from cascade.serving.oip.tensors import RAW_DATATYPES, TEXT
 
 __all__ = [
     "HEADER_END",
     "Body",
     "body_of",
-    "datatype_of",
-    "raw_texts",
     "request_body",
     "request_bytes",
     "whole_request",
@@ -27,51 +26,44 @@ JSON_TYPE = "application/json"
 
 
 def request_body(rows: np.ndarray) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of a request for ``cascade serve``: raw C-order bytes for numbers, JSON for texts.
+    """Body and headers of a request for ``cascade serve``: raw C-order bytes for numbers, JSON for texts and columns.
 
     Args:
         rows: (n, ...).
     """
-    return body_of(rows, "json" if rows.dtype == object else "binary")
+    return body_of(rows, "binary")
 
 
 def body_of(
-    rows: np.ndarray, kind: Body, name: str = "rows", datatype: str | None = None
+    rows: np.ndarray, kind: Body, inputs: Sequence[InputForm] = (InputForm(),), timeout_s: float | None = None
 ) -> tuple[bytes, dict[str, str]]:
     """Body and headers of a request.
 
     Args:
-        rows: (n, ...); of dtype object for texts.
-        kind: "binary" and "json" for ``cascade serve``, the others for the Open Inference Protocol.
-        name: of the protocol's input.
-        datatype: of the protocol's input, such as "FP32"; ``None`` for that of the rows.
+        rows: (n, ...); of dtype object for texts, structured for named columns.
+        kind: "binary" and "json" for ``cascade serve``, the others for the Open Inference Protocol. "binary" is "json"
+            for texts and named columns.
+        inputs: of the model, in the Open Inference Protocol.
+        timeout_s: seconds that the caller waits, above 0; ``None`` for no limit of its own.
     """
-    if kind == "binary":
+    if kind in ("binary", "json"):
+        limit = {} if timeout_s is None else {"X-Timeout-Ms": f"{timeout_s * 1e3:.3f}"}
+        if kind == "json" or rows.dtype.hasobject or rows.dtype.names is not None:
+            plain = rows.tolist() if rows.dtype.names is None else records(rows)
+            return orjson.dumps({"rows": plain}), {"Content-Type": JSON_TYPE, **limit}
         shape = ",".join(map(str, rows.shape))
-        return rows.tobytes(), {"Content-Type": RAW_TYPE, "X-Dtype": rows.dtype.name, "X-Shape": shape}
-    if kind == "json":
-        return orjson.dumps({"rows": rows.tolist()}), {"Content-Type": JSON_TYPE}
-    if datatype is not None and datatype in RAW_DATATYPES:
-        rows = rows.astype(RAW_DATATYPES[datatype], copy=False)
-    tensor = {"name": name, "datatype": datatype or datatype_of(rows), "shape": list(rows.shape)}
-    if kind == "oip-json":
-        return orjson.dumps({"inputs": [{**tensor, "data": rows.ravel().tolist()}]}), {"Content-Type": JSON_TYPE}
-    content = raw_texts(rows) if rows.dtype == object else rows.tobytes()
-    head = orjson.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": len(content)}}]})
-    return head + content, {"Content-Type": RAW_TYPE, HEADER_LENGTH.title(): str(len(head))}
-
-
-def raw_texts(rows: np.ndarray) -> bytes:
-    """Texts in UTF-8, each after its length in 4 bytes."""
-    texts = [str(text).encode() for text in rows.ravel()]
-    return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
-
-
-def datatype_of(rows: np.ndarray) -> str:
-    """Datatype of the Open Inference Protocol for rows."""
-    if rows.dtype == object:
-        return TEXT
-    return next(name for name, dtype in RAW_DATATYPES.items() if dtype == rows.dtype.newbyteorder("<"))
+        return rows.tobytes(), {"Content-Type": RAW_TYPE, "X-Dtype": rows.dtype.name, "X-Shape": shape, **limit}
+    is_raw = kind == "oip-binary"
+    tensors = sent_tensors(rows, inputs, raw=is_raw)
+    content = {} if timeout_s is None else {"parameters": {"timeout": timeout_us(timeout_s)}}
+    if not is_raw:
+        sent = [{**tensor.head, "data": tensor.plain} for tensor in tensors]
+        return orjson.dumps({**content, "inputs": sent}), {"Content-Type": JSON_TYPE}
+    raw = [tensor.raw for tensor in tensors]
+    sizes = [{"parameters": {"binary_data_size": len(each)}} for each in raw]
+    heads = [{**tensor.head, **size} for tensor, size in zip(tensors, sizes, strict=True)]
+    head = orjson.dumps({**content, "inputs": heads})
+    return b"".join([head, *raw]), {"Content-Type": RAW_TYPE, HEADER_LENGTH.title(): str(len(head))}
 
 
 def request_bytes(

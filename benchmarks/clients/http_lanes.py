@@ -14,10 +14,11 @@ from cascade.benchmarks.clients.answers import AnswerReader, InvalidAnswer, mess
 from cascade.benchmarks.clients.http_bodies import Body, body_of, whole_request
 from cascade.benchmarks.clients.http_connection import HttpConnection
 from cascade.benchmarks.clients.lane import ANSWERED, CONNECTION, INVALID, Done
+from cascade.benchmarks.clients.oip_tensors import InputForm
 from cascade.benchmarks.errors import TargetError
 from cascade.benchmarks.workload import Workload
 
-__all__ = ["NO_CREDENTIALS", "Credentials", "HttpAddress", "HttpLanes", "cause_of", "input_of"]
+__all__ = ["NO_CREDENTIALS", "Credentials", "HttpAddress", "HttpLanes", "cause_of", "inputs_of"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class HttpLanes:
         workload: whose batches are sent.
         reader: of the answers.
         body: form of the requests.
-        tensor: name and datatype of the input of the Open Inference Protocol.
+        inputs: of the model, in the Open Inference Protocol.
     """
 
     address: HttpAddress
@@ -121,7 +122,7 @@ class HttpLanes:
     workload: Workload
     reader: AnswerReader
     body: Body = "binary"
-    tensor: tuple[str, str | None] = ("rows", None)
+    inputs: Sequence[InputForm] = (InputForm(),)
 
     async def __call__(self, count: int) -> Sequence["HttpLane"]:
         """Opens lanes.
@@ -129,9 +130,8 @@ class HttpLanes:
         Raises:
             TargetError: nothing answers at the address.
         """
-        requests = [self._encoded(place) for place in range(len(self.workload.batches))]
-        sizes = [len(batch) for batch in self.workload.batches]
-        lanes = [HttpLane(self.address, requests, sizes, self.reader) for _ in range(count)]
+        requests = [self.encoded(place) for place in range(len(self.workload.batches))]
+        lanes = [HttpLane(self, requests) for _ in range(count)]
         try:
             for lane in lanes:
                 await lane.connect()
@@ -139,24 +139,27 @@ class HttpLanes:
             raise TargetError(f"nothing answers at {self.address.url} ({cause_of(error)})") from error
         return lanes
 
-    def _encoded(self, place: int) -> bytes:
-        rows, (name, datatype) = self.workload.batches[place].rows, self.tensor
-        kind: Body = "json" if rows.dtype == object and self.body == "binary" else self.body
-        body, headers = body_of(rows, kind, name, datatype)
+    def encoded(self, request: int, timeout_s: float | None = None) -> bytes:
+        """A whole request.
+
+        Args:
+            request: index in the workload.
+            timeout_s: seconds that the caller waits; ``None`` for no limit.
+        """
+        body, headers = body_of(self.workload.batches[request].rows, self.body, self.inputs, timeout_s)
         return whole_request(body, headers, self.address.authority, self.path, self.address.credentials.headers)
 
 
 class HttpLane:
     """One connection, opened again where the server has closed it."""
 
-    def __init__(
-        self, address: HttpAddress, requests: Sequence[bytes], sizes: Sequence[int], reader: AnswerReader
-    ) -> None:
-        self._address, self._requests, self._sizes, self._reader = address, requests, sizes, reader
+    def __init__(self, lanes: HttpLanes, requests: Sequence[bytes]) -> None:
+        self._lanes, self._address, self._requests = lanes, lanes.address, requests
         self._connection: HttpConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._done: Done | None = None
         self._request = 0
+        self._sent = b""
 
     async def connect(self) -> None:
         """Connects.
@@ -166,11 +169,12 @@ class HttpLane:
         """
         self._connection = await self._address.connect()
 
-    def send(self, request: int, done: Done) -> None:
+    def send(self, request: int, done: Done, timeout_s: float | None = None) -> None:
         """See ``Lane``."""
         self._request, self._done = request, done
+        self._sent = self._requests[request] if timeout_s is None else self._lanes.encoded(request, timeout_s)
         if self._connection is not None and self._connection.usable:
-            self._connection.send(self._requests[request], self._ended)
+            self._connection.send(self._sent, self._ended)
         else:
             self._connecting = asyncio.ensure_future(self._send_on_new())
 
@@ -181,7 +185,7 @@ class HttpLane:
             self._ended(0, cause_of(error).encode())
             return
         if self._connection is not None:
-            self._connection.send(self._requests[self._request], self._ended)
+            self._connection.send(self._sent, self._ended)
 
     def _ended(self, status: int, body: bytes) -> None:
         done = self._done
@@ -191,7 +195,7 @@ class HttpLane:
             done(status or CONNECTION, message_of(body) if status else body.decode())
             return
         try:
-            columns = self._reader.read(body, self._sizes[self._request])
+            columns = self._lanes.reader.read(body, len(self._lanes.workload.batches[self._request]))
         except (InvalidAnswer, TypeError, ValueError) as error:
             done(INVALID, str(error))
         else:
@@ -215,8 +219,8 @@ def cause_of(error: OSError) -> str:
     return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error) or type(error).__name__
 
 
-async def input_of(address: HttpAddress, model: str, timeout_s: float) -> tuple[str, str]:
-    """Name and datatype of the first input of a model on a server of the Open Inference Protocol.
+async def inputs_of(address: HttpAddress, model: str, timeout_s: float) -> list[InputForm]:
+    """The inputs of a model on a server of the Open Inference Protocol.
 
     Raises:
         TargetError: the server does not answer, or does not have the model.
@@ -238,7 +242,10 @@ async def input_of(address: HttpAddress, model: str, timeout_s: float) -> tuple[
     if status != 200:
         raise TargetError(f"{address.url}{path} answered {status}: {message_of(body)}")
     try:
-        first = orjson.loads(body)["inputs"][0]
-        return str(first["name"]), str(first["datatype"])
-    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError) as error:
-        raise TargetError(f"{address.url}{path} names no input of the model") from error
+        inputs = orjson.loads(body)["inputs"]
+        found = [InputForm(str(one["name"]), str(one["datatype"]), len(one["shape"])) for one in inputs]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        found = []
+    if not found:
+        raise TargetError(f"{address.url}{path} names no input of the model")
+    return found

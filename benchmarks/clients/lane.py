@@ -39,12 +39,13 @@ Done = Callable[[int, Any], None]
 class Lane(Protocol):
     """A connection, or whatever carries one request at a time."""
 
-    def send(self, request: int, done: Done) -> None:
+    def send(self, request: int, done: Done, timeout_s: float | None = None) -> None:
         """Sends a request; ``done`` is called once, later or at once.
 
         Args:
             request: index in the workload.
             done: see :data:`Done`.
+            timeout_s: seconds that the caller waits, which the target is told; ``None`` for no limit.
         """
 
     def abort(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ __all__ = ["Generator", "Plan"]
 SLICE_S = 0.2
 FAILURE_PAUSE_S = 0.05
 """Pause of a lane of a closed loop after a failure: it would try a refused connection 10,000 times a second."""
+LEAST_TIMEOUT_S = 1e-3
+"""Told to the target for a request that is sent at or after its deadline."""
 MOST_IN_A_ROW = 32
 """Late requests are sent in groups of so many, since answers are read between the groups."""
 
@@ -35,6 +38,8 @@ class Plan:
         due: (n,) seconds, ascending; ``None`` for a closed loop.
         sizes: (n,) rows of each request; ``None`` for the workload's.
         order: (n,) place of each request in the order of all arrivals; ``None`` in a closed loop.
+        deadlines: seconds from the moment of a request to its deadline, by its place in the order of all arrivals;
+            infinite for none. ``None`` if no request has one.
         max_requests: of a closed loop; ``None`` for as many as the time allows.
         part: number of the process.
     """
@@ -45,6 +50,7 @@ class Plan:
     due: np.ndarray | None = None
     sizes: np.ndarray | None = None
     order: np.ndarray | None = None
+    deadlines: np.ndarray | None = None
     max_requests: int | None = None
     part: int = 0
 
@@ -62,7 +68,7 @@ class _Seat:
         self.due, self.handled, self.request, self.order = due, handled, request, order
         self.busy = True
         self.sent = time.monotonic()
-        self.lane.send(request, self.done)
+        self.lane.send(request, self.done, self.generator.timeout_s(due, order, self.sent))
 
     def done(self, status: int, content: Any) -> None:
         if self.busy:
@@ -104,6 +110,7 @@ class Generator:
         self._due = [] if plan.due is None else plan.due.tolist()
         self._order = list(range(len(self._due))) if plan.order is None else plan.order.tolist()
         self._sizes = None if plan.sizes is None else plan.sizes.tolist()
+        self._deadlines: list[float] | None = None if plan.deadlines is None else plan.deadlines.tolist()
         self._place = 0
         self._sent = 0
         self._records: list[tuple[float, float, float, float, int, int, int]] = []
@@ -221,12 +228,29 @@ class Generator:
         else:
             self._free(seat)
 
+    def timeout_s(self, due: float, order: int, now: float) -> float | None:
+        """Seconds that are left until the deadline of a request; ``None`` if it has none.
+
+        Args:
+            due: moment of the request.
+            order: its place in the order of all arrivals.
+            now: moment from which the seconds count.
+        """
+        if self._deadlines is None or math.isinf(self._deadlines[order]):
+            return None
+        return max(due + self._deadlines[order] - now, LEAST_TIMEOUT_S)
+
     def _free(self, seat: _Seat) -> None:
-        """Sends the request of an open loop that has waited longest, if any."""
-        if self._waiting and not self._stopped and time.monotonic() < self._end:
-            seat.send(*self._waiting.popleft())
-        else:
-            self._idle.append(seat)
+        """Sends the request of an open loop that has waited longest and is not beyond its deadline, if any."""
+        while self._waiting and not self._stopped and (now := time.monotonic()) < self._end:
+            due, handled, request, order = self._waiting.popleft()
+            if self._deadlines is None or now < due + self._deadlines[order]:
+                seat.send(due, handled, request, order)
+                return
+            begin, nan = self._begin, float("nan")
+            self._records.append((due - begin, handled - begin, nan, now - begin, request, order, NOT_SENT))
+            self._messages.setdefault(NOT_SENT, "its deadline passed before a connection was free")
+        self._idle.append(seat)
 
     def _refuse_waiting(self) -> None:
         """Records the requests that were due and never sent."""

@@ -8,20 +8,20 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-from typing_extensions import Self
 
 from cascade.benchmarks.clients.lane import Lane, OpenLanes
 from cascade.benchmarks.errors import TargetError
 from cascade.benchmarks.generator.generator import Generator, Plan
 from cascade.benchmarks.generator.slices import Slice
 from cascade.benchmarks.load import Load
+from cascade.benchmarks.running import Running
 from cascade.benchmarks.workload import DifficultyMix, Picker, Workload
 
 __all__ = ["Sender", "SenderProcesses", "ThisProcess", "default_processes", "plan_of", "probe"]
@@ -73,12 +73,13 @@ def plan_of(load: Load, timeout_s: float, seed: int, part: int = 0, parts: int =
         due=None if due is None else due[mine],
         sizes=None if sizes is None else sizes[mine],
         order=None if due is None else np.arange(len(due))[mine],
+        deadlines=load.deadlines(),
         max_requests=None if most is None else len(range(most)[mine]),
         part=part,
     )
 
 
-class ThisProcess:
+class ThisProcess(Running):
     """Sends a load from this process; of targets that are in it.
 
     Args:
@@ -88,15 +89,10 @@ class ThisProcess:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
     processes = 1
+
+    def _start(self, undo: ExitStack) -> None:
+        """Nothing is started: this process runs."""
 
     def run(self, load: Load, seed: int, on_slice: OnSlice) -> None:
         """Sends a load once; see :meth:`SenderProcesses.run`."""
@@ -117,7 +113,7 @@ async def _send(sender: Sender, plan: Plan, connections: int, seed: int, on_slic
             await lane.close()
 
 
-class SenderProcesses:
+class SenderProcesses(Running):
     """Sends loads from processes of their own, which are kept from load to load.
 
     Args:
@@ -132,31 +128,22 @@ class SenderProcesses:
         usable = _processors()
         if processors is None and len(usable) > 2 * processes:
             processors = usable[-processes:]
-        self._processors = [processors[i % len(processors)] if processors else None for i in range(processes)]
-
-    def __enter__(self) -> Self:
-        context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
         self._running: list[Any] = []
-        try:
-            for processor in self._processors:
-                pipe, other = context.Pipe()
-                process = context.Process(target=_main, args=(other, processor), daemon=True)
-                process.start()
-                other.close()
-                self._pipes.append(pipe)
-                self._running.append(process)
-            for pipe in self._pipes:
-                pipe.send(self._sender)
-        except BaseException:
-            self._stop()
-            raise
-        return self
+        self._processors = [processors[i % len(processors)] if processors else None for i in range(processes)]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop()
+    def _start(self, undo: ExitStack) -> None:
+        undo.callback(self._stop)
+        context = multiprocessing.get_context("spawn")
+        for processor in self._processors:
+            pipe, other = context.Pipe()
+            process = context.Process(target=_main, args=(other, processor), daemon=True)
+            process.start()
+            other.close()
+            self._pipes.append(pipe)
+            self._running.append(process)
+        for pipe in self._pipes:
+            pipe.send(self._sender)
 
     def run(self, load: Load, seed: int, on_slice: OnSlice) -> None:
         """Sends a load once.

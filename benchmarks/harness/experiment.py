@@ -15,7 +15,7 @@ import typer
 
 from cascade.benchmarks.harness.results.figure import Figure, Figures, FiguresOf, Found
 from cascade.benchmarks.harness.results.result_file import RESULTS, Start, save_result
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.errors import CascadeError, ObjectiveMissed
 
 __all__ = ["Figure", "Figures", "Found", "run_experiment"]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from rich.progress import Progress
 
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 
 __all__ = ["allowed_share", "halves", "in_chunks", "moments"]
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cascade.cli.console import JsonOption, print_result
-from cascade.cli.served import DEFAULT_URL, AuthorityOption, KeyVariableOption, key_of, served_config, served_url
+from cascade.cli.shared.console import JsonOption, print_result
+from cascade.cli.shared.served import DEFAULT_URL, AuthorityOption, KeyVariableOption, key_of, served_config, served_url
 from cascade.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:

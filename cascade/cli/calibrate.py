@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from cascade.cli.console import JsonOption, print_result
-from cascade.cli.inputs import (
+from cascade.cli.shared.console import JsonOption, print_result
+from cascade.cli.shared.inputs import (
     BatchRowsOption,
     MaxAccuracyDropOption,
     MaxCostOption,

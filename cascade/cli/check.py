@@ -12,8 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from cascade.cli.collect import collection_progress
-from cascade.cli.console import JsonOption, console, print_result
-from cascade.cli.inputs import ConfigArgument, DatasetOption, PolicyOption, RowsOption, SplitOption, load_checked_rows
+from cascade.cli.shared.console import JsonOption, console, print_result
+from cascade.cli.shared.inputs import (
+    ConfigArgument,
+    DatasetOption,
+    PolicyOption,
+    RowsOption,
+    SplitOption,
+    load_checked_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

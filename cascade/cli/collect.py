@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cascade.cli.console import JsonOption, console, print_result
-from cascade.cli.inputs import ConfigArgument, DatasetOption, RowsOption, SplitOption, load_checked_rows
+from cascade.cli.shared.console import JsonOption, console, print_result
+from cascade.cli.shared.inputs import ConfigArgument, DatasetOption, RowsOption, SplitOption, load_checked_rows
 
 if TYPE_CHECKING:
     from cascade.calibration import ScoreTable

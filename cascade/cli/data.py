@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from cascade.cli.console import JsonOption, console, print_result
+from cascade.cli.shared.console import JsonOption, console, print_result
 
 __all__ = ["data"]
 
 
 def data(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set: cifar10, faces, fashion_mnist.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="cifar10, faces, fashion_mnist, shapes.")],
     as_json: JsonOption = False,
 ) -> None:
     """Download a data set into the cache, once, and verify it."""

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from cascade.cli.console import JsonOption, console
-from cascade.cli.inputs import ConfigArgument, PolicyOption
+from cascade.cli.shared.console import JsonOption, console
+from cascade.cli.shared.inputs import ConfigArgument, PolicyOption
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cascade.cli.console import JsonOption, print_result
-from cascade.cli.inputs import BatchRowsOption, RateOption, arrivals_of
+from cascade.cli.shared.console import JsonOption, print_result
+from cascade.cli.shared.inputs import BatchRowsOption, RateOption, arrivals_of
 
 if TYPE_CHECKING:
     from cascade.calibration import Evaluation

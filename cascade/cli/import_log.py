@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from cascade.cli.console import JsonOption, print_result
+from cascade.cli.shared.console import JsonOption, print_result
 
 if TYPE_CHECKING:
     from cascade.calibration import ScoreTable

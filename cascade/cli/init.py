@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cascade.cli.console import JsonOption, print_result
 from cascade.cli.schema import schema_text
+from cascade.cli.shared.console import JsonOption, print_result
 from cascade.errors import ConfigError, InputError, WeightsError
 
 __all__ = ["init"]

@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cascade.cli.console import JsonOption, console, print_result
-from cascade.cli.inputs import ConfigArgument, PolicyOption
+from cascade.cli.shared.console import JsonOption, console, print_result
+from cascade.cli.shared.inputs import ConfigArgument, PolicyOption
 
 if TYPE_CHECKING:
     from cascade.config import CascadeConfig

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from cascade.cli.console import JsonOption, console, print_result
-from cascade.cli.inputs import ConfigArgument, PolicyOption
+from cascade.cli.shared.console import JsonOption, console, print_result
+from cascade.cli.shared.inputs import ConfigArgument, PolicyOption
 
 __all__ = ["predict"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cascade.cli.console import JsonOption, print_result
-from cascade.cli.served import AuthorityOption, served_config, served_url
+from cascade.cli.shared.console import JsonOption, print_result
+from cascade.cli.shared.served import AuthorityOption, served_config, served_url
 
 if TYPE_CHECKING:
     from cascade.config import CascadeConfig

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cascade.cli.console import JsonOption, console, print_result
+from cascade.cli.shared.console import JsonOption, console, print_result
 
 if TYPE_CHECKING:
     from cascade.calibration import Policy

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cascade.cli.console import JsonOption, console
-from cascade.cli.inputs import (
+from cascade.cli.shared.console import JsonOption, console
+from cascade.cli.shared.inputs import (
     BatchRowsOption,
     MaxAccuracyDropOption,
     MaxCostOption,

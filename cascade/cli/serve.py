@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cascade.cli.console import JsonOption, print_result
-from cascade.cli.inputs import ConfigArgument, PolicyOption
+from cascade.cli.shared.console import JsonOption, print_result
+from cascade.cli.shared.inputs import ConfigArgument, PolicyOption
 
 if TYPE_CHECKING:
     from cascade.config import CascadeConfig

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cascade.cli.console import JsonOption, print_result
-from cascade.cli.served import (
+from cascade.cli.shared.console import JsonOption, print_result
+from cascade.cli.shared.served import (
     DEFAULT_URL,
     AuthorityOption,
     KeyVariableOption,

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cascade.cli.console import JsonOption, console, print_result
-from cascade.cli.train_haar import is_haar_recipe, train_haar
+from cascade.cli.shared.console import JsonOption, console, print_result
+from cascade.cli.training.haar import is_haar_recipe, train_haar
 from cascade.errors import ConfigError
 
 __all__ = ["train"]
@@ -33,7 +33,7 @@ def train(
     from cascade.backends.files.weights import save_weights
     from cascade.backends.training.recipe import Recipe
     from cascade.backends.training.trainer import Trainer
-    from cascade.cli.training_progress import TrainingProgress
+    from cascade.cli.training.progress import TrainingProgress
     from cascade.files.yaml_files import load_yaml_model
 
     recipe = load_yaml_model(recipe_path, Recipe, ConfigError)

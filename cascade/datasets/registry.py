@@ -12,6 +12,7 @@ import numpy as np
 from cascade.datasets.cifar10 import Arrays, fetch_cifar10
 from cascade.datasets.faces import fetch_faces
 from cascade.datasets.fashion_mnist import fetch_fashion_mnist
+from cascade.datasets.shapes import make_shapes
 from cascade.errors import DataError
 
 __all__ = ["DATASETS", "Dataset", "Split", "cache_folder", "fetch", "load"]
@@ -71,6 +72,16 @@ DATASETS = {
             "train_labels": "e3245b63f7c40d1c8b652835f19744d970c1613b40ddac6bcfc87b9c46e16a0b",
             "test_rows": "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
             "test_labels": "d51d859896c55775b9e9e219b77ff03bcec1b6ac322f313544dc3f9e7bc94fae",
+        },
+    ),
+    "shapes": Dataset(
+        "shapes",
+        make_shapes,
+        {
+            "train_rows": "5a4395a23ab5476bd528c5f79b16f792707634f0b318aa8306efaebc4de50dd7",
+            "train_labels": "76daa6ac455af9bec05a7796485a1159f87455a063a92ef6bd0e1560e9f55953",
+            "test_rows": "91bb45f52ff25da16b987a3148c4eba27513a63fccb4086bbbbf0553341a5843",
+            "test_labels": "0fe19fd81ccc3d74a6add399e40864638c4ec60a4997dac949d54c4095054e86",
         },
     ),
 }

@@ -14,6 +14,7 @@ from cascade.files.tables import need_package
 
 __all__ = [
     "ColumnType",
+    "checked_columns",
     "column_rows",
     "columns_dtype",
     "data_frame",
@@ -58,7 +59,23 @@ def column_rows(rows: Any, columns: Mapping[str, ColumnType]) -> np.ndarray:
         RowsError: there are no rows; a column is missing or unknown; or a value has another type, is infinite, or is
             missing where none may be.
     """
-    given, count = _columns(rows, columns)
+    return checked_columns(*_columns(rows, columns), columns)
+
+
+def checked_columns(given: Mapping[str, Any], count: int, columns: Mapping[str, ColumnType]) -> np.ndarray:
+    """Converts columns to a structured array.
+
+    Args:
+        given: n values of each column, in an array or a list.
+        count: n.
+        columns: type of each column.
+
+    Returns:
+        (n,), fields in the order of ``columns``.
+
+    Raises:
+        RowsError: see :func:`column_rows`.
+    """
     if not count:
         raise RowsError("there must be at least one row; got 0")
     table = np.empty(count, dtype=columns_dtype(columns))

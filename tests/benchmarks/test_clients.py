@@ -14,8 +14,9 @@ from stub_server import STAGES, StubServer, answer_rightly, columns
 
 from cascade.benchmarks.clients.answers import AnswerReader
 from cascade.benchmarks.clients.http_bodies import body_of, request_body
-from cascade.benchmarks.clients.http_lanes import Credentials, HttpAddress, HttpLanes, input_of
+from cascade.benchmarks.clients.http_lanes import Credentials, HttpAddress, HttpLanes, inputs_of
 from cascade.benchmarks.clients.lane import ANSWERED, CONNECTION, INVALID, name_of
+from cascade.benchmarks.clients.oip_tensors import InputForm
 from cascade.benchmarks.errors import TargetError
 from cascade.benchmarks.generator.processes import probe
 from cascade.benchmarks.workload import Batch, Workload
@@ -215,6 +216,15 @@ def test_texts_are_sent_by_the_protocol_as_well(kind):
     assert read.tolist() == rows.tolist()
 
 
+def test_the_time_that_is_left_is_sent_in_the_words_of_each_protocol():
+    assert body_of(ROWS, "binary", timeout_s=0.25)[1]["X-Timeout-Ms"] == "250.000"
+    assert body_of(ROWS, "json", timeout_s=0.25)[1]["X-Timeout-Ms"] == "250.000"
+    for kind in ("oip-json", "oip-binary"):
+        body, headers = body_of(ROWS, kind, timeout_s=0.25)
+        lower = {key.lower(): value for key, value in headers.items()}
+        assert decode_inference(lower, body, config([2], "uint8")).timeout_s == 0.25
+
+
 def test_texts_are_sent_as_json():
     body, headers = request_body(np.array(["a", 'ü "b"'], dtype=object))
     assert json.loads(body) == {"rows": ["a", 'ü "b"']}
@@ -253,9 +263,9 @@ def test_the_input_of_a_foreign_model_is_asked_for():
         return (200, found) if request.path == "/v2/models/m" else (404, {"error": "unknown model"})
 
     with StubServer(answer).running() as url:
-        assert asyncio.run(input_of(HttpAddress(url), "m", 5.0)) == ("x", "FP32")
+        assert asyncio.run(inputs_of(HttpAddress(url), "m", 5.0)) == [InputForm("x", "FP32", 2)]
         with pytest.raises(TargetError, match="answered 404: unknown model"):
-            asyncio.run(input_of(HttpAddress(url), "n", 5.0))
+            asyncio.run(inputs_of(HttpAddress(url), "n", 5.0))
 
 
 def test_statuses_have_names():

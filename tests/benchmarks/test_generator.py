@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,11 +22,12 @@ class FakeLane:
     """Answers after some seconds, never with ``None``, at once with 0; fails with another status."""
 
     def __init__(self, seconds=0.0, status=ANSWERED, answer=None):
-        self.seconds, self.status, self.sent, self.aborted = seconds, status, [], 0
+        self.seconds, self.status, self.sent, self.timeouts, self.aborted = seconds, status, [], [], 0
         self.answer = answer or {"answer": [1], "stage": ["small"], "cost": [1.0], "policy_version": "v"}
 
-    def send(self, request, done):
+    def send(self, request, done, timeout_s=None):
         self.sent.append(request)
+        self.timeouts.append(timeout_s)
         content = self.answer if self.status == ANSWERED else "a reason"
         if self.seconds is not None:
             asyncio.get_running_loop().call_later(self.seconds, done, self.status, content)
@@ -120,7 +122,7 @@ def test_a_pause_of_the_target_counts_for_every_request_that_was_due_in_it():
     """Which a closed loop hides ("coordinated omission")."""
 
     class Pausing(FakeLane):
-        def send(self, request, done):
+        def send(self, request, done, timeout_s=None):
             now = asyncio.get_running_loop().time()
             first.append(now)
             wait = max(0.0, first[0] + 1.3 - now) if now > first[0] + 0.3 else 0.0
@@ -200,7 +202,7 @@ def test_a_trace_is_sent_as_recorded(tmp_path):
     workload = Workload.from_rows(np.arange(20)[:, None], np.ones(20, dtype=int), load.rows.tolist())
 
     class Sized(FakeLane):
-        def send(self, request, done):
+        def send(self, request, done, timeout_s=None):
             n = len(workload.batches[request])
             content = {"answer": [1] * n, "stage": ["small"] * n, "cost": [1.0] * n}
             self.sent.append(n)
@@ -211,6 +213,16 @@ def test_a_trace_is_sent_as_recorded(tmp_path):
     repeat = tally.repeat()
     assert (repeat.requests, repeat.rows) == (3, 5)
     assert repeat.goodput_per_s * repeat.seconds == pytest.approx(2)  # one was late
+
+
+def test_the_target_is_told_the_time_that_is_left_and_late_requests_are_not_sent(tmp_path):
+    load = trace(tmp_path, "time_s,deadline_ms\n0,900\n0,900\n0,150\n0.4,\n")
+    tally, (lane,) = sent(replace(load, connections=1), lambda: FakeLane(0.2))
+    assert lane.timeouts == [pytest.approx(0.9, abs=0.1), pytest.approx(0.7, abs=0.1), None]
+    repeat = tally.repeat()
+    assert (repeat.requests, repeat.errors) == (3, {"not sent": 1})
+    assert repeat.messages == {"not sent": "its deadline passed before a connection was free"}
+    assert repeat.goodput_per_s * repeat.seconds == pytest.approx(3)
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,24 @@ def test_a_key_is_sent_as_metadata():
     assert seen == ["Bearer secret"]
 
 
+def test_the_time_that_is_left_is_a_parameter():
+    async def infer(request, context):
+        seen.append(request.parameters["timeout"].int64_param)
+        return await values(request, context)
+
+    async def main():
+        async with foreign_server(infer) as address:
+            (lane,) = await GrpcLanes(address, "m", WORKLOAD, AnswerReader("oip"))(1)
+            ended = asyncio.get_running_loop().create_future()
+            lane.send(0, lambda status, _: ended.set_result(status), 0.25)
+            assert await ended == ANSWERED
+            await lane.close()
+
+    seen = []
+    asyncio.run(main())
+    assert seen == [250_000]
+
+
 def test_an_unknown_model_and_a_missing_server_are_named():
     with pytest.raises(TargetError, match=r"'other' at .*unknown model"):
         asked(values, model="other")

@@ -15,7 +15,7 @@ from cascade.benchmarks.errors import ResultError
 from cascade.benchmarks.harness.experiment import Figure, run_experiment
 from cascade.benchmarks.harness.results.quoted_figures import quotes
 from cascade.benchmarks.harness.results.result_file import KEYS, RESULTS, ROOT, load_result, plain, save_result
-from cascade.benchmarks.harness.results.results_page import PAGE, number, results_page
+from cascade.benchmarks.harness.results.results_page import PAGE, QUOTING_PAGE, number, results_page, with_sources
 from cascade.errors import InputError
 
 FILES = sorted(RESULTS.glob("*/*.json"))
@@ -156,6 +156,9 @@ def test_an_experiment_starts_by_its_documented_command():
 
 def test_the_page_of_results_is_up_to_date():
     assert PAGE.read_text(encoding="utf-8") == results_page(), "run 'make results'"
+    quoting = QUOTING_PAGE.read_text(encoding="utf-8")
+    assert quoting == with_sources(quoting), "run 'make results'"
+    assert "serving/poisson.json](" in quoting
 
 
 @pytest.mark.parametrize(

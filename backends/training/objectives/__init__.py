@@ -8,6 +8,7 @@ from cascade.backends.training.objectives.cross_entropy import CrossEntropy
 from cascade.backends.training.objectives.hybrid_reinforce import HybridReinforce
 from cascade.backends.training.objectives.objective import Batch, Objective
 from cascade.backends.training.objectives.self_critical import SelfCritical
+from cascade.backends.training.objectives.stochastic_depth import StochasticDepth
 from cascade.backends.training.objectives.straight_through import Gumbel, StraightThrough
 
 __all__ = [
@@ -18,9 +19,11 @@ __all__ = [
     "HybridReinforce",
     "Objective",
     "SelfCritical",
+    "StochasticDepth",
     "StraightThrough",
 ]
 
 AnyObjective = Annotated[
-    CrossEntropy | StraightThrough | Gumbel | HybridReinforce | SelfCritical, Field(discriminator="kind")
+    CrossEntropy | StochasticDepth | StraightThrough | Gumbel | HybridReinforce | SelfCritical,
+    Field(discriminator="kind"),
 ]

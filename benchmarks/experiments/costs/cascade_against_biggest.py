@@ -27,8 +27,8 @@ from cascade.calibration import Guarantee, InfeasibleTarget, Policy, ScoreTable,
 from cascade.calibration.calibrate import RouterChoice
 from cascade.calibration.costs.arrivals import RowsTogether
 from cascade.cascade import Cascade, check_table, load_stages
-from cascade.cli.console import console
-from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
+from cascade.cli.shared.console import console
+from cascade.cli.shared.inputs import DatasetOption, RowsOption, load_rows
 from cascade.collection.collect import collect
 from cascade.config import CascadeConfig
 from cascade.errors import InputError

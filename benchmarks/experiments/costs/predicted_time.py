@@ -31,8 +31,8 @@ from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_ex
 from cascade.calibration import Policy, ScoreTable, calibrate, evaluate
 from cascade.calibration.costs.arrivals import RowsTogether
 from cascade.cascade import Cascade, check_table, last_stage_alone, last_stage_policy
-from cascade.cli.console import console
-from cascade.cli.inputs import load_rows
+from cascade.cli.shared.console import console
+from cascade.cli.shared.inputs import load_rows
 from cascade.collection.measure import measure_curves
 from cascade.config import CascadeConfig
 from cascade.rows.checks import check_rows

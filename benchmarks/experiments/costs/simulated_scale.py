@@ -34,8 +34,8 @@ from cascade.benchmarks.workload import Workload
 from cascade.calibration import Policy, PolicySet, ScoreTable, calibrate
 from cascade.calibration.costs.cost_curve import CostCurve
 from cascade.cascade import load_stages
-from cascade.cli.console import console
-from cascade.cli.inputs import load_rows
+from cascade.cli.shared.console import console
+from cascade.cli.shared.inputs import load_rows
 from cascade.collection.measure import measure_curves, use_threads
 from cascade.config import CascadeConfig
 from cascade.errors import CascadeError

@@ -17,7 +17,7 @@ import skops.io
 import typer
 import yaml
 
-from cascade.cli.inputs import load_rows
+from cascade.cli.shared.inputs import load_rows
 from cascade.rows.rows_file import load_rows as read_rows
 from cascade.rows.rows_file import save_rows
 

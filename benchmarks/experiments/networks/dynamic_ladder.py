@@ -26,7 +26,7 @@ from cascade.benchmarks.harness.results.result_file import ROOT
 from cascade.benchmarks.harness.simulation import halves
 from cascade.calibration import Guarantee, InfeasibleTarget, ScoreTable, calibrate, evaluate
 from cascade.cascade import load_stages
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.collection.collect import collect
 from cascade.config import CascadeConfig
 from cascade.stage import Stage

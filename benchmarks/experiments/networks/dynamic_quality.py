@@ -45,7 +45,7 @@ from cascade.benchmarks.experiments.networks.dynamic_networks import (
 )
 from cascade.benchmarks.experiments.networks.dynamic_pictures import CLASSES, draw
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 
 COMMONEST = 10
 BATCHES_PER_TURN = 10

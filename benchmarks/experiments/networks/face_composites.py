@@ -51,7 +51,7 @@ from cascade.calibration.costs.arrivals import RowsTogether
 from cascade.calibration.exact_binomial import exact_interval
 from cascade.calibration.fitting.rejection_trace import fit_rejection_trace
 from cascade.cascade import Cascade, load_stages
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.collection.collect import collect
 from cascade.collection.measure import use_threads
 from cascade.config import CascadeConfig

@@ -32,7 +32,7 @@ from cascade.backends.detection.haar.training_windows import CutWindows, first_w
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.calibration.exact_binomial import exact_interval
 from cascade.calibration.fitting.rejection_trace import fit_rejection_trace, fit_rejection_traces, mean_features
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.errors import ConfigError
 from cascade.files.yaml_files import load_yaml_model
 

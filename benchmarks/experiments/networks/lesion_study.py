@@ -31,7 +31,7 @@ from cascade.benchmarks.experiments.networks.dynamic_networks import (
 )
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.simulation import moments
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.theme import ACCENT, MUTED, stage_colours
 
 SWAPS = (1, 2, 4, 8, 16)

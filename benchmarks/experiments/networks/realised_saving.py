@@ -35,7 +35,7 @@ from cascade.backends.networks.packing import pack_convolutions
 from cascade.benchmarks.experiments.networks.dynamic_networks import run_whole
 from cascade.benchmarks.experiments.networks.random_networks import GivenPaths, base_network, masked, policy_of, ready
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 
 KEEP = {"resnet110": 0.31, "resnet101": 0.75}
 SIZE = {"resnet110": 32, "resnet101": 224}

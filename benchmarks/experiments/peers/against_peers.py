@@ -1,15 +1,16 @@
 r"""How many requests of one row does the gateway answer per second, compared with other servers of the same cascade?
 
     python -m cascade.benchmarks.experiments.peers.against_peers \
-        --mosec-python mosec/bin/python --litserve-python litserve/bin/python
+        --mosec-python mosec/bin/python --litserve-python litserve/bin/python --bentoml-python bentoml/bin/python
 
-mosec, LitServe and two cascades written by hand for Ray Serve. All serve the same two stages of 20 and 200 microseconds
-of processor time per row on rows of 3 kB, of which every fifth is deferred. The gateway has the arrangement of
-``cascade plan`` for stages that cost less than a call to another process: both in every gateway, a gateway per
-processor. Beside it the arrangement with the second stage in a process of its own (``two_segments``), and mosec in both
-ways. Peers have environments of their own: ``python -m venv mosec``, then ``mosec/bin/pip install "mosec==0.9.*" numpy
-orjson``, likewise ``"litserve==0.2.*"``; one that is not given is not measured. A peer may have several batch sizes,
-and the gateway is compared with the fastest of them. Needs wrk, and the extra ``bench``.
+mosec, LitServe, BentoML and two cascades written by hand for Ray Serve. All serve the same two stages of 20 and 200
+microseconds of processor time per row on rows of 3 kB, of which every fifth is deferred. The gateway has the
+arrangement of ``cascade plan`` for stages that cost less than a call to another process: both in every gateway, a
+gateway per processor. Beside it the arrangement with the second stage in a process of its own (``two_segments``), and
+mosec in both ways. Peers have environments of their own: ``python -m venv mosec``, then ``mosec/bin/pip install
+"mosec==0.9.*" numpy orjson``, likewise ``"litserve==0.2.*"`` and ``"bentoml==1.4.*"``; one that is not given is not
+measured. A peer may have several batch sizes, and the gateway is compared with the fastest of them. Needs wrk, and the
+extra ``bench``.
 """
 
 import os
@@ -53,6 +54,7 @@ def new_commands(
     mosec: Path | None,
     mosec_batch: Sequence[str],
     litserve: Path | None,
+    bentoml: Path | None,
     guide: bool,
 ) -> dict[str, list[str]]:
     """By server name, its command without the port; variants of a peer have a name with a space."""
@@ -66,6 +68,9 @@ def new_commands(
         commands |= {f"mosec_fused {batch}": [*fused, "--batch", batch] for batch in mosec_batch}
     if litserve is not None:
         commands["litserve"] = [str(litserve), str(HERE / "litserve_cascade.py"), "--rounds", rounds_text]
+    if bentoml is not None:
+        serve_bento = ["-m", "bentoml", "serve", "bentoml_cascade:Front", "--working-dir", str(HERE)]
+        commands["bentoml"] = ["env", f"ROUNDS={rounds_text}", str(bentoml), *serve_bento, "--host", "127.0.0.1"]
     if guide:
         by_hand = [sys.executable, "-m", "cascade.benchmarks.experiments.peers.guide_cascade", str(config)]
         commands |= {"guide_tuned": [*by_hand, "--tuned"], "guide": by_hand}
@@ -91,6 +96,7 @@ def main(
         "64,64",
     ],
     litserve_python: Annotated[Path | None, typer.Option(help="Python of an environment with LitServe.")] = None,
+    bentoml_python: Annotated[Path | None, typer.Option(help="Python of an environment with BentoML.")] = None,
     guide: Annotated[bool, typer.Option(help="Also the Ray Serve guide's version, plain and tuned.")] = True,
     connections: Annotated[list[int], typer.Option(min=1)] = [64, 128],  # noqa: B006
     seconds: Annotated[int, typer.Option(min=1)] = 8,
@@ -102,7 +108,8 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         config = write_cascade(Path(folder) / "fused", rounds, serving=FUSED)
         two_segments = write_cascade(Path(folder) / "two_segments", rounds)
-        commands = new_commands(config, two_segments, rounds, mosec_python, mosec_batch, litserve_python, guide)
+        peers = (mosec_python, mosec_batch, litserve_python, bentoml_python, guide)
+        commands = new_commands(config, two_segments, rounds, *peers)
         servers = [ServerProcess(name, command, requests[0], WITH_STAGES) for name, command in commands.items()]
         with ServerRace(servers, requests) as race:
             same_answers = race.same_answers_share(PROBED_ROWS)
@@ -116,7 +123,7 @@ def main(
             "deferred_share": 1 / busy_stage.DEFERRED_EVERY,
             "row_bytes": rows[0].nbytes,
             "same_answers_share": same_answers,
-            "not_measured": sorted({"mosec", "litserve", "guide", "guide_tuned"} - measured),
+            "not_measured": sorted({"mosec", "litserve", "bentoml", "guide", "guide_tuned"} - measured),
         },
         "gateway_against": {count: against_best(seen) for count, seen in numbers.items()},
         "summary": {count: spread(seen) for count, seen in numbers.items()},

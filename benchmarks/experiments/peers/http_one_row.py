@@ -20,7 +20,7 @@ from cascade.benchmarks.harness.servers.server_race import OURS, ServerRace, rat
 from cascade.benchmarks.harness.synthetic_cascade import one_row_requests
 from cascade.calibration import Policy
 from cascade.cascade import check_models
-from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
+from cascade.cli.shared.inputs import DatasetOption, RowsOption, load_rows
 from cascade.config import CascadeConfig
 from cascade.rows.checks import check_rows
 

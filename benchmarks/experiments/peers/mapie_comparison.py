@@ -18,7 +18,7 @@ import numpy as np
 from cascade.calibration import InfeasibleTarget, ScoreTable, calibrate
 from cascade.calibration.calibrators import Identity
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.errors import CascadeError
 from cascade.routers import NEVER, Router
 

@@ -38,8 +38,8 @@ from cascade.calibration.costs.arrivals import RowsTogether
 from cascade.calibration.evaluation.evaluation import proportion_interval
 from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.cascade import check_table, load_stages
-from cascade.cli.console import console
-from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
+from cascade.cli.shared.console import console
+from cascade.cli.shared.inputs import DatasetOption, RowsOption, load_rows
 from cascade.collection.collect import collect
 from cascade.config import CascadeConfig
 from cascade.errors import InputError

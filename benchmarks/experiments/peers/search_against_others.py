@@ -26,7 +26,7 @@ from cascade.calibration import ScoreTable
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.best_thresholds import Target, best_thresholds
 from cascade.calibration.search.grid import Grid
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.routers import NEVER
 
 DROPS = (0.0, 0.002, 0.005, 0.01, 0.02)

@@ -35,7 +35,7 @@ from cascade.benchmarks.harness.servers.ray_nodes import RayNodes
 from cascade.benchmarks.harness.servers.server_process import cascade_server
 from cascade.benchmarks.harness.stages import busy_stage
 from cascade.benchmarks.harness.synthetic_cascade import calibrated_rounds, write_cascade
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 
 STAGE_S = (2e-4, 2e-3)
 """Slow enough for a client on the same machine to send three times the capacity of the cascade."""

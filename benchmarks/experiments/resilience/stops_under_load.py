@@ -24,7 +24,7 @@ from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_ex
 from cascade.benchmarks.harness.servers.server_process import ServerProcess
 from cascade.benchmarks.harness.stages import busy_stage
 from cascade.benchmarks.harness.synthetic_cascade import calibrated_rounds, served_synthetic
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 
 SERVING: dict[str, Any] = {"gateways": 2, "metrics": False}
 STAGE_S = (0.5e-3, 5e-3)

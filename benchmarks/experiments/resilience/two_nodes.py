@@ -15,21 +15,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import psutil
 import typer
 import yaml
-from typing_extensions import Self
 
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.servers.ray_nodes import RayNodes
 from cascade.benchmarks.harness.servers.server_process import CASCADE_IS_UP, end_processes, free_port
 from cascade.benchmarks.harness.stages import busy_stage
 from cascade.benchmarks.harness.synthetic_cascade import write_cascade
-from cascade.cli.console import console
+from cascade.benchmarks.running import Running
+from cascade.cli.shared.console import console
 from cascade.errors import CascadeError
 from cascade.serving.client.http_client import HttpClient
 
@@ -53,7 +53,7 @@ class Endless:
 '''
 
 
-class Command:
+class Command(Running):
     """``cascade serve`` on a cluster, with a log of its own.
 
     Args:
@@ -67,15 +67,12 @@ class Command:
         self._truth = busy_stage.TwoStages((0, 0))
         self._log = config.with_name(f"log-{port}")
 
-    def __enter__(self) -> Self:
+    def _start(self, undo: ExitStack) -> None:
         command = [sys.executable, "-m", "cascade", "serve", str(self.config), "--port", str(self.port)]
         environment = os.environ | self._nodes.environment
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        end_processes(self.process)
+        undo.callback(end_processes, self.process)
 
     @property
     def text(self) -> str:

@@ -32,7 +32,7 @@ from cascade.benchmarks.harness.synthetic_cascade import copy_modules
 from cascade.benchmarks.load import ClosedLoop
 from cascade.benchmarks.workload import Workload
 from cascade.calibration import PolicySet, ScoreTable, calibrate_gears
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 
 STAGE_S = (1e-4, 8e-3)
 TARGETS = (0.965, 0.94, 0.9)

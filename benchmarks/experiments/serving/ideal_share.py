@@ -37,8 +37,8 @@ from cascade.benchmarks.harness.servers.server_process import ServerProcess, cas
 from cascade.benchmarks.load import ClosedLoop
 from cascade.benchmarks.workload import Workload
 from cascade.cascade import Cascade
-from cascade.cli.console import console
-from cascade.cli.inputs import load_rows
+from cascade.cli.shared.console import console
+from cascade.cli.shared.inputs import load_rows
 from cascade.config import CascadeConfig
 from cascade.rows.checks import check_rows
 

@@ -26,7 +26,7 @@ from cascade.benchmarks.harness.servers.server_process import ServerProcess
 from cascade.benchmarks.harness.stages import busy_stage
 from cascade.benchmarks.harness.synthetic_cascade import ADMIN_KEY, calibrated_rounds, served_synthetic
 from cascade.calibration import Policy
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.errors import CascadeError
 
 SERVING: dict[str, Any] = {"gateways": 2, "admin_keys_file": "admin-keys.txt"}

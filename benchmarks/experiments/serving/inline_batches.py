@@ -19,7 +19,7 @@ from cascade.benchmarks.harness.stages import busy_stage
 from cascade.benchmarks.harness.synthetic_cascade import FUSED, calibrated_rounds, served_synthetic
 from cascade.benchmarks.load import ClosedLoop, OpenLoop
 from cascade.benchmarks.workload import Workload
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 
 CONNECTIONS, OPEN_CONNECTIONS = 64, 1024
 MODES = {"thread": 0.0, "inline": 2.0}

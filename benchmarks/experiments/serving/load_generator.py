@@ -38,7 +38,7 @@ from cascade.benchmarks.harness.synthetic_cascade import (
 )
 from cascade.benchmarks.load import ClosedLoop, Load, OpenLoop
 from cascade.benchmarks.workload import Workload
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 
 CONNECTIONS = 64
 RATE = 1000.0

@@ -22,8 +22,8 @@ from cascade.benchmarks.harness.servers.server_process import cascade_server
 from cascade.benchmarks.harness.synthetic_cascade import FUSED, calibrated_rounds, shuffled_rows, write_cascade
 from cascade.benchmarks.load import ClosedLoop, OpenLoop
 from cascade.benchmarks.workload import Workload
-from cascade.cli.console import console
-from cascade.cli.inputs import DatasetOption, RowsOption, load_rows
+from cascade.cli.shared.console import console
+from cascade.cli.shared.inputs import DatasetOption, RowsOption, load_rows
 from cascade.config import CascadeConfig
 from cascade.rows.checks import check_rows
 

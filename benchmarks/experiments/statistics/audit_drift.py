@@ -26,7 +26,7 @@ from cascade.calibration.calibrate import RouterChoice
 from cascade.calibration.monitoring.monitor import Monitor
 from cascade.calibration.table_confidence import calibrated_confidence
 from cascade.cascade import check_table, load_stages
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.collection.collect import collect
 from cascade.config import CascadeConfig
 from cascade.datasets import load

@@ -26,7 +26,7 @@ from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_ex
 from cascade.calibration import ScoreTable, choose_cascade, evaluate
 from cascade.calibration.choice.cascade_choice import CascadeChoice, ChosenCascade
 from cascade.calibration.choice.verdicts import verdicts
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 
 HOP_COST = 0.2
 DROP = 0.01

@@ -17,7 +17,7 @@ from rich.progress import track
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.populations import COSTS, FAMILIES, Population, synthetic
 from cascade.calibration import calibrate, evaluate
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.errors import InfeasibleTarget
 
 ROWS = 2000

@@ -22,7 +22,7 @@ from cascade.benchmarks.harness.populations import FAMILIES, Population, synthet
 from cascade.benchmarks.harness.simulation import allowed_share
 from cascade.calibration import InfeasibleTarget, Policy, calibrate
 from cascade.calibration.evaluation.fresh_check import check_fresh
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 
 STAGES = 3
 DELTA = 0.1

@@ -36,7 +36,7 @@ from cascade.calibration.search.best_thresholds import Target
 from cascade.calibration.search.early_deferral import best_early_deferral
 from cascade.calibration.search.grid import Grid
 from cascade.calibration.table_confidence import table_evidence
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.errors import InputError
 from cascade.routers import EVIDENCE_COLUMNS, Router, new_evidence
 

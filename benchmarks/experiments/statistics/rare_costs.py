@@ -20,7 +20,7 @@ from cascade.benchmarks.harness.simulation import allowed_share
 from cascade.calibration import ScoreTable
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.split_table import SplitTable
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 
 SIZES = (60, 150, 500, 5000)
 BUDGETS = (8.0, 11.0, 12.0, 14.0, 16.5)

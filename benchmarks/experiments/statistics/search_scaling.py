@@ -23,7 +23,7 @@ from cascade.benchmarks.harness.synthetic_tables import FAMILIES, synthetic_tabl
 from cascade.calibration import calibrate, frontier
 from cascade.calibration.calibrators import Identity
 from cascade.calibration.routing_problem import RoutingProblem
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.routers import Router
 
 SEED = 0

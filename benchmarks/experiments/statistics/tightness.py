@@ -27,7 +27,7 @@ from cascade.calibration.certificates.smoothing import smoothed
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.search.best_thresholds import best_thresholds
 from cascade.calibration.search.grid import Grid
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.routers import NEVER
 
 SIZES = (500, 2000, 5000, 20_000)

@@ -1,5 +1,7 @@
 """The page docs/results.md: every figure of every result file, beside what was sought, and how it was measured.
 
+The page docs/benchmark.md gets a table of the result files that it quotes.
+
 python -m cascade.benchmarks.harness.results.results_page
 """
 
@@ -7,11 +9,14 @@ import ast
 from pathlib import Path
 from typing import Any
 
+from cascade.benchmarks.harness.results.quoted_figures import quotes
 from cascade.benchmarks.harness.results.result_file import RESULTS, ROOT, load_result
 
-__all__ = ["PAGE", "results_page"]
+__all__ = ["PAGE", "QUOTING_PAGE", "results_page", "with_sources"]
 
 PAGE = ROOT / "docs" / "results.md"
+QUOTING_PAGE = ROOT / "docs" / "benchmark.md"
+SOURCES_BEGIN, SOURCES_END = "<!-- sources: written by make results -->\n", "<!-- end of the sources -->"
 EXPERIMENTS = ROOT / "benchmarks" / "experiments"
 HEAD = """# Results
 
@@ -55,6 +60,21 @@ def _section(file: Path, result: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
+def with_sources(page: str, results: Path = RESULTS) -> str:
+    """A page with the table of the result files that it quotes: how, when and where each was measured."""
+    before, _, rest = page.partition(SOURCES_BEGIN)
+    _, _, after = rest.partition(SOURCES_END)
+    lines = ["| file | command | date | commit | machine |", "|---|---|---|---|---|"]
+    for file in sorted({quote.file for quote in quotes(page)}):
+        result = load_result(results / file)
+        command = (result["command"] or _command(result["experiment"])).removeprefix("python -m ")
+        date = "not recorded" if result["date"] is None else result["date"][:10]
+        commit = result["commit"] or "not recorded"
+        link = f"[{file}](../benchmarks/results/{file})"
+        lines.append(f"| {link} | `{command}` | {date} | {commit} | {_machine(result['machine'])} |")
+    return "".join([before, SOURCES_BEGIN, "\n", "\n".join(lines), "\n\n", SOURCES_END, after])
+
+
 def _question(source: Path) -> str:
     """First line of an experiment's docstring."""
     if not source.exists():
@@ -93,3 +113,4 @@ def number(value: float | None) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(results_page(), encoding="utf-8")
+    QUOTING_PAGE.write_text(with_sources(QUOTING_PAGE.read_text(encoding="utf-8")), encoding="utf-8")

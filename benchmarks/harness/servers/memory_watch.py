@@ -4,14 +4,14 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from types import TracebackType
 
 import numpy as np
 import psutil
-from typing_extensions import Self
 
 from cascade.benchmarks.harness.servers.server_process import ServerProcess
+from cascade.benchmarks.running import Running
 
 __all__ = ["MemoryWatch", "growth", "server_memory"]
 
@@ -21,7 +21,7 @@ LISTED_EVERY = 30
 
 
 @dataclass
-class MemoryWatch:
+class MemoryWatch(Running):
     """Samples the resident memory of all processes of a server each second, in a thread.
 
     Attributes:
@@ -34,17 +34,12 @@ class MemoryWatch:
     seconds: list[float] = field(default_factory=list)
     bytes: list[int] = field(default_factory=list)
 
-    def __enter__(self) -> Self:
+    def _start(self, undo: ExitStack) -> None:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._thread.join()
+        undo.callback(self._thread.join)
+        undo.callback(self._ended.set)
 
     def _sample(self) -> None:
         begin = time.monotonic()

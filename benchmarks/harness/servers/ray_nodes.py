@@ -6,13 +6,13 @@ import secrets
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 import psutil
-from typing_extensions import Self
 
 from cascade.benchmarks.harness.servers.server_process import end_processes, free_port
+from cascade.benchmarks.running import Running
 from cascade.errors import CascadeError
 
 __all__ = ["RayNodes"]
@@ -21,7 +21,7 @@ START_TIMEOUT_S = 90.0
 OBJECT_STORE_BYTES = 150_000_000
 
 
-class RayNodes:
+class RayNodes(Running):
     """A head node and a second one, of two logical processors each.
 
     Args:
@@ -47,19 +47,10 @@ class RayNodes:
         }
         self._nodes: list[subprocess.Popen[bytes]] = []
 
-    def __enter__(self) -> Self:
-        try:
-            self._start("--head", f"--port={self._port}", *self._dashboard_options())
-            self._start(f"--address={self.environment['RAY_ADDRESS']}")
-        except BaseException:
-            self._stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop()
+    def _start(self, undo: ExitStack) -> None:
+        undo.callback(self._stop)
+        self._start_node("--head", f"--port={self._port}", *self._dashboard_options())
+        self._start_node(f"--address={self.environment['RAY_ADDRESS']}")
 
     def family(self) -> list[psutil.Process]:
         """All running processes of both nodes."""
@@ -95,7 +86,7 @@ class RayNodes:
         # Its agents have a port of their own, which another Ray on this machine may use.
         return ["--include-dashboard=true", *address, f"--dashboard-agent-listen-port={free_port()}"]
 
-    def _start(self, *options: str) -> None:
+    def _start_node(self, *options: str) -> None:
         """Starts a node, and waits for the line that reports it."""
         name = f"node{len(self._nodes)}.log"
         command = [

@@ -11,12 +11,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 import psutil
-from typing_extensions import Self
 
+from cascade.benchmarks.running import Running
 from cascade.errors import CascadeError
 
 __all__ = ["Probe", "ServerProcess", "cascade_server", "end_processes", "free_port"]
@@ -36,7 +36,7 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-class ServerProcess:
+class ServerProcess(Running):
     """A command that serves ``POST /predict`` on a loopback port.
 
     Args:
@@ -62,23 +62,14 @@ class ServerProcess:
         self.url = f"{self.address}/predict"
         self.command = [*command, "--port", str(self.port)]
 
-    def __enter__(self) -> Self:
+    def _start(self, undo: ExitStack) -> None:
         inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-        self._log = tempfile.TemporaryFile()
+        self._log = undo.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 (closed by undo)
         self._process = subprocess.Popen(
             self.command, stdout=self._log, stderr=self._log, env=inherited | self.environment, start_new_session=True
         )
-        try:
-            self._wait_until_ready()
-        except BaseException:
-            self._stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop()
+        undo.callback(end_processes, self._process)
+        self._wait_until_ready()
 
     def family(self) -> list[psutil.Process]:
         """The process and its running descendants."""
@@ -132,10 +123,6 @@ class ServerProcess:
 
     def _written(self) -> str:
         return os.pread(self._log.fileno(), 1 << 24, 0).decode("utf-8", errors="replace")
-
-    def _stop(self) -> None:
-        end_processes(self._process)
-        self._log.close()
 
 
 def cascade_server(

@@ -4,17 +4,16 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import orjson
-from typing_extensions import Self
 
 from cascade.benchmarks.analysis.intervals import spread
 from cascade.benchmarks.harness.clients.wrk import Wrk
 from cascade.benchmarks.harness.servers.server_process import Probe, ServerProcess
-from cascade.cli.console import console
+from cascade.benchmarks.running import Running
+from cascade.cli.shared.console import console
 from cascade.errors import CascadeError
 
 __all__ = ["OURS", "ServerRace", "ratios"]
@@ -23,7 +22,7 @@ OURS = "gateway"
 WARMUP_S = 3
 
 
-class ServerRace:
+class ServerRace(Running):
     """Servers that run at the same time.
 
     Args:
@@ -38,30 +37,22 @@ class ServerRace:
         self.servers, self.missing = servers, list[str]()
         self._bodies, self._headers = [body for body, _ in requests], requests[0][1]
 
-    def __enter__(self) -> Self:
-        with ExitStack() as running:
-            folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
-            self._wrk = Wrk(self._bodies, self._headers, folder)
-            started = []
-            for server in self.servers:
-                console.print(f"starting {server.name}")
-                try:
-                    running.enter_context(server)
-                except CascadeError as error:
-                    if server.name == OURS:
-                        raise
-                    self.missing.append(server.name)
-                    console.print(f"{server.name} is not measured: {error}")
-                else:
-                    started.append(server)
-            self.servers = started
-            self._running = running.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._running.close()
+    def _start(self, undo: ExitStack) -> None:
+        folder = Path(undo.enter_context(tempfile.TemporaryDirectory()))
+        self._wrk = Wrk(self._bodies, self._headers, folder)
+        started = []
+        for server in self.servers:
+            console.print(f"starting {server.name}")
+            try:
+                undo.enter_context(server)
+            except CascadeError as error:
+                if server.name == OURS:
+                    raise
+                self.missing.append(server.name)
+                console.print(f"{server.name} is not measured: {error}")
+            else:
+                started.append(server)
+        self.servers = started
 
     def same_answers_share(self, rows: int) -> dict[str, float]:
         """By peer, the share of the first rows that it answers as the gateway does, by the same stage."""

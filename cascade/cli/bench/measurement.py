@@ -14,7 +14,7 @@ import numpy as np
 import typer
 
 from cascade.cli.bench.preparation import Preparation
-from cascade.cli.console import console, print_result
+from cascade.cli.shared.console import console, print_result
 
 if TYPE_CHECKING:
     from cascade.benchmarks.analysis.intervals import Estimate
@@ -204,7 +204,8 @@ def show_result(result: "Result", as_json: bool) -> None:
 
     facts: dict[str, Any] = {"measured": result.title, "policy_version": result.measured.policy_version}
     metric = SCENARIOS[result.measured.scenario].metric if result.measured.scenario in SCENARIOS else ""
-    scenario = f"{result.measured.scenario} (its number: {metric.replace('latency_ms.', 'latency ')})"
+    scenario = result.measured.scenario
+    scenario += f" (its number: {metric.replace('latency_ms.', 'latency ')})" if metric else ""
     facts |= {"scenario": scenario, "repeats": len(result.repeats)} | overview(result.summary)
     errors = {name: text for one in result.repeats for name, text in one.messages.items() if name in one.errors}
     facts |= {f"failed, {name}": text for name, text in errors.items()}

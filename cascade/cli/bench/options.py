@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from cascade.cli.inputs import DatasetOption, RowsOption
-from cascade.cli.served import AuthorityOption, KeyVariableOption
+from cascade.cli.shared.inputs import DatasetOption, RowsOption
+from cascade.cli.shared.served import AuthorityOption, KeyVariableOption
 
 __all__ = ["TARGETS", "BenchOptions", "with_bench_options"]
 

@@ -3,14 +3,15 @@
 import asyncio
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import typer
 
 from cascade.cli.bench.options import SERVED_CONNECTIONS, BenchOptions
-from cascade.cli.inputs import load_checked_rows, load_rows
-from cascade.cli.served import DEFAULT_URL, key_of, served_url
+from cascade.cli.shared.inputs import load_checked_rows, load_rows
+from cascade.cli.shared.served import DEFAULT_URL, key_of, served_url
 
 if TYPE_CHECKING:
     from cascade.benchmarks.clients.lane import OpenLanes
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from cascade.benchmarks.workload import Workload
     from cascade.cascade import Cascade
     from cascade.config import CascadeConfig
+    from cascade.rows.checks import RowForm
 
 __all__ = ["Preparation", "prepare"]
 
@@ -111,7 +113,7 @@ class Preparation:
 
     def _over_network(self, workload: "Workload", reader: Any) -> "OpenLanes":
         from cascade.benchmarks.clients.grpc_lanes import GrpcLanes
-        from cascade.benchmarks.clients.http_lanes import Credentials, HttpAddress, HttpLanes, input_of
+        from cascade.benchmarks.clients.http_lanes import Credentials, HttpAddress, HttpLanes, inputs_of
 
         options, config = self.options, self.config
         key = key_of(options.key_env)
@@ -125,9 +127,9 @@ class Preparation:
             return HttpLanes(address, "/predict", workload, reader, "binary")
         if options.target == "http-json":
             return HttpLanes(address, "/predict", workload, reader, "json")
-        tensor = asyncio.run(input_of(address, model, options.timeout_s))
+        inputs = asyncio.run(inputs_of(address, model, options.timeout_s))
         body: Any = "oip-binary" if options.target == "oip-http" else "oip-json"
-        return HttpLanes(address, f"/v2/models/{model}/infer", workload, reader, body, tensor)
+        return HttpLanes(address, f"/v2/models/{model}/infer", workload, reader, body, inputs)
 
     def _grpc_address(self) -> str:
         if self.options.url is not None:
@@ -171,6 +173,20 @@ class Preparation:
         return stack.enter_context(SenderProcesses(sender, min(processes, connections), options.pinned()))
 
 
+def _columns_of(file: Path | None) -> "RowForm | None":
+    """The named columns of a table of mixed types, by its first rows; ``None`` for other rows.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    from cascade.config import RowsConfig
+    from cascade.files.tables import is_table_file
+    from cascade.rows.table_rows import table_columns
+
+    columns = table_columns(file) if file is not None and is_table_file(file) else None
+    return None if columns is None else RowsConfig(columns=columns)
+
+
 def prepare(options: BenchOptions) -> Preparation:
     """Loads configuration, rows and, for the target in-process, the cascade.
 
@@ -181,7 +197,7 @@ def prepare(options: BenchOptions) -> Preparation:
     from cascade.config import CascadeConfig
 
     if options.config is None:
-        rows, label = load_rows(options.dataset, "test", options.rows)
+        rows, label = load_rows(options.dataset, "test", options.rows, form=_columns_of(options.rows))
         rows, label = rows[: options.limit], None if label is None else label[: options.limit]
         return Preparation(options, None, None, rows, label)
     config = CascadeConfig.load(options.config)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cascade.cli.console import JsonOption, console, print_result
+from cascade.cli.shared.console import JsonOption, console, print_result
 
 __all__ = ["compare", "plot"]
 

@@ -20,7 +20,7 @@ from cascade.cli.bench.run import (
     new_load,
     rows_per_request,
 )
-from cascade.cli.console import console, print_result
+from cascade.cli.shared.console import console, print_result
 
 if TYPE_CHECKING:
     from cascade.benchmarks.analysis.result import Result

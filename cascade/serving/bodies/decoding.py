@@ -35,7 +35,8 @@ async def decoded(
     Raises:
         CascadeError: raised by ``decode``.
     """
-    large = LARGE_RAW_BYTES if content_kind(headers) == RAW_TYPE else LARGE_JSON_BYTES
+    is_numbers = content_kind(headers) == RAW_TYPE and not config.rows.numpy_dtype.hasobject
+    large = LARGE_RAW_BYTES if is_numbers else LARGE_JSON_BYTES
     if len(body) < large:
         return decode(headers, body, config)
     return await asyncio.to_thread(decode, headers, body, config)

@@ -33,6 +33,7 @@ def check_json_size(body: bytes | memoryview, config: CascadeConfig) -> None:
     values_per_row, objects = math.prod(shape), 0
     if config.rows.columns is not None:
         values_per_row, objects = len(config.rows.columns), most
+        lists = most * values_per_row  # one tensor per column, of shape [n, 1]
         texts = 2 * most * values_per_row  # names and values
     content = bytes(body)
     if b"\\" in content:

@@ -68,15 +68,18 @@ def _answers(config: CascadeConfig) -> type[Body]:
 
 
 def _inference_request(config: CascadeConfig) -> type[Body]:
+    columns = config.rows.columns
     axes = 1 + len(config.rows.shape) if config.detection is None else 1
     shape = _list(Annotated[int, Field(ge=1)], axes)
     data: Any = (list[Any], Field(default_factory=list, description="Missing where raw bytes follow the JSON."))
     parameters: Any = (Parameters, Field(default_factory=dict))
     name: Any = Literal[INPUT] if config.detection is None else Literal[INPUT, IMAGE_INPUT]
+    if columns is not None:
+        name = Annotated[str, Field(description="A column, or its name and '.missing'; or 'rows' with JSON objects.")]
     tensor = _model("InputTensor", Body, name=name, datatype=str, shape=shape, data=data, parameters=parameters)
     outputs: Any = (list[RequestedOutput], Field(default_factory=list))
     request_id = (str, Field(default_factory=str))
-    inputs = _list(tensor, 1, 1)
+    inputs = _list(tensor, 1, 1 if columns is None else 2 * len(columns))
     return _model("InferenceRequest", Body, id=request_id, parameters=parameters, inputs=inputs, outputs=outputs)
 
 

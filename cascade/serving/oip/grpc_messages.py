@@ -18,8 +18,9 @@ from cascade.serving.oip.inference import (
     response_parameters,
     timeout_s,
 )
+from cascade.serving.oip.inputs import decode_inputs
 from cascade.serving.oip.protobuf import new_message
-from cascade.serving.oip.tensors import INPUT, check_tensor, decode_raw, decode_values, encode_raw
+from cascade.serving.oip.tensors import InputTensor, encode_raw
 
 __all__ = ["decode_request", "encode_response"]
 
@@ -45,10 +46,8 @@ def decode_request(request: Any, config: CascadeConfig) -> Inference:
         RowsError: the request is invalid for this cascade.
         BodyTooLarge: the request has too many rows.
     """
-    if len(request.inputs) != 1:
-        raise RowsError(f"there must be one input, {INPUT!r}; got {len(request.inputs)}")
     timeout, last = (request.parameters.get(name) for name in ("timeout", "max_stage"))
-    rows = _rows(request.inputs[0], request.raw_input_contents, config)
+    rows = _rows(request, config)
     requested = [Output(output.name, binary=True) for output in request.outputs]
     return Inference(
         rows,
@@ -74,27 +73,36 @@ def encode_response(inference: Inference, columns: dict[str, Any], config: Casca
     )
 
 
-def _rows(tensor: Any, raw: Any, config: CascadeConfig) -> np.ndarray | bytes:
+def _rows(request: Any, config: CascadeConfig) -> np.ndarray | bytes:
     """The rows of a request, or the bytes of its image."""
-    if tensor.name == IMAGE_INPUT:
-        return _image(tensor, raw, config)
-    shape = check_tensor(tensor.name, tensor.datatype, list(tensor.shape), config)
-    if raw:
-        if len(raw) != 1 or tensor.HasField("contents"):
-            raise RowsError("raw contents must be given once per input, and without typed contents")
-        return decode_raw(raw[0], shape, config.rows)
+    inputs, raw = request.inputs, request.raw_input_contents
+    if not inputs:
+        return decode_inputs((), config)
+    if len(inputs) == 1 and inputs[0].name == IMAGE_INPUT and config.rows.columns is None:
+        return _image(inputs[0], raw, config)
+    if raw and (len(raw) != len(inputs) or any(tensor.HasField("contents") for tensor in inputs)):
+        raise RowsError("raw contents must be given once per input, and without typed contents")
+    contents = raw or map(_typed, inputs)
+    return decode_inputs(
+        [
+            InputTensor(tensor.name, tensor.datatype, list(tensor.shape), content)
+            for tensor, content in zip(inputs, contents, strict=True)
+        ],
+        config,
+    )
+
+
+def _typed(tensor: Any) -> list[Any]:
+    """The typed contents of an input."""
     field = _CONTENTS.get(tensor.datatype)
     if field is None:
-        raise RowsError(f"input {INPUT!r} of datatype {tensor.datatype} must be sent as raw contents")
-    contents = getattr(tensor.contents, field)
+        raise RowsError(f"input {tensor.name!r} of datatype {tensor.datatype!r} must be sent as raw contents")
+    contents, shape = getattr(tensor.contents, field), list(tensor.shape)
     if len(contents) != math.prod(shape):  # checked before the values become Python objects
         raise RowsError(
-            f"input {INPUT!r} of shape {list(shape)} must have {math.prod(shape)} values; got {len(contents)}"
+            f"input {tensor.name!r} of shape {shape} must have {math.prod(shape)} values; got {len(contents)}"
         )
-    values = list(contents)
-    if tensor.datatype == "BYTES":
-        values = [_text(value) for value in values]
-    return decode_values(values, shape, config.rows)
+    return [_text(value, tensor.name) for value in contents] if field == "bytes_contents" else list(contents)
 
 
 def _image(tensor: Any, raw: Any, config: CascadeConfig) -> bytes:
@@ -105,11 +113,11 @@ def _image(tensor: Any, raw: Any, config: CascadeConfig) -> bytes:
     return from_raw(raw[0]) if raw else bytes(typed[0])
 
 
-def _text(value: bytes) -> str:
+def _text(value: bytes, name: str) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError as error:
-        raise RowsError(f"the texts of input {INPUT!r} must be UTF-8: {error}") from error
+        raise RowsError(f"the texts of input {name!r} must be UTF-8: {error}") from error
 
 
 def _value(parameter: Any) -> Any:

@@ -24,15 +24,8 @@ from cascade.serving.oip.inference import (
     response_parameters,
     timeout_s,
 )
-from cascade.serving.oip.tensors import (
-    INPUT,
-    Tensor,
-    check_tensor,
-    decode_raw,
-    decode_values,
-    describe_value,
-    encode_raw,
-)
+from cascade.serving.oip.inputs import decode_inputs
+from cascade.serving.oip.tensors import InputTensor, Tensor, describe_value, encode_raw
 
 __all__ = ["HEADER_LENGTH", "decode_inference", "encode_inference"]
 
@@ -123,25 +116,39 @@ def _json_bytes(headers: Mapping[str, str], body: bytes) -> int:
 
 def _rows(content: dict[str, Any], raw: memoryview, config: CascadeConfig) -> np.ndarray | bytes:
     """The rows of a request, or the bytes of its image."""
-    inputs = _objects(content, "inputs")
-    if len(inputs) != 1:
-        raise RowsError(f"there must be one input, {INPUT!r}; got {len(inputs)}")
-    tensor = inputs[0]
-    name, datatype, shape = (tensor.get(key) for key in ("name", "datatype", "shape"))
-    is_image = name == IMAGE_INPUT
-    sizes = () if is_image else check_tensor(name, datatype, shape, config)
-    if is_image:
-        check_image_tensor(datatype, shape, config)
-    size = _parameters(tensor, f"input {name!r}").get("binary_data_size")
-    if (size is None) == ("data" not in tensor):
-        raise RowsError(f"input {name!r} must have either 'data' or the parameter 'binary_data_size'")
-    if type(size) is not int and size is not None:
-        raise RowsError(f"'binary_data_size' of input {name!r} must be a whole number; got {describe_value(size)}")
-    if len(raw) != (size or 0):
-        raise RowsError(f"{len(raw)} bytes follow the JSON, but the input's size is {size or 0} bytes")
-    if is_image:
-        return from_base64(tensor["data"]) if size is None else from_raw(raw)
-    return decode_values(tensor["data"], sizes, config.rows) if size is None else decode_raw(raw, sizes, config.rows)
+    inputs = _inputs(content, raw)
+    if len(inputs) == 1 and inputs[0].name == IMAGE_INPUT and config.rows.columns is None:
+        (image,) = inputs
+        check_image_tensor(image.datatype, image.shape, config)
+        return from_base64(image.content) if isinstance(image.content, list) else from_raw(image.content)
+    return decode_inputs(inputs, config)
+
+
+def _inputs(content: dict[str, Any], raw: memoryview) -> list[InputTensor]:
+    """The inputs with their contents; raw ones follow the JSON in the order of the inputs."""
+    found, start = [], 0
+    for tensor in _objects(content, "inputs"):
+        name = tensor.get("name")
+        if not isinstance(name, str):
+            raise RowsError(f"the name of an input must be a text; got {describe_value(name)}")
+        size = _parameters(tensor, f"input {name[:60]!r}").get("binary_data_size")
+        if (size is None) == ("data" not in tensor):
+            raise RowsError(f"input {name[:60]!r} must have either 'data' or the parameter 'binary_data_size'")
+        if size is None:
+            data = tensor["data"]
+            if not isinstance(data, list):
+                raise RowsError(f"the data of input {name[:60]!r} must be a list")
+        elif type(size) is not int or size < 0:
+            raise RowsError(
+                f"'binary_data_size' of input {name[:60]!r} must be a whole number; got {describe_value(size)}"
+            )
+        else:
+            data = raw[start : start + size]
+            start += size
+        found.append(InputTensor(name, tensor.get("datatype"), tensor.get("shape"), data))
+    if start != len(raw):
+        raise RowsError(f"{len(raw)} bytes follow the JSON, but the size of the inputs is {start} bytes")
+    return found
 
 
 def _output(output: dict[str, Any], binary: bool) -> Output:

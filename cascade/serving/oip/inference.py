@@ -14,6 +14,7 @@ import cascade
 from cascade.config import CascadeConfig
 from cascade.errors import RowsError
 from cascade.serving.errors import UnknownModel
+from cascade.serving.oip.column_tensors import column_inputs
 from cascade.serving.oip.image_input import BOX_OUTPUTS, BOX_SIZES, IMAGE_INPUT, box_columns
 from cascade.serving.oip.tensors import INPUT, OUTPUTS, Tensor, datatype_of, describe_value
 from cascade.serving.policy.request_overrides import RequestOverrides
@@ -83,7 +84,10 @@ def model_metadata(config: CascadeConfig, version: str) -> dict[str, Any]:
         config: of the cascade.
         version: version of the policy in force.
     """
-    inputs = [{"name": INPUT, "datatype": datatype_of(config.rows), "shape": [-1, *config.rows.shape]}]
+    if config.rows.columns is None:
+        inputs = [{"name": INPUT, "datatype": datatype_of(config.rows), "shape": [-1, *config.rows.shape]}]
+    else:
+        inputs = column_inputs(config.rows.columns)
     outputs = [{"name": name, "datatype": OUTPUTS[name], "shape": [-1]} for name in _outputs(config, has_image=False)]
     if config.detection is not None:
         inputs.append({"name": IMAGE_INPUT, "datatype": "BYTES", "shape": [1]})

@@ -19,6 +19,7 @@ __all__ = [
     "OUTPUTS",
     "RAW_DATATYPES",
     "TEXT",
+    "InputTensor",
     "Tensor",
     "check_tensor",
     "datatype_of",
@@ -26,6 +27,7 @@ __all__ = [
     "decode_values",
     "describe_value",
     "encode_raw",
+    "read_texts",
 ]
 
 INPUT = "rows"
@@ -50,6 +52,23 @@ RAW_DATATYPES = {
 """NumPy dtype of each datatype in raw contents: little-endian, in C order."""
 
 _DATATYPES = {dtype.name: datatype for datatype, dtype in RAW_DATATYPES.items()} | {"text": TEXT}
+
+
+@dataclass(frozen=True, eq=False)
+class InputTensor:
+    """An input of a request, as it was sent.
+
+    Attributes:
+        name: not checked, like all other attributes.
+        datatype: of the protocol, such as "FP64".
+        shape: a list of sizes.
+        content: a list of values, or their raw bytes.
+    """
+
+    name: Any
+    datatype: Any
+    shape: Any
+    content: Any
 
 
 @dataclass(frozen=True)
@@ -123,9 +142,9 @@ def decode_raw(content: bytes | memoryview, shape: tuple[int, ...], expected: Ro
         RowsError: the contents do not match the shape, or the rows are invalid.
     """
     if expected.columns is not None:
-        return check_rows(_records(_texts(content, shape[0])), expected)
+        return check_rows(_records(read_texts(content, shape[0])), expected)
     if expected.dtype == "text":
-        return check_rows(_texts(content, shape[0]), expected)
+        return check_rows(read_texts(content, shape[0]), expected)
     dtype = RAW_DATATYPES[datatype_of(expected)]
     if len(content) != math.prod(shape) * dtype.itemsize:
         wanted = math.prod(shape) * dtype.itemsize
@@ -172,6 +191,32 @@ def encode_raw(tensor: Tensor) -> bytes:
     return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
 
 
+def read_texts(content: bytes | memoryview, n: int, name: str = INPUT) -> list[str]:
+    """n texts from raw contents.
+
+    Args:
+        content: texts in UTF-8, each after its length in 4 bytes.
+        n: number of texts.
+        name: of the input, for messages.
+
+    Raises:
+        RowsError: there are fewer or more, or one is not UTF-8.
+    """
+    texts, start = [], 0
+    for _ in range(n):
+        end = start + 4 + int.from_bytes(content[start : start + 4], "little")
+        if start + 4 > len(content) or end > len(content):
+            raise RowsError(f"input {name!r} must have {n} texts, each after its length in 4 bytes; bytes are missing")
+        texts.append(bytes(content[start + 4 : end]))
+        start = end
+    if start != len(content):
+        raise RowsError(f"input {name!r} must have {n} texts; {len(content) - start} bytes follow them")
+    try:
+        return [text.decode() for text in texts]
+    except UnicodeDecodeError as error:
+        raise RowsError(f"the texts of input {name!r} must be UTF-8: {error}") from error
+
+
 def describe_value(value: Any) -> str:
     """A value for an error message: short, on one line, and safe for deeply nested lists."""
     if isinstance(value, str):
@@ -211,19 +256,3 @@ def _records(texts: list[Any]) -> list[Any]:
         except orjson.JSONDecodeError as error:
             raise RowsError(f"row {row} of input {INPUT!r} must be a JSON object with its columns: {error}") from error
     return found
-
-
-def _texts(content: bytes | memoryview, n: int) -> list[str]:
-    texts, start = [], 0
-    for _ in range(n):
-        end = start + 4 + int.from_bytes(content[start : start + 4], "little")
-        if start + 4 > len(content) or end > len(content):
-            raise RowsError(f"input {INPUT!r} must have {n} texts, each after its length in 4 bytes; bytes are missing")
-        texts.append(bytes(content[start + 4 : end]))
-        start = end
-    if start != len(content):
-        raise RowsError(f"input {INPUT!r} must have {n} texts; {len(content) - start} bytes follow them")
-    try:
-        return [text.decode() for text in texts]
-    except UnicodeDecodeError as error:
-        raise RowsError(f"the texts of input {INPUT!r} must be UTF-8: {error}") from error

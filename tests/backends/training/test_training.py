@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from cascade.backends.dynamic.dynamic_network import BlockDrop
@@ -51,6 +52,11 @@ RECIPES = {
             {"epochs": 1, "objective": {"kind": "self_critical", "exploration": {"start": 0.8, "end": 0.9}}},
         ],
         "learning_rate_factors": {"policy": 0.1},
+    },
+    "stochastic depth": {
+        "network": "cascade.backends.networks.resnet:CifarResNet",
+        "arguments": {"depth": 14, "width": 4},
+        "phases": [{"epochs": 1, "objective": {"kind": "stochastic_depth", "drop": 0.9}}, {"epochs": 1}],
     },
     "gates": {
         "network": "cascade.backends.dynamic.dynamic_network:SkipNet",
@@ -314,6 +320,19 @@ def test_a_part_may_start_from_a_part_of_another_network(tmp_path):
     wanted = recipe(**RECIPES["gates"] | {"arguments": arguments}, start_from=[start], learning_rate=1e-12)
     network = trainer(tmp_path, wanted).fit().network
     torch.testing.assert_close(network.base.stem[0].weight, whole.base.stem[0].weight)
+
+
+def test_a_training_may_start_from_a_shallower_network(tmp_path):
+    save_weights(tmp_path / "shallow.safetensors", CifarResNet(8, 4), {"folded": "false"})
+    wanted = recipe(
+        **RECIPES["stochastic depth"],
+        start_from=[{"weights": tmp_path / "shallow.safetensors", "grow": True}],
+        learning_rate=1e-12,
+    )
+    network = trainer(tmp_path, wanted).fit().network
+    shallow = load_file(tmp_path / "shallow.safetensors")
+    torch.testing.assert_close(network.blocks[2].residual[0].weight, shallow["blocks.1.residual.0.weight"])
+    assert network.blocks[1].residual[4].weight.abs().max() < 1e-6
 
 
 def test_parts_learn_at_rates_of_their_own(tmp_path, monkeypatch):

@@ -251,7 +251,7 @@ BAD = {
     "unannounced bytes": (infer({"inputs": [tensor()]}, b"xyz"), 400, "3 bytes follow"),
     "a negative size": (infer({"inputs": [raw_tensor(-48)]}, RAW_ROWS), 400, "-48"),
     "a size of nonsense": (infer({"inputs": [raw_tensor("48")]}, RAW_ROWS), 400, "whole number"),
-    "a huge size": (infer({"inputs": [raw_tensor(10**18)]}, RAW_ROWS), 400, "the input's size is"),
+    "a huge size": (infer({"inputs": [raw_tensor(10**18)]}, RAW_ROWS), 400, "the size of the inputs is"),
     "raw without a header": (infer(json.dumps({"inputs": [raw_tensor()]}).encode() + RAW_ROWS), 400, "JSON"),
     **{
         f"header length {text}": (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from typing_extensions import Self
 
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 
 if TYPE_CHECKING:
     from cascade.backends.training.recipe import Recipe

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cascade.cli.console import console, print_result
+from cascade.cli.shared.console import console, print_result
 from cascade.errors import ConfigError
 
 __all__ = ["is_haar_recipe", "train_haar"]

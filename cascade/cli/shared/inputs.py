@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import numpy as np
 import typer
 
-from cascade.cli.console import console
+from cascade.cli.shared.console import console
 from cascade.errors import DataError
 from cascade.files.npy import read_npy
 from cascade.rows.checks import check_rows

@@ -1,0 +1,1 @@
+"""What several verbs share: output, options, loaders, the address and key of a served cascade."""
