@@ -257,7 +257,7 @@ def main(
     test: Annotated[int, typer.Option(min=10, help="Composites for the test.")] = 500,
     min_recall: Annotated[float, typer.Option(min=0.5, max=0.999, help="Recall to certify.")] = 0.9,
     kept: Annotated[Path | None, typer.Option(help="Folder that keeps what is done, for a run in parts.")] = None,
-    seconds: Annotated[float, typer.Option(min=1, help="Time for images in this part.")] = float("inf"),
+    seconds: Annotated[float, typer.Option(min=0, help="Time for images in this part.")] = float("inf"),
     seed: int = 0,
 ) -> Found:
     """Train five folds, search, calibrate, detect."""
