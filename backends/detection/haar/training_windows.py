@@ -121,11 +121,11 @@ def training_windows(
     else:
         plain = grey_windows(images, *images.shape[1:3])
         end = int(len(plain) * (1 - HELD_OUT_SHARE))
-        inner, outer = (
+        negatives, others_cut = (
             CutWindows(part, recipe.height, recipe.width, recipe.seed, recipe.smallest_cut)
             for part in (plain[:end], plain[end:])
         )
-        negatives, held_out = inner, first_windows(outer, HELD_OUT_WINDOWS)
+        held_out = first_windows(others_cut, HELD_OUT_WINDOWS)
     return TrainingWindows(
         boosting_windows(boosting, recipe),
         changed_views(fitting, recipe, recipe.views, recipe.seed + 1),

@@ -39,10 +39,10 @@ def boosting_windows(rows: np.ndarray, recipe: HaarRecipe) -> np.ndarray:
 def _blends(rows: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
     """(count, h, w) uint8, each a weighted mean of two rows, one of which may be mirrored."""
     first, second = random.integers(len(rows), size=(2, count))
-    share = random.uniform(*BLEND_SHARES, count)[:, None, None]
+    share = random.uniform(*BLEND_SHARES, size=(count, 1, 1))
     mirrored = random.random(count)[:, None, None] < 0.5
     other = np.where(mirrored, rows[second][:, :, ::-1], rows[second])
-    return np.rint(share * rows[first] + (1 - share) * other).astype(np.uint8)
+    return np.asarray(np.rint(share * rows[first] + (1 - share) * other), dtype=np.uint8)
 
 
 def _lit_and_covered(windows: np.ndarray, views: Views, random: np.random.Generator) -> np.ndarray:
@@ -50,15 +50,15 @@ def _lit_and_covered(windows: np.ndarray, views: Views, random: np.random.Genera
     lit = windows.astype(np.float32)
     n, height, width = lit.shape
     if views.light:
-        angle = random.uniform(0, 2 * np.pi, n)[:, None, None]
-        strength = random.uniform(-views.light, views.light, n)[:, None, None]
+        angle = random.uniform(0, 2 * np.pi, size=(n, 1, 1))
+        strength = random.uniform(-views.light, views.light, size=(n, 1, 1))
         y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
         spread = lit.reshape(n, -1).std(1)[:, None, None]
         lit = lit + strength * spread * (np.cos(angle) * x + np.sin(angle) * y)
     least, most = (max(1, int(share * min(height, width))) for share in COVERED_PIXELS)
-    for place in np.flatnonzero(random.random(n) < views.covered):
-        side, pixels, level = random.integers(4), int(random.integers(least, most)), random.uniform(0, 255)
-        edge = np.rot90(lit[place], side)[:pixels]
+    for window in (lit[place] for place in np.flatnonzero(random.random(n) < views.covered).tolist()):
+        side, pixels, level = int(random.integers(4)), int(random.integers(least, most)), random.uniform(0, 255)
+        edge = (window[:pixels], window[-pixels:], window[:, :pixels], window[:, -pixels:])[side]
         edge[...] = (1 - COVER) * edge + COVER * level
     return np.clip(np.rint(lit), 0, 255).astype(np.uint8)
 

@@ -3,8 +3,8 @@
     python -m cascade.benchmarks.experiments.costs.screening
 
 Runs ``examples/screening`` from the command line, in a folder of its own: 2 % of the rows are positive, with
-``--every 4`` 1 %; a logistic regression rejects, 100 randomised trees see the rest. The recall is certified on one part of the rows and judged on
-another one, which neither trained nor calibrated.
+``--every 4`` 1 %; a logistic regression rejects, 100 randomised trees see the rest. The recall is certified on one part
+of the rows and judged on another one, which neither trained nor calibrated.
 """
 
 import json
