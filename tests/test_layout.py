@@ -319,12 +319,14 @@ LEAST_LINES = 30
 SMALL_FILES = {
     "cascade.backends.networks.folding": "used by training, inference and packing",
     "cascade.backends.training.objectives.cross_entropy": "one objective per file",
+    "cascade.backends.torch_device": "used by training and inference",
     "cascade.calibration.exact_binomial": "used by evaluation, certificates and collection",
     "cascade.config.fields": "used by all parts of the configuration",
     "cascade.config.traces_config": "one part of the configuration per file",
     "cascade.reports.tables.report_table": "public, and used by all tables",
     "cascade.routers.logit": "used by scores, heads and calibrators",
     "cascade.serving.application": "the import path that users give to Ray Serve",
+    "cascade.serving.replica.garbage": "used by gateways and later segments",
     "cascade.serving.request": "used by both listeners",
     "cascade.serving.request_id": "used by both listeners and the logs",
 }

@@ -22,7 +22,16 @@ LARGEST_SPREAD = 1.2
 """Ratio of the largest to the smallest throughput of the repeats above which a result has a remark."""
 BUSY_MACHINE = 0.5
 """Load average per processor before the first repeat above which a result has a remark."""
-NUMBERS = ("rows_per_s", "requests_per_s", "goodput_per_s", "offered_per_s", "sent_per_s", "accuracy", "mean_cost")
+NUMBERS = (
+    "rows_per_s",
+    "requests_per_s",
+    "goodput_per_s",
+    "offered_per_s",
+    "sent_per_s",
+    "accuracy",
+    "mean_cost",
+    "different_answers",
+)
 
 
 class Measured(BaseModel):

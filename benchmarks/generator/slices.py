@@ -29,6 +29,7 @@ class RowSums:
         cost: summed.
         stages: rows by the stage that answered.
         versions: of policies, that answers have named.
+        answers: different ones, as texts; none are added once there are two.
     """
 
     rows: int = 0
@@ -38,11 +39,14 @@ class RowSums:
     cost: float = 0.0
     stages: Counter[str] = field(default_factory=Counter)
     versions: set[str] = field(default_factory=set)
+    answers: set[str] = field(default_factory=set)
 
     def add(self, batch: Batch, columns: Mapping[str, Any]) -> None:
         """Counts an answered request."""
         answer, abstained = columns["answer"], columns.get("abstained")
         self.rows += len(batch)
+        if len(self.answers) < 2:
+            self.answers.update(map(repr, answer))
         if "stage" in columns:
             self.stages.update(columns["stage"])
         if "cost" in columns:
@@ -75,6 +79,7 @@ class RowSums:
         self.cost += other.cost
         self.stages.update(other.stages)
         self.versions |= other.versions
+        self.answers |= other.answers
 
 
 @dataclass

@@ -28,6 +28,9 @@ def plan(
     policy_path: PolicyOption = None,
     hop_ms: Annotated[float, typer.Option(min=0, help="Milliseconds per call between processes.")] = 2.0,
     request_ms: Annotated[float, typer.Option(min=0, help="Milliseconds of the gateway per request.")] = 0.1,
+    batch_ms: Annotated[
+        float, typer.Option(min=0, help="With --p99-ms: milliseconds per micro-batch besides its stages.")
+    ] = 0.2,
     rate: Annotated[float | None, typer.Option(min=0, help="Rows per second to plan for.")] = None,
     p99_ms: Annotated[
         float | None,
@@ -81,7 +84,7 @@ def plan(
     check_table(table, config)
     policy = check_policy(PolicySet.load(policy_path or config.policy).best, [stage.name for stage in config.stages])
     load = StageLoad.measure(table, policy, RowsTogether((config.serving.max_batch_rows,)))
-    transport = Transport(hop_ms, config.serving.max_batch_rows, request_ms)
+    transport = Transport(hop_ms, config.serving.max_batch_rows, request_ms, batch_ms)
     # Ray assigns resources to a process, so a stage that requests resources begins a segment.
     begins = [bool(stage.deployment.get("ray_actor_options")) for stage in config.stages]
     if p99_ms is None:

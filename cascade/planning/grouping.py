@@ -22,11 +22,14 @@ class Transport:
         hop_ms: of one call from a segment to the next, of any size, in milliseconds.
         batch_rows: rows of a full batch.
         request_ms: of a gateway for reading and answering a request of one row, in milliseconds.
+        batch_ms: of a micro-batch besides its stages: handing it to a thread and back, and its bookkeeping; simulated
+            only.
     """
 
     hop_ms: float
     batch_rows: int
     request_ms: float = 0.0
+    batch_ms: float = 0.0
 
 
 def mean_answer_ms(segments: Segments, load: StageLoad, transport: Transport) -> float:

@@ -73,6 +73,30 @@ def test_a_closed_loop_keeps_all_processors_busy():
     assert found.offered_rows_per_s == math.inf
 
 
+def test_the_first_request_of_a_closed_loop_after_a_batch_does_not_wait_for_the_others():
+    """So batches are small and large by turns, and twice as many as if all requests came at once."""
+    batch = alone(StageTimes(np.append(0.0, np.full(64, 10.0)), 1, False, 0.0), transport=Transport(0.0, 64))
+    found = simulate(batch, ROW, Requests.closed_loop(16, 4000, client_ms=0.01))
+    assert found.segments[0].batch_rows == pytest.approx(8, rel=0.02)
+    assert found.rows_per_s == pytest.approx(800, rel=0.02)
+    assert simulate(batch, ROW, Requests.closed_loop(16, 4000)).rows_per_s == pytest.approx(1600, rel=0.02)
+
+
+def test_the_overhead_of_a_batch_is_part_of_each():
+    found = simulate(
+        alone(transport=Transport(0.0, 1, request_ms=0.5, batch_ms=1.5)), ROW, Requests.at_rate(1, 2000, cv=0.0)
+    )
+    assert found.latency_ms == pytest.approx(0.5 + 1.5 + 1.0)
+
+
+def test_replayed_routes_are_those_of_the_given_rows_in_their_order():
+    routes = Routes(np.array([[1.0, 0.0], [1.0, 1.0]])).replayed(np.array([1, 0, 0]))
+    stages = [StageTimes.constant(1.0, 4), StageTimes.constant(10.0, 4)]
+    requests = Requests(1e3 * np.arange(1, 7.0), np.ones(6, dtype=np.int64))
+    found = simulate(Deployment(stages, ((0, 1),), [1], ONE_ROW), routes, requests)
+    assert (found.end_ms - found.arrival_ms).round(6).tolist() == [11.0, 1.0, 1.0, 11.0, 1.0, 1.0]
+
+
 def test_bursts_lengthen_the_tail_and_not_the_rate():
     calm, bursty = (simulate(alone(), ROW, Requests.at_rate(600, 60_000, cv=cv)) for cv in (1.0, 3.0))
     assert bursty.rows_per_s == pytest.approx(calm.rows_per_s, rel=0.1)
@@ -108,8 +132,10 @@ def deployments(draw):
     segments = tuple(tuple(range(a, b)) for a, b in itertools.pairwise(cuts))
     replicas = [draw(st.integers(1, 4)) for _ in segments]
     machine = draw(st.sampled_from([None, Machine(1.5, 3)]))
-    transport = Transport(draw(st.floats(0, 3)), draw(st.integers(1, 16)), draw(st.floats(0, 0.5)))
-    return Deployment(times, segments, replicas, transport, draw(st.floats(0, 1)), machine=machine)
+    transport = Transport(
+        draw(st.floats(0, 3)), draw(st.integers(1, 16)), draw(st.floats(0, 0.5)), draw(st.floats(0, 1))
+    )
+    return Deployment(times, segments, replicas, transport, machine=machine)
 
 
 @settings(deadline=None, max_examples=60)
@@ -120,13 +146,14 @@ def test_every_request_is_answered_after_the_time_of_its_own_rows(deployment, ra
     routes = Routes.of_shares(reach)
     requests = Requests.at_rate(rate, 300, request_rows, cv, seed)
     found = simulate(deployment, routes, requests, seed)
-    least = deployment.transport.request_ms + deployment.batch_ms + float(deployment.stages[0].call_ms[1])
+    transport = deployment.transport
+    least = transport.request_ms + transport.batch_ms + float(deployment.stages[0].call_ms[1])
     assert np.isfinite(found.end_ms).all()
     assert (found.end_ms - found.arrival_ms >= least - 1e-6).all()
     assert all(0 <= segment.utilisation <= segment.busiest <= 1 + 1e-9 for segment in found.segments)
     again = simulate(deployment, routes, requests, seed)
     np.testing.assert_array_equal(found.end_ms, again.end_ms)
-    closed = simulate(deployment, routes, Requests.closed_loop(8, 300, request_rows), seed)
+    closed = simulate(deployment, routes, Requests.closed_loop(8, 300, request_rows, client_ms=seed % 3), seed)
     assert np.isfinite(closed.end_ms).all()
 
 

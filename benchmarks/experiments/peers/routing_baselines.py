@@ -183,6 +183,9 @@ def main(
     config_path: Annotated[Path, typer.Argument(metavar="CONFIG")],
     dataset: DatasetOption = None,
     rows_file: RowsOption = None,
+    scores: Annotated[
+        Path | None, typer.Option(exists=True, help="Score table of these rows; by default all models run on them.")
+    ] = None,
     drop: Annotated[float, typer.Option(min=0, max=1, help="Accuracy that may be lost.")] = 0.005,
     call_rows: Annotated[int, typer.Option(min=1, help="Most rows of a call of a model.")] = 64,
     timed_rows: Annotated[int, typer.Option(min=1, help="Judging rows on which the models run again.")] = 1000,
@@ -194,7 +197,9 @@ def main(
     stages = load_stages(config.stages, config_path.resolve().parent, config.classes)
     rows, label = load_rows(dataset, "test", rows_file, config.classes)
     rows = check_rows(rows, config.rows)
-    table = collect(stages, rows, label, batch_rows=call_rows)
+    table = collect(stages, rows, label, batch_rows=call_rows) if scores is None else ScoreTable.load(scores)
+    if label is None or table.label is None or not np.array_equal(table.label, label):
+        raise InputError("needs rows with labels, and a score table with the same labels")
     first, second = halves(len(rows), 1, seed)[0]
     choosing, judging = table.take(first), table.take(second)
     found = routings(choosing, judging, check_table(table, config), drop, call_rows)

@@ -1,4 +1,4 @@
-"""One load over HTTP, from a process that does nothing else meanwhile."""
+"""One load over HTTP, from one process."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,13 +10,15 @@ from cascade.benchmarks.analysis.tally import Tally
 from cascade.benchmarks.clients.answers import AnswerReader
 from cascade.benchmarks.clients.http_lanes import HttpAddress, HttpLanes
 from cascade.benchmarks.errors import TargetError
-from cascade.benchmarks.generator.processes import Sender, ThisProcess
+from cascade.benchmarks.generator.processes import Sender, SenderProcesses, ThisProcess
 from cascade.benchmarks.load import ClosedLoop, OpenLoop
 from cascade.benchmarks.workload import Workload
 
-__all__ = ["load_once", "run_load"]
+__all__ = ["SEED", "load_once", "run_load"]
 
 TIMEOUT_S = 30.0
+SEED = 0
+"""Of arrivals and of the order of the rows."""
 PERCENTILES = (50, 95, 99)
 KEPT = (
     "seconds",
@@ -31,10 +33,18 @@ KEPT = (
     "mean_cost",
     "errors",
     "policy_versions",
+    "send_lag",
+    "client",
 )
 
 
-def load_once(load: ClosedLoop | OpenLoop, address: str, workload: Workload, stages: Sequence[str]) -> Repeat:
+def load_once(
+    load: ClosedLoop | OpenLoop,
+    address: str,
+    workload: Workload,
+    stages: Sequence[str],
+    processors: Sequence[int] | None = None,
+) -> Repeat:
     """The numbers of one load.
 
     Args:
@@ -42,14 +52,19 @@ def load_once(load: ClosedLoop | OpenLoop, address: str, workload: Workload, sta
         address: of the server, such as "http://127.0.0.1:8000".
         workload: rows to send.
         stages: names of the cascade's stages.
+        processors: of the client alone; by default it shares those of the machine.
 
     Raises:
         TargetError: the server cannot be reached, or no request was answered.
     """
     reader = AnswerReader(stages=frozenset(stages))
     lanes = HttpLanes(HttpAddress(address), "/predict", workload, reader)
-    tally = Tally(load, workload, seed=0)
-    ThisProcess(Sender(lanes, workload, timeout_s=TIMEOUT_S)).run(load, 0, tally.add)
+    tally = Tally(load, workload, SEED)
+    sender = Sender(lanes, workload, timeout_s=TIMEOUT_S)
+    # An open loop sends on time even if the server uses all processors: from a process with real-time scheduling.
+    apart = load.is_open or processors is not None
+    with SenderProcesses(sender, 1, processors) if apart else ThisProcess(sender) as senders:
+        senders.run(load, SEED, tally.add)
     repeat = tally.repeat()
     if not repeat.requests:
         raise TargetError(f"no request was answered ({repeat.messages or 'none was sent'})")
@@ -57,7 +72,12 @@ def load_once(load: ClosedLoop | OpenLoop, address: str, workload: Workload, sta
 
 
 def run_load(
-    load: ClosedLoop | OpenLoop, address: str, workload: Workload, stages: Sequence[str], connections: int
+    load: ClosedLoop | OpenLoop,
+    address: str,
+    workload: Workload,
+    stages: Sequence[str],
+    connections: int,
+    processors: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """The numbers of one load as plain values, with all percentiles, whether the requests suffice for them or not.
 
@@ -67,11 +87,12 @@ def run_load(
         workload: rows to send.
         stages: names of the cascade's stages.
         connections: most at a time.
+        processors: see :func:`load_once`.
 
     Raises:
         TargetError: see :func:`load_once`.
     """
-    repeat = load_once(replace(load, connections=connections), address, workload, stages)
+    repeat = load_once(replace(load, connections=connections), address, workload, stages, processors)
     seen = repeat.latency_ms
     latencies = Latencies.merged([(repeat.histogram, seen["max"], seen["mean"])])
     kept = repeat.model_dump(include={*KEPT})

@@ -126,6 +126,7 @@ def _new_result(prepared: Preparation, load: "Load", scenario: str, workload: "W
             max_p99_ms=options.max_p99_ms,
             min_rows_per_s=options.min_rows_per_s,
             min_accuracy=least,
+            min_different_answers=2 if options.min_accuracy is None and prepared.needs_different_answers else None,
             max_failed=options.max_failed,
         ),
     )

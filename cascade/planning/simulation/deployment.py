@@ -87,8 +87,7 @@ class Deployment:
         segments: indices of the stages of each segment, in order; the first one is the gateway.
         replicas: of each segment, >= 1.
         transport: half of ``hop_ms`` is processor time of the sender, the other half of the receiver; ``request_ms``
-            is processor time of the gateway.
-        batch_ms: processor time of a micro-batch besides its stages.
+            is processor time of the gateway, ``batch_ms`` of each replica.
         calls_per_replica: calls of a replica under way to the next segment, for each of its replicas; further rows wait
             until there are enough for a full batch.
         machine: shared processors; ``None`` if each replica has its own.
@@ -98,7 +97,6 @@ class Deployment:
     segments: Segments
     replicas: Sequence[int]
     transport: Transport
-    batch_ms: float = 0.0
     calls_per_replica: int = 2
     machine: Machine | None = None
 

@@ -23,11 +23,14 @@ class Requests:
         rows: (n,) int >= 1.
         connections: of a closed loop: so many requests are under way at any time, each sent when the one before it on
             its connection is answered, and ``arrival_ms`` is not used; 0 for an open loop.
+        client_ms: of a closed loop: time from an answer to the next request. The client takes one answer after the
+            other, so the requests that follow a micro-batch come one by one, and the first of them does not wait.
     """
 
     arrival_ms: np.ndarray
     rows: np.ndarray
     connections: int = 0
+    client_ms: float = 0.0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -98,9 +101,9 @@ class Requests:
         return cls(1e3 * times * (count / rows_per_s / times[-1]), np.ones(count, dtype=np.int64))
 
     @classmethod
-    def closed_loop(cls, connections: int, count: int, request_rows: int = 1) -> "Requests":
+    def closed_loop(cls, connections: int, count: int, request_rows: int = 1, client_ms: float = 0.0) -> "Requests":
         """Requests of a closed loop; see the class."""
-        return cls(np.zeros(count), np.full(count, request_rows), connections)
+        return cls(np.zeros(count), np.full(count, request_rows), connections, client_ms)
 
     @classmethod
     def from_trace(cls, path: Path) -> "Requests":

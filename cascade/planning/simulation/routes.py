@@ -17,9 +17,11 @@ class Routes:
 
     Attributes:
         work: (n, K) float >= 0, of each row at each stage over that of a mean row; 0 where it does not run.
+        in_order: whether the simulated rows are these in their order, again and again, and not drawn at random.
     """
 
     work: np.ndarray
+    in_order: bool = False
 
     def __len__(self) -> int:
         return len(self.work)
@@ -48,8 +50,14 @@ class Routes:
         """The rows of a score table in a cascade of its last stage alone: (n, 1)."""
         return cls(_relative_work(table)[:, -1:])
 
+    def replayed(self, rows: np.ndarray) -> "Routes":
+        """The routes of the rows with these indices, in this order."""
+        return Routes(self.work[rows], in_order=True)
+
     def sample(self, count: int, seed: int = 0) -> np.ndarray:
-        """(count,) int, rows drawn at random, with replacement."""
+        """(count,) int, indices of the rows to simulate: in order, or drawn at random with replacement."""
+        if self.in_order:
+            return np.arange(count) % len(self.work)
         return np.random.default_rng(seed).integers(len(self.work), size=count)
 
 

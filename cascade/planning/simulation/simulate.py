@@ -18,6 +18,8 @@ from cascade.planning.simulation.routes import Routes
 __all__ = ["simulate", "simulate_in_time"]
 
 LATE_SHARE = 0.01
+END, ARRIVAL = 0, 1
+"""What happens to a replica: its micro-batch ends, or a request comes."""
 
 
 def simulate(deployment: Deployment, routes: Routes, requests: Requests, seed: int = 0) -> Outcome:
@@ -105,11 +107,14 @@ class _Simulation:
         self.batches = [0] * len(deployment.segments)
         self.batched_rows = [0] * len(deployment.segments)
         self.max_calls = [deployment.calls_per_replica * count for count in deployment.replicas[1:]]
-        # (time, number, what happens, of which replica or processors, its version or call)
+        # (time, number, of which replica or processors, its version, what happens, or the call that comes)
         self.events: list[tuple[float, int, Processors | Replica, int | Call]] = []
         self.number = 0
         self.now = 0.0
         self.next_request = 0
+        # Of a closed loop: requests that the client has sent or is about to, and when it is done with them.
+        self.asked = 0
+        self.client_free = 0.0
 
     def _replicas(self) -> list[list[Replica]]:
         machine, shared = self.deployment.machine, list[Processors]()
@@ -131,7 +136,7 @@ class _Simulation:
         gateways = self.replicas[0]
         if self.requests.connections:
             for number in range(min(self.requests.connections, len(self.requests))):
-                self._arrive(gateways[number % len(gateways)])
+                self._ask(gateways[number % len(gateways)])
             while self.events:
                 self._next_event()
             return
@@ -142,6 +147,15 @@ class _Simulation:
             self._arrive(gateways[int(self.random() * len(gateways))])
         while self.events:
             self._next_event()
+
+    def _ask(self, gateway: Replica) -> None:
+        """The client of a closed loop sends the next request on a connection of a gateway, after those before it."""
+        self.asked += 1
+        if not self.requests.client_ms:
+            self._arrive(gateway)
+            return
+        self.client_free = max(self.client_free, self.now) + self.requests.client_ms
+        self._push(self.client_free, gateway, ARRIVAL)
 
     def _arrive(self, gateway: Replica) -> None:
         """The next request comes to a gateway."""
@@ -170,12 +184,12 @@ class _Simulation:
             self.waited[segment] += len(rows) * self.now - sum(map(self.queued_at.__getitem__, rows))
             self.batches[segment] += 1
             self.batched_rows[segment] += len(rows)
-        work_ms = replica.extra_ms + self.deployment.batch_ms
+        work_ms = replica.extra_ms + self.deployment.transport.batch_ms
         for stage in replica.steps[replica.step].stages:
             work_ms += _time(self.call_ms[stage], sum(map(self.work[stage].__getitem__, rows)))
         replica.batch, replica.extra_ms, replica.began = rows, 0.0, self.now
         if replica.processors is None:
-            self._push(self.now + work_ms, replica, 0)
+            self._push(self.now + work_ms, replica, END)
         else:
             replica.processors.begin(self.now, work_ms, replica)
             self._push_end(replica.processors)
@@ -204,6 +218,9 @@ class _Simulation:
                 self.call_of[subject.segment][row] = detail
             subject.extra_ms += self.deployment.transport.hop_ms / 2
             self._enqueue(subject, detail.rows)
+        elif detail == ARRIVAL:
+            self.now = moment
+            self._arrive(subject)
         else:
             self.now = moment
             self._finish(subject)
@@ -258,8 +275,8 @@ class _Simulation:
                 self.may_be_late -= 1
                 if self.may_be_late < 0:
                     raise _TooLateError
-            if self.requests.connections and self.next_request < len(self.requests):
-                self._arrive(replica)
+            if self.requests.connections and self.asked < len(self.requests):
+                self._ask(replica)
 
     def outcome(self, wall_s: float) -> Outcome:
         begin, end = self.arrival[0], max(self.end)

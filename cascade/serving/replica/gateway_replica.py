@@ -6,6 +6,7 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 from cascade.config import CascadeConfig
+from cascade.serving.replica.garbage import freeze_loaded_objects
 from cascade.serving.replica.gateway import Gateway
 from cascade.serving.replica.gateway_factory import new_gateway_parts
 from cascade.serving.replica.loopback import keep_replica_on_loopback
@@ -30,6 +31,7 @@ class GatewayReplica(Gateway):
             keep_replica_on_loopback()
             super().__init__(new_gateway_parts(config, folder, policies_json, run, next_segment))
             await self.start()
+            freeze_loaded_objects()
 
     async def __del__(self) -> None:
         if hasattr(self, "_listeners"):

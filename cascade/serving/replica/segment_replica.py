@@ -13,6 +13,7 @@ from cascade.config import CascadeConfig
 from cascade.errors import CascadeError
 from cascade.routers import Evidence
 from cascade.serving.batching.segment_client import SegmentClient
+from cascade.serving.replica.garbage import freeze_loaded_objects
 from cascade.serving.replica.loopback import keep_replica_on_loopback
 from cascade.serving.replica.segment_batcher import check_not_stuck, new_batcher
 from cascade.serving.replica.segment_deployment import segment_name, start_errors
@@ -48,6 +49,7 @@ class SegmentReplica:
             )
             self._batcher = new_batcher(config, folder, index, self._client, self._telemetry)
             self._telemetry.start(self._batcher)
+            freeze_loaded_objects()
 
     async def run(
         self,

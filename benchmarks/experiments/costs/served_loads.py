@@ -1,0 +1,195 @@
+"""The CIFAR-10 cascade and its last stage alone, measured as served: stage times, one connection, throughput, latency.
+
+Part one of ``simulated_scale.py``.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import psutil
+import yaml
+
+from cascade.benchmarks.clients.http_bodies import request_body
+from cascade.benchmarks.harness.clients.lean_load import SEED, run_load
+from cascade.benchmarks.harness.results.result_file import ROOT
+from cascade.benchmarks.harness.servers.server_process import ServerProcess, cascade_server, free_port
+from cascade.benchmarks.load import ClosedLoop, OpenLoop
+from cascade.benchmarks.workload import Picker, Workload
+from cascade.calibration import Policy
+from cascade.cascade import load_stages
+from cascade.cli.shared.console import console
+from cascade.collection.measure import measure_curves, use_threads
+from cascade.config import CascadeConfig
+from cascade.errors import CascadeError
+from cascade.planning.simulation.outcome import WARM_UP
+from cascade.stage import Stage
+
+__all__ = ["CONFIG", "CONNECTIONS", "measured", "open_load", "sent_rows"]
+
+CONFIG = ROOT / "examples" / "cifar10" / "config.yaml"
+CONNECTIONS, OPEN_CONNECTIONS = 64, 256
+CURVE_S, LARGEST = 4.0, 64
+CLOSED_S, SINGLE_S, LIGHT_S = 6.0, 3.0, 7.0
+LIGHT_SHARE = 0.15
+
+
+def open_load(rate_per_s: float, seconds: float) -> OpenLoop:
+    """An open loop whose first tenth is a warm-up, as that of a simulation."""
+    return OpenLoop(rate_per_s, (1 - WARM_UP) * seconds, WARM_UP * seconds)
+
+
+def measured(
+    config: CascadeConfig, policy: Policy, rows: np.ndarray, gateways: int, seconds: float, share: float, fewer: float
+) -> Iterator[dict[str, Any]]:
+    """The measurements with a number of gateways, so far.
+
+    Args:
+        config: of the cascade.
+        policy: of the example.
+        rows: to send.
+        gateways: of the cascade, and then of its last stage alone.
+        seconds: of each open loop.
+        share: of the cascade's throughput, its rate in the open loop.
+        fewer: the last stage alone gets this part of the cascade's rate.
+    """
+    stages = load_stages(config.stages, CONFIG.parent, config.classes)
+    use_threads(1)
+    curves = measure_curves(stages, rows, largest=LARGEST, seconds=CURVE_S).curves
+    found: dict[str, Any] = {
+        "gateways": gateways,
+        "curves": [curve.to_dict() for curve in curves],
+        "slowdown": slowdown(stages[-1], rows) if gateways > 1 else 1.0,
+        "served": [],
+    }
+    del stages
+    rate = None
+    for names in (policy.stages, policy.stages[-1:]):
+        one = policy if names == policy.stages else Policy.from_thresholds(names, np.zeros(0))
+        seen = served(one, gateways, rows, seconds, share, rate)
+        rate = seen["open_loop"]["rate_per_s"] / fewer
+        found["served"].append({"stages": list(names), "gateways": gateways, **seen})
+        yield found
+
+
+def sent_rows(total: int, count: int) -> np.ndarray:
+    """(count,) int, the indices of the rows that a load sends, in its order; ``total`` rows are in the workload."""
+    workload = Workload.from_rows(np.arange(total), np.arange(total), 1)
+    picker = Picker(workload, None, SEED)
+    return np.concatenate([workload.batches[picker.next(0.0)].rows for _ in range(count)])
+
+
+def slowdown(stage: Stage, rows: np.ndarray, batch: int = 4, calls: int = 30) -> float:
+    """How many times longer a call takes while a second process runs the same: processors share memory and caches."""
+
+    def median_ms() -> float:
+        times = []
+        for place in range(calls):
+            begin = time.perf_counter()
+            stage.predict(rows[place : place + batch])
+            times.append(1e3 * (time.perf_counter() - begin))
+        return float(np.median(times))
+
+    alone = median_ms()
+    context = multiprocessing.get_context("spawn")  # torch does not survive a fork
+    ready = context.Event()
+    other = context.Process(target=_run_for_ever, args=(stage.name, rows[:batch], ready), daemon=True)
+    other.start()
+    try:
+        if not ready.wait(60):
+            raise CascadeError("the second process did not start")
+        return max(1.0, median_ms() / alone)
+    finally:
+        other.kill()
+        other.join()
+
+
+def _run_for_ever(name: str, rows: np.ndarray, ready: Any) -> None:
+    use_threads(1)
+    config = CascadeConfig.load(CONFIG)
+    (stage,) = load_stages([each for each in config.stages if each.name == name], CONFIG.parent, config.classes)
+    use_threads(1)
+    while True:
+        stage.predict(rows)
+        ready.set()
+
+
+def served(
+    policy: Policy, gateways: int, rows: np.ndarray, seconds: float, share: float, rate: float | None
+) -> dict[str, Any]:
+    """Throughput of many connections, and latency at a rate: by default a share of the throughput."""
+    workload = Workload.from_rows(rows, None, 1)
+    values = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    values["stages"] = [stage for stage in values["stages"] if stage["name"] in policy.stages]
+    values["serving"] = {"segments": [list(policy.stages)], "gateways": gateways}
+    copy = CONFIG.with_name(f".{CONFIG.stem}-{free_port()}.yaml")
+    policy_file = copy.with_suffix(".json")
+    try:
+        copy.write_text(yaml.safe_dump(values), encoding="utf-8")
+        policy.save(policy_file)
+        console.print(f"starting {gateways} gateways of {', '.join(policy.stages)}")
+        probe = request_body(workload.batches[0].rows)
+        with cascade_server(copy, probe, policy=policy_file) as server:
+            return _loads(server, workload, policy.stages, seconds, share, rate)
+    finally:
+        copy.unlink(missing_ok=True)
+        policy_file.unlink(missing_ok=True)
+
+
+def _loads(
+    server: ServerProcess,
+    workload: Workload,
+    stages: Sequence[str],
+    seconds: float,
+    share: float,
+    rate: float | None,
+) -> dict[str, Any]:
+    def loaded(load: ClosedLoop | OpenLoop, connections: int) -> dict[str, Any]:
+        with _Others(server) as others:
+            seen = run_load(load, server.address, workload, stages, connections)
+        kept = ("requests_per_s", "requests", "latency_ms", "errors", "send_lag", "client")
+        return {key: seen[key] for key in kept} | {
+            "others": others.processors,
+            "gateway_processor_s": others.gateway_s,
+        }
+
+    single = loaded(ClosedLoop(1, SINGLE_S), 1)
+    closed = loaded(ClosedLoop(CONNECTIONS, CLOSED_S, 1.0), CONNECTIONS)
+    rate = rate or share * closed["requests_per_s"]
+    light_rate = LIGHT_SHARE * closed["requests_per_s"]
+    light = loaded(open_load(light_rate, LIGHT_S), OPEN_CONNECTIONS)
+    return {
+        "one_connection": single,
+        "closed_loop": closed,
+        "light_loop": {"rate_per_s": light_rate, "seconds": LIGHT_S} | light,
+        "open_loop": {"rate_per_s": rate, "seconds": seconds} | loaded(open_load(rate, seconds), OPEN_CONNECTIONS),
+    }
+
+
+class _Others:
+    """Processors that all but the gateways use meanwhile: client, Ray, and what else runs."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self._gateways = [each for each in server.family() if "gateway" in " ".join(each.cmdline()).lower()]
+        self.processors, self.gateway_s = 0.0, list[float]()
+
+    def __enter__(self) -> "_Others":
+        self._begin, self._busy, self._own = time.perf_counter(), _busy_s(), [_own_s(each) for each in self._gateways]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        wall = time.perf_counter() - self._begin
+        self.gateway_s = [_own_s(each) - own for each, own in zip(self._gateways, self._own, strict=True)]
+        self.processors = max(0.0, (_busy_s() - self._busy - sum(self.gateway_s)) / wall)
+
+
+def _busy_s() -> float:
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
+
+
+def _own_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
