@@ -58,7 +58,7 @@ from cascade.config import CascadeConfig
 from cascade.errors import ConfigError, InputError
 from cascade.files.yaml_files import load_yaml_model
 
-RECIPE = Path(__file__).resolve().parents[3] / "examples" / "faces" / "recipes" / "rejector.yaml"
+RECIPE = Path(__file__).resolve().parents[3] / "examples" / "faces" / "recipes" / "rejector_discrete.yaml"
 CLASSES, REJECTED = ("other", "face"), {"reject": "other"}
 NETWORKS = ("p", "r", "o")
 CURVE_SECONDS = 2.0

@@ -75,7 +75,7 @@ def main(
 
 def figures(found: Found) -> Figures:
     """Of each policy."""
-    named = {}
+    named: dict[str, Figure] = {}
     for name, run in found["runs"].items():
         named |= {
             f"seconds, {name}": Figure(run["seconds"]),
