@@ -95,7 +95,8 @@ class Simulated:
     def _slower_in_turn(self, seen: Found) -> float:
         """How many times longer the stages take in a gateway than alone in a process: with one connection."""
         alone_ms = float((self._routes(seen).work @ [times.call_ms[1] for times in self._stages(seen)]).mean())
-        return float((seen["one_connection"]["latency_ms"]["mean"] - REQUEST_MS - BATCH_MS) / alone_ms)
+        share = min(1.0, self._share(1, seen["one_connection"]["others"]))
+        return float((share * seen["one_connection"]["latency_ms"]["mean"] - REQUEST_MS - BATCH_MS) / alone_ms)
 
     def _slower_after_pauses(self, seen: Found) -> float:
         """The same in an open loop at a light load, in which processors pause: by its mean latency."""
@@ -113,6 +114,12 @@ class Simulated:
         routes = self._routes(seen).replayed(sent_rows(len(self._table), len(arrival_ms)))
         return self._outcome(seen, slower, load["others"], routes, requests, seed)
 
+    @staticmethod
+    def _share(gateways: int, others: float) -> float:
+        """Processors that running gateways get beside ``others`` processors' worth of work, if all get equal shares."""
+        processors = psutil.cpu_count() or 1
+        return processors * gateways / max(processors, gateways + others)
+
     def _routes(self, seen: Found) -> Routes:
         is_alone = len(seen["stages"]) == 1
         return Routes.of_last_stage(self._table) if is_alone else Routes.of_table(self._table, self._policy)
@@ -124,8 +131,7 @@ class Simulated:
         self, seen: Found, slower: float, others: float, routes: Routes, requests: Requests, seed: int = 0
     ) -> Outcome:
         stages = [replace(times, call_ms=slower * times.call_ms) for times in self._stages(seen)]
-        processors = max(0.5, ((psutil.cpu_count() or 1) - others) / self._part["slowdown"])
-        machine = Machine(processors, seen["gateways"])
+        machine = Machine(self._share(seen["gateways"], others) / self._part["slowdown"], seen["gateways"])
         segments = (tuple(range(len(stages))),)
         deployment = Deployment(stages, segments, [seen["gateways"]], TRANSPORT, machine=machine)
         return simulate(deployment, routes, requests, seed)
