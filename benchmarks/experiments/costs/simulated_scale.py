@@ -167,41 +167,39 @@ def large(table: ScoreTable, policy: Policy) -> dict[str, Any]:
 
 
 def draw(found: Found, path: Path) -> None:
-    """Measured against simulated latency, and replicas against rate."""
+    """Measured against simulated latency, and, if plans were made, replicas against rate."""
     from matplotlib.figure import Figure as Picture
 
-    picture = Picture(figsize=(9.5, 3.8), layout="constrained")
-    left, right = picture.subplots(1, 2)
+    with_plans = bool(found["plans"])
+    picture = Picture(figsize=(9.5 if with_plans else 5.0, 3.8), layout="constrained")
+    panels = picture.subplots(1, 2 if with_plans else 1, squeeze=False)[0]
     pairs = pairs_of(found)
     names = [f"{_short(seen)}\n{seen['gateways']} gateway{'s'[: seen['gateways'] - 1]}" for seen, _ in pairs]
     places = np.arange(len(pairs))
-    left.bar(places - 0.2, [seen["open_loop"]["latency_ms"]["p99"] for seen, _ in pairs], 0.4, label="measured")
-    left.bar(places + 0.2, [guess["p99_ms"] for _, guess in pairs], 0.4, label="simulated")
-    left.set_xticks(places, names, fontsize="small")
-    left.set_ylabel("p99 of the latency, ms")
-    left.set_yscale("log")
-    left.legend(fontsize="small")
+    panels[0].bar(places - 0.2, [seen["open_loop"]["latency_ms"]["p99"] for seen, _ in pairs], 0.4, label="measured")
+    panels[0].bar(places + 0.2, [guess["p99_ms"] for _, guess in pairs], 0.4, label="simulated")
+    panels[0].set_xticks(places, names, fontsize="small")
+    panels[0].set_ylabel("p99 of the latency, ms")
+    panels[0].legend(fontsize="small")
+    if with_plans:
+        _draw_plans(found["plans"], panels[1])
+    picture.savefig(path)
+
+
+def _draw_plans(plans: list[Found], panel: Any) -> None:
     for name, style in (("policy of the example", "-"), ("policy without a drop", "--")):
-        points = [each for each in found["plans"] if each["policy"] == name]
+        points = [each for each in plans if each["policy"] == name]
         rates = [each["rate_per_s"] for each in points]
-        right.plot(
-            rates,
-            [sum(each["simulated"]["replicas"]) for each in points],
-            marker="o",
-            linestyle=style,
-            color="tab:blue",
-            label=f"cascade, {name}",
-        )
+        replicas = [sum(each["simulated"]["replicas"]) for each in points]
+        panel.plot(rates, replicas, marker="o", linestyle=style, color="tab:blue", label=f"cascade, {name}")
         if style == "-":
             biggest = [sum(each["biggest_alone"]["replicas"]) for each in points]
-            right.plot(rates, biggest, marker="s", color="tab:red", label="biggest model alone")
-    if found["plans"]:
-        right.set_xscale("log")
-        right.set_yscale("log")
-    right.set_xlabel("rows/s, in bursts")
-    right.set_ylabel(f"replicas for a p99 of {P99_MS:g} ms")
-    right.legend(fontsize="small")
-    picture.savefig(path)
+            panel.plot(rates, biggest, marker="s", color="tab:red", label="biggest model alone")
+    panel.set_xscale("log")
+    panel.set_yscale("log")
+    panel.set_xlabel("rows/s, in bursts")
+    panel.set_ylabel(f"replicas for a p99 of {P99_MS:g} ms")
+    panel.legend(fontsize="small")
 
 
 def _short(seen: dict[str, Any]) -> str:
