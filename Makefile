@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-slow check guard audit format results bench bench-serving simulate clean
+.PHONY: help demo test test-slow check guard audit format results bench bench-serving gpu gpu-data simulate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,7 +15,7 @@ help:  ## list the targets
 	$(INSTALL) --editable '.[$*]'
 	@touch $@
 
-demo: .venv/installed-bench  ## the main job on real data: CIFAR-10, calibrated, served, measured, reported
+demo: .venv/installed-bench,onednn  ## the main job on real data: CIFAR-10, calibrated, served, measured, reported
 	$(BIN)/python examples/cifar10/demo.py
 
 test: .venv/installed-dev  ## all tests but the slow ones
@@ -84,6 +84,12 @@ bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve .venv/pe
 	$(call experiment,resilience.faults --fault kill_node --out benchmarks/results/resilience/faults_two_nodes.json)
 	$(call experiment,resilience.two_nodes)
 
+gpu: .venv/installed-dev  ## all that needs a CUDA device, in calls of ten minutes; DATA=folder of 'make gpu-data', OUT=folder for copies
+	$(BIN)/python -m cascade.benchmarks.experiments.gpu.all_steps $(if $(DATA),--data $(DATA)) $(if $(OUT),--copy-to $(OUT))
+
+gpu-data: .venv/installed-dev  ## CIFAR-10 in parts of less than 45 MB, in ./gpu-data, for a machine without a network
+	$(BIN)/python -m cascade data cifar10 --pack gpu-data
+
 simulate: .venv/installed-dev  ## the simulations of benchmarks/results again (about an hour)
 	$(call experiment,statistics.validity)
 	$(call experiment,statistics.tightness)
@@ -91,4 +97,4 @@ simulate: .venv/installed-dev  ## the simulations of benchmarks/results again (a
 	$(call experiment,statistics.recall_validity)
 
 clean:  ## remove .venv and what the demo wrote
-	rm -rf .venv demo build dist *.egg-info
+	rm -rf .venv .gpu gpu-data demo build dist *.egg-info

@@ -100,7 +100,8 @@ class NetworkConfig(_CodeConfig):
         precision: of the computation; "bfloat16" uses autocast.
         fold_norms: whether to fold batch norms into convolutions after loading.
         packed: whether to run convolutions row by row through oneDNN (extra ``onednn``; on a processor, in float32),
-            with norms folded; small networks and small batches gain most. ``None``: dynamic networks only, if possible.
+            with norms folded; small networks and small batches gain most. "auto": where that is possible; ``None``: so
+            for dynamic networks only.
         threads: of the processor, for the whole process; ``None`` uses torch's default.
     """
 
@@ -110,7 +111,7 @@ class NetworkConfig(_CodeConfig):
     device: str = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
     fold_norms: bool = False
-    packed: bool | None = None
+    packed: bool | Literal["auto"] | None = None
     threads: int | None = Field(default=None, ge=1)
 
 

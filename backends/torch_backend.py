@@ -13,6 +13,7 @@ from cascade.backends.files.weights import load_weights, read_facts
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.packing import can_pack, pack_convolutions
 from cascade.backends.outputs.output_watch import OutputWatch
+from cascade.backends.torch_device import torch_device
 from cascade.errors import ConfigError, RowsError
 from cascade.prediction import Prediction
 
@@ -37,7 +38,7 @@ class TorchBackend:
 
     def __init__(self, config: NetworkConfig) -> None:
         self.config = config
-        self.device = _device(config.device)
+        self.device = torch_device(config.device)
         if config.threads:
             torch.set_num_threads(config.threads)
         self.network = self._load_network()
@@ -116,6 +117,8 @@ class TorchBackend:
 
     def _packs(self) -> bool:
         """Whether to pack convolutions; ConfigError if it is configured but not possible."""
+        if self.config.packed == "auto":
+            return self._can_pack()
         if self.config.packed and not self._can_pack():
             raise ConfigError(
                 "packed: true needs device: cpu, precision: float32 and oneDNN (pip install 'idk-cascade[onednn]'); "
@@ -153,13 +156,3 @@ def refuse_non_finite(rows: np.ndarray) -> None:
     finite = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
     if not finite.all():
         raise RowsError(f"row {int(np.argmin(finite))} holds a pixel that is NaN or infinite; leave such images out")
-
-
-def _device(name: str) -> torch.device:
-    """The device, if this machine and this build of torch have it."""
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"device {name!r} cannot be used here: {error}") from error
-    return device

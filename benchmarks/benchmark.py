@@ -11,7 +11,7 @@ from cascade.benchmarks.analysis.repeat import Repeat
 from cascade.benchmarks.analysis.request_log import RequestLog
 from cascade.benchmarks.analysis.result import Result
 from cascade.benchmarks.analysis.tally import Live, Tally
-from cascade.benchmarks.errors import TargetError
+from cascade.benchmarks.errors import ResultError, TargetError
 from cascade.benchmarks.generator.slices import Slice
 from cascade.benchmarks.load import Load
 from cascade.benchmarks.workload import Workload
@@ -69,7 +69,7 @@ class Benchmark:
 
         Raises:
             TargetError: the target cannot be reached, or stopped to answer.
-            OSError: the result could not be written.
+            ResultError: the result or the log could not be written.
             KeyboardInterrupt: the user ended the benchmark.
         """
         try:
@@ -81,9 +81,11 @@ class Benchmark:
             raise
         self.result.state = "complete"
         self._save(self.result)
-        problem = self.write_problem or (self.log.problem if self.log is not None else None)
-        if problem is not None:
-            raise problem
+        written = [(self.out, self.write_problem)]
+        written += [(self.log.path, self.log.problem)] if self.log is not None else []
+        for path, problem in written:
+            if problem is not None:
+                raise ResultError(f"{path} is not whole: {problem.strerror or problem}") from problem
 
     def _repeat(self, senders: Senders, index: int, seed: int) -> None:
         tally = Tally(self.load, self.workload, seed, self.goodput_ms)
@@ -149,7 +151,7 @@ def _check_alive(repeat: Repeat, number: int) -> None:
         TargetError: no request was answered in the repeat, or none at its end, and others failed.
     """
     seen = "; ".join(f"{count} x {name}: {repeat.messages.get(name, '')}" for name, count in repeat.errors.items())
-    if not repeat.requests:
+    if not repeat.requests and not repeat.requests_per_s:
         raise TargetError(f"no request was answered in repeat {number} ({seen or 'none was sent'})")
     silent = next((k for k, one in enumerate(reversed(repeat.windows)) if one.requests_per_s), 0)
     last = repeat.windows[len(repeat.windows) - silent :]

@@ -10,7 +10,7 @@ class TargetError(InputError):
 
 
 class ResultError(InputError):
-    """A result file cannot be read."""
+    """A result file cannot be read, or not be written."""
 
 
 class InvalidMeasurement(CascadeError):

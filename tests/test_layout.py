@@ -319,6 +319,7 @@ LEAST_LINES = 30
 SMALL_FILES = {
     "cascade.backends.networks.folding": "used by training, inference and packing",
     "cascade.backends.training.objectives.cross_entropy": "one objective per file",
+    "cascade.backends.torch_device": "used by training and inference",
     "cascade.calibration.exact_binomial": "used by evaluation, certificates and collection",
     "cascade.config.fields": "used by all parts of the configuration",
     "cascade.config.traces_config": "one part of the configuration per file",

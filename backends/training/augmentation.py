@@ -10,9 +10,9 @@ def crop_and_flip(images: torch.Tensor, padding: int, generator: torch.Generator
     """Crops every image at random after padding it by reflection, and flips half of them.
 
     Args:
-        images: (n, c, h, w) float.
+        images: (n, c, h, w) float, on any device.
         padding: pixels of the border on each side; 0 for no crop.
-        generator: source of the randomness.
+        generator: source of the randomness, on the processor: every device draws the same crops.
 
     Returns:
         (n, c, h, w), channels-last.
@@ -26,5 +26,7 @@ def crop_and_flip(images: torch.Tensor, padding: int, generator: torch.Generator
         images = functional.pad(images, (padding,) * 4, mode="reflect")
         rows = rows + torch.randint(0, 2 * padding + 1, (n, 1), generator=generator)
         columns = columns + torch.randint(0, 2 * padding + 1, (n, 1), generator=generator)
-    pixels = images.permute(0, 2, 3, 1)[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    each = torch.arange(n, device=images.device)[:, None, None]
+    pixels = images.permute(0, 2, 3, 1)[each, rows[:, :, None], columns[:, None, :]]
     return pixels.permute(0, 3, 1, 2)

@@ -16,6 +16,7 @@ from cascade.backends.dynamic.dynamic_network import DynamicNetwork
 from cascade.backends.files.pretrained import load_pretrained
 from cascade.backends.files.weights import load_weights, read_facts
 from cascade.backends.networks.folding import fold_norms
+from cascade.backends.torch_device import torch_device
 from cascade.backends.training.augmentation import crop_and_flip
 from cascade.backends.training.checkpoint import load_checkpoint, save_checkpoint
 from cascade.backends.training.growth import grow_from
@@ -58,6 +59,7 @@ class Trainer:
         cache: folder for published weights.
         on_progress: called after every step.
         on_epoch: called with every new record of the history.
+        device: that the network learns on, such as "cuda"; only on "cpu" does a resumed training end in the same bits.
 
     Attributes:
         network: the network with its present weights.
@@ -72,14 +74,20 @@ class Trainer:
     cache: Path
     on_progress: Callable[[Progress], None] = lambda progress: None
     on_epoch: Callable[[dict[str, float]], None] = lambda record: None
+    device: str = "cpu"
     network: nn.Module = field(init=False)
     history: list[dict[str, float]] = field(init=False, default_factory=list)
 
     def fit(self) -> "Trainer":
-        """Trains to the end; resumes from the checkpoint if there is one."""
+        """Trains to the end; resumes from the checkpoint if there is one.
+
+        Raises:
+            ConfigError: the recipe does not fit the rows, or the device cannot be used here.
+        """
         self._check_rows()
+        device = torch_device(self.device)
         torch.manual_seed(self.recipe.seed)
-        self.network = self._new_network()
+        self.network = self._new_network().to(device)
         start = {name: value.clone() for name, value in self.network.state_dict().items()}
         optimizer = self._optimizer()
         recipe = self.recipe.model_dump(mode="json")
@@ -111,14 +119,14 @@ class Trainer:
         hits, paths = 0, []
         with torch.inference_mode():
             for start in range(0, len(rows), EVALUATION_ROWS):
-                batch = self.recipe.input.tensor(rows[start : start + EVALUATION_ROWS])
+                batch = self.recipe.input.tensor(rows[start : start + EVALUATION_ROWS], self.device)
                 if isinstance(self.network, DynamicNetwork):
                     outcome = self.network.run(batch)
                     paths.append(outcome.paths)
                     logits = outcome.logits
                 else:
                     logits = self.network(batch)
-                hits += int((logits.argmax(dim=1).numpy() == labels[start : start + EVALUATION_ROWS]).sum())
+                hits += int((logits.argmax(dim=1).cpu().numpy() == labels[start : start + EVALUATION_ROWS]).sum())
         figures = {"accuracy": hits / len(rows) if len(rows) else float("nan")}
         if paths:
             taken = torch.cat(paths)
@@ -173,10 +181,15 @@ class Trainer:
                 network(self.recipe.input.tensor(self.rows[start : start + EVALUATION_ROWS]))
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        groups: list[dict[str, Any]] = []
+        # Parameters of one group are updated by a few kernels together, which pays on a device. On the processor each
+        # one has a group of its own, in the order that checkpoints have always had.
+        grouped: dict[Any, dict[str, Any]] = {}
         for name, parameter in self.network.named_parameters():
-            decay = self.recipe.weight_decay if parameter.ndim > 1 else 0.0
-            groups.append({"params": [parameter], "weight_decay": decay, "factor": self._factor(name)})
+            decay, factor = self.recipe.weight_decay if parameter.ndim > 1 else 0.0, self._factor(name)
+            key = name if self.device == "cpu" else (decay, factor)
+            group = grouped.setdefault(key, {"params": [], "weight_decay": decay, "factor": factor})
+            group["params"].append(parameter)
+        groups = list(grouped.values())
         if self.recipe.optimizer == "adamw":
             return torch.optim.AdamW(groups, lr=self.recipe.learning_rate)
         return torch.optim.SGD(groups, lr=self.recipe.learning_rate, momentum=0.9, nesterov=True)
@@ -215,12 +228,15 @@ class Trainer:
             yield order[start : start + size]
 
     def _batch(self, index: np.ndarray, generator: torch.Generator) -> Batch:
-        images = crop_and_flip(self.recipe.input.tensor(self.rows[index]), self.recipe.crop_padding, generator)
-        return Batch(images, torch.from_numpy(self.labels[index]), self.recipe.label_smoothing)
+        images = self.recipe.input.tensor(self.rows[index], self.device)
+        images = crop_and_flip(images, self.recipe.crop_padding, generator)
+        labels = torch.from_numpy(self.labels[index]).to(self.device)
+        return Batch(images, labels, self.recipe.label_smoothing)
 
     def _step(self, objective: Objective, batch: Batch, done: float, optimizer: torch.optim.Optimizer) -> float:
         # Without the cache: a weight first cast under no_grad would get no gradient later in the step.
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bfloat16", cache_enabled=False):
+        enabled = self.recipe.precision == "bfloat16"
+        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False):
             loss = objective.loss(self.network, batch, done)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

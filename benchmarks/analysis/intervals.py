@@ -49,17 +49,18 @@ def estimate(values: Sequence[float]) -> Estimate:
     changes more from minute to minute than from second to second.
 
     Args:
-        values: at least one, of independent repeats.
+        values: at least one, of independent repeats. If none is negative, the interval begins at 0 or above: rates,
+            times and shares cannot be less.
     """
     array, half = np.asarray(values, dtype=float), None
     if len(array) >= LEAST_REPEATS:
         spread_of_next = array.std(ddof=1) * math.sqrt(1 + 1 / len(array))
         half = float(student.ppf((1 + LEVEL) / 2, len(array) - 1) * spread_of_next)
-    mean = float(array.mean())
+    mean, least = float(array.mean()), 0.0 if (array >= 0).all() else -math.inf
     return Estimate(
         median=float(np.median(array)),
         mean=mean,
-        low=None if half is None else mean - half,
+        low=None if half is None else max(mean - half, least),
         high=None if half is None else mean + half,
         smallest=float(array.min()),
         largest=float(array.max()),

@@ -23,6 +23,7 @@ class Objectives(BaseModel):
         max_p99_ms: highest 99th percentile of the latency, in ms; a failed request counts as slower than that.
         min_rows_per_s: lowest throughput.
         min_accuracy: lowest accuracy of the answered rows, in [0, 1].
+        min_different_answers: 2 where not all rows may have the same answer.
         max_failed: highest share of failed requests, in [0, 1].
     """
 
@@ -31,6 +32,7 @@ class Objectives(BaseModel):
     max_p99_ms: float | None = None
     min_rows_per_s: float | None = None
     min_accuracy: float | None = None
+    min_different_answers: int | None = None
     max_failed: float | None = 0.01
 
     def missed(self, summary: Mapping[str, Estimate]) -> list[str]:
@@ -48,6 +50,7 @@ class Objectives(BaseModel):
         bounds = (
             ("rows_per_s", self.min_rows_per_s, "throughput must be at least {:g} rows/s; measured {:.4g} rows/s"),
             ("accuracy", self.min_accuracy, "accuracy must be at least {:g}; measured {:.4g}"),
+            ("different_answers", self.min_different_answers, "{:g} answers must differ; all rows had the same one"),
         )
         for name, bound, text in bounds:
             if bound is not None and name not in summary:

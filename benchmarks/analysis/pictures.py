@@ -27,17 +27,19 @@ def picture(results: Sequence[Result], kind: str) -> bytes:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
+    shares = _shares(results)
+    panels = 3 if any(shares) else 2  # a foreign server names no stages
+    figure = Figure(figsize=(11 / 3 * panels, 3.6), layout="constrained")
+    left, middle, *right = figure.subplots(1, panels)
     if len(results) == 1:
         _draw_latency(left, results[0])
         _draw_time(middle, results[0])
-        _draw_shares(right, results)
         figure.suptitle(results[0].title)
     else:
         _draw_curve(left, results)
         _draw_throughput(middle, results)
-        _draw_shares(right, results)
+    for axes in right:
+        _draw_shares(axes, shares, "repeat" if len(results) == 1 else "result")
     content = io.BytesIO()
     figure.savefig(content, format=kind)
     return content.getvalue()
@@ -66,18 +68,20 @@ def _draw_time(axes: "Axes", result: Result) -> None:
     axes.grid(color=GRID.light)
 
 
-def _draw_shares(axes: "Axes", results: Sequence[Result]) -> None:
-    """Shares of the rows that each stage answered: by repeat, or by result."""
+def _shares(results: Sequence[Result]) -> list[dict[str, float]]:
+    """Shares of the rows that each stage answered: by repeat of one result, or by result."""
     if len(results) == 1:
-        shares = [repeat.stage_share for repeat in results[0].repeats]
-        axes.set_xlabel("repeat")
-    else:
-        keys = [
-            {k.partition(".")[2]: e.median for k, e in one.summary.items() if k.startswith("stage_share.")}
-            for one in results
-        ]
-        shares = keys
-        axes.set_xlabel("result")
+        return [repeat.stage_share for repeat in results[0].repeats]
+    return [
+        {k.partition(".")[2]: e.median for k, e in one.summary.items() if k.startswith("stage_share.")}
+        for one in results
+    ]
+
+
+def _draw_shares(axes: "Axes", shares: Sequence[dict[str, float]], each: str) -> None:
+    """A bar for each repeat or result."""
+    from matplotlib.ticker import MaxNLocator
+
     names = list(dict.fromkeys(name for one in shares for name in one))
     below = np.zeros(len(shares))
     for name, colour in zip(names, stage_colours(max(len(names), 1))):
@@ -85,9 +89,10 @@ def _draw_shares(axes: "Axes", results: Sequence[Result]) -> None:
         axes.bar(range(1, len(shares) + 1), values, bottom=below, label=name, color=colour)
         below += values
     axes.set_ylim(0, 1)
+    axes.set_xlabel(each)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("share of rows answered")
-    if names:
-        axes.legend(fontsize="small")
+    axes.legend(fontsize="small")
 
 
 def _draw_curve(axes: "Axes", results: Sequence[Result]) -> None:
@@ -110,14 +115,21 @@ def _draw_curve(axes: "Axes", results: Sequence[Result]) -> None:
 
 
 def _draw_throughput(axes: "Axes", results: Sequence[Result]) -> None:
-    """Requests/s and goodput that were reached."""
-    places = range(1, len(results) + 1)
+    """Requests/s and goodput that were reached, against the rate; by result where one has no rate."""
+    from matplotlib.ticker import MaxNLocator
+
+    rates = [result.measured.rate_per_s for result in results]
+    has_rates = None not in rates
+    places = [float(rate or 0) for rate in rates] if has_rates else [float(k) for k in range(1, len(results) + 1)]
+    order = np.argsort(places)
     for name, label in (("requests_per_s", "answered"), ("goodput_per_s", "goodput")):
-        known = [(x, result.summary[name].median) for x, result in zip(places, results) if name in result.summary]
+        known = [(places[i], results[i].summary[name].median) for i in order if name in results[i].summary]
         if known:
             axes.plot(*zip(*known), marker="o", label=label)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("result")
+    axes.set_xlabel("requests/s offered" if has_rates else "result")
+    if not has_rates:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("requests/s")
     axes.grid(color=GRID.light)
     axes.legend(fontsize="small")

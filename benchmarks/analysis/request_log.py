@@ -26,6 +26,9 @@ class RequestLog:
     Args:
         path: of the file; an older one is replaced.
 
+    Attributes:
+        problem: why it is not whole; ``None`` if it is.
+
     Raises:
         InputError: the suffix is another one, or the path is not that of a file.
     """
@@ -33,13 +36,13 @@ class RequestLog:
     def __init__(self, path: Path) -> None:
         if path.suffix not in LOG_SUFFIXES:
             raise InputError(f"a log of requests must end in {' or '.join(LOG_SUFFIXES)}; got {path.name!r}")
-        self._path = check_output(path)
+        self.path = check_output(path)
         self.repeat = 0
         self.problem: OSError | None = None
 
     def __enter__(self) -> Self:
-        self._file: IO[str] = self._path.open("w", encoding="utf-8", newline="")
-        self._csv = csv.writer(self._file) if self._path.suffix == ".csv" else None
+        self._file: IO[str] = self.path.open("w", encoding="utf-8", newline="")
+        self._csv = csv.writer(self._file) if self.path.suffix == ".csv" else None
         if self._csv is not None:
             self._csv.writerow(COLUMNS)
         return self

@@ -22,7 +22,16 @@ LARGEST_SPREAD = 1.2
 """Ratio of the largest to the smallest throughput of the repeats above which a result has a remark."""
 BUSY_MACHINE = 0.5
 """Load average per processor before the first repeat above which a result has a remark."""
-NUMBERS = ("rows_per_s", "requests_per_s", "goodput_per_s", "offered_per_s", "sent_per_s", "accuracy", "mean_cost")
+NUMBERS = (
+    "rows_per_s",
+    "requests_per_s",
+    "goodput_per_s",
+    "offered_per_s",
+    "sent_per_s",
+    "accuracy",
+    "mean_cost",
+    "different_answers",
+)
 
 
 class Measured(BaseModel):
@@ -151,7 +160,7 @@ class Result(BaseModel):
 def summary_of(repeats: Sequence[Repeat]) -> dict[str, Estimate]:
     """Every number over the repeats; one that a repeat lacks is taken over the others, a missing error counts as 0."""
     names = [name for name in NUMBERS if any(getattr(one, name) is not None for one in repeats)]
-    names += ["failed_share", "abstained"]
+    names += ["failed_share", "abstained", "degraded"]
     for group in ("latency_ms", "latency_upper_ms", "stage_share"):
         names += dict.fromkeys(f"{group}.{key}" for one in repeats for key in getattr(one, group))
     names += ["send_lag.p50_ms", "send_lag.p99_ms", "send_lag.max_ms", "client.busiest_share"]

@@ -26,29 +26,37 @@ class RowSums:
         labelled: answered, not abstained, with a label.
         right: of those, answered rightly.
         abstained: rows without an answer.
+        degraded: rows that a later stage should have answered.
         cost: summed.
         stages: rows by the stage that answered.
         versions: of policies, that answers have named.
+        answers: different ones, as texts; none are added once there are two.
     """
 
     rows: int = 0
     labelled: int = 0
     right: int = 0
     abstained: int = 0
+    degraded: int = 0
     cost: float = 0.0
     stages: Counter[str] = field(default_factory=Counter)
     versions: set[str] = field(default_factory=set)
+    answers: set[str] = field(default_factory=set)
 
     def add(self, batch: Batch, columns: Mapping[str, Any]) -> None:
         """Counts an answered request."""
         answer, abstained = columns["answer"], columns.get("abstained")
         self.rows += len(batch)
+        if len(self.answers) < 2:
+            self.answers.update(map(repr, answer))
         if "stage" in columns:
             self.stages.update(columns["stage"])
         if "cost" in columns:
             self.cost += sum(columns["cost"])
         if "policy_version" in columns:
             self.versions.add(str(columns["policy_version"]))
+        if columns.get("degraded"):
+            self.degraded += sum(columns["degraded"])
         if abstained is not None and not any(abstained):
             abstained = None
         if abstained is not None:
@@ -72,9 +80,11 @@ class RowSums:
         self.labelled += other.labelled
         self.right += other.right
         self.abstained += other.abstained
+        self.degraded += other.degraded
         self.cost += other.cost
         self.stages.update(other.stages)
         self.versions |= other.versions
+        self.answers |= other.answers
 
 
 @dataclass

@@ -21,10 +21,13 @@ def train(
         Path | None, typer.Option(help="Weights file to write.", show_default="../weights/RECIPE")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 for all.")] = 0,
+    device: Annotated[str, typer.Option(help="Of a network: cpu, cuda, cuda:1.")] = "cpu",
     as_json: JsonOption = False,
 ) -> None:
     """Train a network or a Haar cascade from a recipe; an interrupted run continues from its checkpoint."""
     if is_haar_recipe(recipe_path):
+        if device != "cpu":
+            raise ConfigError(f"a Haar cascade is trained on the processor; leave out --device {device}")
         train_haar(recipe_path, weights, as_json)
         return
     import torch
@@ -40,6 +43,7 @@ def train(
     weights = weights or recipe.weights_path(recipe_path)
     if threads:
         torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = device != "cpu"  # batches have one size
     datasets.fetch(recipe.dataset, on_note=console.print)
     rows, labels = datasets.load(recipe.dataset, "train")
     test = datasets.load(recipe.dataset, "test")
@@ -47,7 +51,8 @@ def train(
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with TrainingProgress(recipe, quiet=as_json) as progress:
         pretrained = datasets.cache_folder() / "pretrained"
-        trainer = Trainer(recipe, rows, labels, checkpoint, pretrained, progress.update, progress.print_epoch)
+        on = (progress.update, progress.print_epoch)
+        trainer = Trainer(recipe, rows, labels, checkpoint, pretrained, *on, device)
         trainer.fit()
     figures = trainer.figures(test.rows, test.labels)
     result = {
@@ -57,6 +62,7 @@ def train(
         "checked_accuracy": trainer.accuracy(test.rows[:CHECKED_ROWS], test.labels[:CHECKED_ROWS]),
         "seconds": round(sum(record["seconds"] for record in trainer.history), 1),
         "threads": torch.get_num_threads(),
+        **({} if device == "cpu" else {"device": device}),
         "history": trainer.history,
     }
     facts = {"network": recipe.network, "folded": json.dumps(recipe.fold_norms)}

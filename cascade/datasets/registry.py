@@ -12,10 +12,11 @@ import numpy as np
 from cascade.datasets.cifar10 import Arrays, fetch_cifar10
 from cascade.datasets.faces import fetch_faces
 from cascade.datasets.fashion_mnist import fetch_fashion_mnist
+from cascade.datasets.parts import read_parts, write_parts
 from cascade.datasets.shapes import make_shapes
 from cascade.errors import DataError
 
-__all__ = ["DATASETS", "Dataset", "Split", "cache_folder", "fetch", "load"]
+__all__ = ["DATASETS", "Dataset", "Split", "cache_folder", "fetch", "load", "pack"]
 
 
 class Split(NamedTuple):
@@ -96,6 +97,7 @@ def fetch(
     name: str,
     on_bytes: Callable[[int, int], None] = lambda done, total: None,
     on_note: Callable[[str], None] = lambda note: None,
+    parts: Path | None = None,
 ) -> Path:
     """Makes sure that a data set is in the cache.
 
@@ -103,19 +105,25 @@ def fetch(
         name: one of ``DATASETS``.
         on_bytes: called with (bytes so far, bytes in total) of the download.
         on_note: called with a sentence about progress.
+        parts: folder of its parts (:func:`pack`), which are read instead of a download.
 
     Returns:
         The folder of its arrays.
 
     Raises:
-        DataError: the name is unknown, no source can be reached, or the arrays have another digest.
+        DataError: the name is unknown, no source can be reached, a part is missing or damaged, or the arrays have
+            another digest.
     """
     dataset = _dataset(name)
     folder = cache_folder() / dataset.name
     if all((folder / f"{key}.npy").exists() for key in dataset.sha256):
+        if parts is not None:
+            on_note(f"{name} is in {folder} already, so its parts in {parts} are not read.")
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = dataset.fetch(folder, on_bytes, on_note)
+    arrays = dataset.fetch(folder, on_bytes, on_note) if parts is None else read_parts(name, parts)
+    if missing := dataset.sha256.keys() - arrays.keys():
+        raise DataError(f"{name}: the source has no {', '.join(sorted(missing))}")
     for key, digest in dataset.sha256.items():
         found = hashlib.sha256(np.ascontiguousarray(arrays[key]).tobytes()).hexdigest()
         if found != digest:
@@ -125,6 +133,27 @@ def fetch(
         np.save(partial, arrays[key], allow_pickle=False)
         partial.replace(folder / f"{key}.npy")
     return folder
+
+
+def pack(name: str, folder: Path) -> list[Path]:
+    """Writes a data set that is in the cache as parts of less than 45 MB, for a machine without a network.
+
+    Args:
+        name: one of ``DATASETS``.
+        folder: for the parts.
+
+    Returns:
+        The files.
+
+    Raises:
+        DataError: the data set is not in the cache, or is damaged there.
+    """
+    splits: tuple[Literal["train", "test"], ...] = ("train", "test")
+    arrays: Arrays = {}
+    for split in splits:
+        if f"{split}_rows" in _dataset(name).sha256:
+            arrays[f"{split}_rows"], arrays[f"{split}_labels"] = load(name, split)
+    return write_parts(name, arrays, folder)
 
 
 def load(name: str, split: Literal["train", "test"]) -> Split:

@@ -1,5 +1,6 @@
 """Files of named columns: CSV, Parquet, Arrow and JSON lines, read in batches by pyarrow (extra ``tables``)."""
 
+import bisect
 import importlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ import orjson
 
 from cascade.errors import InputError
 
-__all__ = ["FORMATS", "ColumnKind", "TableFile", "is_table_file", "need_package"]
+__all__ = ["FORMATS", "ColumnKind", "TableFile", "is_table_file", "need_package", "row_group_starts"]
 
 ColumnKind = Literal["number", "integer", "boolean", "text", "any"]
 """Forced type of a column, for formats without types: float64, int64, bool, text, or the one that all values have."""
@@ -97,12 +98,13 @@ class TableFile:
         first = {"csv": 2, "jsonl": 1}.get(_format(self.path))
         return f"row {row}" if first is None else f"row {row} (line {row + first})"
 
-    def batches(self, columns: Mapping[str, ColumnKind]) -> Iterator[Any]:
+    def batches(self, columns: Mapping[str, ColumnKind], start: int = 0) -> Iterator[Any]:
         """Reads some columns, a batch of rows at a time.
 
         Args:
             columns: names, with the types that columns of CSV and JSON lines must have. Where one of a CSV file is
                 "any", its type depends on all rows, and the columns are read at once.
+            start: index of the first row; the row groups of a Parquet file before it are not read.
 
         Yields:
             Record batches of pyarrow, with the columns in this order.
@@ -111,7 +113,14 @@ class TableFile:
             InputError: the file is damaged, or a value has another type.
         """
         with _readable(self.path, self.error_type):
-            yield from _BATCHES[_format(self.path)](self, columns)
+            if start and _format(self.path) == "parquet":
+                batches, start = _parquet_from(self, columns, start)
+            else:
+                batches = _BATCHES[_format(self.path)](self, columns)
+            for batch in batches:
+                if not start or start < batch.num_rows:
+                    yield batch.slice(start)
+                start = max(0, start - batch.num_rows)
 
 
 def _format(path: Path) -> str:
@@ -172,13 +181,20 @@ def _parquet_names(path: Path, _: type[InputError]) -> list[str]:
     return list(parquet.read_schema(path).names)
 
 
-def _parquet_batches(file: TableFile, columns: Mapping[str, ColumnKind]) -> Iterator[Any]:
+def _parquet_batches(file: TableFile, columns: Mapping[str, ColumnKind], first: int = 0) -> Iterator[Any]:
     from pyarrow import parquet
 
     with parquet.ParquetFile(file.path) as source:
-        for group in range(source.num_row_groups):  # one after the other, so that damage is met late
+        for group in range(first, source.num_row_groups):  # one after the other, so that damage is met late
             for batch in source.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(columns)):
                 yield batch.select(list(columns))
+
+
+def _parquet_from(file: TableFile, columns: Mapping[str, ColumnKind], start: int) -> tuple[Iterator[Any], int]:
+    """The batches from the row group that holds a row on, and the number of rows in it before that row."""
+    starts = row_group_starts(file.path, file.error_type)
+    group = bisect.bisect_right(starts, start) - 1
+    return _parquet_batches(file, columns, group), start - starts[group]
 
 
 @contextmanager
@@ -283,3 +299,18 @@ _BATCHES: dict[str, Callable[[TableFile, Mapping[str, ColumnKind]], Iterator[Any
     "arrow": _arrow_batches,
     "jsonl": _json_batches,
 }
+
+
+def row_group_starts(path: Path, error_type: type[InputError]) -> list[int]:
+    """Index of the first row of each row group of a Parquet file, and at the end the number of its rows.
+
+    Raises:
+        InputError: of ``error_type``: the file is damaged, or is no Parquet file.
+    """
+    from pyarrow import parquet
+
+    if FORMATS.get(path.suffix.lower()) != "parquet":
+        raise error_type(f"{path} has no row groups")
+    with _readable(path, error_type), parquet.ParquetFile(path) as source:
+        rows = [source.metadata.row_group(group).num_rows for group in range(source.num_row_groups)]
+    return [0, *itertools.accumulate(rows)]

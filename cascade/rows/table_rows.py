@@ -44,14 +44,19 @@ def read_table_rows(path: Path | str, form: RowForm | None = None) -> tuple[np.n
     return whole, _labels(file, labels) if LABEL in file.names else None
 
 
-def table_batches(path: Path | str, form: RowForm) -> Iterator[tuple[np.ndarray, Any]]:
+def table_batches(path: Path | str, form: RowForm, start: int = 0) -> Iterator[tuple[np.ndarray, Any]]:
     """Rows and labels like :func:`read_table_rows`, a batch at a time.
+
+    Args:
+        path: of the file.
+        form: as there.
+        start: index of the first row.
 
     Raises:
         DataError: as there; the batches before a damaged place come first.
     """
     file = _open(path)
-    for rows, labels in _batches(file, form):
+    for rows, labels in _batches(file, form, start):
         yield rows, _labels(file, labels) if LABEL in file.names else None
 
 
@@ -65,7 +70,7 @@ def _open(path: Path | str) -> TableFile:
     return file
 
 
-def _batches(file: TableFile, form: RowForm | None) -> Iterator[tuple[np.ndarray, list[Any]]]:
+def _batches(file: TableFile, form: RowForm | None, start: int = 0) -> Iterator[tuple[np.ndarray, list[Any]]]:
     """Rows in the form's shape, and labels as they are."""
     names = [name for name in file.names if name != LABEL]
     has_label = LABEL in file.names
@@ -75,8 +80,8 @@ def _batches(file: TableFile, form: RowForm | None) -> Iterator[tuple[np.ndarray
     kinds = _kinds(names, form)
     if has_label:
         kinds |= {LABEL: "any" if "any" in kinds.values() else "text"}
-    done = 0
-    for batch in file.batches(kinds):
+    done = start
+    for batch in file.batches(kinds, start):
         part = batch.select([name for name in kinds if name != LABEL])
         if not part.num_rows:
             continue

@@ -41,6 +41,7 @@ from cascade.benchmarks.harness.clients.lean_load import load_once
 from cascade.benchmarks.load import ClosedLoop
 from cascade.benchmarks.time_prediction import TimePrediction
 from cascade.benchmarks.workload import Workload
+from cascade.collection.partial_collection import PartialCollection
 
 FOLDER = Path(__file__).resolve().parent
 OUT = Path("demo")
@@ -65,8 +66,10 @@ def main() -> None:
 
     console.rule("2. Scores of every stage")
     stages = load_stages(config.stages, FOLDER, config.classes)
-    table = _collect(stages, config, test)
+    partial = PartialCollection(OUT / "scores.npz.partial")
+    table = _collect(stages, config, test, partial.folder)
     table.save(OUT / "scores.npz")
+    partial.remove()
 
     console.rule("3. Calibration")
     half = table.take(calibration)
@@ -103,7 +106,8 @@ def main() -> None:
     console.print(f"The report is {OUT / 'report.html'}; scores, policy and pictures are in the same folder.")
 
 
-def _collect(stages: Sequence[Stage], config: CascadeConfig, test: datasets.Split) -> ScoreTable:
+def _collect(stages: Sequence[Stage], config: CascadeConfig, test: datasets.Split, partial: Path) -> ScoreTable:
+    """The score table of the test images; an interrupted collection continues."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
         tasks = {stage.name: bar.add_task(stage.name, total=len(test.rows)) for stage in stages}
@@ -112,6 +116,7 @@ def _collect(stages: Sequence[Stage], config: CascadeConfig, test: datasets.Spli
             test.rows,
             test.labels,
             classes=config.classes,
+            partial=partial,
             on_rows=lambda name, done: bar.update(tasks[name], completed=done),
             on_note=lambda text: console.print(text, highlight=False),
         )

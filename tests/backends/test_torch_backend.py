@@ -81,6 +81,16 @@ def test_packing_is_refused_where_it_is_not_possible(weights, monkeypatch):
         build(weights, packed=True)
 
 
+@pytest.mark.parametrize("possible", [pytest.param(True, marks=pytest.mark.skipif(not can_pack(), reason="")), False])
+def test_packing_where_it_is_possible(weights, tiny_network, pixels, monkeypatch, possible):
+    if not possible:
+        monkeypatch.setattr("cascade.backends.torch_backend.can_pack", lambda: False)
+    backend = build(weights, packed="auto")
+    assert isinstance(backend.network.stem, PackedConvolutions) is possible
+    assert backend.predict(pixels).probabilities == pytest.approx(reference(tiny_network, pixels), abs=1e-5)
+    assert not isinstance(build(weights, packed="auto", precision="bfloat16").network.stem, PackedConvolutions)
+
+
 def test_rows_reach_a_network_without_an_input_as_they_are(weights, tiny_network, pixels):
     planes = ((pixels.astype(np.float32) - 128) / 64).transpose(0, 3, 1, 2)
     said = build(weights, input=None).predict(np.ascontiguousarray(planes))

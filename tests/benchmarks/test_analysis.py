@@ -83,6 +83,8 @@ def test_intervals_hold_where_the_machine_changes_between_benchmarks_as_much_as_
 
 
 def test_two_repeats_have_no_interval():
+    assert estimate([1.0, 50.0, 2.0]).low == 0
+    assert estimate([-1.0, 50.0, 2.0]).low < -1
     assert (estimate([1.0, 2.0]).low, ratio([1.0, 2.0], [1.0, 2.0]).low) == (None, None)
     assert ratio([0.0], [1.0]) is None
 
@@ -182,6 +184,13 @@ def test_failures_miss_an_objective_of_their_own():
     assert "50.00% did" in result(half).missed[0]
     assert "not answered at all" in result(half, max_p99_ms=1000).missed[1]
     assert result(half, max_failed=0.6).missed == []
+
+
+def test_one_answer_to_all_rows_misses_an_objective():
+    same = closed_repeat().model_copy(update={"different_answers": 1})
+    several = closed_repeat().model_copy(update={"different_answers": 2})
+    assert result(same, min_different_answers=2).missed == ["2 answers must differ; all rows had the same one"]
+    assert result(same).missed == result(several, min_different_answers=2).missed == []
 
 
 def test_repeats_that_differ_have_a_remark():

@@ -66,7 +66,7 @@ def served(tmp_path_factory):
     config, port = folder / "config.yaml", free_port()
     for words in (
         ("init", "small.skops", "big.skops", "--rows", "rows.csv", "--name", "shop"),
-        ("check", config, "--rows", "rows.csv"),
+        ("check", config),
         ("collect", config, "--rows", "rows.csv", "--out", "scores.npz"),
         ("calibrate", config, "--scores", "scores.npz", "--max-accuracy-drop", "0.03"),
     ):

@@ -169,11 +169,18 @@ def test_a_missed_objective_ends_with_6_after_everything_was_written(bench, tmp_
         (["--biggest-alone"], "in-process"),
         (["--hard-burst-s", "1"], "in-process"),
         (["--processors", "first"], "http"),
+        (["--processors", "0,9999"], "http"),
+        (["--processors", "0"], "in-process"),
+        (["--ca", "no-such.pem"], "http"),
+        (["--ca", __file__, "--url", "http://127.0.0.1:1"], "http"),
+        (["--certificate", __file__, "--url", "127.0.0.1:1"], "oip-grpc"),
+        (["--certificate-key", __file__], "http"),
+        (["--key-env", "HOME"], "in-process"),
     ],
 )
 def test_wrong_options_end_with_2(bench, options, target):
     result = bench(*options, target=target)
-    assert (result.code, result.out) in ((2, ""), (3, "")) if "--processors" in options else (2, "")
+    assert (result.code, result.out) == (2, "")
     assert result.err
 
 
@@ -264,6 +271,13 @@ def test_a_server_that_answers_wrongly_does_not_pass(bench, answer, problem):
     assert len(result.json["repeats"]) == 2
 
 
+def test_a_server_that_gives_all_rows_one_answer_does_not_pass(bench):
+    result = served(bench, answer_rightly, rows="rows.npz")
+    assert result.code == 6
+    assert "all rows had the same one" in result.err
+    assert served(bench, answer_rightly, "--min-accuracy", "0.2", rows="rows.npz").code == 0
+
+
 def test_one_malformed_answer_loses_nothing(bench):
     async def answer(request):
         return (200, b"{not json") if request.number == 5 else (200, columns(request.rows))
@@ -309,7 +323,7 @@ def test_a_full_disk_keeps_the_numbers_on_the_screen(bench, tmp_path, monkeypatc
     monkeypatch.setattr(benchmark, "write_whole", full)
     result = bench("--out", tmp_path / "out.json", "--json")
     assert result.code == 3
-    assert "No space left" in result.err
+    assert "out.json is not whole: No space left on device" in result.err
     assert len(result.json["repeats"]) == 2
 
 

@@ -57,16 +57,16 @@ def taken_log_probabilities(log_probabilities: torch.Tensor, paths: torch.Tensor
 def path_costs(weights: torch.Tensor) -> torch.Tensor:
     """Cost of each choice per row, as a share of all choices' work: (n, D, A) weights -> (n, D)."""
     _, depth, alternatives = weights.shape
-    return weights @ _rising(depth, alternatives).to(weights.dtype)
+    return weights @ _rising(depth, alternatives, weights.device).to(weights.dtype)
 
 
 def costs_taken(paths: torch.Tensor, alternatives: int) -> torch.Tensor:
     """Cost of each choice per row, as a share of all choices' work: (n, D) int64 paths -> (n, D)."""
-    return _rising(paths.shape[1], alternatives)[paths]
+    return _rising(paths.shape[1], alternatives, paths.device)[paths]
 
 
-def _rising(depth: int, alternatives: int) -> torch.Tensor:
-    return torch.linspace(0, 1 / depth, alternatives)
+def _rising(depth: int, alternatives: int, device: torch.device) -> torch.Tensor:
+    return torch.linspace(0, 1 / depth, alternatives, device=device)
 
 
 class PathObjective(Objective):
@@ -135,7 +135,7 @@ def walk(
         with torch.enable_grad():
             logits, state = model.policy.step(d, x, state)
             scores.append(logits.float())
-        whole = torch.full((len(x),), logits.shape[1] - 1, dtype=torch.int64)
+        whole = torch.full((len(x),), logits.shape[1] - 1, dtype=torch.int64, device=x.device)
         paths.append(choose(scores[-1].detach().softmax(dim=1)) if d >= first else whole)
         return paths[-1]
 

@@ -45,7 +45,7 @@ class StraightThrough(PathObjective):
         def decide(d: int, x: torch.Tensor) -> torch.Tensor:
             nonlocal state
             logits, state = model.policy.step(d, x, state)
-            noisy = logits.float() + self.noise.at(done) * _gumbel_noise(logits.shape)
+            noisy = logits.float() + self.noise.at(done) * _gumbel_noise(logits)
             taken.append(hard_weights(noisy, self.temperature.at(done)))
             return taken[-1]
 
@@ -70,8 +70,9 @@ class Gumbel(StraightThrough):
     freeze_norms: bool = True
 
 
-def _gumbel_noise(shape: torch.Size) -> torch.Tensor:
-    uniform = torch.rand(shape).clamp(SMALLEST, 1 - SMALLEST)
+def _gumbel_noise(logits: torch.Tensor) -> torch.Tensor:
+    """One value for each logit, on its device."""
+    uniform = torch.rand(logits.shape, device=logits.device).clamp(SMALLEST, 1 - SMALLEST)
     return -(-uniform.log()).log()
 
 

@@ -37,7 +37,6 @@ from cascade.collection.measure import measure_curves
 from cascade.config import CascadeConfig
 from cascade.rows.checks import check_rows
 
-TOGETHER = (1, 64, 1000)
 ROUNDS = 5
 PASSES = 3
 PASS_SECONDS = 0.5
@@ -163,6 +162,7 @@ def main(
     rows_file: Annotated[Path, typer.Option("--rows", help="Labelled rows to calibrate on.")],
     held_out: Annotated[Path, typer.Option(help="Labelled rows to run on.")],
     drop: Annotated[float, typer.Option(help="Most accuracy lost.")] = 0.01,
+    together: Annotated[str, typer.Option(help="Rows together in-process, with commas.")] = "1,64,1000",
     with_brute_force: Annotated[bool, typer.Option("--brute-force")] = False,
     with_served: Annotated[bool, typer.Option("--served/--no-served")] = True,
     served_together: Annotated[int, typer.Option(help="Rows together that the served policy is for.")] = CONNECTIONS,
@@ -178,16 +178,16 @@ def main(
         table = collected(config_path, rows_file, None, Path(folder) / "scores.npz")
         entry["curves"] = dict(zip(table.stage.tolist(), map(str, table.curves), strict=True))
         entry["measured_on"] = table.curve_machine
-        for together in TOGETHER:
-            arrivals = RowsTogether((together,))
+        for size in map(int, together.split(",")):
+            arrivals = RowsTogether((size,))
             policy = certified(table, config, drop, arrivals)
             policy.save(Path(folder) / "policy.json")
             cascade = Cascade.load(config_path, Path(folder) / "policy.json")
-            entry["in_process"].append(in_process(cascade, known, rows, together))
+            entry["in_process"].append(in_process(cascade, known, rows, size))
             yield entry
             console.print(entry["in_process"][-1])
-            if with_brute_force and together == 64:
-                entry["brute_force"] = brute_force(cascade, table, rows, together)
+            if with_brute_force and size == 64:
+                entry["brute_force"] = brute_force(cascade, table, rows, size)
                 console.print(entry["brute_force"])
         if with_served:
             table = collected(config_path, rows_file, 1, Path(folder) / "served.npz")

@@ -31,7 +31,7 @@ from cascade.collection.collect import collect
 from cascade.config import CascadeConfig
 from cascade.stage import Stage
 
-STATIC = ROOT / "examples" / "cifar10" / "config.yaml"
+STATIC = ROOT / "examples" / "cifar10" / "static.yaml"
 MIDDLE = 2  # place of the stage that is exchanged
 DROPS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02)
 CERTIFIED_DROPS = (0.005, 0.01, 0.02)

@@ -84,12 +84,12 @@ def ready(network: nn.Module) -> nn.Module:
     return folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def policy_of(name: str, gate: str, network: ChoiceNetwork) -> PathPolicy:
-    """A fresh policy for a network."""
+def policy_of(name: str, gate: str, network: ChoiceNetwork, width: int = 16, stem_stride: int = 1) -> PathPolicy:
+    """A fresh policy for a network; width and stride of the stem are those of the one-shot policy of ResNet-110."""
     channels = [choice.channels for choice in network.choices]
     if gate == "one-shot":
         blocks = len(channels)
         return OneShotPolicy(
-            CifarResNet(8, classes=blocks) if name == "resnet110" else ImageResNet(10, blocks, shrink=2)
+            CifarResNet(8, width, stem_stride, blocks) if name == "resnet110" else ImageResNet(10, blocks, shrink=2)
         )
     return RecurrentGate(channels) if gate == "recurrent" else ConvolutionalGates(channels, "II")

@@ -1,8 +1,8 @@
 r"""Which part of the operations that a dynamic network saves does it save in time, against itself run whole?
 
     python -m cascade.benchmarks.experiments.networks.realised_saving
-    python -m cascade.benchmarks.experiments.networks.realised_saving --device cuda --precision float16 \
-        --out benchmarks/results/networks/realised_saving_cuda.json
+    python -m cascade.benchmarks.experiments.networks.realised_saving --device cuda --precision bfloat16 \
+        --out benchmarks/results/gpu/realised_saving_cuda.json
 
 Realised saving = (1 - time / dense time) / (1 - operations / dense operations); the gates count in both. Rows take
 random paths: every block of every row runs with the probability that was published (0.31 for BlockDrop's ResNet-110 on
@@ -13,7 +13,9 @@ replace the paths that they choose. Weights are random, which changes no time.
 All ways are measured in turn, some batches in a row, and each batch has new paths. The dense time is the better of two:
 batch norms folded and channels-last, and the same with packed convolutions, or on a graphics processor as one CUDA
 graph. Two known ways are measured beside it: "masked" computes every block and multiplies by 0 or 1 (SkipNet), "any
-row" leaves out the blocks that no row of the batch needs (BlockDrop).
+row" leaves out the blocks that no row of the batch needs (BlockDrop). A cell that fails, for lack of memory for
+instance, is recorded with its error; where CUDA graphs cannot be captured, it is measured without them, and names the
+reason.
 """
 
 import copy
@@ -45,7 +47,6 @@ BATCHES = {
 }
 # The convolutional gate of a bottleneck block would cost more than the block.
 GATES = {"resnet110": ("one-shot", "recurrent", "convolutional"), "resnet101": ("one-shot", "recurrent")}
-DENSE = {"cpu": "dense_packed", "cuda": "dense_graph"}
 FEW_PATHS = 10
 LEAST_REPEATS = 3
 TURN_S = 0.1
@@ -60,22 +61,30 @@ class Race:
         gate: kind of the policy.
         eager: the network, where and in the numbers that it is to run in.
         clock: seconds.
+        policy: width and stride of the stem of the one-shot policy of ResNet-110.
     """
 
-    def __init__(self, name: str, gate: str, eager: nn.Module, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, gate: str, eager: nn.Module, clock: Callable[[], float], policy: tuple[int, int] = (16, 1)
+    ) -> None:
         self.name, self.gate, self.eager, self.clock = name, gate, eager, clock
         weight = next(eager.parameters())
         self.device, self.dtype = weight.device, weight.dtype
         keep_first = gate != "one-shot"
         network = skippable(eager, keep_first)  # type: ignore[arg-type]
-        policy = ready(policy_of(name, gate, network)).to(weight)
-        self.costs = PathCosts.count(network, policy, self.images(1))  # type: ignore[arg-type]
+        gates = ready(policy_of(name, gate, network, *policy)).to(weight)
+        self.costs = PathCosts.count(network, gates, self.images(1))  # type: ignore[arg-type]
         if self.device.type == "cpu":
             network = skippable(pack_convolutions(copy.deepcopy(eager)), keep_first)  # type: ignore[arg-type]
-            pack_convolutions(policy)
-        self.network, self.given = network, GivenPaths(policy, self.device)  # type: ignore[arg-type]
-        graphed = self.device.type == "cuda" and gate == "one-shot"
-        self.executor = (GraphExecutor if graphed else Executor)(network, self.given)
+            pack_convolutions(gates)
+        self.network, self.given = network, GivenPaths(gates, self.device)  # type: ignore[arg-type]
+        self.use_graphs(self.device.type == "cuda")
+
+    def use_graphs(self, use: bool) -> None:
+        """Whether to use CUDA graphs, for the whole network and where paths are known before it runs."""
+        self.graphs = use
+        graphed = use and self.gate == "one-shot"
+        self.executor = (GraphExecutor if graphed else Executor)(self.network, self.given)
 
     def images(self, batch: int) -> torch.Tensor:
         """(batch, 3, size, size) of noise."""
@@ -83,12 +92,31 @@ class Race:
         images = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
         return images.to(self.device, self.dtype)
 
+    @property
+    def best_dense_name(self) -> str:
+        """How the whole network runs: as a CUDA graph, packed, or block by block in place."""
+        return "dense_graph" if self.graphs else "dense_packed" if self.device.type == "cpu" else "dense_in_place"
+
     def best_dense(self, images: torch.Tensor) -> Callable[[], object]:
-        """The whole network, packed or as a CUDA graph."""
-        if self.device.type == "cpu":
+        """The whole network at its fastest."""
+        if not self.graphs:
             return lambda: run_whole(self.network, images)
         result = self.eager(images)
         return replayable(lambda: result.copy_(self.eager(images)), self.device)
+
+    def cell(self, batch: int, seconds: float, few: bool, others: bool) -> dict[str, Any]:
+        """Like ``run``; without graphs if they cannot be captured, and with only "error" if it fails."""
+        known: dict[str, Any] = {"network": self.name, "gate": self.gate, "batch": batch, "few_paths": few}
+        known["policy_flops_share"] = self.costs.policy / self.costs.dense
+        for graphs in (True, False) if self.graphs else (False,):
+            self.use_graphs(graphs)
+            try:
+                return known | self.run(batch, seconds, few, others)
+            except (RuntimeError, AssertionError) as error:
+                if not graphs or isinstance(error, torch.cuda.OutOfMemoryError):
+                    return known | {"error": f"{type(error).__name__}: {error}"}
+                known["without_graphs"] = f"{type(error).__name__}: {error}"
+        raise AssertionError("unreachable")
 
     def run(self, batch: int, seconds: float, few: bool, others: bool) -> dict[str, Any]:
         """Times everything until the seconds are over; returns the medians and the realised savings."""
@@ -107,7 +135,7 @@ class Race:
             best_dense = self.best_dense(images)
         ways: dict[str, Callable[[torch.Tensor], object]] = {
             "dense_eager": lambda _: self.eager(images),
-            DENSE[self.device.type]: lambda _: best_dense(),
+            self.best_dense_name: lambda _: best_dense(),
             "dynamic": dynamic,
         }
         if others:
@@ -116,7 +144,7 @@ class Race:
         with torch.inference_mode():
             self._warm_up(dynamic, draw, seconds / 3)
             rounds = list(self._rounds(ways, draw, seconds))
-        return summary(rounds, self.costs.dense) | {"batch": batch, "few_paths": few}
+        return summary(rounds, self.costs.dense)
 
     def _warm_up(
         self, dynamic: Callable[[torch.Tensor], None], draw: Callable[[], torch.Tensor], seconds: float
@@ -183,6 +211,11 @@ def summary(rounds: list[dict[str, float]], dense_flops: float) -> dict[str, Any
 def main(
     networks: Annotated[str, typer.Option(help="With commas.")] = "resnet110,resnet101",
     batches: Annotated[str, typer.Option(help="With commas; by default 1, 8 and more, as the network allows.")] = "",
+    gates: Annotated[
+        str, typer.Option(help="With commas; by default one-shot, recurrent, and convolutional where it may pay.")
+    ] = "",
+    policy_width: Annotated[int, typer.Option(min=1, help="Of the one-shot policy of ResNet-110.")] = 16,
+    policy_stem_stride: Annotated[int, typer.Option(min=1, help="Of the same; 1 in the paper.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16; the latter on cuda.")] = "float32",
     threads: Annotated[int, typer.Option(min=1, help="Of PyTorch.")] = 1,
@@ -190,34 +223,39 @@ def main(
     processor_time: Annotated[
         bool, typer.Option("--processor-time", help="Measure processor time, on a machine with other work.")
     ] = False,
-) -> Found:
+) -> Iterator[Found]:
     """Measure the realised saving of dynamic networks on this machine."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     clock = time.process_time if processor_time else time.perf_counter if device == "cpu" else synchronized
-    found = []
-    for name in networks.split(","):
-        eager = base_network(name, device, getattr(torch, precision))
-        for gate in GATES[name]:
-            race = Race(name, gate, eager, clock)
-            for batch in map(int, batches.split(",")) if batches else BATCHES[device][name]:
-                for few in (False, True) if gate == "one-shot" and batch >= LARGE_BATCH else (False,):
-                    others = gate == "one-shot" and not few
-                    result = race.run(batch, seconds, few, others) | {"network": name, "gate": gate}
-                    found.append(result | {"policy_flops_share": race.costs.policy / race.costs.dense})
-                    console.print(
-                        f"{name} {gate}{' few paths' if few else ''} batch {batch}: saved {result['saved_flops']:.3f} "
-                        f"of the operations, {result['saved_time']:.3f} of the time; realised "
-                        + ", ".join(f"{way} {value['of_medians']:.3f}" for way, value in result["realised"].items())
-                    )
     options = {
         "device": device,
         "precision": precision,
+        "policy": {"width": policy_width, "stem_stride": policy_stem_stride},
         "threads": threads,
         "seconds": seconds,
         "clock": "processor" if processor_time else "wall",
     }
-    return {"options": options, "keep_rate": KEEP, "cells": found}
+    cells: list[dict[str, Any]] = []
+    for name in networks.split(","):
+        eager = base_network(name, device, getattr(torch, precision))
+        for gate in gates.split(",") if gates else GATES[name]:
+            race = Race(name, gate, eager, clock, (policy_width, policy_stem_stride))
+            for batch in map(int, batches.split(",")) if batches else BATCHES[device][name]:
+                for few in (False, True) if gate == "one-shot" and batch >= LARGE_BATCH else (False,):
+                    cells.append(race.cell(batch, seconds, few, others=gate == "one-shot" and not few))
+                    console.print(line_of(cells[-1]), highlight=False)
+                    yield {"options": options, "keep_rate": KEEP, "cells": cells}
+
+
+def line_of(cell: dict[str, Any]) -> str:
+    """A cell in one line."""
+    name = f"{cell['network']} {cell['gate']}{' few paths' if cell['few_paths'] else ''} batch {cell['batch']}"
+    if "error" in cell:
+        return f"{name}: {cell['error']}"
+    realised = ", ".join(f"{way} {value['of_medians']:.3f}" for way, value in cell["realised"].items())
+    saved = f"saved {cell['saved_flops']:.3f} of the operations, {cell['saved_time']:.3f} of the time"
+    return f"{name}: {saved}; realised {realised}"
 
 
 def figures(found: Found) -> Figures:
@@ -227,7 +265,7 @@ def figures(found: Found) -> Figures:
             cell["realised"]["dynamic"]["of_medians"]
         )
         for cell in found["cells"]
-        if not cell["few_paths"]
+        if not cell["few_paths"] and "error" not in cell
     }
 
 

@@ -34,6 +34,7 @@ SHOWN = {
     "failed_share": "share failed",
     "accuracy": "accuracy",
     "abstained": "share abstained",
+    "degraded": "share degraded",
     "mean_cost": "mean cost",
     "send_lag.p99_ms": "send lag p99, ms",
     "client.busiest_share": "client, share of a processor",
@@ -126,6 +127,7 @@ def _new_result(prepared: Preparation, load: "Load", scenario: str, workload: "W
             max_p99_ms=options.max_p99_ms,
             min_rows_per_s=options.min_rows_per_s,
             min_accuracy=least,
+            min_different_answers=2 if options.min_accuracy is None and prepared.needs_different_answers else None,
             max_failed=options.max_failed,
         ),
     )
@@ -225,7 +227,7 @@ def overview(summary: Mapping[str, "Estimate"]) -> dict[str, str]:
     shares = {name: f"share of {name[12:]}" for name in summary if name.startswith("stage_share.")}
     for name, label in {**SHOWN, **latencies, **shares}.items():
         found = summary.get(name)
-        if found is None or (name == "abstained" and not found.largest):
+        if found is None or (name in ("abstained", "degraded") and not found.largest):
             continue
         low, high = (found.smallest, found.largest) if found.low is None else (found.low, found.high)
         kind = "" if found.low is not None else ", range"

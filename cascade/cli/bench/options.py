@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import os
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -124,17 +125,28 @@ class BenchOptions:
             )
         if is_oip and self.config is None and (self.url is None or self.model is None):
             raise typer.BadParameter(f"the target {self.target} without a CONFIG needs --url and --model")
-        given: dict[str, Any] = {"--model": self.model, "--output": self.output} if not is_oip else {}
-        given |= {"--policy": self.policy} if self.target != "in-process" else {"--processes": self.processes}
-        given |= {"--url": self.url} if self.target in ("in-process", "handle") else {}
-        for name, value in given.items():
+        for name, value in self._not_of_target().items():
             if value is not None:
                 raise typer.BadParameter(f"{name} does not apply to the target {self.target}")
         if self.url is not None and self.target != "oip-grpc" and not self.url.startswith(("http://", "https://")):
             raise typer.BadParameter(f"--url must look like http://127.0.0.1:8000; got {self.url!r}")
         if self.hard_burst_s and self.hard_share is None:
             raise typer.BadParameter("--hard-burst-s needs --hard-share")
+        self.pinned()
         self._check_files()
+
+    def _not_of_target(self) -> dict[str, Any]:
+        """The options that do not apply to the target."""
+        found: dict[str, Any] = (
+            {} if self.target.startswith("oip") else {"--model": self.model, "--output": self.output}
+        )
+        if self.target == "in-process":
+            found |= {"--processes": self.processes, "--processors": self.processors}
+        else:
+            found |= {"--policy": self.policy}
+        if self.target in ("in-process", "handle"):
+            found |= {"--url": self.url, "--key-env": self.key_env, "--ca": self.ca, "--certificate": self.certificate}
+        return found
 
     def _check_files(self) -> None:
         from cascade.benchmarks.analysis.exports import EXPORT_SUFFIXES
@@ -146,6 +158,12 @@ class BenchOptions:
             raise typer.BadParameter(f"--plot must end in {', '.join(EXPORT_SUFFIXES)}; got {self.plot.name!r}")
         if self.log is not None and self.log.suffix not in LOG_SUFFIXES:
             raise typer.BadParameter(f"--log must end in {' or '.join(LOG_SUFFIXES)}; got {self.log.name!r}")
+        if self.certificate_key is not None and self.certificate is None:
+            raise typer.BadParameter("--certificate-key needs --certificate")
+        for option in ("ca", "certificate", "certificate_key"):
+            path = getattr(self, option)
+            if path is not None and not path.is_file():
+                raise typer.BadParameter(f"--{option.replace('_', '-')}: {path} does not exist, or is no file")
         for option in ("out", "log", "plot"):
             path = getattr(self, option)
             try:
@@ -168,9 +186,14 @@ class BenchOptions:
         if self.processors is None:
             return None
         try:
-            return [int(part) for part in self.processors.split(",")]
+            found = [int(part) for part in self.processors.split(",")]
         except ValueError as error:
             raise typer.BadParameter(f"--processors must be numbers such as 2,3; got {self.processors!r}") from error
+        usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else found
+        for number in found:
+            if number not in usable:
+                raise typer.BadParameter(f"there is no processor {number} to pin to; there are {sorted(usable)}")
+        return found
 
 
 def with_bench_options(command: Callable[..., None]) -> Callable[..., None]:

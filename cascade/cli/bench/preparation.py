@@ -26,6 +26,8 @@ __all__ = ["Preparation", "prepare"]
 MOST_TRIED_ROWS = 2000
 """Rows that are sent once to find the hard ones."""
 TRIED_TOGETHER = 50
+LARGEST_CONSTANT, LEAST_ROWS = 0.9, 50
+"""With fewer rows, or labels that are more alike, a right target may give all rows the same answer."""
 
 
 @dataclass(eq=False)
@@ -55,6 +57,12 @@ class Preparation:
     def constant_accuracy(self) -> float | None:
         """Accuracy of the most frequent label as the answer to all rows; ``None`` without labels."""
         return None if self.label is None else float(np.bincount(self.label).max() / len(self.label))
+
+    @property
+    def needs_different_answers(self) -> bool:
+        """Whether one answer to all rows would be wrong for so many that it shows a broken target."""
+        constant = self.constant_accuracy
+        return constant is not None and constant < LARGEST_CONSTANT and len(self.rows) >= LEAST_ROWS
 
     def workload(self, sizes: "int | list[int]") -> "Workload":
         """The rows in requests of these sizes; with a difficulty mix, after a trial that finds the hard rows.
@@ -120,8 +128,13 @@ class Preparation:
         credentials = Credentials(key, options.ca, options.certificate, options.certificate_key)
         model = options.model or (config.name if config is not None else "")
         if options.target == "oip-grpc":
-            return GrpcLanes(self._grpc_address(), model, workload, reader, credentials)
-        url = options.url or (DEFAULT_URL if config is None else served_url(config))
+            url = self._grpc_address()
+        else:
+            url = options.url or (DEFAULT_URL if config is None else served_url(config))
+        if (options.ca or options.certificate) and not url.startswith("https://"):
+            raise typer.BadParameter(f"--ca and --certificate need an address that begins with https://; got {url!r}")
+        if options.target == "oip-grpc":
+            return GrpcLanes(url, model, workload, reader, credentials)
         address = HttpAddress(url.rstrip("/"), credentials)
         if options.target == "http":
             return HttpLanes(address, "/predict", workload, reader, "binary")

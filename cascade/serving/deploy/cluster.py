@@ -20,7 +20,15 @@ from cascade.serving.deploy.resources import check_machine, check_resources, req
 from cascade.serving.deploy.start_up import Progress, wait_until_running
 from cascade.serving.replica.port_claim import check_port
 
-__all__ = ["REPLICAS_ENVIRONMENT", "check_start", "joins", "metrics_addresses", "running_cascade", "stop_s"]
+__all__ = [
+    "OWN_RAY_ENVIRONMENT",
+    "REPLICAS_ENVIRONMENT",
+    "check_start",
+    "joins",
+    "metrics_addresses",
+    "running_cascade",
+    "stop_s",
+]
 
 OBJECT_STORE_BYTES = 256 * 1024 * 1024
 
