@@ -134,7 +134,8 @@ def _ladder(folder: Path, cache: Path, rehearse: bool) -> list[Step]:
         _python("cascade", "calibrate", "--scores", scores, "--max-accuracy-drop", target, "--out", policy),
         _python(
             *("cascade", "bench", "run", config, "--target", "in-process", "--policy", policy, "--rows", halves[1]),
-            *("--seconds", "1" if rehearse else "10", *limit, "--out", results / "bench_gpu.json"),
+            *(("--seconds", "5", "--rows-per-request", "4") if rehearse else ("--seconds", "10")),
+            *(*limit, "--out", results / "bench_gpu.json"),
         ),
     ]
     return [
