@@ -1,18 +1,22 @@
 """The trained dynamic networks of examples/dynamic, and fixed paths through them."""
 
+import copy
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from cascade import datasets
 from cascade.backends.code.imports import import_object
-from cascade.backends.dynamic.choice_network import ChoiceNetwork
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
+from cascade.backends.dynamic.site_network import SkipNetwork
 from cascade.backends.files.weights import load_weights
+from cascade.backends.networks.folding import fold_norms
+from cascade.backends.networks.packing import pack_convolutions
 from cascade.backends.training.recipe import Recipe
 from cascade.benchmarks.harness.results.result_file import ROOT
 from cascade.errors import ConfigError
@@ -21,6 +25,8 @@ from cascade.files.yaml_files import load_yaml_model
 PICTURES = ROOT / "docs" / "images"
 EXAMPLE = ROOT / "examples" / "dynamic"
 BASE_RECIPE = ROOT / "examples" / "cifar10" / "recipes" / "resnet32.yaml"
+BASES = {32: BASE_RECIPE, 110: EXAMPLE / "recipes" / "resnet110-grown.yaml"}
+"""Recipes of the networks without paths, by depth."""
 BATCH_ROWS = 250
 Rows = tuple[list[torch.Tensor], np.ndarray]
 """Batches of images, and labels."""
@@ -34,20 +40,26 @@ def trained(recipe_path: Path) -> tuple[Any, Recipe]:
     return network.eval().to(memory_format=torch.channels_last), recipe
 
 
+def packed_copy(network: nn.Module) -> Any:
+    """The same network with folded norms and packed convolutions."""
+    return pack_convolutions(fold_norms(copy.deepcopy(network).requires_grad_(False)))
+
+
 def images_of(rows: np.ndarray, recipe: Recipe) -> list[torch.Tensor]:
     """Batches of (up to 250, 3, 32, 32)."""
-    return [recipe.input.tensor(rows[start : start + BATCH_ROWS]) for start in range(0, len(rows), BATCH_ROWS)]
+    batches = (rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS))
+    return [cast(torch.Tensor, recipe.input.tensor(batch)) for batch in batches]
 
 
-def run_whole(network: ChoiceNetwork, images: torch.Tensor) -> torch.Tensor:
+def run_whole(network: SkipNetwork, images: torch.Tensor) -> torch.Tensor:
     """Every block of every row, in place: (n, 3, h, w) -> (n, C) logits."""
     x = network.stem(images)
-    for choice in network.choices:
-        x = choice.run_all(choice.alternatives - 1, x)
+    for site in network.sites:
+        x = site.run_all(site.alternatives - 1, x)
     return network.head(x)
 
 
-def answers_along(network: ChoiceNetwork, batches: list[torch.Tensor], paths: torch.Tensor) -> np.ndarray:
+def answers_along(network: SkipNetwork, batches: list[torch.Tensor], paths: torch.Tensor) -> np.ndarray:
     """(n,) top classes of rows along given paths.
 
     Args:
@@ -60,32 +72,34 @@ def answers_along(network: ChoiceNetwork, batches: list[torch.Tensor], paths: to
         for images in batches:
             own = paths.expand(len(images), -1) if paths.ndim == 1 else paths[start : start + len(images)]
             columns = own.unbind(dim=1)
-            found.append(network.follow(images, partial(_column, columns)).argmax(dim=1).numpy())
+            found.append(network.follow(images, partial(column, columns)).argmax(dim=1).numpy())
             start += len(images)
     return np.concatenate(found)
 
 
-def _column(columns: Sequence[torch.Tensor], d: int, _: torch.Tensor) -> torch.Tensor:
+def column(columns: Sequence[torch.Tensor], d: int, _: torch.Tensor) -> torch.Tensor:
+    """What is given for site ``d``, whatever its features."""
     return columns[d]
 
 
-def accuracy_along(
-    network: ChoiceNetwork, batches: list[torch.Tensor], label: np.ndarray, paths: torch.Tensor
-) -> float:
+def accuracy_along(network: SkipNetwork, batches: list[torch.Tensor], label: np.ndarray, paths: torch.Tensor) -> float:
     """Share of right answers along given paths, in [0, 1]."""
     return float((answers_along(network, batches, paths) == label).mean())
 
 
-def greedy_deletions(network: ChoiceNetwork, batches: list[torch.Tensor], label: np.ndarray) -> list[int]:
-    """All choices in the order in which they are deleted: each time the one whose loss costs the least accuracy.
+def greedy_deletions(
+    network: SkipNetwork, batches: list[torch.Tensor], label: np.ndarray, most: int | None = None
+) -> list[int]:
+    """Choices in the order in which they are deleted: each time the one whose loss costs the least accuracy.
 
     Args:
         network: D choices.
         batches: rows to choose on, which must not be those that judge.
         label: of these rows.
+        most: number of choices to delete; all D if ``None``.
     """
-    depth, order = len(network.choices), list[int]()
-    while len(order) < depth:
+    depth, order = len(network.sites), list[int]()
+    while len(order) < (depth if most is None else most):
         left = [d for d in range(depth) if d not in order]
         order.append(max(left, key=lambda d: accuracy_along(network, batches, label, path_without([*order, d], depth))))
     return order
