@@ -133,7 +133,7 @@ def test_rows_that_are_no_images_are_refused(form):
 
 
 def test_a_reader_of_ray_gives_parts_and_their_rows_apart(config, folder):
-    (source,) = pickle.loads(pickle.dumps(open_sources(folder, config)))  # noqa: S301 (our own)
+    (source,) = pickle.loads(pickle.dumps(open_sources(folder, config)))
     items = list(read_parts(source, Unit(0), 8, frozenset({PartKey(0, 1)})))
     parts, rows = items[::2], items[1::2]
     assert [part.key.number for part in parts] == [0, 2]
