@@ -41,7 +41,7 @@ class ImageInput(BaseModel):
         """Scales rows to a channels-last float tensor.
 
         Args:
-            rows: (n, h, w, c) or (n, c, h, w), any numeric dtype.
+            rows: (n, h, w, c) or (n, c, h, w), any numeric dtype; (n, h, w) for images of one channel.
             device: of the tensor; rows are moved there before they are converted to float.
 
         Returns:
@@ -52,6 +52,8 @@ class ImageInput(BaseModel):
         """
         import torch
 
+        if rows.ndim == 3 and len(self.mean) == 1:
+            rows = rows[..., None] if self.layout == "nhwc" else rows[:, None]
         if rows.ndim != 4 or rows.shape[-1 if self.layout == "nhwc" else 1] != len(self.mean):
             raise ConfigError(
                 f"rows must be {self.layout} images of {len(self.mean)} channels, as in the backend's input; "

@@ -162,10 +162,10 @@ class _BatcherByHand:
 def _executor() -> Guarded:
     """Rows of a batch that skip blocks of a small network, each its own."""
     import torch
-    from torch import nn
-
     from cascade.backends.dynamic.choice import SkipChoice
     from cascade.backends.dynamic.choice_network import skippable
+    from torch import nn
+
     from cascade.backends.dynamic.executor import Executor
     from cascade.backends.dynamic.gates import OneShotPolicy
     from cascade.backends.networks.resnet import CifarResNet

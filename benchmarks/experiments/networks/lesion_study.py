@@ -18,7 +18,7 @@ import torch
 import typer
 from rich.progress import track
 
-from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
+from cascade.backends.dynamic.site_network import SkipNetwork, skippable
 from cascade.benchmarks.experiments.networks.dynamic_networks import (
     BASE_RECIPE,
     PICTURES,
@@ -37,18 +37,18 @@ from cascade.theme import ACCENT, MUTED, stage_colours
 SWAPS = (1, 2, 4, 8, 16)
 
 
-def single_deletions(network: ChoiceNetwork, test: Rows) -> list[float]:
+def single_deletions(network: SkipNetwork, test: Rows) -> list[float]:
     """Accuracy without each block."""
-    depth = len(network.choices)
+    depth = len(network.sites)
     return [
         accuracy_along(network, *test, path_without([d], depth))
         for d in track(range(depth), "single blocks", console=console)
     ]
 
 
-def random_deletions(network: ChoiceNetwork, test: Rows, draws: int, seed: int) -> list[dict[str, Any]]:
+def random_deletions(network: SkipNetwork, test: Rows, draws: int, seed: int) -> list[dict[str, Any]]:
     """Accuracy without k random blocks, for k from 1."""
-    depth, random, found = len(network.choices), np.random.default_rng(seed), []
+    depth, random, found = len(network.sites), np.random.default_rng(seed), []
     for k in track(range(1, depth), "random blocks", console=console):
         deleted = [random.choice(depth, k, replace=False).tolist() for _ in range(draws)]
         found.append(
@@ -57,27 +57,27 @@ def random_deletions(network: ChoiceNetwork, test: Rows, draws: int, seed: int) 
     return found
 
 
-def permutations(network: ChoiceNetwork, test: Rows, draws: int, seed: int) -> list[dict[str, Any]]:
+def permutations(network: SkipNetwork, test: Rows, draws: int, seed: int) -> list[dict[str, Any]]:
     """Accuracy after k random exchanges of two blocks of equal shape."""
     random, found = np.random.default_rng(seed), []
-    whole = torch.ones(len(network.choices), dtype=torch.int64)
+    whole = torch.ones(len(network.sites), dtype=torch.int64)
     for k in track(SWAPS, "exchanges", console=console):
         accuracies, distances = [], []
         for _ in range(draws):
             order = exchanged(network, k, random)
-            other = ChoiceNetwork(network.stem, tuple(network.choices[d] for d in order), network.head)
+            other = SkipNetwork(network.stem, tuple(network.sites[d] for d in order), network.head)
             accuracies.append(accuracy_along(other, *test, whole))
             distances.append(kendall_distance(order))
         found.append({"exchanges": k, "kendall_distance": float(np.mean(distances))} | moments(accuracies))
     return found
 
 
-def exchanged(network: ChoiceNetwork, exchanges: int, random: np.random.Generator) -> list[int]:
+def exchanged(network: SkipNetwork, exchanges: int, random: np.random.Generator) -> list[int]:
     """An order of the blocks after random exchanges inside groups of equal shape."""
-    order = list(range(len(network.choices)))
+    order = list(range(len(network.sites)))
     for _ in range(exchanges):
-        group = random.choice(sorted({network.choices[d].channels for d in order}))
-        inside = [d for d, c in enumerate(network.choices) if c.channels == group and c.is_identity(0)]
+        group = random.choice(sorted({network.sites[d].channels for d in order}))
+        inside = [d for d, c in enumerate(network.sites) if c.channels == group and c.is_identity(0)]
         a, b = random.choice(inside, 2, replace=False)
         order[a], order[b] = order[b], order[a]
     return order
@@ -146,13 +146,13 @@ def main(
     torch.set_num_threads(threads)
     base, recipe = trained(BASE_RECIPE)
     network = skippable(base)
-    depth = len(network.choices)
+    depth = len(network.sites)
     judged, chosen_on = judging_rows(recipe, test_rows, held_out_rows)
     drawn, _ = judging_rows(recipe, draw_rows, held_out_rows)
     order = greedy_deletions(network, *chosen_on)
     return {
         "network": BASE_RECIPE.stem,
-        "channels": [choice.channels for choice in network.choices],
+        "channels": [site.channels for site in network.sites],
         "whole": accuracy_along(network, *judged, path_without([], depth)),
         "single_deletions": single_deletions(network, judged),
         "random_deletions": random_deletions(network, drawn, draws, seed),
