@@ -18,8 +18,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from cascade.backends.images import ImageInput
-from cascade.backends.row_slices import RowInput
+from cascade.backends.images import ImageInput, RowInput
 from cascade.errors import WeightsError
 from cascade.files.yaml_files import text_of_form
 

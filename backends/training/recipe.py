@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
 
-from cascade.backends.row_slices import RowInput, RowSlices
+from cascade.backends.images import RowInput, RowSlices
 from cascade.backends.training.objectives import AnyObjective, CrossEntropy
 
 __all__ = ["Phase", "Recipe", "Start"]

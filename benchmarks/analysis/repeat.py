@@ -90,6 +90,7 @@ class Repeat(_Strict):
         accuracy: share of right answers among the answered rows, in [0, 1]; ``None`` without labels.
         different_answers: 1 if all rows had the same answer, else 2; ``None`` in older results, or without answers.
         abstained: share of the rows without an answer, in [0, 1].
+        degraded: share of the rows that a later stage should have answered, which failed or was too late, in [0, 1].
         mean_cost: of a row, in the unit of the policy; ``None`` where the target names none.
         stage_share: by stage name, share of the rows that it answered, in [0, 1].
         policy_versions: all that answers have named.
@@ -132,6 +133,7 @@ class Repeat(_Strict):
     steady_from_s: float | None
     load_average: tuple[float, float, float]
     different_answers: int | None = None
+    degraded: float = 0.0
     engine: dict[str, Any] | None = None
     invalid: list[str] = Field(default_factory=list)
 

@@ -160,7 +160,7 @@ class Result(BaseModel):
 def summary_of(repeats: Sequence[Repeat]) -> dict[str, Estimate]:
     """Every number over the repeats; one that a repeat lacks is taken over the others, a missing error counts as 0."""
     names = [name for name in NUMBERS if any(getattr(one, name) is not None for one in repeats)]
-    names += ["failed_share", "abstained"]
+    names += ["failed_share", "abstained", "degraded"]
     for group in ("latency_ms", "latency_upper_ms", "stage_share"):
         names += dict.fromkeys(f"{group}.{key}" for one in repeats for key in getattr(one, group))
     names += ["send_lag.p50_ms", "send_lag.p99_ms", "send_lag.max_ms", "client.busiest_share"]

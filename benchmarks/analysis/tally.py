@@ -132,6 +132,7 @@ class Tally:
             client=self._client(len(records), begin + seconds),
             accuracy=self.sums.right / self.sums.labelled if self.sums.labelled else None,
             different_answers=min(len(self.sums.answers), 2) or None,
+            degraded=self.sums.degraded / self.sums.rows if self.sums.rows else 0.0,
             abstained=self.sums.abstained / self.sums.rows if self.sums.rows else 0.0,
             mean_cost=self.sums.cost / self.sums.rows if self.sums.rows and self.sums.versions else None,
             stage_share={name: count / self.sums.rows for name, count in sorted(self.sums.stages.items())},

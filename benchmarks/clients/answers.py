@@ -10,7 +10,13 @@ import orjson
 __all__ = ["AnswerReader", "InvalidAnswer"]
 
 
-KINDS: dict[str, set[type]] = {"answer": {int}, "stage": {str}, "cost": {int, float}, "abstained": {bool}}
+KINDS: dict[str, set[type]] = {
+    "answer": {int},
+    "stage": {str},
+    "cost": {int, float},
+    "abstained": {bool},
+    "degraded": {bool},
+}
 """Types of the values of each column."""
 
 
@@ -68,7 +74,7 @@ class AnswerReader:
         name = self.output or ("answer" if "answer" in by_name else next(iter(by_name), ""))
         if not isinstance(by_name.get(name), list):
             raise InvalidAnswer(f"the answer has no data of the output {name!r}; it has {sorted(by_name)}")
-        known = {key: by_name[key] for key in ("stage", "cost", "abstained") if isinstance(by_name.get(key), list)}
+        known = {key: by_name[key] for key in KINDS if key != "answer" and isinstance(by_name.get(key), list)}
         shape = next(one.get("shape") for one in outputs if one["name"] == name)
         return {**known, "answer": _classes(by_name[name], shape)}
 
@@ -76,7 +82,7 @@ class AnswerReader:
         """Checks columns.
 
         Args:
-            columns: "answer"; "stage", "cost", "abstained", "policy_version" where the target has them.
+            columns: "answer"; "stage", "cost", "abstained", "degraded", "policy_version" where the target has them.
             rows: that were sent.
 
         Returns:
@@ -89,7 +95,7 @@ class AnswerReader:
         if not isinstance(columns, dict) or not isinstance(columns.get("answer"), list):
             raise InvalidAnswer("the answer has no column 'answer'")
         answer = columns["answer"]
-        for name in ("answer", "stage", "cost", "abstained"):
+        for name in KINDS:
             column = columns.get(name)
             if column is not None and (not isinstance(column, list) or len(column) != rows):
                 raise InvalidAnswer(f"{rows} rows were sent; the answer's column {name!r} does not have as many values")

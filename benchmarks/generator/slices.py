@@ -26,6 +26,7 @@ class RowSums:
         labelled: answered, not abstained, with a label.
         right: of those, answered rightly.
         abstained: rows without an answer.
+        degraded: rows that a later stage should have answered.
         cost: summed.
         stages: rows by the stage that answered.
         versions: of policies, that answers have named.
@@ -36,6 +37,7 @@ class RowSums:
     labelled: int = 0
     right: int = 0
     abstained: int = 0
+    degraded: int = 0
     cost: float = 0.0
     stages: Counter[str] = field(default_factory=Counter)
     versions: set[str] = field(default_factory=set)
@@ -53,6 +55,8 @@ class RowSums:
             self.cost += sum(columns["cost"])
         if "policy_version" in columns:
             self.versions.add(str(columns["policy_version"]))
+        if columns.get("degraded"):
+            self.degraded += sum(columns["degraded"])
         if abstained is not None and not any(abstained):
             abstained = None
         if abstained is not None:
@@ -76,6 +80,7 @@ class RowSums:
         self.labelled += other.labelled
         self.right += other.right
         self.abstained += other.abstained
+        self.degraded += other.degraded
         self.cost += other.cost
         self.stages.update(other.stages)
         self.versions |= other.versions

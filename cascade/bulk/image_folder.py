@@ -113,7 +113,7 @@ class ImageFolder:
             files = self.files[start : start + part_rows]
             rows, broken = self._decoded(files)
             if broken and not self.skip_broken:
-                yield Damage(unit.source, _listed(broken))
+                yield Damage(_listed(broken))
                 continue
             label = None
             if self.label is not None:

@@ -67,11 +67,9 @@ class Damage:
     """A place of the input that cannot be read.
 
     Attributes:
-        source: index of the source.
         problem: what is wrong, and where.
     """
 
-    source: int
     problem: str
 
 
@@ -119,4 +117,4 @@ def read_unit(source: PartSource, unit: Unit, part_rows: int, done: Iterable[Par
     try:
         yield from source.read(unit, part_rows, numbers)
     except DataError as error:
-        yield Damage(unit.source, str(error))
+        yield Damage(str(error))

@@ -15,7 +15,7 @@ from cascade.serving.deploy.cluster import OWN_RAY_ENVIRONMENT
 from cascade.serving.deploy.ray_token import ensure_private_token
 from cascade.serving.deploy.resources import check_machine, check_resources
 
-__all__ = ["ray_run"]
+__all__ = ["ray_run", "worker_counts"]
 
 OBJECT_STORE_BYTES = 512 << 20
 """Of a Ray of its own: rows between processes, a few parts for each worker."""
@@ -68,8 +68,8 @@ def ray_run(
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if address is not None:
             _report_missing(config, progress)
-        processors = max(1, int(resources.get("CPU", 1))) if address is not None else os.cpu_count() or 1
-        workers = [_workers(config, index, processors, resources) for index in range(len(config.segments))]
+        processors = _processors() if address is None else max(1, int(resources.get("CPU", 1)))
+        workers = worker_counts(config, processors, resources.get("GPU", 0), is_shared=address is not None)
         readers = processors if reads_images else max(1, processors // 2)
         named = zip(config.segments, workers, strict=True)
         progress("workers: " + "; ".join(f"{count} for {', '.join(s.name for s in part)}" for part, count in named))
@@ -78,22 +78,36 @@ def ray_run(
         ray.shutdown()
 
 
-def _workers(config: CascadeConfig, index: int, processors: int, resources: dict[str, float]) -> int:
-    """Workers of a segment: as many as its first stage asks for, else as there are GPUs or processors for it.
+def worker_counts(config: CascadeConfig, processors: int, gpus: float, is_shared: bool) -> list[int]:
+    """Workers of each segment: as many as its first stage asks for, else as there are GPUs or processors for it.
 
-    On a machine of its own every segment has workers for all processors, since the busy ones take the time of the
-    others; on a cluster the segments share them.
+    Args:
+        config: with segments.
+        processors: of the machine or the cluster.
+        gpus: likewise; the segments that use them share them.
+        is_shared: whether the segments share the processors, too. Ray starts no more workers on a cluster than it has
+            processors; on this machine alone every segment has workers for all of them, since the busy ones take the
+            time of the others.
     """
-    deployment = config.segments[index][0].deployment
-    count, scaling = deployment.get("num_replicas"), deployment.get("autoscaling_config") or {}
-    if isinstance(count, int):
-        return count
-    if isinstance(scaling.get("max_replicas"), int):
-        return int(scaling["max_replicas"])
-    options = deployment.get("ray_actor_options") or {}
-    if gpus := options.get("num_gpus"):
-        return max(1, int(resources.get("GPU", 0) / gpus))
-    return max(1, int(processors / (options.get("num_cpus") or 1)))
+    requested = [segment[0].deployment.get("ray_actor_options") or {} for segment in config.segments]
+    with_gpu = sum(bool(options.get("num_gpus")) for options in requested)
+    counts = []
+    for segment, options in zip(config.segments, requested, strict=True):
+        deployment = segment[0].deployment
+        count, scaling = deployment.get("num_replicas"), deployment.get("autoscaling_config") or {}
+        if not isinstance(count, int):
+            count = scaling.get("max_replicas")
+        if not isinstance(count, int) and options.get("num_gpus"):
+            count = int(gpus / with_gpu / options["num_gpus"])
+        elif not isinstance(count, int):
+            count = int(processors / (len(requested) if is_shared else 1) / (options.get("num_cpus") or 1))
+        counts.append(max(1, count))
+    return counts
+
+
+def _processors() -> int:
+    """Logical processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _report_missing(config: CascadeConfig, progress: Progress) -> None:
@@ -113,7 +127,7 @@ def _ray_options(config: CascadeConfig, folder: Path, address: str | None) -> di
     if address is not None:
         return options | {"address": address, "runtime_env": {"env_vars": {"PYTHONPATH": path}}}
     os.environ["PYTHONPATH"] = path  # of Ray's processes: a runtime environment would start them anew
-    processors = os.cpu_count() or 1
+    processors = _processors()
     requested = [
         ((segment[0].deployment.get("ray_actor_options") or {}).get("num_cpus") or 1) for segment in config.segments
     ]

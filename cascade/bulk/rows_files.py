@@ -17,7 +17,6 @@ from cascade.rows.table_rows import table_batches
 __all__ = ["SUFFIXES", "RowsFile"]
 
 Batch = tuple[np.ndarray, np.ndarray | None]
-BATCH_ROWS = 4096
 SUFFIXES = frozenset({*FORMATS, ".npy", ".npz"})
 
 
@@ -72,14 +71,14 @@ class RowsFile:
         if unit.stop is not None and done.issuperset(range(unit.first, unit.stop)):
             return
         number = unit.first
-        for rows, label in _in_parts(self._batches(unit.first * part_rows), part_rows):
+        for rows, label in _in_parts(self._batches(unit.first * part_rows, part_rows), part_rows):
             if number not in done:
                 yield Part(PartKey(unit.source, number), self.name, number * part_rows, rows, label, len(rows))
             number += 1
             if number == unit.stop:
                 return
 
-    def _batches(self, start: int) -> Iterator[Batch]:
+    def _batches(self, start: int, part_rows: int) -> Iterator[Batch]:
         if is_table_file(self.path):
             for rows, label in table_batches(self.path, self.form, start):
                 try:
@@ -87,9 +86,9 @@ class RowsFile:
                 except DataError as error:
                     raise DataError(f"{self.path}: {error}") from error
         elif self.path.suffix.lower() == ".npy":
-            # Mapped anew for each batch: pages that were read would count as memory of the process as long as they are.
-            for place in range(start, len(self._array()), BATCH_ROWS):
-                yield np.array(self._array()[place : place + BATCH_ROWS]), None
+            # Mapped anew for each part: pages that were read count as memory of the process while they are mapped.
+            for place in range(start, len(self._array()), part_rows):
+                yield np.array(self._array()[place : place + part_rows]), None
         else:
             yield load_rows(self.path, self.classes)
 

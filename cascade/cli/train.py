@@ -35,9 +35,9 @@ def train(
     from cascade import datasets
     from cascade.backends.files.weights import save_weights
     from cascade.backends.training.recipe import Recipe
-    from cascade.backends.training.tasks import load_task
     from cascade.backends.training.trainer import Trainer
     from cascade.cli.training.progress import TrainingProgress
+    from cascade.cli.training.task import load_task
     from cascade.files.yaml_files import load_yaml_model
 
     recipe = load_yaml_model(recipe_path, Recipe, ConfigError)

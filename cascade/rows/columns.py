@@ -229,6 +229,8 @@ def _is_text_or_missing(value: Any) -> bool:
 
 
 def _short(value: Any) -> str:
+    if not isinstance(value, str | bytes) and hasattr(value, "__len__"):
+        return f"a {type(value).__name__}"  # whose text may be nested too deeply
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

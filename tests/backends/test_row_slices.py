@@ -5,8 +5,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from cascade.backends.images import ImageInput
-from cascade.backends.row_slices import RowSlices
+from cascade.backends.images import ImageInput, RowSlices
 from cascade.backends.training.recipe import Recipe
 from cascade.errors import ConfigError
 

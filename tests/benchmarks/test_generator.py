@@ -190,6 +190,13 @@ def test_more_arrivals_than_fit_into_memory_are_refused():
         OpenLoop(1e9, 10.0).due(0)
 
 
+@pytest.mark.parametrize("degraded", [False, True])
+def test_degraded_answers_and_different_ones_are_counted(degraded):
+    answer = {"answer": [1], "stage": ["small"], "cost": [1.0], "degraded": [degraded]}
+    repeat = sent(ClosedLoop(1, 0.2), lambda: FakeLane(0.01, answer=answer))[0].repeat()
+    assert (repeat.degraded, repeat.different_answers) == (degraded, 1)
+
+
 def trace(tmp_path, text):
     path = tmp_path / "trace.csv"
     path.write_text(text)

@@ -7,6 +7,7 @@ import pytest
 
 from cascade import Cascade, CascadeConfig, FakeBackend, Policy, Stage
 from cascade.answers import Answers
+from cascade.bulk.ray_session import worker_counts
 from cascade.bulk.segments import Deferred, run_segment, with_bulk_segments
 from cascade.config import RowsConfig
 from cascade.engine import Segment
@@ -87,3 +88,22 @@ def config_of(tmp_path, deployments, serving=""):
 def test_a_segment_begins_where_a_stage_requests_resources(tmp_path, deployments, serving, expected):
     config = with_bulk_segments(config_of(tmp_path, deployments, serving))
     assert [[stage.name for stage in segment] for segment in config.segments] == expected
+
+
+GPU = "{ray_actor_options: {num_gpus: 0.5}}"
+
+
+@pytest.mark.parametrize(
+    ("deployments", "is_shared", "expected"),
+    [
+        ({}, False, [4]),
+        ({"c": "{ray_actor_options: {num_cpus: 2}}"}, False, [4, 2]),
+        ({"c": "{ray_actor_options: {num_cpus: 2}}"}, True, [2, 1]),
+        ({"b": GPU, "c": GPU}, False, [4, 2, 2]),
+        ({"b": "{num_replicas: 3, ray_actor_options: {num_gpus: 1}}"}, False, [4, 3]),
+        ({"b": "{autoscaling_config: {max_replicas: 5}, ray_actor_options: {num_cpus: 1}}"}, True, [2, 5]),
+    ],
+)
+def test_workers_fill_the_processors_or_what_a_stage_requests(tmp_path, deployments, is_shared, expected):
+    config = with_bulk_segments(config_of(tmp_path, deployments))
+    assert worker_counts(config, 4, 2, is_shared) == expected

@@ -45,7 +45,7 @@ class LayerGates(PathPolicy):
     @override
     def scorer(self) -> PathScorer:
         """In NumPy, if the features are in the processor's memory."""
-        gates = [(gate.weight, gate.bias) for gate in self.gates]
+        gates = [(gate.weight, gate.bias) for gate in self.gates if isinstance(gate, nn.Linear)]
         if any(weight.device.type != "cpu" for weight, _ in gates):
             return super().scorer()
         return _LayerScorer([(w.detach().float().numpy().T.copy(), b.detach().float().numpy()) for w, b in gates])

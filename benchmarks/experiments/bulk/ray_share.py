@@ -9,7 +9,8 @@ rows that reach it, and P the number of processors.
 
 "while it scores" compares the ideal with the time from the first to the last part that was written, for the rows of the
 parts between. "with its start" compares it with the whole command, from the start of Python and Ray to their end, which
-is the same number of seconds for any number of rows.
+is the same number of seconds for any number of rows. The share in the processor time counts all processes of the
+command, its start included, and depends least on what else the machine does.
 
 Memory is the largest sum, over all processes of the command, of the proportional set size (pages that several processes
 share are counted once). The pages of the input in the system's cache are not memory of a process.
@@ -122,6 +123,7 @@ def main(rows: Annotated[int, typer.Option(min=10_000, help="Rows of the input."
                 "scoring": part,
                 "share_while_it_scores": ideal_row_s * part["rows"] / part["seconds"],
                 "share_with_start": ideal_row_s * rows / seen["seconds"],
+                "processor_share": ideal_row_s * PROCESSORS * rows / seen["processor_s"],
             }
             shutil.rmtree(output)
             yield {
@@ -138,6 +140,7 @@ def figures(found: Found) -> Figures:
     for name, seen in found["arrangements"].items():
         numbers[f"share of the ideal while it scores, {name}"] = Figure(seen["share_while_it_scores"], TARGET, ">=")
         numbers[f"share of the ideal with its start, {name}"] = Figure(seen["share_with_start"], TARGET, ">=")
+        numbers[f"share of the stages in the processor time of the command, {name}"] = Figure(seen["processor_share"])
         numbers[f"largest memory of all processes, GB, {name}"] = Figure(seen["peak_bytes"] / 1e9, MOST_BYTES / 1e9)
     return numbers
 

@@ -3,8 +3,8 @@
     python -m cascade.benchmarks.experiments.networks.conditional_saving [--threads 1]
 
 The network of examples/conditional takes any subset of the unit blocks of each layer, row by row; Fashion-MNIST, test
-rows. It is compared with the dense network that it started from, whose blocks are fused into two products a layer, the
-fastest way to run it; and, with its own weights, at the same number of blocks, with random subsets, with the blocks
+rows. It is compared with the dense network of the same training time, whose blocks are fused into two products a layer,
+the fastest way to run it; and, with its own weights, at the same number of blocks, with random subsets, with the blocks
 that most held-out training rows take, and with everything on.
 """
 
@@ -26,6 +26,7 @@ from cascade.backends.dynamic.systems.conditional import Conditional, UnitBlocks
 from cascade.benchmarks.experiments.networks.dynamic_networks import column, images_of, trained
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.results.result_file import ROOT
+from cascade.errors import ConfigError
 
 RECIPES = ROOT / "examples" / "conditional" / "recipes"
 SIZES = (1, 64)
@@ -56,7 +57,7 @@ def right_along(
     """(n,) whether each row is right along given (n, K) paths."""
     sites, found = network.sites, []
     with torch.inference_mode():
-        for batch, own in zip(batches, paths.split([len(batch) for batch in batches]), strict=True):
+        for batch, own in zip(batches, torch.split(paths, [len(batch) for batch in batches]), strict=True):
             columns = sites.at_sites(own)
             found.append(sites.follow(batch, partial(column, columns)).argmax(dim=1).numpy())
     right: np.ndarray = np.concatenate(found) == label
@@ -71,7 +72,7 @@ def outcomes(network: Conditional, batches: list[torch.Tensor], label: np.ndarra
 
 def as_many_at_random(paths: torch.Tensor, columns: int, generator: torch.Generator) -> torch.Tensor:
     """Each row takes as many blocks of each layer, but random ones."""
-    layers = paths.split(columns, dim=1)
+    layers = torch.split(paths, columns, dim=1)
     shuffled = [own.gather(1, torch.rand(own.shape, generator=generator).argsort(dim=1)) for own in layers]
     return torch.cat(shuffled, dim=1)
 
@@ -110,6 +111,8 @@ def main(
     """Judge the network of examples/conditional."""
     torch.set_num_threads(threads)
     network, recipe = trained(RECIPES / "conditional.yaml")
+    if not (RECIPES.parent / "weights" / "dense.safetensors").exists():
+        raise ConfigError("the dense network is not shipped; run 'cascade train' on start.yaml and dense.yaml first")
     whole, _ = trained(RECIPES / "dense.yaml")
     test, train = datasets.load("fashion_mnist", "test"), datasets.load("fashion_mnist", "train")
     batches, held_out = images_of(test.rows, recipe), images_of(train.rows[-held_out_rows:], recipe)

@@ -1,5 +1,6 @@
 """The trained dynamic networks of examples/dynamic, and fixed paths through them."""
 
+import copy
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -7,12 +8,15 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from cascade import datasets
 from cascade.backends.code.imports import import_object
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
 from cascade.backends.dynamic.site_network import SkipNetwork
 from cascade.backends.files.weights import load_weights
+from cascade.backends.networks.folding import fold_norms
+from cascade.backends.networks.packing import pack_convolutions
 from cascade.backends.training.recipe import Recipe
 from cascade.benchmarks.harness.results.result_file import ROOT
 from cascade.errors import ConfigError
@@ -21,6 +25,8 @@ from cascade.files.yaml_files import load_yaml_model
 PICTURES = ROOT / "docs" / "images"
 EXAMPLE = ROOT / "examples" / "dynamic"
 BASE_RECIPE = ROOT / "examples" / "cifar10" / "recipes" / "resnet32.yaml"
+BASES = {32: BASE_RECIPE, 110: EXAMPLE / "recipes" / "resnet110-grown.yaml"}
+"""Recipes of the networks without paths, by depth."""
 BATCH_ROWS = 250
 Rows = tuple[list[torch.Tensor], np.ndarray]
 """Batches of images, and labels."""
@@ -32,6 +38,11 @@ def trained(recipe_path: Path) -> tuple[Any, Recipe]:
     network = import_object(recipe.network)(**recipe.arguments)
     load_weights(recipe.weights_path(recipe_path), network)
     return network.eval().to(memory_format=torch.channels_last), recipe
+
+
+def packed_copy(network: nn.Module) -> Any:
+    """The same network with folded norms and packed convolutions."""
+    return pack_convolutions(fold_norms(copy.deepcopy(network).requires_grad_(False)))
 
 
 def images_of(rows: np.ndarray, recipe: Recipe) -> list[torch.Tensor]:
@@ -76,16 +87,19 @@ def accuracy_along(network: SkipNetwork, batches: list[torch.Tensor], label: np.
     return float((answers_along(network, batches, paths) == label).mean())
 
 
-def greedy_deletions(network: SkipNetwork, batches: list[torch.Tensor], label: np.ndarray) -> list[int]:
-    """All choices in the order in which they are deleted: each time the one whose loss costs the least accuracy.
+def greedy_deletions(
+    network: SkipNetwork, batches: list[torch.Tensor], label: np.ndarray, most: int | None = None
+) -> list[int]:
+    """Choices in the order in which they are deleted: each time the one whose loss costs the least accuracy.
 
     Args:
         network: D choices.
         batches: rows to choose on, which must not be those that judge.
         label: of these rows.
+        most: number of choices to delete; all D if ``None``.
     """
     depth, order = len(network.sites), list[int]()
-    while len(order) < depth:
+    while len(order) < (depth if most is None else most):
         left = [d for d in range(depth) if d not in order]
         order.append(max(left, key=lambda d: accuracy_along(network, batches, label, path_without([*order, d], depth))))
     return order

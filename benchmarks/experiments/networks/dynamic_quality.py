@@ -1,6 +1,6 @@
 """Are trained dynamic networks better than the same number of blocks dropped at random, or along the best fixed path?
 
-    python -m cascade.benchmarks.experiments.networks.dynamic_quality [--test-rows 10000]
+    python -m cascade.benchmarks.experiments.networks.dynamic_quality [--only NETWORK] [--test-rows 10000]
 
 For every network with weights in examples/dynamic: accuracy, blocks kept, floating-point operations with those of the
 policy, distinct paths, measured time per row of the whole base and of the network on its executor, and, at the same
@@ -11,13 +11,13 @@ number of blocks,
   itself takes most often, and those that are left when blocks are deleted one by one, each time the one whose loss
   costs the least accuracy; training rows that were held out choose among them;
 
-both on the base as it was before, and on the network's own fine-tuned weights.
+both on the base as it was before, and on the network's own fine-tuned weights. If the gain over the best fixed path
+with its own weights is below two standard errors, the choice of a path per row is worth nothing.
 """
 
 import copy
 import math
 import time
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -30,15 +30,16 @@ from cascade.backends.dynamic.executor import Executor
 from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.dynamic.site_network import SkipNetwork, skippable
 from cascade.backends.networks.folding import fold_norms
-from cascade.backends.networks.packing import pack_convolutions
 from cascade.benchmarks.experiments.networks.dynamic_networks import (
-    BASE_RECIPE,
+    BASES,
     PICTURES,
     Rows,
     accuracy_along,
+    answers_along,
     dynamic_recipes,
     greedy_deletions,
     judging_rows,
+    packed_copy,
     path_without,
     run_whole,
     trained,
@@ -46,6 +47,7 @@ from cascade.benchmarks.experiments.networks.dynamic_networks import (
 from cascade.benchmarks.experiments.networks.dynamic_pictures import CLASSES, draw
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.cli.shared.console import console
+from cascade.errors import ConfigError
 
 COMMONEST = 10
 BATCHES_PER_TURN = 10
@@ -80,8 +82,8 @@ def quality(
             "saved_share": 1 - flops / costs.dense,
         },
         "baselines": {
-            "base": baselines(skippable(packed_base, network.keep_first), test, chosen_on, paths, draws, seed),
-            "own_weights": baselines(packed, test, chosen_on, paths, draws, seed),
+            "base": baselines(skippable(packed_base, network.keep_first), test, chosen_on, paths, right, draws, seed),
+            "own_weights": baselines(packed, test, chosen_on, paths, right, draws, seed),
         },
         "kept_by_class": [float(kept[label == c].mean()) for c in range(len(CLASSES))],
         "kept_share_by_block": [1.0] * always + paths.double().mean(dim=0).tolist(),
@@ -104,48 +106,73 @@ def at_price(network: DynamicNetwork, test: Rows, price: float) -> dict[str, flo
 
 
 def baselines(
-    network: SkipNetwork, test: Rows, chosen_on: Rows, paths: torch.Tensor, draws: int, seed: int
+    network: SkipNetwork,
+    test: Rows,
+    chosen_on: Rows,
+    paths: torch.Tensor,
+    right: np.ndarray,
+    draws: int,
+    seed: int,
 ) -> dict[str, Any]:
-    """Accuracy of random and of the best fixed paths with as many blocks as the policy's, and of the whole."""
+    """Accuracy of random and of the best fixed paths with as many blocks as the policy's, and of the whole.
+
+    The gains are those of the policy, whose answers are ``right``, over both, with the standard errors of the mean
+    difference per row.
+    """
+    images, label = test
     generator = torch.Generator().manual_seed(seed)
-    random = [accuracy_along(network, *test, shuffled(paths, generator)) for _ in range(draws)]
+    drawn = [answers_along(network, images, shuffled(paths, generator)) == label for _ in range(draws)]
+    random = [float(own.mean()) for own in drawn]
+    fixed = best_fixed(network, test, chosen_on, paths)
     return {
         "whole": accuracy_along(network, *test, path_without([], len(network.sites))),
         "random": {"mean": float(np.mean(random)), "std": float(np.std(random)), "draws": draws},
-        "best_fixed": best_fixed(network, test, chosen_on, paths),
+        "best_fixed": float(fixed.mean()),
+        "gain_over_random": mean_and_error(right - np.mean(drawn, axis=0)),
+        "gain_over_best_fixed": mean_and_error(right - fixed),
     }
 
 
-def best_fixed(network: SkipNetwork, test: Rows, chosen_on: Rows, paths: torch.Tensor) -> float:
-    """Accuracy of the best fixed path or mixture of two that keeps as many blocks as the policy on average."""
+def mean_and_error(differences: np.ndarray) -> dict[str, float]:
+    """Mean and its standard error of (n,) differences."""
+    return {
+        "mean": float(differences.mean()),
+        "standard_error": float(differences.std(ddof=1) / math.sqrt(len(differences))),
+    }
+
+
+def best_fixed(network: SkipNetwork, test: Rows, chosen_on: Rows, paths: torch.Tensor) -> np.ndarray:
+    """The best fixed path or mixture of two that keeps as many blocks as the policy on average.
+
+    Returns:
+        (n,) probability of a right answer for each test row.
+    """
     depth, mean = paths.shape[1], float(paths.sum(dim=1).double().mean())
-    order = greedy_deletions(network, *chosen_on)
+    order = greedy_deletions(network, *chosen_on, depth - math.floor(mean))
     deleted = [path_without(order[: depth - kept], depth) for kept in (math.floor(mean), math.ceil(mean))]
     candidates = [*deleted, *commonest(paths)]
     seen = [accuracy_along(network, *chosen_on, path) for path in candidates]
     kept = [int(path.sum()) for path in candidates]
 
-    def mixed(pair: tuple[int, int], accuracies: Sequence[float]) -> float:
+    def share(low: int, high: int) -> float:
+        return (mean - kept[low]) / (kept[high] - kept[low]) if kept[high] > kept[low] else 0.0
+
+    def mixed(pair: tuple[int, int]) -> float:
         low, high = pair
-        share = (mean - kept[low]) / (kept[high] - kept[low]) if kept[high] > kept[low] else 0.0
-        return (1 - share) * accuracies[low] + share * accuracies[high]
+        return (1 - share(low, high)) * seen[low] + share(low, high) * seen[high]
 
     indices = range(len(candidates))
-    pairs = [(i, j) for i in indices for j in indices if kept[i] <= mean <= kept[j]]
-    best = max(pairs, key=lambda pair: mixed(pair, seen))
-    judged = {i: accuracy_along(network, *test, candidates[i]) for i in set(best)}
-    return mixed(best, [judged.get(i, math.nan) for i in indices])
+    low, high = max(((i, j) for i in indices for j in indices if kept[i] <= mean <= kept[j]), key=mixed)
+    images, label = test
+    one, other = (answers_along(network, images, candidates[i]) == label for i in (low, high))
+    result: np.ndarray = (1 - share(low, high)) * one + share(low, high) * other
+    return result
 
 
 def commonest(paths: torch.Tensor) -> list[torch.Tensor]:
     """The paths that most rows take: (n, D) -> (D,) each."""
     distinct, counts = torch.unique(paths, dim=0, return_counts=True)
     return list(distinct[counts.argsort(descending=True)[:COMMONEST]])
-
-
-def packed_copy(network: nn.Module) -> Any:
-    """The same network with folded norms and packed convolutions."""
-    return pack_convolutions(fold_norms(copy.deepcopy(network).requires_grad_(False)))
 
 
 def shuffled(paths: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -189,6 +216,7 @@ def times(network: DynamicNetwork, images: torch.Tensor, sizes: tuple[int, ...],
 
 
 def main(
+    only: Annotated[list[str], typer.Option(help="Recipes, without .yaml; all by default.")] = [],  # noqa: B006
     test_rows: Annotated[int, typer.Option(min=250, help="Test rows to judge on.")] = 10000,
     held_out_rows: Annotated[int, typer.Option(min=250, help="Last training rows, to choose fixed paths on.")] = 2000,
     draws: Annotated[int, typer.Option(min=2, help="Random paths for all rows.")] = 5,
@@ -198,12 +226,15 @@ def main(
 ) -> Found:
     """Judge the dynamic networks of examples/dynamic."""
     torch.set_num_threads(threads)
-    base, recipe = trained(BASE_RECIPE)
-    judged, chosen_on = judging_rows(recipe, test_rows, held_out_rows)
     found = {}
-    for recipe_path in dynamic_recipes():
+    recipes = {path.stem: path for path in dynamic_recipes()}
+    if unknown := set(only) - set(recipes):
+        raise ConfigError(f"--only: no weights of {', '.join(sorted(unknown))}; there are {', '.join(recipes)}")
+    for recipe_path in [path for stem, path in recipes.items() if not only or stem in only]:
         console.print(recipe_path.stem)
-        network, _ = trained(recipe_path)
+        network, recipe = trained(recipe_path)
+        base, _ = trained(BASES[recipe.arguments["depth"]])
+        judged, chosen_on = judging_rows(recipe, test_rows, held_out_rows)
         found[recipe_path.stem] = quality(network, base, judged, chosen_on, draws, seed)
         found[recipe_path.stem]["time_ms"] = times(network, torch.cat(judged[0]), (1, 16, 64), repeats)
     return {"networks": found}
@@ -214,12 +245,12 @@ def figures(found: Found) -> Figures:
     numbers = {}
     for name, seen in found["networks"].items():
         numbers[f"{name}: accuracy"] = Figure(seen["accuracy"])
-        numbers[f"{name}: accuracy less that of random paths"] = Figure(
-            seen["accuracy"] - seen["baselines"]["own_weights"]["random"]["mean"], 0.0, ">="
-        )
-        numbers[f"{name}: accuracy less that of the best fixed path"] = Figure(
-            seen["accuracy"] - seen["baselines"]["own_weights"]["best_fixed"], 0.0, ">="
-        )
+        for other in ("random", "best_fixed"):
+            gain = seen["baselines"]["own_weights"][f"gain_over_{other}"]
+            paths = f"{other.replace('_', ' ')} paths with its weights"
+            numbers[f"{name}: accuracy less that of {paths}"] = Figure(gain["mean"])
+            errors = gain["mean"] / gain["standard_error"] if gain["standard_error"] else math.nan
+            numbers[f"{name}: gain over {paths}, standard errors"] = Figure(errors, 2.0, ">=")
         numbers[f"{name}: blocks kept of {seen['blocks']}, mean"] = Figure(seen["kept"]["mean"])
         numbers[f"{name}: share of operations saved"] = Figure(seen["mflops"]["saved_share"])
         numbers[f"{name}: share of time saved, batches of 64"] = Figure(seen["time_ms"][-1]["saved_share"])

@@ -1,12 +1,13 @@
 """How much accuracy does a residual network lose without single blocks, many blocks, or in another order?
 
-    python -m cascade.benchmarks.experiments.networks.lesion_study [--test-rows 10000] [--draws 20]
+    python -m cascade.benchmarks.experiments.networks.lesion_study [--recipe RECIPE] [--test-rows 10000] [--draws 20]
 
 After Veit, Wilber, Belongie, "Residual networks behave like ensembles of relatively shallow networks", NIPS 2016,
-sections 4.1 to 4.3, https://arxiv.org/abs/1605.06431. The network is the ResNet-32 of examples/cifar10.
+sections 4.1 to 4.3, https://arxiv.org/abs/1605.06431. The network is a ResNet with shipped weights, or the base of a
+dynamic network; by default the ResNet-32 of examples/cifar10.
 
 1. Every single block is deleted.
-2. k random blocks are deleted, for all k; and k blocks chosen one by one on training rows that were held out.
+2. k random blocks are deleted, for k up to --most; and k blocks chosen one by one on held-out training rows.
 3. k random pairs of blocks of equal shape are exchanged.
 """
 
@@ -18,6 +19,7 @@ import torch
 import typer
 from rich.progress import track
 
+from cascade.backends.dynamic.dynamic_network import DynamicNetwork
 from cascade.backends.dynamic.site_network import SkipNetwork, skippable
 from cascade.benchmarks.experiments.networks.dynamic_networks import (
     BASE_RECIPE,
@@ -26,6 +28,7 @@ from cascade.benchmarks.experiments.networks.dynamic_networks import (
     accuracy_along,
     greedy_deletions,
     judging_rows,
+    packed_copy,
     path_without,
     trained,
 )
@@ -46,10 +49,10 @@ def single_deletions(network: SkipNetwork, test: Rows) -> list[float]:
     ]
 
 
-def random_deletions(network: SkipNetwork, test: Rows, draws: int, seed: int) -> list[dict[str, Any]]:
-    """Accuracy without k random blocks, for k from 1."""
+def random_deletions(network: SkipNetwork, test: Rows, most: int, draws: int, seed: int) -> list[dict[str, Any]]:
+    """Accuracy without k random blocks, for k from 1 to ``most``."""
     depth, random, found = len(network.sites), np.random.default_rng(seed), []
-    for k in track(range(1, depth), "random blocks", console=console):
+    for k in track(range(1, most + 1), "random blocks", console=console):
         deleted = [random.choice(depth, k, replace=False).tolist() for _ in range(draws)]
         found.append(
             {"deleted": k} | moments([accuracy_along(network, *test, path_without(d, depth)) for d in deleted])
@@ -99,7 +102,7 @@ def draw(found: Found, path: Path) -> None:
     colours = dict(zip((16, 32, 64), stage_colours(3), strict=True))
     for d, (accuracy, channels) in enumerate(zip(found["single_deletions"], found["channels"], strict=True)):
         single.bar(d + 1, 100 * accuracy, color=colours[channels], width=0.8)
-    single.set_xticks(range(1, len(found["channels"]) + 1, 2))
+    single.set_xticks(range(1, len(found["channels"]) + 1, max(2, len(found["channels"]) // 8)))
     single.set_xlabel("block that is deleted")
     single.set_ylabel("accuracy, %")
     rows = found["random_deletions"]
@@ -135,32 +138,36 @@ def draw(found: Found, path: Path) -> None:
 
 
 def main(
+    recipe: Annotated[Path, typer.Option(help="Recipe of the network, whose weights are shipped.")] = BASE_RECIPE,
     test_rows: Annotated[int, typer.Option(min=250, help="Test rows to judge on.")] = 10000,
     draw_rows: Annotated[int, typer.Option(min=250, help="Of these, rows for what is drawn at random.")] = 2000,
     held_out_rows: Annotated[int, typer.Option(min=250, help="Last training rows, to choose on.")] = 2000,
+    most: Annotated[int, typer.Option(min=1, help="Blocks that are deleted together, at most.")] = 20,
     draws: Annotated[int, typer.Option(min=2, help="Random deletions and orders of each size.")] = 20,
     threads: Annotated[int, typer.Option(min=1)] = 1,
     seed: int = 0,
 ) -> Found:
-    """Delete and exchange the blocks of a trained ResNet-32."""
+    """Delete and exchange the blocks of a trained residual network."""
     torch.set_num_threads(threads)
-    base, recipe = trained(BASE_RECIPE)
-    network = skippable(base)
-    depth = len(network.sites)
-    judged, chosen_on = judging_rows(recipe, test_rows, held_out_rows)
-    drawn, _ = judging_rows(recipe, draw_rows, held_out_rows)
-    order = greedy_deletions(network, *chosen_on)
+    own, settings = trained(recipe)
+    network = packed_copy(own)
+    sites = network.sites if isinstance(network, DynamicNetwork) else skippable(network)
+    depth = len(sites.sites)
+    most = min(most, depth - 1)
+    judged, chosen_on = judging_rows(settings, test_rows, held_out_rows)
+    drawn, _ = judging_rows(settings, draw_rows, held_out_rows)
+    order = greedy_deletions(sites, *chosen_on, most)
     return {
-        "network": BASE_RECIPE.stem,
-        "channels": [site.channels for site in network.sites],
-        "whole": accuracy_along(network, *judged, path_without([], depth)),
-        "single_deletions": single_deletions(network, judged),
-        "random_deletions": random_deletions(network, drawn, draws, seed),
+        "network": recipe.stem,
+        "channels": [site.channels for site in sites.sites],
+        "whole": accuracy_along(sites, *judged, path_without([], depth)),
+        "single_deletions": single_deletions(sites, judged),
+        "random_deletions": random_deletions(sites, drawn, most, draws, seed),
         "greedy_deletions": {
             "order": [d + 1 for d in order],
-            "accuracy": [accuracy_along(network, *judged, path_without(order[:k], depth)) for k in range(1, depth)],
+            "accuracy": [accuracy_along(sites, *judged, path_without(order[:k], depth)) for k in range(1, most + 1)],
         },
-        "permutations": permutations(network, drawn, draws, seed),
+        "permutations": permutations(sites, drawn, draws, seed),
     }
 
 

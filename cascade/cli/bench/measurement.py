@@ -34,6 +34,7 @@ SHOWN = {
     "failed_share": "share failed",
     "accuracy": "accuracy",
     "abstained": "share abstained",
+    "degraded": "share degraded",
     "mean_cost": "mean cost",
     "send_lag.p99_ms": "send lag p99, ms",
     "client.busiest_share": "client, share of a processor",
@@ -226,7 +227,7 @@ def overview(summary: Mapping[str, "Estimate"]) -> dict[str, str]:
     shares = {name: f"share of {name[12:]}" for name in summary if name.startswith("stage_share.")}
     for name, label in {**SHOWN, **latencies, **shares}.items():
         found = summary.get(name)
-        if found is None or (name == "abstained" and not found.largest):
+        if found is None or (name in ("abstained", "degraded") and not found.largest):
             continue
         low, high = (found.smallest, found.largest) if found.low is None else (found.low, found.high)
         kind = "" if found.low is not None else ", range"

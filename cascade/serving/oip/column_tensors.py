@@ -54,9 +54,9 @@ def decode_columns(inputs: Sequence[InputTensor], config: CascadeConfig) -> np.n
         if tensor.name in columns:
             given[tensor.name] = _values(tensor, columns[tensor.name], count)
         else:
-            masks[tensor.name.removesuffix(MISSING_SUFFIX)] = np.array(_values(tensor, "boolean", count))
+            masks[tensor.name.removesuffix(MISSING_SUFFIX)] = _values(tensor, "boolean", count)
     for name, mask in masks.items():
-        if mask.dtype != bool:
+        if isinstance(mask, list) and not all(isinstance(gone, bool) for gone in mask):
             raise RowsError(f"input {name + MISSING_SUFFIX!r} must be true or false in every row")
         given[name] = [None if gone else value for value, gone in zip(given[name], mask, strict=True)]
     return checked_columns(given, count, columns)

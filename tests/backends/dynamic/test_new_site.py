@@ -58,7 +58,8 @@ def test_rows_that_have_left_stay_and_cost_no_more(network):
     assert costs.of(went_on).tolist() == [costs.fixed + k * 2 * 64 * 74 for k in went_on.sum(dim=1).tolist()]
 
 
-def test_a_price_lets_more_rows_leave_and_the_page_is_a_stage(network, tmp_path):
+def test_a_price_lets_more_rows_leave_and_the_page_is_a_stage(network, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)  # as the folder of a configuration is
     (tmp_path / "early_exits.py").write_text(CODE[0])
     save_weights(tmp_path / "w.safetensors", network, {})
     rows = np.random.default_rng(0).integers(0, 256, (60, 28, 28), dtype=np.uint8)

@@ -88,4 +88,14 @@ def test_the_best_fixed_path_is_the_best_mixture_of_two_that_costs_as_much(netwo
     expected = max(
         (1 - s) * best[a] + s * best[b] for a, b, s in ((1, 2, 0.5), (0, 2, 0.75), (1, 3, 0.25), (0, 3, 0.5))
     )
-    assert dynamic_quality.best_fixed(network, rows, rows, paths) == pytest.approx(expected)
+    fixed = dynamic_quality.best_fixed(network, rows, rows, paths)
+    assert fixed.mean() == pytest.approx(expected)
+    right = np.arange(300) % 2 == 0
+    gain = dynamic_quality.baselines(network, rows, rows, paths[:1].expand(300, -1), right, 2, 0)["gain_over_random"]
+    empty = dynamic_networks.answers_along(network, rows[0], torch.zeros(3, dtype=torch.int64)) == rows[1]
+    assert gain["mean"] == pytest.approx((right - 1.0 * empty).mean())
+    assert gain["standard_error"] == pytest.approx((right - 1.0 * empty).std(ddof=1) / 300**0.5)
+
+
+def test_greedy_deletions_may_stop_early(network, rows):
+    assert dynamic_networks.greedy_deletions(network, *rows, 2) == dynamic_networks.greedy_deletions(network, *rows)[:2]

@@ -61,6 +61,14 @@ def test_bad_records_are_refused(config, rows, message):
         decode_rows({}, body(rows), config)
 
 
+@pytest.mark.parametrize("column", ["age", "full name", "plan", "member", "visits"])
+def test_a_deeply_nested_value_is_refused_like_any_other(config, column):
+    nested = b"[" * 1000 + b"]" * 1000
+    record = b'{"member": true, "visits": 1, "%b": %b}' % (column.encode(), nested)
+    with pytest.raises(RowsError, match="row 0 is a list"):
+        decode_rows({}, b'{"rows": [%b]}' % record, config)
+
+
 def test_too_many_values_are_refused_before_they_are_parsed(config):
     with pytest.raises(BodyTooLarge):
         decode_rows({}, body(RECORDS * 2000), config)

@@ -142,6 +142,7 @@ def decoded(request):
         ({"visits": ("INT64", [1], [None])}, "'visits' must have a value in every row"),
         ({"visits.missing": ("BOOL", [1], [True])}, "'visits' must have a value in every row"),
         ({"age.missing": ("BOOL", [1], [None])}, "'age.missing' must be true or false"),
+        ({"age.missing": ("BOOL", [1], [[True, False]])}, "'age.missing' must be true or false"),
         ({"visits": ("INT64", [1], [2**64])}, "'visits' must be of the type integer"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cascade.backends.training.recipe import Recipe
-from cascade.backends.training.tasks import load_task
+from cascade.cli.training.task import load_task
 from cascade.errors import ConfigError, DataError
 
 ROWS, LABEL = np.zeros((10, 4)), np.arange(10) % 3
