@@ -18,7 +18,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from cascade.backends.images import ImageInput
+from cascade.backends.images import ImageInput, RowInput
 from cascade.errors import WeightsError
 from cascade.files.yaml_files import text_of_form
 
@@ -95,7 +95,8 @@ class NetworkConfig(_CodeConfig):
         network: the ``nn.Module``, as "module:Class".
         arguments: keyword arguments of its constructor.
         weights: safetensors file, relative to the folder of the configuration.
-        input: conversion of image rows to tensors; ``None`` passes rows on unchanged.
+        input: conversion of image rows to tensors, or ``slices`` of the rows by name, for a network whose input is a
+            dictionary of tensors; ``None`` passes rows on unchanged.
         device: such as "cpu", "cuda", "cuda:1".
         precision: of the computation; "bfloat16" uses autocast.
         fold_norms: whether to fold batch norms into convolutions after loading.
@@ -107,7 +108,7 @@ class NetworkConfig(_CodeConfig):
 
     network: ObjectPath
     weights: ExistingFile
-    input: ImageInput | None = None
+    input: RowInput | None = None
     device: str = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
     fold_norms: bool = False
@@ -130,8 +131,9 @@ class DynamicConfig(NetworkConfig):
     """A ``cascade.backends.dynamic.dynamic_network.DynamicNetwork``: every row takes its own path, at its own cost.
 
     Attributes:
-        price: the price of running a block, in units of the policy's logits. A block runs if its probability is at
-            least 1 / (1 + exp(-price)); 0 is the network as trained, above 0 is cheaper.
+        price: of work, in units of the policy's logits: ``price`` times the relative work of an alternative is taken
+            off its logit. A block that may be skipped runs if its probability is at least 1 / (1 + exp(-price)); 0 is
+            the network as trained, above 0 is cheaper. Given paths have no price.
         graphs: whether to use CUDA graphs, for networks whose policy decides everything from the image. Off by
             default, since they have not been measured.
     """

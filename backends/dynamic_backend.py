@@ -11,6 +11,7 @@ from cascade.backends.config import DynamicConfig
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
 from cascade.backends.dynamic.executor import Executor
 from cascade.backends.dynamic.graph_executor import GraphExecutor
+from cascade.backends.dynamic.inputs import Inputs, first_row, input_shapes, moved
 from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.torch_backend import TorchBackend, refuse_non_finite
 from cascade.errors import ConfigError, RowsError
@@ -20,7 +21,9 @@ __all__ = ["DynamicBackend"]
 
 
 class DynamicBackend(TorchBackend):
-    """A network in which every row takes its own path; rows are (n, c, h, w) images after the configured ``input``.
+    """A network in which every row takes its own path.
+
+    Rows are what its stem takes after the configured ``input``: one tensor, or named slices of the row.
 
     On a processor in float32, norms are folded and convolutions packed if oneDNN is installed.
 
@@ -41,7 +44,8 @@ class DynamicBackend(TorchBackend):
                 "whose backend type is 'torch'"
             )
         self._executor = self._new_executor(network, config)
-        self._costs: dict[torch.Size, PathCosts] = {}
+        self._prices_work = bool(config.price) and not network.counts_sites
+        self._costs: dict[object, PathCosts] = {}
 
     @override
     def predict(self, rows: np.ndarray) -> Prediction:
@@ -52,9 +56,9 @@ class DynamicBackend(TorchBackend):
         """
         refuse_non_finite(rows)
         images = self._tensor(rows)
-        costs = self._path_costs(images[:1])
+        costs = self._path_costs(images)
         with torch.inference_mode(), self._precision():
-            outcome = self._executor.run(images)
+            outcome = self._executor.run(images, costs.relative if self._prices_work else None)
             probabilities = torch.softmax(outcome.logits.float(), dim=1).cpu().numpy()
         return replace(Prediction.from_probabilities(probabilities), mflop=costs.of(outcome.paths).numpy() / 1e6)
 
@@ -69,12 +73,16 @@ class DynamicBackend(TorchBackend):
         return self._path_costs(self._tensor(rows[:1])).highest / 1e6
 
     def _new_executor(self, network: DynamicNetwork, config: DynamicConfig) -> Executor | GraphExecutor:
+        if config.price and not network.policy.scored:
+            raise ConfigError(
+                f"price: {config.price} has no effect on {config.network}: its paths are given; leave it out"
+            )
         if not config.graphs:
-            return Executor(network.choices, network.policy, config.price)
+            return Executor(network.sites, network.policy, config.price)
         if self.device.type != "cuda":
             raise ConfigError(f"graphs: true needs a CUDA device; the device is {config.device!r}")
         try:
-            return GraphExecutor(network.choices, network.policy, config.price)
+            return GraphExecutor(network.sites, network.policy, config.price)
         except ValueError as error:
             raise ConfigError(f"graphs: true does not fit {config.network}: {error}") from error
 
@@ -89,16 +97,16 @@ class DynamicBackend(TorchBackend):
     def _packs(self) -> bool:
         return self._can_pack() if self.config.packed is None else super()._packs()
 
-    def _path_costs(self, image: torch.Tensor) -> PathCosts:
-        """The costs for images of this size, (1, c, h, w), counted once."""
-        if image.shape not in self._costs:
+    def _path_costs(self, inputs: Inputs) -> PathCosts:
+        """The costs for inputs of this shape, counted once."""
+        key = input_shapes(inputs)
+        if key not in self._costs:
             network = cast(DynamicNetwork, self._blueprint or self.network)
-            image = image.to("meta") if self._blueprint else image
+            row = moved(first_row(inputs), "meta") if self._blueprint else first_row(inputs)
             try:
-                self._costs[image.shape] = PathCosts.count(network.choices, network.policy, image)
+                self._costs[key] = PathCosts.count(network.sites, network.policy, row)
             except (RuntimeError, ValueError) as error:
-                size = " x ".join(map(str, image.shape[1:]))
-                raise RowsError(
-                    f"images of {size} (channels, height, width) do not fit the network: {error}"
-                ) from error
-        return self._costs[image.shape]
+                sizes = [f"{name or 'images'} of {' x '.join(map(str, shape))}" for name, shape in key]
+                axes = " (channels, height, width)" if isinstance(inputs, torch.Tensor) and inputs.ndim == 4 else ""
+                raise RowsError(f"{', '.join(sizes)}{axes} do not fit the network: {error}") from error
+        return self._costs[key]

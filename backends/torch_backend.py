@@ -1,6 +1,7 @@
 """Torch networks: code of the architecture, weights from a safetensors file."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,7 +108,8 @@ class TorchBackend:
         self._is_watched = True
         return output
 
-    def _tensor(self, rows: np.ndarray) -> torch.Tensor:
+    def _tensor(self, rows: np.ndarray) -> Any:
+        """The input of the network: a tensor, or tensors by name."""
         if self.config.input:
             return self.config.input.tensor(rows, self.device)
         return torch.from_numpy(np.array(rows)).to(self.device)

@@ -159,4 +159,5 @@ class MtcnnBackend(TorchBackend):
 
     @override
     def _tensor(self, rows: np.ndarray) -> torch.Tensor:
-        return super()._tensor(np.repeat(rows[..., None], 3, axis=3) if rows.ndim == 3 else rows)
+        images: torch.Tensor = super()._tensor(np.repeat(rows[..., None], 3, axis=3) if rows.ndim == 3 else rows)
+        return images

@@ -1,15 +1,18 @@
 """Runs a batch in which every row has its own path, and computes only what is on the paths."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 
-from cascade.backends.dynamic.choice_network import ChoiceNetwork
 from cascade.backends.dynamic.gates import PathPolicy
+from cascade.backends.dynamic.inputs import Inputs, row_count
+from cascade.backends.dynamic.site import Route, Site, routes
+from cascade.backends.dynamic.site_network import SiteNetwork
 
-__all__ = ["Executor", "Outcome", "chosen"]
+__all__ = ["Executor", "Outcome", "chosen", "even_works"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +21,7 @@ class Outcome:
 
     Attributes:
         logits: (n, C).
-        paths: (n, D) int64, the alternative that each row took at each choice; in the processor's memory.
+        paths: (n, K) int64, what each row took in each column of the sites; in the processor's memory.
     """
 
     logits: torch.Tensor
@@ -28,96 +31,104 @@ class Outcome:
 class Executor:
     """Runs a network along the paths that a policy chooses.
 
-    At each choice the rows of each alternative are gathered, run together, and scattered back; packed convolutions run
-    them in place (:meth:`~cascade.backends.dynamic.choice.Choice.route`). An alternative that returns its input costs
+    At each site the rows of each alternative are gathered, run together, and scattered back; packed convolutions run
+    them in place (:meth:`~cascade.backends.dynamic.site.Site.take`). An alternative that returns its input costs
     nothing; one that all rows take runs without gathering.
 
     The processor needs the paths, since it sets the sizes of all tensors. If the policy decides everything at once, the
-    paths are copied from the device once per batch, and the indices of all choices are copied to it once. With gates
-    inside the network, the processor waits for the device at every choice.
+    paths are copied from the device once per batch, and the indices of all sites are copied to it once. With gates
+    inside the network, the processor waits for the device at every site.
 
     Args:
         network: in evaluation mode.
         policy: in evaluation mode; its weights must not change afterwards.
-        price: subtracted from the logit of every alternative but the first, in units of the policy's logits. 0 is the
-            policy as trained, above 0 is cheaper.
+        price: of work, in units of the policy's logits: ``price * works`` is subtracted from them. 0 is the policy as
+            trained, above 0 is cheaper.
     """
 
-    def __init__(self, network: ChoiceNetwork, policy: PathPolicy, price: float = 0.0) -> None:
+    def __init__(self, network: SiteNetwork, policy: PathPolicy, price: float = 0.0) -> None:
         self.network = network
         self.policy = policy
         self.price = price
+        self._even_works = even_works(network.alternatives)
         self._scorer = policy.scorer()
-        self._works = np.array([[not c.is_identity(a) for a in range(c.alternatives)] for c in network.choices])
+        starts = np.cumsum([0, *(site.columns for site in network.sites)]).tolist()
+        self._columns = [slice(*ends) for ends in pairwise(starts)]
+        self._identities = [_identities(site) for site in network.sites]
 
-    def run(self, images: torch.Tensor) -> Outcome:
-        """Runs a batch: (n, 3, h, w), n >= 0."""
+    def run(self, inputs: Inputs, works: np.ndarray | None = None) -> Outcome:
+        """Runs a batch.
+
+        Args:
+            inputs: n >= 0 rows.
+            works: (K, A) relative work of each alternative, on which the price is; see :func:`even_works`, the default.
+        """
+        works = self._even_works if works is None else works
         with torch.inference_mode():
-            x = self.network.stem(images)
+            x = self.network.stem(inputs)
             if self.policy.looks_at_features:
-                x, paths = self._find(images, x)
+                x, paths = self._find(inputs, x, works)
             else:
-                paths = chosen(self.policy.whole(images).float().cpu().numpy(), self.price)
+                paths = self.policy.paths(inputs, lambda logits: chosen(logits, self.price, works))
                 x = self._follow(x, paths)
             return Outcome(self.network.head(x), torch.from_numpy(paths))
 
     def _follow(self, x: torch.Tensor, paths: np.ndarray) -> torch.Tensor:
-        """Runs known paths: (n, c, h, w) features, (n, D) paths."""
-        choices = self.network.choices
+        """Runs known paths: (n, ...) features, (n, K) paths."""
+        network = self.network
         if len(paths) == 1:
-            path = paths[0]
-            for d in np.flatnonzero(self._works[np.arange(len(choices)), path]).tolist():
-                x = choices[d].run_all(int(path[d]), x)
+            path = paths[0].tolist()
+            for site, columns, identities in zip(network.sites, self._columns, self._identities, strict=True):
+                if path[columns.start] not in identities:
+                    x = site.take_one(x, path[columns])
             return x
-        for choice, (only, rows) in zip(choices, _routes(paths, choices[0].alternatives, x.device), strict=True):
-            x = choice.route(x, rows) if only is None else choice.run_all(only, x)
+        for site, route in zip(network.sites, routes(paths, network.sizes, x.device), strict=True):
+            x = site.take(x, route)
         return x
 
-    def _find(self, images: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
-        """Lets the policy decide at every choice, and runs its decision; returns features and paths."""
-        state = self._scorer.begin(images)
-        paths = np.empty((len(x), len(self.network.choices)), dtype=np.int64)
+    def _find(self, inputs: Inputs, x: torch.Tensor, works: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+        """Lets the policy decide at every site, and runs its decision; returns features and paths."""
+        state = self._scorer.begin(inputs)
+        n = row_count(inputs)
+        paths = np.empty((n, self._columns[-1].stop if self._columns else 0), dtype=np.int64)
         changed = True
-        for d, choice in enumerate(self.network.choices):
+        for d, site in enumerate(self.network.sites):
+            columns = self._columns[d]
             logits, state = self._scorer.step(d, x, state, changed)
-            paths[:, d] = taken = chosen(logits, self.price)
-            only: int | None = int(taken[0]) if len(taken) == 1 else None
-            if only is None:
-                ((only, rows),) = _routes(taken[:, None], choice.alternatives, x.device)
-            changed = only is None or bool(self._works[d, only])
-            if changed:
-                x = choice.route(x, rows) if only is None else choice.run_all(only, x)
+            scores = logits.reshape(n, site.columns, logits.shape[-1])
+            paths[:, columns] = own = chosen(scores, self.price, works[columns, : scores.shape[2]])
+            if n == 1:
+                changed = own[0, 0] not in self._identities[d]
+                x = site.take_one(x, own[0].tolist()) if changed else x
+                continue
+            route = Route.of(own, site.alternatives, x.device)
+            changed = route.groups[0][0] not in self._identities[d]
+            x = site.take(x, route) if changed else x
         return x, paths
 
 
-def chosen(logits: np.ndarray, price: float) -> np.ndarray:
-    """(..., A) -> (...) int64, the best alternative; the most expensive one of equals, and for a NaN.
+def chosen(logits: np.ndarray, price: float, works: np.ndarray) -> np.ndarray:
+    """(..., A) -> (...) int64, the best alternative; the last one of equals, and for a NaN.
 
     Args:
-        logits: of the alternatives.
-        price: subtracted from all but the first.
+        logits: of the alternatives; minus infinity where a column has fewer than A.
+        price: of work.
+        works: (..., A), see :func:`even_works`.
     """
     last = logits.shape[-1] - 1
     if price:
-        logits = logits.copy()
-        logits[..., 1:] -= price
+        logits = logits - np.asarray(price * works, dtype=logits.dtype)
     return np.asarray(last - logits[..., ::-1].argmax(axis=-1))
 
 
-def _routes(
-    paths: np.ndarray, alternatives: int, device: torch.device
-) -> Iterator[tuple[int | None, Sequence[torch.Tensor]]]:
-    """For each step: the alternative that all rows take; or ``None`` and the rows of each alternative.
+def even_works(alternatives: Sequence[int]) -> np.ndarray:
+    """(K, A) relative works that rise evenly from 0 to 1 in each column; 0 where a column has fewer alternatives."""
+    works = np.zeros((len(alternatives), max(alternatives, default=0)))
+    for column, own in enumerate(alternatives):
+        works[column, :own] = np.linspace(0, 1, own) if own else 0.0
+    return works
 
-    Args:
-        paths: (n, number of steps) int64.
-        alternatives: their number.
-        device: of the indices, which are copied there once.
-    """
-    counts = np.stack([(paths == alternative).sum(axis=0) for alternative in range(alternatives)], axis=1).tolist()
-    order = torch.from_numpy(np.argsort(paths.T, axis=1, kind="stable")).to(device)
-    for own, rows in zip(counts, order, strict=True):
-        if len(paths) in own:
-            yield own.index(len(paths)), ()
-        else:
-            yield None, rows.split_with_sizes(own)
+
+def _identities(site: Site) -> frozenset[int]:
+    """The alternatives of a site of one column that return their input."""
+    return frozenset(a for a in range(site.alternatives) if site.columns == 1 and site.is_identity(a))

@@ -1,18 +1,16 @@
 """The cost of a path, in floating-point operations."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
+import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from cascade.backends.dynamic.choice_network import ChoiceNetwork
 from cascade.backends.dynamic.gates import PathPolicy
+from cascade.backends.dynamic.inputs import Inputs
+from cascade.backends.dynamic.site import counted
+from cascade.backends.dynamic.site_network import SiteNetwork
 
 __all__ = ["PathCosts"]
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,8 @@ class PathCosts:
     Attributes:
         fixed: operations of every row: stem, head and the whole policy.
         policy: the policy's share of ``fixed``.
-        alternatives: (D, A), operations of each alternative.
+        alternatives: (K, A), operations of each alternative of each column of the path; columns with fewer than A
+            repeat their last one. Keys have one.
     """
 
     fixed: float
@@ -30,49 +29,55 @@ class PathCosts:
     alternatives: torch.Tensor
 
     @classmethod
-    def count(cls, network: ChoiceNetwork, policy: PathPolicy, image: torch.Tensor) -> "PathCosts":
+    def count(cls, network: SiteNetwork, policy: PathPolicy, row: Inputs) -> "PathCosts":
         """Counts the operations.
 
         Args:
             network: in evaluation mode, not packed.
             policy: of the network, not packed.
-            image: (1, 3, h, w); on the same device as network and policy, which may be "meta".
+            row: a single row; on the same device as network and policy, which may be "meta".
         """
+        columns: list[list[float]] = []
         with torch.inference_mode():
-            stem, x = _counted(network.stem, image)
-            policy_flops, state = _counted(policy.begin, image)
-            rows = []
-            for d, choice in enumerate(network.choices):
-                step, (_, state) = _counted(policy.step, d, x, state)
-                policy_flops += step
-                rows.append([_counted(choice.run, a, x)[0] for a in range(choice.alternatives)])
-                x = choice.run(choice.alternatives - 1, x)
-            head, _ = _counted(network.head, x)
-        return cls(stem + head + policy_flops, policy_flops, torch.tensor(rows, dtype=torch.float64))
+            stem, x = counted(network.stem, row)
+            asked, state = counted(policy.begin, row)
+            for d, site in enumerate(network.sites):
+                if policy.scored:
+                    step, (_, state) = counted(policy.step, d, x, state)
+                    asked += step
+                works, x = site.works(x)
+                columns += works
+            head, _ = counted(network.head, x)
+        most = max(map(len, columns), default=0)
+        alternatives = [[*works, *[works[-1]] * (most - len(works))] for works in columns]
+        return cls(stem + head + asked, asked, torch.tensor(alternatives, dtype=torch.float64))
 
     @property
     def dense(self) -> float:
-        """Operations of the whole network without a policy."""
+        """Operations of the last alternative everywhere, without a policy."""
         return self.fixed - self.policy + float(self.alternatives[:, -1].sum())
 
     @property
     def highest(self) -> float:
-        """Operations of the path with the most expensive alternative of every choice."""
-        return self.fixed + float(self.alternatives.max(dim=1).values.sum())
+        """Operations of the path with the most expensive alternative of every column."""
+        return self.fixed + float(self.alternatives.amax(dim=1).sum())
+
+    @property
+    def relative(self) -> np.ndarray:
+        """(K, A), works above the cheapest alternative of the column; the mean over columns of the largest is 1."""
+        above = self.alternatives - self.alternatives.amin(dim=1, keepdim=True)
+        scale = float(above.amax(dim=1).mean())
+        result: np.ndarray = (above / scale if scale else above).numpy()
+        return result
 
     def of(self, paths: torch.Tensor) -> torch.Tensor:
         """Operations of each row.
 
         Args:
-            paths: (n, D) int64.
+            paths: (n, K) int64.
 
         Returns:
             (n,) float64.
         """
-        return self.fixed + self.alternatives.gather(1, paths.cpu().T).sum(dim=0)
-
-
-def _counted(function: Callable[..., _Result], *arguments: object) -> tuple[float, _Result]:
-    with FlopCounterMode(display=False) as counter:
-        result = function(*arguments)
-    return float(counter.get_total_flops()), result
+        index = paths.cpu().T.clamp(0, self.alternatives.shape[1] - 1)  # keys are any number
+        return self.fixed + self.alternatives.gather(1, index).sum(dim=0)

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import Self
 
-from cascade.backends.images import ImageInput
+from cascade.backends.images import RowInput, RowSlices
 from cascade.backends.training.objectives import AnyObjective, CrossEntropy
 
 __all__ = ["Phase", "Recipe", "Start"]
@@ -62,7 +63,10 @@ class Recipe(BaseModel):
         network: the ``nn.Module``, as "module:Class".
         arguments: keyword arguments of its constructor.
         input: conversion of rows to tensors.
-        dataset: name of the data set (``cascade data``).
+        dataset: name of the data set (``cascade data``), or a file (.npz) of arrays "rows" and "label", relative to
+            the folder of the recipe.
+        test_dataset: such a file of test rows; without one, a ``dataset`` of one's own is only judged on the held-out
+            rows.
         held_out_rows: number of rows, the last of the training set, that are only used for validation.
         initial_weights: published weights to start from (a name of ``cascade.backends.files.pretrained``).
         start_from: weights of earlier trainings, loaded in this order; a plain path is for the whole network.
@@ -80,6 +84,7 @@ class Recipe(BaseModel):
         warmup_share: share of the steps, in [0, 1).
         label_smoothing: in [0, 1).
         crop_padding: pixels of reflected border from which a random crop is taken.
+        flip: whether half of the images are flipped.
         precision: of the forward and backward pass.
         stored_precision: of the weights on disk.
         seed: of initial weights, order, crops and flips.
@@ -89,8 +94,9 @@ class Recipe(BaseModel):
 
     network: str
     arguments: dict[str, Any] = {}
-    input: ImageInput
-    dataset: Literal["cifar10"] = "cifar10"
+    input: RowInput
+    dataset: str = "cifar10"
+    test_dataset: Path | None = None
     held_out_rows: int = Field(default=2000, ge=0)
     initial_weights: str | None = None
     start_from: tuple[Start, ...] = ()
@@ -106,6 +112,7 @@ class Recipe(BaseModel):
     warmup_share: float = Field(default=0.2, ge=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     crop_padding: int = Field(default=4, ge=0)
+    flip: bool = True
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     stored_precision: Literal["float32", "float16"] = "float32"
     seed: int = 0
@@ -114,6 +121,24 @@ class Recipe(BaseModel):
     @classmethod
     def _a_path_is_for_the_whole(cls, value: Any) -> Any:
         return ({"weights": value},) if isinstance(value, (str, Path)) else value
+
+    @field_validator("dataset")
+    @classmethod
+    def _a_file_is_from_the_folder(cls, value: str, info: ValidationInfo) -> str:
+        return str(Path((info.context or {}).get("folder", Path()), value)) if value.endswith(".npz") else value
+
+    @field_validator("test_dataset")
+    @classmethod
+    def _a_test_file_too(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return value and Path((info.context or {}).get("folder", Path()), value)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if isinstance(self.input, RowSlices) and (self.flip or self.crop_padding):
+            raise ValueError("slices of rows are not cropped and flipped: set crop_padding: 0 and flip: false")
+        if self.test_dataset and not self.dataset.endswith(".npz"):
+            raise ValueError(f"test_dataset is for a file of one's own; {self.dataset} has its own test rows")
+        return self
 
     @property
     def epochs(self) -> int:

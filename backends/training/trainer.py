@@ -112,7 +112,7 @@ class Trainer:
 
         Returns:
             "accuracy", the share of rows whose most probable class is the label, in [0, 1], nan without rows. For a
-            dynamic network also "kept", the mean number of choices at which a row did not take the cheapest
+            dynamic network also "kept", the mean number of columns in which a row did not take the cheapest
             alternative, and "paths", the number of distinct paths.
         """
         self.network.eval()
@@ -228,15 +228,17 @@ class Trainer:
             yield order[start : start + size]
 
     def _batch(self, index: np.ndarray, generator: torch.Generator) -> Batch:
-        images = self.recipe.input.tensor(self.rows[index], self.device)
-        images = crop_and_flip(images, self.recipe.crop_padding, generator)
+        recipe = self.recipe
+        images: Any = recipe.input.tensor(self.rows[index], self.device)
+        if recipe.flip or recipe.crop_padding:
+            images = crop_and_flip(images, recipe.crop_padding, generator, recipe.flip)
         labels = torch.from_numpy(self.labels[index]).to(self.device)
         return Batch(images, labels, self.recipe.label_smoothing)
 
     def _step(self, objective: Objective, batch: Batch, done: float, optimizer: torch.optim.Optimizer) -> float:
         # Without the cache: a weight first cast under no_grad would get no gradient later in the step.
         enabled = self.recipe.precision == "bfloat16"
-        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False):
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=enabled, cache_enabled=False):
             loss = objective.loss(self.network, batch, done)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -164,15 +164,14 @@ def _executor() -> Guarded:
     import torch
     from torch import nn
 
-    from cascade.backends.dynamic.choice import SkipChoice
-    from cascade.backends.dynamic.choice_network import skippable
     from cascade.backends.dynamic.executor import Executor
     from cascade.backends.dynamic.gates import OneShotPolicy
+    from cascade.backends.dynamic.site_network import skippable
     from cascade.backends.networks.resnet import CifarResNet
 
     torch.manual_seed(0)
     network = skippable(CifarResNet(depth=14, width=4).eval())
-    paths = (torch.rand(16, len(network.choices)) < 0.5).long()
+    paths = (torch.rand(16, len(network.sites)) < 0.5).long()
     images = torch.randn(16, 3, 8, 8)
 
     class GivenPaths(nn.Module):
@@ -180,7 +179,7 @@ def _executor() -> Guarded:
             return paths.float() * 2 - 1
 
     executor = Executor(network, OneShotPolicy(GivenPaths()))
-    blocks = [choice.block for choice in network.choices if isinstance(choice, SkipChoice)]
+    blocks = [site.block for site in network.sites]
 
     def baseline() -> torch.Tensor:
         with torch.inference_mode():

@@ -37,6 +37,7 @@ def train(
     from cascade.backends.training.recipe import Recipe
     from cascade.backends.training.trainer import Trainer
     from cascade.cli.training.progress import TrainingProgress
+    from cascade.cli.training.task import load_task
     from cascade.files.yaml_files import load_yaml_model
 
     recipe = load_yaml_model(recipe_path, Recipe, ConfigError)
@@ -44,22 +45,21 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = device != "cpu"  # batches have one size
-    datasets.fetch(recipe.dataset, on_note=console.print)
-    rows, labels = datasets.load(recipe.dataset, "train")
-    test = datasets.load(recipe.dataset, "test")
+    task = load_task(recipe, console.print)
     checkpoint = datasets.cache_folder() / "training" / f"{recipe_path.stem}.checkpoint.safetensors"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with TrainingProgress(recipe, quiet=as_json) as progress:
         pretrained = datasets.cache_folder() / "pretrained"
         on = (progress.update, progress.print_epoch)
-        trainer = Trainer(recipe, rows, labels, checkpoint, pretrained, *on, device)
+        trainer = Trainer(recipe, task.rows, task.labels, checkpoint, pretrained, *on, device)
         trainer.fit()
-    figures = trainer.figures(test.rows, test.labels)
+    figures = trainer.figures(task.test_rows, task.test_labels)
+    judged_on = "test" if task.has_test_rows else "held_out"
     result = {
         "recipe": recipe_path.name,
-        **{f"test_{name}": value for name, value in figures.items()},
+        **{f"{judged_on}_{name}": value for name, value in figures.items()},
         "checked_rows": CHECKED_ROWS,
-        "checked_accuracy": trainer.accuracy(test.rows[:CHECKED_ROWS], test.labels[:CHECKED_ROWS]),
+        "checked_accuracy": trainer.accuracy(task.test_rows[:CHECKED_ROWS], task.test_labels[:CHECKED_ROWS]),
         "seconds": round(sum(record["seconds"] for record in trainer.history), 1),
         "threads": torch.get_num_threads(),
         **({} if device == "cpu" else {"device": device}),

@@ -20,7 +20,7 @@ from cascade.errors import ConfigError, RowsError, WeightsError
 
 INPUT = ImageInput(mean=(128.0,) * 3, std=(64.0,) * 3)
 ARGUMENTS = {
-    "BlockDrop": {"depth": 14, "width": 4, "policy_width": 4, "classes": 3},
+    "BlockDrop": {"depth": 14, "width": 4, "policy_width": 4, "policy_stem_stride": 2, "classes": 3},
     "SkipNet": {"depth": 14, "width": 4, "gate": "recurrent", "classes": 3},
 }
 
@@ -86,7 +86,7 @@ def test_a_row_is_answered_along_its_path_at_the_cost_of_the_path(saved, rows, p
     if precision == "bfloat16":
         assert (said.answer == expected.argmax(axis=1)).mean() > 0.7
         return
-    costs = PathCosts.count(network.choices, network.policy, INPUT.tensor(rows[:1]))
+    costs = PathCosts.count(network.sites, network.policy, INPUT.tensor(rows[:1]))
     assert said.probabilities == pytest.approx(expected, abs=1e-4)
     assert said.mflop == pytest.approx(costs.of(outcome.paths).numpy() / 1e6)
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
-from cascade.backends.dynamic.choice import SkipChoice
+from cascade.backends.dynamic.sites import SkipSite
 from cascade.backends.networks import onednn
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.packing import PackedBlock, PackedConvolutions, can_pack, pack_convolutions
@@ -96,7 +96,7 @@ def test_a_row_gets_the_same_bits_alone_and_in_a_batch():
 def test_a_choice_leaves_its_input_alone_unless_it_may_overwrite_it():
     for geometry in ((4, 4, 1), (4, 8, 2)):
         plain, packed = packed_block(*geometry)
-        choice = SkipChoice(packed)
+        choice = SkipSite(packed)
         images = images_of(3, 4, 8, 8).abs()
         before = images.clone()
         close(packed(images), plain(before))

@@ -13,9 +13,11 @@ from cascade.backends.training.objectives.path_objective import (
     PathObjective,
     best_alternatives,
     costs_taken,
+    drawn,
     dynamic,
     taken_log_probabilities,
     walk,
+    work_shares,
 )
 from cascade.backends.training.schedule import Schedule, Scheduled
 
@@ -28,11 +30,11 @@ class HybridReinforce(PathObjective):
     Wang et al., "SkipNet", ECCV 2018, section 3.3 (hybrid reinforcement learning), https://arxiv.org/abs/1711.09485
 
     Attributes:
-        cost_weight: alpha in the paper: reward for saving the work of all choices, in units of cross-entropy.
+        cost_weight: alpha in the paper: reward for saving the work of all sites, in units of cross-entropy.
         answer_weight: beta in the paper: weight of the cross-entropy in a decision's return.
         policy_weight: weight of the REINFORCE term relative to the cross-entropy.
         baseline: subtracted from the returns, which reduces the variance of the gradient and not its mean: "none" as in
-            the paper; "batch", the mean return of the batch at the same choice; or "best", the return of the same row
+            the paper; "batch", the mean return of the batch in the same column; or "best", the return of the same row
             on its most probable path.
     """
 
@@ -46,25 +48,22 @@ class HybridReinforce(PathObjective):
     def loss(self, network: nn.Module, batch: Batch, done: float) -> torch.Tensor:
         model = dynamic(network)
         state = model.policy.begin(batch.images)
-        logits, taken, scores = walk(model, batch.images, state, _drawn, first=0, learns=True)
+        logits, taken, scores = walk(model, batch.images, state, drawn, first=0, learns=True)
         answers = answer_loss(logits, batch)
-        gains = self._gains(answers.detach(), taken, scores.shape[2], done)
+        shares = work_shares(model.works(batch.images), scores.device)
+        gains = self._gains(answers.detach(), taken, shares, done)
         if self.baseline == "batch":
             gains = gains - gains.mean(dim=0)
         elif self.baseline == "best":
             with torch.no_grad():
                 logits, best, _ = walk(model, batch.images, state, best_alternatives, first=0, learns=False)
-                gains = gains - self._gains(answer_loss(logits, batch), best, scores.shape[2], done)
+                gains = gains - self._gains(answer_loss(logits, batch), best, shares, done)
         reinforce = -(taken_log_probabilities(scores.log_softmax(dim=2), taken) * gains).sum(dim=1).mean()
         return answers.mean() + self.policy_weight * reinforce
 
-    def _gains(self, losses: torch.Tensor, paths: torch.Tensor, alternatives: int, done: float) -> torch.Tensor:
-        savings = 1 / paths.shape[1] - costs_taken(paths, alternatives)
+    def _gains(self, losses: torch.Tensor, paths: torch.Tensor, shares: torch.Tensor, done: float) -> torch.Tensor:
+        savings = shares.amax(dim=1) - costs_taken(paths, shares)
         return returns(self.answer_weight * losses, self.cost_weight.at(done) * savings)
-
-
-def _drawn(probabilities: torch.Tensor) -> torch.Tensor:
-    return probabilities.multinomial(1)[:, 0]
 
 
 def returns(losses: torch.Tensor, rewards: torch.Tensor) -> torch.Tensor:
@@ -72,9 +71,9 @@ def returns(losses: torch.Tensor, rewards: torch.Tensor) -> torch.Tensor:
 
     Args:
         losses: (n,).
-        rewards: (n, D) of each decision.
+        rewards: (n, K) of each decision.
 
     Returns:
-        (n, D).
+        (n, K).
     """
     return rewards.flip(1).cumsum(dim=1).flip(1) - losses[:, None]

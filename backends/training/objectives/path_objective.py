@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 from typing_extensions import override
 
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
+from cascade.backends.dynamic.gates import columns_of
 from cascade.backends.training.objectives.objective import Objective
 from cascade.backends.training.schedule import Schedule, Scheduled
 from cascade.errors import ConfigError
@@ -18,18 +20,20 @@ __all__ = [
     "PathObjective",
     "best_alternatives",
     "costs_taken",
+    "drawn",
     "dynamic",
     "path_costs",
     "taken_log_probabilities",
     "walk",
+    "work_shares",
 ]
 
 
 class CostTerm(BaseModel):
     """The cost of paths as a term of the loss.
 
-    The cost of a row is its share of the choices' work, in [0, 1]; all choices count the same, and the costs of their
-    alternatives rise evenly from 0 to the whole.
+    The cost of a row is its share of the work that the sites may save, in [0, 1]: ``DynamicNetwork.works``. In a
+    network that counts its sites, all count the same; in others by their measured operations.
 
     Attributes:
         weight: of the term.
@@ -50,23 +54,29 @@ class CostTerm(BaseModel):
 
 
 def taken_log_probabilities(log_probabilities: torch.Tensor, paths: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities of the chosen alternatives: (n, D, A) and (n, D) int64 paths -> (n, D)."""
+    """Log-probabilities of the chosen alternatives: (n, K, A) and (n, K) int64 paths -> (n, K)."""
     return log_probabilities.gather(2, paths[..., None])[..., 0]
 
 
-def path_costs(weights: torch.Tensor) -> torch.Tensor:
-    """Cost of each choice per row, as a share of all choices' work: (n, D, A) weights -> (n, D)."""
-    _, depth, alternatives = weights.shape
-    return weights @ _rising(depth, alternatives, weights.device).to(weights.dtype)
+def path_costs(weights: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Cost of each column per row, as a share of all work: (n, K, A) weights, (K, A) shares -> (n, K)."""
+    return (weights * shares.to(weights.dtype)).sum(dim=2)
 
 
-def costs_taken(paths: torch.Tensor, alternatives: int) -> torch.Tensor:
-    """Cost of each choice per row, as a share of all choices' work: (n, D) int64 paths -> (n, D)."""
-    return _rising(paths.shape[1], alternatives, paths.device)[paths]
+def costs_taken(paths: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Cost of each column per row, as a share of all work: (n, K) int64 paths, (K, A) shares -> (n, K)."""
+    return shares.gather(1, paths.T).T
 
 
-def _rising(depth: int, alternatives: int, device: torch.device) -> torch.Tensor:
-    return torch.linspace(0, 1 / depth, alternatives, device=device)
+def work_shares(works: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
+    """(K, A) relative works as shares of the most expensive path's, float32."""
+    return torch.from_numpy(works / works.max(axis=1).sum()).float().to(device)
+
+
+def drawn(probabilities: torch.Tensor) -> torch.Tensor:
+    """Sampled alternatives: (..., A) -> (...) int64."""
+    rows = probabilities.flatten(0, -2)
+    return rows.multinomial(1)[:, 0].view(probabilities.shape[:-1])
 
 
 class PathObjective(Objective):
@@ -104,6 +114,8 @@ def dynamic(network: nn.Module) -> DynamicNetwork:
             f"this objective trains the paths of a DynamicNetwork; {type(network).__name__} is none, "
             "use kind: cross_entropy"
         )
+    if not network.policy.scored:
+        raise ConfigError(f"the paths of {type(network).__name__} are given, not learned; use kind: cross_entropy")
     return network
 
 
@@ -120,13 +132,13 @@ def walk(
     Args:
         model: with frozen norms.
         images: (n, 3, h, w).
-        state: of the policy, before the first choice.
-        choose: from the (n, A) probabilities of a choice's alternatives to (n,) int64.
-        first: index of the first choice that is made; earlier layers run as a whole.
+        state: of the policy, before the first site.
+        choose: from the (..., A) probabilities of a site's alternatives to (...) int64.
+        first: index of the first site at which the policy decides; earlier sites take their last alternative.
         learns: whether to compute gradients for the network; for the policy they are always computed.
 
     Returns:
-        (n, C) logits, (n, D) paths, and the policy's (n, D, A) logits.
+        (n, C) logits, (n, K) paths, and the policy's (n, K, A) logits.
     """
     paths, scores = [], []
 
@@ -135,21 +147,21 @@ def walk(
         with torch.enable_grad():
             logits, state = model.policy.step(d, x, state)
             scores.append(logits.float())
-        whole = torch.full((len(x),), logits.shape[1] - 1, dtype=torch.int64, device=x.device)
-        paths.append(choose(scores[-1].detach().softmax(dim=1)) if d >= first else whole)
+        whole = torch.full(logits.shape[:-1], logits.shape[-1] - 1, dtype=torch.int64, device=x.device)
+        paths.append(choose(scores[-1].detach().softmax(dim=-1)) if d >= first else whole)
         return paths[-1]
 
     with torch.set_grad_enabled(learns):
-        answers = model.choices.follow(images, decide)
-    return answers, torch.stack(paths, dim=1), torch.stack(scores, dim=1)
+        answers = model.sites.follow(images, decide)
+    return answers, torch.cat([path.view(len(path), -1) for path in paths], dim=1), columns_of(scores)
 
 
 def best_alternatives(probabilities: torch.Tensor) -> torch.Tensor:
-    """(n, A) -> (n,) int64."""
-    return probabilities.argmax(dim=1)
+    """(..., A) -> (...) int64."""
+    return probabilities.argmax(dim=-1)
 
 
 def _freeze_norms(part: nn.Module) -> None:
     for module in part.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.eval()

@@ -7,9 +7,16 @@ from torch import nn
 from torch.nn import functional
 from typing_extensions import override
 
+from cascade.backends.dynamic.gates import columns_of
 from cascade.backends.training.objectives.cross_entropy import answer_loss
 from cascade.backends.training.objectives.objective import Batch
-from cascade.backends.training.objectives.path_objective import CostTerm, PathObjective, dynamic, path_costs
+from cascade.backends.training.objectives.path_objective import (
+    CostTerm,
+    PathObjective,
+    dynamic,
+    path_costs,
+    work_shares,
+)
 from cascade.backends.training.schedule import Schedule, Scheduled
 
 __all__ = ["Gumbel", "StraightThrough", "hard_weights"]
@@ -49,8 +56,9 @@ class StraightThrough(PathObjective):
             taken.append(hard_weights(noisy, self.temperature.at(done)))
             return taken[-1]
 
-        answers = answer_loss(model.choices.blend(batch.images, decide), batch)
-        costs = path_costs(torch.stack(taken, dim=1)).sum(dim=1)
+        answers = answer_loss(model.sites.blend(batch.images, decide), batch)
+        weights = columns_of(taken, filler=0.0)
+        costs = path_costs(weights, work_shares(model.works(batch.images), weights.device)).sum(dim=1)
         return answers.mean() + self.cost.of(costs, done)
 
 
@@ -77,8 +85,8 @@ def _gumbel_noise(logits: torch.Tensor) -> torch.Tensor:
 
 
 def hard_weights(logits: torch.Tensor, temperature: float) -> torch.Tensor:
-    """One-hot rows of the largest logits, with the gradient of the softmax: (n, A) -> (n, A)."""
-    soft = (logits / temperature).softmax(dim=1)
-    hard = functional.one_hot(soft.argmax(dim=1), soft.shape[1]).to(soft.dtype)
+    """One-hot rows of the largest logits, with the gradient of the softmax: (..., A) -> (..., A)."""
+    soft = (logits / temperature).softmax(dim=-1)
+    hard = functional.one_hot(soft.argmax(dim=-1), soft.shape[-1]).to(soft.dtype)
     result: torch.Tensor = hard + soft - soft.detach()
     return result

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from torch import nn
 
 from cascade import datasets
 from cascade.backends.code.imports import import_object
-from cascade.backends.dynamic.choice_network import ChoiceNetwork
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
+from cascade.backends.dynamic.site_network import SkipNetwork
 from cascade.backends.files.weights import load_weights
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.packing import pack_convolutions
@@ -47,18 +47,19 @@ def packed_copy(network: nn.Module) -> Any:
 
 def images_of(rows: np.ndarray, recipe: Recipe) -> list[torch.Tensor]:
     """Batches of (up to 250, 3, 32, 32)."""
-    return [recipe.input.tensor(rows[start : start + BATCH_ROWS]) for start in range(0, len(rows), BATCH_ROWS)]
+    batches = (rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS))
+    return [cast(torch.Tensor, recipe.input.tensor(batch)) for batch in batches]
 
 
-def run_whole(network: ChoiceNetwork, images: torch.Tensor) -> torch.Tensor:
+def run_whole(network: SkipNetwork, images: torch.Tensor) -> torch.Tensor:
     """Every block of every row, in place: (n, 3, h, w) -> (n, C) logits."""
     x = network.stem(images)
-    for choice in network.choices:
-        x = choice.run_all(choice.alternatives - 1, x)
+    for site in network.sites:
+        x = site.run_all(site.alternatives - 1, x)
     return network.head(x)
 
 
-def answers_along(network: ChoiceNetwork, batches: list[torch.Tensor], paths: torch.Tensor) -> np.ndarray:
+def answers_along(network: SkipNetwork, batches: list[torch.Tensor], paths: torch.Tensor) -> np.ndarray:
     """(n,) top classes of rows along given paths.
 
     Args:
@@ -71,24 +72,23 @@ def answers_along(network: ChoiceNetwork, batches: list[torch.Tensor], paths: to
         for images in batches:
             own = paths.expand(len(images), -1) if paths.ndim == 1 else paths[start : start + len(images)]
             columns = own.unbind(dim=1)
-            found.append(network.follow(images, partial(_column, columns)).argmax(dim=1).numpy())
+            found.append(network.follow(images, partial(column, columns)).argmax(dim=1).numpy())
             start += len(images)
     return np.concatenate(found)
 
 
-def _column(columns: Sequence[torch.Tensor], d: int, _: torch.Tensor) -> torch.Tensor:
+def column(columns: Sequence[torch.Tensor], d: int, _: torch.Tensor) -> torch.Tensor:
+    """What is given for site ``d``, whatever its features."""
     return columns[d]
 
 
-def accuracy_along(
-    network: ChoiceNetwork, batches: list[torch.Tensor], label: np.ndarray, paths: torch.Tensor
-) -> float:
+def accuracy_along(network: SkipNetwork, batches: list[torch.Tensor], label: np.ndarray, paths: torch.Tensor) -> float:
     """Share of right answers along given paths, in [0, 1]."""
     return float((answers_along(network, batches, paths) == label).mean())
 
 
 def greedy_deletions(
-    network: ChoiceNetwork, batches: list[torch.Tensor], label: np.ndarray, most: int | None = None
+    network: SkipNetwork, batches: list[torch.Tensor], label: np.ndarray, most: int | None = None
 ) -> list[int]:
     """Choices in the order in which they are deleted: each time the one whose loss costs the least accuracy.
 
@@ -98,7 +98,7 @@ def greedy_deletions(
         label: of these rows.
         most: number of choices to delete; all D if ``None``.
     """
-    depth, order = len(network.choices), list[int]()
+    depth, order = len(network.sites), list[int]()
     while len(order) < (depth if most is None else most):
         left = [d for d in range(depth) if d not in order]
         order.append(max(left, key=lambda d: accuracy_along(network, batches, label, path_without([*order, d], depth))))

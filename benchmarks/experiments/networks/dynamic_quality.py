@@ -25,10 +25,10 @@ import torch
 import typer
 from torch import nn
 
-from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
 from cascade.backends.dynamic.executor import Executor
 from cascade.backends.dynamic.path_costs import PathCosts
+from cascade.backends.dynamic.site_network import SkipNetwork, skippable
 from cascade.backends.networks.folding import fold_norms
 from cascade.benchmarks.experiments.networks.dynamic_networks import (
     BASES,
@@ -63,8 +63,8 @@ def quality(
         outcomes = [network.run(batch) for batch in images]
     paths = torch.cat([outcome.paths for outcome in outcomes])
     right = np.concatenate([outcome.logits.argmax(dim=1).numpy() for outcome in outcomes]) == label
-    costs = PathCosts.count(network.choices, network.policy, images[0][:1])
-    packed_base, packed = packed_copy(base), packed_copy(network).choices
+    costs = PathCosts.count(network.sites, network.policy, images[0][:1])
+    packed_base, packed = packed_copy(base), packed_copy(network).sites
     always = 1 if network.keep_first else 0
     kept = always + paths.sum(dim=1).numpy()
     flops = float(costs.of(paths).mean())
@@ -98,7 +98,7 @@ def quality(
 def at_price(network: DynamicNetwork, test: Rows, price: float) -> dict[str, float]:
     """Accuracy and kept blocks of the same weights at a price of a block."""
     images, label = test
-    executor = Executor(network.choices, network.policy, price)
+    executor = Executor(network.sites, network.policy, price)
     outcomes = [executor.run(batch) for batch in images]
     answers = np.concatenate([outcome.logits.argmax(dim=1).numpy() for outcome in outcomes])
     kept = torch.cat([outcome.paths for outcome in outcomes]).sum(dim=1).double().mean()
@@ -106,7 +106,7 @@ def at_price(network: DynamicNetwork, test: Rows, price: float) -> dict[str, flo
 
 
 def baselines(
-    network: ChoiceNetwork,
+    network: SkipNetwork,
     test: Rows,
     chosen_on: Rows,
     paths: torch.Tensor,
@@ -125,7 +125,7 @@ def baselines(
     random = [float(own.mean()) for own in drawn]
     fixed = best_fixed(network, test, chosen_on, paths)
     return {
-        "whole": accuracy_along(network, *test, path_without([], len(network.choices))),
+        "whole": accuracy_along(network, *test, path_without([], len(network.sites))),
         "random": {"mean": float(np.mean(random)), "std": float(np.std(random)), "draws": draws},
         "best_fixed": float(fixed.mean()),
         "gain_over_random": mean_and_error(right - np.mean(drawn, axis=0)),
@@ -141,7 +141,7 @@ def mean_and_error(differences: np.ndarray) -> dict[str, float]:
     }
 
 
-def best_fixed(network: ChoiceNetwork, test: Rows, chosen_on: Rows, paths: torch.Tensor) -> np.ndarray:
+def best_fixed(network: SkipNetwork, test: Rows, chosen_on: Rows, paths: torch.Tensor) -> np.ndarray:
     """The best fixed path or mixture of two that keeps as many blocks as the policy on average.
 
     Returns:
@@ -184,10 +184,10 @@ def times(network: DynamicNetwork, images: torch.Tensor, sizes: tuple[int, ...],
     """Median milliseconds per row of the whole base, in the faster of two forms, and of the network along its paths."""
     folded: Any = fold_norms(copy.deepcopy(network))
     packed = packed_copy(network)
-    executor = Executor(packed.choices, packed.policy)
+    executor = Executor(packed.sites, packed.policy)
     ways = {
         "folded": folded.base,
-        "packed": lambda batch: run_whole(packed.choices, batch),
+        "packed": lambda batch: run_whole(packed.sites, batch),
         "dynamic": executor.run,
     }
     found = []

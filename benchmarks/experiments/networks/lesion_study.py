@@ -19,8 +19,8 @@ import torch
 import typer
 from rich.progress import track
 
-from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
+from cascade.backends.dynamic.site_network import SkipNetwork, skippable
 from cascade.benchmarks.experiments.networks.dynamic_networks import (
     BASE_RECIPE,
     PICTURES,
@@ -40,18 +40,18 @@ from cascade.theme import ACCENT, MUTED, stage_colours
 SWAPS = (1, 2, 4, 8, 16)
 
 
-def single_deletions(network: ChoiceNetwork, test: Rows) -> list[float]:
+def single_deletions(network: SkipNetwork, test: Rows) -> list[float]:
     """Accuracy without each block."""
-    depth = len(network.choices)
+    depth = len(network.sites)
     return [
         accuracy_along(network, *test, path_without([d], depth))
         for d in track(range(depth), "single blocks", console=console)
     ]
 
 
-def random_deletions(network: ChoiceNetwork, test: Rows, most: int, draws: int, seed: int) -> list[dict[str, Any]]:
+def random_deletions(network: SkipNetwork, test: Rows, most: int, draws: int, seed: int) -> list[dict[str, Any]]:
     """Accuracy without k random blocks, for k from 1 to ``most``."""
-    depth, random, found = len(network.choices), np.random.default_rng(seed), []
+    depth, random, found = len(network.sites), np.random.default_rng(seed), []
     for k in track(range(1, most + 1), "random blocks", console=console):
         deleted = [random.choice(depth, k, replace=False).tolist() for _ in range(draws)]
         found.append(
@@ -60,27 +60,27 @@ def random_deletions(network: ChoiceNetwork, test: Rows, most: int, draws: int, 
     return found
 
 
-def permutations(network: ChoiceNetwork, test: Rows, draws: int, seed: int) -> list[dict[str, Any]]:
+def permutations(network: SkipNetwork, test: Rows, draws: int, seed: int) -> list[dict[str, Any]]:
     """Accuracy after k random exchanges of two blocks of equal shape."""
     random, found = np.random.default_rng(seed), []
-    whole = torch.ones(len(network.choices), dtype=torch.int64)
+    whole = torch.ones(len(network.sites), dtype=torch.int64)
     for k in track(SWAPS, "exchanges", console=console):
         accuracies, distances = [], []
         for _ in range(draws):
             order = exchanged(network, k, random)
-            other = ChoiceNetwork(network.stem, tuple(network.choices[d] for d in order), network.head)
+            other = SkipNetwork(network.stem, tuple(network.sites[d] for d in order), network.head)
             accuracies.append(accuracy_along(other, *test, whole))
             distances.append(kendall_distance(order))
         found.append({"exchanges": k, "kendall_distance": float(np.mean(distances))} | moments(accuracies))
     return found
 
 
-def exchanged(network: ChoiceNetwork, exchanges: int, random: np.random.Generator) -> list[int]:
+def exchanged(network: SkipNetwork, exchanges: int, random: np.random.Generator) -> list[int]:
     """An order of the blocks after random exchanges inside groups of equal shape."""
-    order = list(range(len(network.choices)))
+    order = list(range(len(network.sites)))
     for _ in range(exchanges):
-        group = random.choice(sorted({network.choices[d].channels for d in order}))
-        inside = [d for d, c in enumerate(network.choices) if c.channels == group and c.is_identity(0)]
+        group = random.choice(sorted({network.sites[d].channels for d in order}))
+        inside = [d for d, c in enumerate(network.sites) if c.channels == group and c.is_identity(0)]
         a, b = random.choice(inside, 2, replace=False)
         order[a], order[b] = order[b], order[a]
     return order
@@ -151,23 +151,23 @@ def main(
     torch.set_num_threads(threads)
     own, settings = trained(recipe)
     network = packed_copy(own)
-    choices = network.choices if isinstance(network, DynamicNetwork) else skippable(network)
-    depth = len(choices.choices)
+    sites = network.sites if isinstance(network, DynamicNetwork) else skippable(network)
+    depth = len(sites.sites)
     most = min(most, depth - 1)
     judged, chosen_on = judging_rows(settings, test_rows, held_out_rows)
     drawn, _ = judging_rows(settings, draw_rows, held_out_rows)
-    order = greedy_deletions(choices, *chosen_on, most)
+    order = greedy_deletions(sites, *chosen_on, most)
     return {
         "network": recipe.stem,
-        "channels": [choice.channels for choice in choices.choices],
-        "whole": accuracy_along(choices, *judged, path_without([], depth)),
-        "single_deletions": single_deletions(choices, judged),
-        "random_deletions": random_deletions(choices, drawn, most, draws, seed),
+        "channels": [site.channels for site in sites.sites],
+        "whole": accuracy_along(sites, *judged, path_without([], depth)),
+        "single_deletions": single_deletions(sites, judged),
+        "random_deletions": random_deletions(sites, drawn, most, draws, seed),
         "greedy_deletions": {
             "order": [d + 1 for d in order],
-            "accuracy": [accuracy_along(choices, *judged, path_without(order[:k], depth)) for k in range(1, most + 1)],
+            "accuracy": [accuracy_along(sites, *judged, path_without(order[:k], depth)) for k in range(1, most + 1)],
         },
-        "permutations": permutations(choices, drawn, draws, seed),
+        "permutations": permutations(sites, drawn, draws, seed),
     }
 
 

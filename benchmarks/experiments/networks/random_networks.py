@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from cascade.backends.dynamic.choice_network import ChoiceNetwork
 from cascade.backends.dynamic.gates import ConvolutionalGates, OneShotPolicy, PathPolicy, RecurrentGate
 from cascade.backends.dynamic.gates.path_policy import PathScorer
+from cascade.backends.dynamic.site_network import SkipNetwork
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.image_resnet import ImageResNet
 from cascade.backends.networks.resnet import CifarResNet
@@ -60,15 +60,15 @@ class _GivenScorer:
         return self.given.logits[:, d].cpu().numpy(), state
 
 
-def masked(network: ChoiceNetwork, images: torch.Tensor, paths: torch.Tensor, some_only: bool) -> torch.Tensor:
+def masked(network: SkipNetwork, images: torch.Tensor, paths: torch.Tensor, some_only: bool) -> torch.Tensor:
     """Every block of all rows, times 0 or 1; with ``some_only``, but for the blocks that no row needs."""
     x, device_paths = network.stem(images), paths.to(images.device)
-    for d, choice in enumerate(network.choices):
+    for d, site in enumerate(network.sites):
         if some_only and not paths[:, d].any():
-            x = choice.run(0, x)
+            x = site.run(0, x)
             continue
         keep = device_paths[:, d].to(x.dtype)[:, None, None, None]
-        x = keep * choice.run(1, x) + (1 - keep) * choice.run(0, x)
+        x = keep * site.run(1, x) + (1 - keep) * site.run(0, x)
     return network.head(x)
 
 
@@ -84,9 +84,9 @@ def ready(network: nn.Module) -> nn.Module:
     return folded.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def policy_of(name: str, gate: str, network: ChoiceNetwork, width: int = 16, stem_stride: int = 1) -> PathPolicy:
+def policy_of(name: str, gate: str, network: SkipNetwork, width: int = 16, stem_stride: int = 1) -> PathPolicy:
     """A fresh policy for a network; width and stride of the stem are those of the one-shot policy of ResNet-110."""
-    channels = [choice.channels for choice in network.choices]
+    channels = [site.channels for site in network.sites]
     if gate == "one-shot":
         blocks = len(channels)
         return OneShotPolicy(

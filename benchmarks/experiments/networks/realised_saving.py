@@ -29,10 +29,10 @@ import torch
 import typer
 from torch import nn
 
-from cascade.backends.dynamic.choice_network import skippable
 from cascade.backends.dynamic.executor import Executor
 from cascade.backends.dynamic.graph_executor import GraphExecutor, replayable
 from cascade.backends.dynamic.path_costs import PathCosts
+from cascade.backends.dynamic.site_network import skippable
 from cascade.backends.networks.packing import pack_convolutions
 from cascade.benchmarks.experiments.networks.dynamic_networks import run_whole
 from cascade.benchmarks.experiments.networks.random_networks import GivenPaths, base_network, masked, policy_of, ready
@@ -120,7 +120,7 @@ class Race:
 
     def run(self, batch: int, seconds: float, few: bool, others: bool) -> dict[str, Any]:
         """Times everything until the seconds are over; returns the medians and the realised savings."""
-        images, blocks = self.images(batch), len(self.network.choices)
+        images, blocks = self.images(batch), len(self.network.sites)
         few_paths = (torch.rand(FEW_PATHS, blocks) < KEEP[self.name]).long()
 
         def draw() -> torch.Tensor:

@@ -9,11 +9,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from torch import nn
 
-from cascade.backends.dynamic.choice import DENSE_SHARE, Choice
-from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
 from cascade.backends.dynamic.executor import Executor
 from cascade.backends.dynamic.gates import ConvolutionalGates, OneShotPolicy, PathPolicy, RecurrentGate
 from cascade.backends.dynamic.path_costs import PathCosts
+from cascade.backends.dynamic.site_network import SiteNetwork, skippable
+from cascade.backends.dynamic.sites import PickOne
+from cascade.backends.dynamic.sites.skip import DENSE_SHARE
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.image_resnet import ImageResNet
 from cascade.backends.networks.packing import can_pack, pack_convolutions
@@ -103,7 +104,7 @@ def test_random_paths_of_big_networks_give_the_numbers_of_the_masked_reference(s
     torch.manual_seed(3)
     base, size = big_networks()[name]
     network = skippable(settled(base, size))
-    paths = (torch.rand(6, len(network.choices)) < 0.5).long()
+    paths = (torch.rand(6, len(network.sites)) < 0.5).long()
     images = images_of(6, size)
     reference = masked(network, images, paths)
     close(run(network, images, paths), reference)
@@ -113,7 +114,7 @@ def test_random_paths_of_big_networks_give_the_numbers_of_the_masked_reference(s
 
 
 def policies(network):
-    channels = [choice.channels for choice in network.choices]
+    channels = [site.channels for site in network.sites]
     torch.manual_seed(2)
     return [
         RecurrentGate(channels, initial_bias=0.0),
@@ -219,7 +220,7 @@ def test_a_row_of_nan_runs_everything_and_leaves_the_others_alone(network, index
     close(outcome.logits[others], clean.logits[others])
 
 
-class Scaled(Choice):
+class Scaled(PickOne):
     """Three alternatives without a block: x, 2 x, and 3 x, optionally with twice the channels."""
 
     alternatives = 3
@@ -244,7 +245,7 @@ def test_choices_of_more_than_two_alternatives(doubles):
         def whole(self, images):
             return torch.nn.functional.one_hot(torch.tensor([[0], [1], [2], [2], [0]]), 3).float()
 
-    network = ChoiceNetwork(lambda images: images.clone(), (Scaled(doubles),), lambda x: x.sum(dim=(1, 2, 3))[:, None])
+    network = SiteNetwork(lambda images: images.clone(), (Scaled(doubles),), lambda x: x.sum(dim=(1, 2, 3))[:, None])
     images = images_of(5)
     outcome = Executor(network, Policy()).run(images)
     assert outcome.paths[:, 0].tolist() == [0, 1, 2, 2, 0]

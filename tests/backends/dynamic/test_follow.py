@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from cascade.backends.dynamic.choice import Choice
-from cascade.backends.dynamic.choice_network import ChoiceNetwork, skippable
+from cascade.backends.dynamic.site_network import SiteNetwork, skippable
+from cascade.backends.dynamic.sites import PickOne
 from cascade.backends.networks.resnet import CifarResNet
 
 SIZE = 8
 ROWS = 5
 
 
-class Widths(Choice):
+class Widths(PickOne):
     """Nothing, a small convolution, or a larger one."""
 
     alternatives = 3
@@ -35,7 +35,7 @@ class Widths(Choice):
 def networks(settled):
     torch.manual_seed(0)
     residual = skippable(settled(CifarResNet(depth=14, width=4, classes=3), SIZE))
-    widths = ChoiceNetwork(nn.Identity(), (Widths(), Widths()), lambda x: x.mean(dim=(2, 3)))
+    widths = SiteNetwork(nn.Identity(), (Widths(), Widths()), lambda x: x.mean(dim=(2, 3)))
     return {"residual": residual, "three alternatives": widths}
 
 
@@ -43,9 +43,9 @@ def networks(settled):
 @given(data=st.data(), name=st.sampled_from(["residual", "three alternatives"]))
 def test_following_paths_is_blending_with_one_hot_weights(networks, data, name):
     network = networks[name]
-    alternatives = network.choices[0].alternatives
+    alternatives = network.sites[0].alternatives
     path = st.lists(st.integers(0, alternatives - 1), min_size=ROWS, max_size=ROWS)
-    paths = torch.tensor(data.draw(st.lists(path, min_size=len(network.choices), max_size=len(network.choices)))).T
+    paths = torch.tensor(data.draw(st.lists(path, min_size=len(network.sites), max_size=len(network.sites)))).T
     images = torch.randn(ROWS, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     one, other = images.clone().requires_grad_(), images.clone().requires_grad_()
     followed = network.follow(one, lambda d, x: paths[:, d])
@@ -57,8 +57,8 @@ def test_following_paths_is_blending_with_one_hot_weights(networks, data, name):
 
 
 def test_a_weighted_sum_counts_every_alternative():
-    choice = Widths()
+    site = Widths()
     x = torch.randn(2, 3, SIZE, SIZE)
     weights = torch.tensor([[0.2, 0.3, 0.5], [0.0, 1.0, 2.0]])
-    expected = sum(weights[:, a, None, None, None] * choice.run(a, x) for a in range(3))
-    torch.testing.assert_close(choice.blend(x, weights), expected)
+    expected = sum(weights[:, a, None, None, None] * site.run(a, x) for a in range(3))
+    torch.testing.assert_close(site.blend(x, weights), expected)

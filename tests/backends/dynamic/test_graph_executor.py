@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from torch import nn
 
 from cascade.backends.dynamic import graph_executor
-from cascade.backends.dynamic.choice_network import skippable
 from cascade.backends.dynamic.executor import Executor
 from cascade.backends.dynamic.gates import OneShotPolicy, RecurrentGate
 from cascade.backends.dynamic.graph_executor import GraphExecutor, bucket
+from cascade.backends.dynamic.site_network import skippable
 from cascade.backends.networks.image_resnet import ImageResNet
 from cascade.backends.networks.resnet import CifarResNet
 
@@ -43,7 +43,7 @@ def network(settled, device):
 @pytest.fixture(scope="module")
 def executor(network, device):
     """One executor for all tests: a batch must not influence the next one."""
-    return GraphExecutor(network, OneShotPolicy(GivenPaths(len(network.choices))).to(device))
+    return GraphExecutor(network, OneShotPolicy(GivenPaths(len(network.sites))).to(device))
 
 
 @pytest.fixture(autouse=True)
@@ -78,9 +78,9 @@ def test_batches_of_any_paths_give_the_numbers_of_the_masked_reference(executor,
 def test_a_big_network(settled, device):
     torch.manual_seed(3)
     network = skippable(settled(ImageResNet(depth=50, classes=5), 64).to(device))
-    executor = GraphExecutor(network, OneShotPolicy(GivenPaths(len(network.choices))).to(device))
+    executor = GraphExecutor(network, OneShotPolicy(GivenPaths(len(network.sites))).to(device))
     for rows in (1, 5):
-        check(executor, network, device, (torch.rand(rows, len(network.choices)) < 0.5).long(), 64)
+        check(executor, network, device, (torch.rand(rows, len(network.sites)) < 0.5).long(), 64)
 
 
 def test_it_equals_the_executor_without_graphs(network, device):
@@ -114,7 +114,7 @@ def test_a_row_of_nan_leaves_the_others_alone(executor, network, device):
 
 def test_gates_inside_the_network_are_refused(network):
     with pytest.raises(ValueError, match="decides from the image alone"):
-        GraphExecutor(network, RecurrentGate([choice.channels for choice in network.choices]))
+        GraphExecutor(network, RecurrentGate([site.channels for site in network.sites]))
 
 
 def test_buckets_waste_at_most_half():

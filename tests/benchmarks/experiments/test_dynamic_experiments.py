@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from cascade.backends.dynamic.choice import Choice
-from cascade.backends.dynamic.choice_network import ChoiceNetwork
+from cascade.backends.dynamic.site_network import SiteNetwork
+from cascade.backends.dynamic.sites import PickOne
 from cascade.benchmarks.experiments.networks import dynamic_networks, dynamic_quality, lesion_study
 
 
-class Add(Choice):
+class Add(PickOne):
     """Adds a vector to the features, or does not."""
 
     alternatives = 2
@@ -32,7 +32,7 @@ class Add(Choice):
 def network():
     """Three classes; the first choice is worth most to class 0, the third is worth nothing."""
     choices = (Add([3.0, 0.0, 0.0]), Add([0.0, 2.0, 0.0]), Add([0.1, 0.1, 0.1]))
-    return ChoiceNetwork(nn.Identity(), choices, lambda x: x.mean(dim=(2, 3)))
+    return SiteNetwork(nn.Identity(), choices, lambda x: x.mean(dim=(2, 3)))
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_accuracy_along_a_path_is_that_of_the_features_it_adds_up(network, rows)
     batches, label = rows
     images = torch.cat(batches)
     for path in itertools.product([0, 1], repeat=3):
-        added = sum(bit * choice.vector for bit, choice in zip(path, network.choices, strict=True))
+        added = sum(bit * choice.vector for bit, choice in zip(path, network.sites, strict=True))
         expected = ((images.mean(dim=(2, 3)) + added).argmax(dim=1).numpy() == label).mean()
         assert dynamic_networks.accuracy_along(network, batches, label, torch.tensor(path)) == pytest.approx(expected)
 

@@ -45,7 +45,7 @@ def batch():
 @pytest.fixture
 def all_paths(network):
     """(2^D, D) int64."""
-    return torch.tensor(list(itertools.product([0, 1], repeat=len(network.choices.choices))))
+    return torch.tensor(list(itertools.product([0, 1], repeat=len(network.sites.sites))))
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from cascade.backends.dynamic.executor import even_works
 from cascade.backends.training.objectives import Batch, HybridReinforce, SelfCritical
 from cascade.backends.training.objectives.hybrid_reinforce import returns
+from cascade.backends.training.objectives.path_objective import work_shares
 from cascade.backends.training.objectives.self_critical import bounded, path_rewards
 
 
@@ -28,7 +30,7 @@ def along(network, image, path, exploration=None):
         probability = probability * p[0, path[d]]
         return functional.one_hot(path[d : d + 1], 2)
 
-    return network.choices.blend(image, decide), probability
+    return network.sites.blend(image, decide), probability
 
 
 def one_row(batch):
@@ -90,7 +92,7 @@ def test_a_return_counts_later_rewards_and_not_earlier_ones():
 def test_rewards_are_the_papers():
     answers = torch.tensor([[9.0, 0.0], [0.0, 9.0], [9.0, 0.0]])
     paths = torch.tensor([[1, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0]])
-    found = path_rewards(answers, paths, torch.tensor([0, 0, 0]), penalty=5.0, alternatives=2)
+    found = path_rewards(answers, paths, torch.tensor([0, 0, 0]), penalty=5.0, shares=work_shares(even_works([2] * 4)))
     torch.testing.assert_close(found, torch.tensor([1 - 0.75**2, -5.0, 1.0]))
 
 
@@ -106,8 +108,8 @@ def test_bounded_probabilities_stay_probabilities_and_away_from_certainty(altern
 def test_the_curriculum_decides_only_the_last_choices(network, batch):
     objective = SelfCritical(controlled={"start": 0.0, "end": 1.0}, exploration=0.5001, freeze_base=True)
     objective.prepare(network)
-    depth, seen = len(network.choices.choices), []
-    follow = type(network.choices).follow
+    depth, seen = len(network.sites.sites), []
+    follow = type(network.sites).follow
 
     def spy(self, images, decide):
         def recorded(d, x):
@@ -119,7 +121,7 @@ def test_the_curriculum_decides_only_the_last_choices(network, batch):
 
     many = Batch(batch.images.repeat(16, 1, 1, 1), batch.labels.repeat(16))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(network.choices), "follow", spy)
+        patch.setattr(type(network.sites), "follow", spy)
         for done in (0.0, 1 / depth, 1.0):
             seen.append([False] * depth)
             torch.manual_seed(1)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from cascade.backends.dynamic.executor import even_works
 from cascade.backends.networks.resnet import CifarResNet
 from cascade.backends.training.objectives import (
     Batch,
@@ -11,7 +12,7 @@ from cascade.backends.training.objectives import (
     SelfCritical,
     StraightThrough,
 )
-from cascade.backends.training.objectives.path_objective import CostTerm, costs_taken, path_costs
+from cascade.backends.training.objectives.path_objective import CostTerm, costs_taken, path_costs, work_shares
 from cascade.backends.training.objectives.straight_through import hard_weights
 from cascade.errors import ConfigError
 
@@ -52,9 +53,10 @@ def test_without_a_target_the_cost_is_a_price():
 def test_costs_of_weights_and_of_paths_agree(alternatives):
     paths = torch.randint(0, alternatives, (9, 4), generator=torch.Generator().manual_seed(0))
     weights = functional.one_hot(paths, alternatives).float()
-    torch.testing.assert_close(path_costs(weights), costs_taken(paths, alternatives))
+    shares = work_shares(even_works([alternatives] * 4))
+    torch.testing.assert_close(path_costs(weights, shares), costs_taken(paths, shares))
     whole = torch.full((1, 4), alternatives - 1)
-    assert costs_taken(whole, alternatives).sum().item() == pytest.approx(1.0)
+    assert costs_taken(whole, shares).sum().item() == pytest.approx(1.0)
 
 
 def test_gumbel_noise_draws_alternatives_with_their_softmax_probability(network, batch):
@@ -64,12 +66,12 @@ def test_gumbel_noise_draws_alternatives_with_their_softmax_probability(network,
     network.eval()
     torch.manual_seed(3)
     with torch.no_grad():
-        logits, _ = network.policy.step(0, network.choices.stem(many.images), network.policy.begin(many.images))
+        logits, _ = network.policy.step(0, network.sites.stem(many.images), network.policy.begin(many.images))
         seen = []
         with pytest.MonkeyPatch.context() as patch:
-            blend = type(network.choices).blend
+            blend = type(network.sites).blend
             patch.setattr(
-                type(network.choices),
+                type(network.sites),
                 "blend",
                 lambda self, images, decide: blend(self, images, lambda d, x: seen.append(decide(d, x)) or seen[-1]),
             )

@@ -1,0 +1,1 @@
+"""Published systems on sites, one in each file; SkipNet and BlockDrop are in ``dynamic_network``."""
