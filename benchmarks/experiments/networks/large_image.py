@@ -1,4 +1,4 @@
-"""Time and memory of an image of 10 megapixels through ``examples/faces``, with and without its rejector.
+"""What does an image of 10 megapixels take in time and memory, with the rejector of ``examples/faces`` and without?
 
     python -m cascade.benchmarks.experiments.networks.large_image
 
