@@ -169,6 +169,11 @@ class RoutingProblem:
         return replace(self, optional=False).priced_at(thresholds, shares).deferring_early(defer_below)
 
     @property
+    def highest_gain(self) -> float:
+        """Mean gain if every answer is right: the share of positive rows where only these gain, else 1."""
+        return 1.0 if self.detection is None else self.detection.share
+
+    @property
     def least_cost(self) -> float:
         """Mean cost per row of the cheapest stage alone."""
         alone = np.where(np.eye(self.stages, self.confidence.shape[1], dtype=bool), ALWAYS, NEVER)

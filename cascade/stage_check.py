@@ -22,8 +22,8 @@ def try_stage(stage: Stage, rows: np.ndarray, made_up: bool) -> int:
     Args:
         stage: the stage.
         rows: (m, ...), m >= 1; repeated where a call needs more.
-        made_up: whether the rows after the first are synthetic. The model may refuse synthetic rows; those are left
-            out.
+        made_up: whether the rows after the first are synthetic. The model may refuse synthetic rows but the first;
+            those are left out.
 
     Returns:
         Number of rows that the model accepted.
@@ -37,9 +37,13 @@ def try_stage(stage: Stage, rows: np.ndarray, made_up: bool) -> int:
         try:
             prediction = _asked(stage, rows[row : row + 1])
         except CheckFailed as error:
-            if made_up and row and _refuses(error):
-                continue
-            raise
+            if not (made_up and _refuses(error)):
+                raise
+            if row == 0:
+                raise CheckFailed(
+                    f"{error} (the row was made up, all zeros; if the model is right to refuse it, use --rows)"
+                ) from error
+            continue
         alone.append(prediction)
         taken.append(row)
     for size in CALL_ROWS:

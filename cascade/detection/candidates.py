@@ -67,7 +67,11 @@ class Candidates:
         kept = suppress(boxes, confidence, detection.nms_iou, detection.max_boxes)
         notes = []
         if not len(pyramid):
-            notes.append(f"the image has no window of {_size(*pyramid.window)} pixels")
+            least = pyramid.min_size
+            scaled = (
+                "" if least is None or least <= pyramid.window[0] else f" for objects of {least} (detection.min_size)"
+            )
+            notes.append(f"the image has no window of {_size(*pyramid.window)} pixels{scaled}")
         if self._positives > len(ids):
             notes.append(f"of {self._positives} positive windows, the {len(ids)} most confident ones were used")
         if len(kept) == detection.max_boxes:

@@ -46,7 +46,12 @@ def decode_image(content: bytes, max_bytes: int, max_pixels: int) -> np.ndarray:
         raise RowsError(f"an image file may have {max_bytes} bytes; got {len(content)}")
     from PIL import Image, ImageOps
 
-    image = _guarded(lambda: Image.open(io.BytesIO(content), formats=FORMATS), content)
+    try:
+        image = _guarded(lambda: Image.open(io.BytesIO(content), formats=FORMATS), content)
+    except RowsError as error:
+        if isinstance(error.__cause__, Image.DecompressionBombError):  # of Pillow, above twice its own limit
+            raise RowsError(f"an image may have {max_pixels} pixels; this one has far more") from error
+        raise
     width, height = image.size
     if width * height > max_pixels:
         raise RowsError(f"an image may have {max_pixels} pixels; got {width} x {height}")

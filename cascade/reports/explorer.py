@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cascade.reports.figures.picture import places_in_picture
-from cascade.reports.measures.certified_points import CertifiedFrontier
+from cascade.reports.measures.certified_points import RISES, CertifiedFrontier
 from cascade.reports.measures.frontier_points import FrontierPoint
 from cascade.reports.measures.replay import Replay
 from cascade.reports.text import number, percent
@@ -19,6 +19,7 @@ GOALS = {
     "max_accuracy_drop": "accuracy drop against the last stage at most",
     "target_agreement": "agreement with the last stage at least",
     "max_cost": "mean cost at most",
+    "min_recall": "recall at least",
 }
 
 
@@ -71,7 +72,7 @@ def start(replay: Replay, figure: Figure) -> tuple[float, float]:
         replay: of the policy.
         figure: the picture of its frontier.
     """
-    ((x, y),) = places_in_picture(figure, np.array([(replay.evaluation.mean_cost, replay.chosen_gain)]))
+    ((x, y),) = places_in_picture(figure, np.array([(replay.evaluation.mean_cost, replay.sought)]))
     return round(float(x), 1), round(float(y), 1)
 
 
@@ -83,11 +84,10 @@ def choices(replay: Replay, figure: Figure, certified: CertifiedFrontier | None)
         figure: the picture.
         certified: points that a calibration table certifies.
     """
-    gain = "accuracy" if replay.gain_name == "accuracy" else "agreement with the last stage"
     kinds = [
         Choices(
             "Best on these rows, not certified",
-            f"{gain} at least",
+            f"{replay.sought_words} at least",
             "%",
             True,
             _header(replay),
@@ -97,12 +97,13 @@ def choices(replay: Replay, figure: Figure, certified: CertifiedFrontier | None)
     if certified is not None and certified.points:
         factor, unit = (1.0, replay.table.cost_unit) if certified.target_name == "max_cost" else (100.0, "%")
         goal = GOALS[certified.target_name]
+        beside = f", with a precision of {certified.min_precision:g}" if certified.min_precision is not None else ""
         kinds.append(
             Choices(
-                f"Certified, delta = {certified.delta:g}",
+                f"Certified, delta = {certified.delta:g}{beside}",
                 f"certified {goal}",
                 unit,
-                certified.target_name in ("target_accuracy", "target_agreement"),
+                certified.target_name in RISES,
                 (*_header(replay), f"certified: {goal}"),
                 _choices(figure, certified.points, lambda point: factor * (point.target or 0.0), unit),
             )
@@ -113,7 +114,7 @@ def choices(replay: Replay, figure: Figure, certified: CertifiedFrontier | None)
 def _header(replay: Replay) -> tuple[str, ...]:
     names = replay.policy.stages
     return (
-        replay.gain_name,
+        replay.sought_name,
         f"cost ({replay.table.cost_unit})",
         *(f"{name} answers from" for name in names[:-1]),
         *(f"share of {name}" for name in names),

@@ -131,7 +131,7 @@ def _flow(replay: Replay) -> Markup:
 
 
 def _frontier(replay: Replay, picture: Figure) -> Markup:
-    description = f"{replay.gain_name} over mean cost per row: the frontier, each stage alone and this policy"
+    description = f"{replay.sought_name} over mean cost per row: the frontier, each stage alone and this policy"
     return _inline(picture, "frontier", description)
 
 

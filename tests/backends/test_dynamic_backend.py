@@ -20,7 +20,7 @@ from cascade.errors import ConfigError, RowsError, WeightsError
 
 INPUT = ImageInput(mean=(128.0,) * 3, std=(64.0,) * 3)
 ARGUMENTS = {
-    "BlockDrop": {"depth": 14, "width": 4, "policy_width": 4, "classes": 3},
+    "BlockDrop": {"depth": 14, "width": 4, "policy_width": 4, "policy_stem_stride": 2, "classes": 3},
     "SkipNet": {"depth": 14, "width": 4, "gate": "recurrent", "classes": 3},
 }
 

@@ -128,7 +128,7 @@ def test_the_figures_of_a_kept_file_are_those_of_its_experiment(file):
 def test_folders_of_experiments_and_results_are_small_and_match():
     for folder in (path for path in EXPERIMENTS.iterdir() if path.is_dir() and path.name != "__pycache__"):
         assert len(list(folder.glob("*.py"))) <= 15
-        assert len(list((RESULTS / folder.name).glob("*"))) <= 15
+        assert len(list((RESULTS / folder.name).glob("*.json"))) <= 15
     assert {file.parent.name for file in FILES} <= {folder.name for folder in EXPERIMENTS.iterdir()}
 
 

@@ -1,10 +1,14 @@
 """Folders of images as the input of a bulk job: sizes, labels, broken files."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 from cascade import Cascade, CascadeConfig, FakeBackend, Policy, Stage
 from cascade.bulk.image_folder import image_form
+from cascade.bulk.part import PartKey, Unit
+from cascade.bulk.segment_worker import read_parts
 from cascade.bulk.sources import open_sources
 from cascade.config import RowsConfig
 from cascade.errors import ConfigError, DataError
@@ -126,3 +130,13 @@ def test_rows_are_images_of_either_layout(shape, expected):
 def test_rows_that_are_no_images_are_refused(form):
     with pytest.raises(ConfigError, match="a folder of images needs rows of dtype uint8"):
         image_form(RowsConfig(**form))
+
+
+def test_a_reader_of_ray_gives_parts_and_their_rows_apart(config, folder):
+    (source,) = pickle.loads(pickle.dumps(open_sources(folder, config)))
+    items = list(read_parts(source, Unit(0), 8, frozenset({PartKey(0, 1)})))
+    parts, rows = items[::2], items[1::2]
+    assert [part.key.number for part in parts] == [0, 2]
+    assert [part.rows.size for part in parts] == [0, 0]
+    assert [batch.rows.shape for batch in rows] == [(8, 4, 6, 3), (4, 4, 6, 3)]
+    assert parts[1].label.tolist() == [1] * 4

@@ -110,6 +110,10 @@ def test_an_image_smaller_than_the_window_has_no_boxes_and_a_note(detector):
         assert len(found) == found.windows == 0
         assert found.note == "the image has no window of 12 x 12 pixels"
     assert found.to_dict()["boxes"] == []
+    section = detector.config.detection.model_copy(update={"min_size": 30})
+    larger = Detector(detector.cascade, detector.config.model_copy(update={"detection": section}))
+    note = "the image has no window of 12 x 12 pixels for objects of 30 (detection.min_size)"
+    assert larger.detect(np.zeros((20, 20), dtype=np.uint8)).note == note
 
 
 def test_the_limits_of_the_configuration_are_kept(tmp_path, detector):

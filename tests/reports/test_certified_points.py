@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade.calibration import Policy, calibrate, evaluate
+from cascade.calibration import Policy, ScoreTable, calibrate, evaluate
 from cascade.errors import PolicyError
 from cascade.reports import Replay, certified_frontier, report_page
 from cascade.reports.measures.certified_points import ladder
@@ -104,3 +104,52 @@ def test_heads_that_the_certificate_does_not_record_are_refused(make_table, rout
     silent = dataclasses.replace(policy, certificate={**policy.certificate, "routers": routers})
     with pytest.raises(PolicyError, match="how the heads"):
         certified_frontier(table, silent, table)
+
+
+def screened(seed, rows=6000, share=0.05):
+    """Two stages that reject as class 0, and a last one that answers both classes."""
+    random = np.random.default_rng(seed)
+    label = (random.random(rows) < share).astype(np.int64)
+    scores = (2 * label - 1)[:, None] * np.array([1.2, 1.6, 2.0]) + random.normal(size=(rows, 3))
+    prediction = np.zeros((rows, 3), dtype=np.int64)
+    prediction[:, -1] = scores[:, -1] > -0.5
+    names = np.array(["cheap", "middle", "last"])
+    return ScoreTable(prediction, 1 / (1 + np.exp(scores)), np.array([1.0, 5.0, 20.0]), names, label=label)
+
+
+@pytest.mark.parametrize("precision", [{}, {"min_precision": 0.3}])
+def test_a_policy_with_a_target_of_recall_is_compared_by_recall(precision):
+    calibration, table = screened(1), screened(2)
+    policy = calibrate(calibration, min_recall=0.8, positive=1, **precision)
+    found = certified_frontier(calibration, policy, table)
+    assert (found.target_name, found.min_precision) == ("min_recall", precision.get("min_precision"))
+    assert len(found.points) >= 3
+    assert min(point.target for point in found.points) > 0
+    for point in found.points[-2:]:
+        again = calibrate(calibration, min_recall=point.target, positive=1, **precision)
+        np.testing.assert_array_equal(again.thresholds, point.thresholds)
+        seen = evaluate(table, again)
+        assert (point.gain, point.cost) == pytest.approx((seen.detection.recall, seen.mean_cost))
+    replay = Replay.of(table, policy)
+    assert replay.sought == pytest.approx(replay.evaluation.detection.recall)
+    assert replay.single_sought == pytest.approx([0, 0, table.prediction[table.label == 1, -1].mean()])
+    for point in replay.frontier[:: max(1, len(replay.frontier) // 5)]:
+        seen = evaluate(table, dataclasses.replace(policy, thresholds=point.thresholds)).detection
+        assert point.gain == pytest.approx(seen.recall)
+    page = report_page(replay, certified=found)
+    assert "<h2>Recall and cost</h2>" in page
+    assert "certified recall at least" in page
+    assert "With at least the policy&#39;s recall" in page
+    assert ("with a precision of 0.3" in page) == bool(precision)
+
+
+def test_without_positive_rows_or_labels_a_recall_is_not_drawn():
+    table = screened(1)
+    policy = calibrate(table, min_recall=0.8, positive=1)
+    for other, name in (
+        (table.take(table.label == 0), "accuracy"),
+        (dataclasses.replace(table, label=None), "agreement"),
+    ):
+        replay = Replay.of(other, policy)
+        assert replay.sought_name == name
+        assert f"<h2>{name.capitalize()} and cost</h2>" in report_page(replay)

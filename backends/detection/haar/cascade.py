@@ -7,6 +7,7 @@ features up to the one that rejects it, as in an evaluation of single windows; t
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ __all__ = ["HaarCascade", "Outcome"]
 
 GATHERED_SHARE = 0.35
 """Share of surviving windows below which gathering is faster than computing all windows."""
+LEAST_WHOLE = 512
+"""Windows below which gathering is faster from the start: blocks need fewer calls of NumPy."""
 GATHERED_ENTRIES = 1 << 16
 """Windows times weak learners of a block, about; corners of a block then fit into the cache."""
 MOST_LEARNERS = 32
@@ -66,7 +69,7 @@ class HaarCascade:
         n, model = len(integrals), self.model
         total, features = np.zeros(n, dtype=np.float32), np.full(n, len(model), dtype=np.int32)
         alive, first = np.arange(n), 0
-        if integrals.views is not None:
+        if integrals.views is not None and n >= LEAST_WHOLE:
             first, alive = self._whole(integrals, integrals.views, total, features)
         while first < len(model) and len(alive):
             last = min(first + int(np.clip(GATHERED_ENTRIES // len(alive), 1, MOST_LEARNERS)), len(model))
@@ -136,10 +139,12 @@ class HaarCascade:
         sums = np.where(
             values >= model.threshold[first:last, None], model.votes[first:last, 1:], model.votes[first:last, :1]
         )
-        running = total[alive]
-        for k, t in enumerate(range(first, last)):
-            running = sums[k] if model.starts[t] else running + sums[k]
-            sums[k] = running
+        begins = [*np.flatnonzero(model.starts[first:last]), last - first]
+        if begins[0]:
+            sums[0] += total[alive]
+            begins.insert(0, 0)
+        for begin, end in pairwise(begins):
+            np.cumsum(sums[begin:end], axis=0, out=sums[begin:end])
         rejected = sums < model.trace[first:last, None]
         falls = rejected.any(axis=0)
         end = np.where(falls, rejected.argmax(axis=0), last - first - 1)

@@ -22,6 +22,8 @@ class Views(BaseModel):
         turn: degrees, at most.
         zoom: share of the size, at most, by which a copy is larger or smaller.
         flip: whether half of the copies are mirrored.
+        light: standard deviations of a window, at most, that light from one side adds at its edges; only for boosting.
+        covered: share of the copies in which one edge, a third of the window at most, is covered; only for boosting.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,6 +33,8 @@ class Views(BaseModel):
     turn: float = Field(default=0.0, ge=0)
     zoom: float = Field(default=0.0, ge=0, lt=0.5)
     flip: bool = False
+    light: float = Field(default=0.0, ge=0)
+    covered: float = Field(default=0.0, ge=0, le=1)
 
 
 class HaarRecipe(BaseModel):
@@ -57,6 +61,8 @@ class HaarRecipe(BaseModel):
         pool: features drawn at random for a stage.
         tried: features of the pool drawn at random for a weak learner.
         views: copies of the positives for boosting and for fitting the thresholds.
+        blends: number of weighted means of two positives that are added for boosting, each in three changed copies.
+        smallest_cut: size of the smallest window cut from an image of ``negatives``, as a share of the image.
         fitting_share: share of the positives, for the thresholds.
         certifying_share: share of the positives, for the certificate of a soft cascade; 0 for no certificate.
         min_recall: share of the positives that the cascade must pass, in (0, 1).
@@ -84,6 +90,8 @@ class HaarRecipe(BaseModel):
     pool: int = Field(default=2000, ge=1)
     tried: int = Field(default=500, ge=1)
     views: Views = Views()
+    blends: int = Field(default=0, ge=0)
+    smallest_cut: float = Field(default=0.6, gt=0, le=1)
     fitting_share: float = Field(default=0.2, gt=0, lt=1)
     certifying_share: float = Field(default=0.2, ge=0, lt=1)
     min_recall: float = Field(default=0.99, gt=0, lt=1)

@@ -6,7 +6,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from cascade.backends.detection.haar.grey_windows import grey_windows, resized
-from cascade.backends.detection.haar.recipe import HaarRecipe, Views
+from cascade.backends.detection.haar.recipe import HaarRecipe
+from cascade.backends.detection.haar.views import boosting_windows, changed_views
 from cascade.errors import DataError
 
 __all__ = ["CutWindows", "NegativeWindows", "TrainingWindows", "WindowRows", "first_windows", "training_windows"]
@@ -15,8 +16,6 @@ BATCH_WINDOWS = 4096
 HELD_OUT_SHARE = 0.2
 """Share of the negatives that only thresholds are fitted to."""
 HELD_OUT_WINDOWS = 20_000
-LEAST_CUT = 0.6
-"""Size of the smallest window cut from an image, as a share of the image."""
 
 
 class NegativeWindows(Protocol):
@@ -52,10 +51,11 @@ class CutWindows:
         height: of a window.
         width: of a window.
         seed: of the windows.
+        smallest: size of the smallest window, as a share of the image.
     """
 
-    def __init__(self, images: np.ndarray, height: int, width: int, seed: int) -> None:
-        self.images, self.height, self.width, self.seed = images, height, width, seed
+    def __init__(self, images: np.ndarray, height: int, width: int, seed: int, smallest: float = 0.6) -> None:
+        self.images, self.height, self.width, self.seed, self.smallest = images, height, width, seed, smallest
 
     def batches(self, stage: int) -> Iterator[np.ndarray]:
         """Yields windows without an end."""
@@ -63,7 +63,7 @@ class CutWindows:
         n, rows, columns = self.images.shape
         while True:
             # One size and place for a batch: each image has one window in it.
-            size = random.uniform(LEAST_CUT, 1.0) * min(rows / self.height, columns / self.width)
+            size = random.uniform(self.smallest, 1.0) * min(rows / self.height, columns / self.width)
             height, width = (max(1, int(size * length)) for length in (self.height, self.width))
             top, left = int(random.integers(rows - height + 1)), int(random.integers(columns - width + 1))
             chosen = random.choice(n, min(n, BATCH_WINDOWS), replace=False)
@@ -121,10 +121,13 @@ def training_windows(
     else:
         plain = grey_windows(images, *images.shape[1:3])
         end = int(len(plain) * (1 - HELD_OUT_SHARE))
-        negatives = CutWindows(plain[:end], recipe.height, recipe.width, recipe.seed)
-        held_out = first_windows(CutWindows(plain[end:], recipe.height, recipe.width, recipe.seed), HELD_OUT_WINDOWS)
+        negatives, others_cut = (
+            CutWindows(part, recipe.height, recipe.width, recipe.seed, recipe.smallest_cut)
+            for part in (plain[:end], plain[end:])
+        )
+        held_out = first_windows(others_cut, HELD_OUT_WINDOWS)
     return TrainingWindows(
-        changed_views(boosting, recipe, recipe.views, recipe.seed),
+        boosting_windows(boosting, recipe),
         changed_views(fitting, recipe, recipe.views, recipe.seed + 1),
         grey_windows(certifying, recipe.height, recipe.width),
         negatives,
@@ -140,26 +143,3 @@ def first_windows(source: NegativeWindows, count: int) -> np.ndarray:
         if sum(map(len, found)) >= count:
             break
     return np.concatenate(found)[:count]
-
-
-def changed_views(rows: np.ndarray, recipe: HaarRecipe, views: Views, seed: int) -> np.ndarray:
-    """(views n, h, w) uint8: all rows unchanged, then copies that are shifted, turned, zoomed and mirrored."""
-    from scipy.ndimage import affine_transform
-
-    plain = grey_windows(rows, *rows.shape[1:3])
-    found = [resized(plain, recipe.height, recipe.width)]
-    random = np.random.default_rng(seed)
-    middle, target = (np.array(size) / 2 - 0.5 for size in (plain.shape[1:], (recipe.height, recipe.width)))
-    scale = np.array(plain.shape[1:]) / (recipe.height, recipe.width)
-    for _ in range(1, views.number):
-        copies = np.empty((len(plain), recipe.height, recipe.width), dtype=np.uint8)
-        for copy, window in zip(copies, plain, strict=True):
-            angle = np.deg2rad(random.uniform(-views.turn, views.turn))
-            turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-            matrix = turned * scale * random.uniform(1 - views.zoom, 1 + views.zoom)
-            offset = middle - matrix @ target + random.uniform(-views.shift, views.shift, 2)
-            affine_transform(window, matrix, offset, copy.shape, copy, order=1, mode="nearest")
-            if views.flip and random.random() < 0.5:
-                copy[...] = copy[:, ::-1].copy()
-        found.append(copies)
-    return np.concatenate(found)

@@ -2,9 +2,9 @@
 
     python -m cascade.benchmarks.experiments.costs.screening
 
-Runs ``examples/screening`` from the command line, in a folder of its own: 2 % of the rows are positive, a logistic
-regression rejects, 100 randomised trees see the rest. The recall is certified on one part of the rows and judged on
-another one, which neither trained nor calibrated.
+Runs ``examples/screening`` from the command line, in a folder of its own: 2 % of the rows are positive, with
+``--every 4`` 1 %; a logistic regression rejects, 100 randomised trees see the rest. The recall is certified on one part
+of the rows and judged on another one, which neither trained nor calibrated.
 """
 
 import json
@@ -35,13 +35,14 @@ def verb(folder: Path, *arguments: str) -> dict[str, Any]:
 def main(
     recall: Annotated[float, typer.Option(help="Recall to certify.")] = 0.9,
     delta: Annotated[float, typer.Option(help="Level of the guarantee.")] = 0.05,
+    every: Annotated[int, typer.Option(min=1, max=8, help="One Q of so many is kept.")] = 2,
 ) -> Found:
     """Prepare, collect, calibrate, evaluate."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for file in ("prepare.py", "config.yaml"):
             shutil.copy(EXAMPLE / file, folder)
-        subprocess.run([sys.executable, "prepare.py"], cwd=folder, check=True)
+        subprocess.run([sys.executable, "prepare.py", "--every", str(every)], cwd=folder, check=True)
         for part in ("calibration", "test"):
             files = ("--rows", f"{part}.npz", "--out", f"{part}-scores.npz")
             verb(folder, "collect", "config.yaml", *files, "--curve-seconds", "1")

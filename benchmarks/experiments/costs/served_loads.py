@@ -1,6 +1,6 @@
 """The CIFAR-10 cascade and its last stage alone, measured as served: stage times, one connection, throughput, latency.
 
-Part one of ``simulated_scale.py``.
+For ``simulated_served.py``.
 """
 
 import multiprocessing
@@ -29,7 +29,7 @@ from cascade.stage import Stage
 
 __all__ = ["CONFIG", "CONNECTIONS", "measured", "open_load", "sent_rows"]
 
-CONFIG = ROOT / "examples" / "cifar10" / "config.yaml"
+CONFIG = ROOT / "examples" / "cifar10" / "static.yaml"
 CONNECTIONS, OPEN_CONNECTIONS = 64, 256
 CURVE_S, LARGEST = 4.0, 64
 CLOSED_S, SINGLE_S, LIGHT_S = 6.0, 3.0, 7.0

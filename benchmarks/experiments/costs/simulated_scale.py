@@ -3,38 +3,40 @@
     cascade collect examples/cifar10/config.yaml --dataset cifar10 --threads 1
     python -m cascade.benchmarks.experiments.costs.simulated_scale --scores scores.npz
 
-Part one, measured (``served_loads.py``): the CIFAR-10 cascade and its last stage alone, served by one and by two
-gateways; throughput in a closed loop of 64 connections, and latency at random moments. The simulation gets what was
-measured before, at other loads: the times of the stages' calls in one process with one thread; how much slower they are
-while a second process runs the same; how much slower they are in the gateway, with one connection and in an open loop
-at 15 % of the throughput; and the overheads of a request and of a micro-batch. The simulated requests come at the
-moments, and take the routes, of the real ones. A client and Ray take a part of the processors, which is measured
-meanwhile. The last stage alone gets a third of the cascade's rate: if its p99 is no lower, the cascade needs a third of
-the replicas.
+Part one, measured: the CIFAR-10 cascade and its last stage alone, served by one and by two gateways; throughput in a
+closed loop, and p99 at random moments. The simulation gets the stage times that were measured just before, in one
+process with one thread, and the processors that neither the client nor Ray used. The last stage alone gets a third of
+the cascade's rate: if its p99 is no lower, the cascade needs a third of the replicas.
 
 Part two, simulated: the replicas of both for the same p99, for requests in bursts, at rising rates.
 
-``--measured FILE`` takes what an earlier result has measured, so that part one can be done in pieces (``--gateways``).
-Needs the extra ``bench``.
+``--measured FILE`` takes part one from an earlier result. Needs the extra ``bench``.
 """
 
+import multiprocessing
+import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import psutil
 import typer
+import yaml
 
-from cascade.benchmarks.experiments.costs.served_loads import CONFIG, CONNECTIONS, measured, open_load, sent_rows
-from cascade.benchmarks.harness.clients.lean_load import SEED
+from cascade.benchmarks.clients.http_bodies import request_body
+from cascade.benchmarks.harness.clients.lean_load import run_load
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.results.result_file import ROOT, load_result
+from cascade.benchmarks.harness.servers.server_process import ServerProcess, cascade_server, free_port
+from cascade.benchmarks.load import ClosedLoop, OpenLoop
+from cascade.benchmarks.workload import Workload
 from cascade.calibration import Policy, PolicySet, ScoreTable, calibrate
 from cascade.calibration.costs.cost_curve import CostCurve
+from cascade.cascade import load_stages
 from cascade.cli.shared.console import console
 from cascade.cli.shared.inputs import load_rows
+from cascade.collection.measure import measure_curves, use_threads
 from cascade.config import CascadeConfig
 from cascade.errors import CascadeError
 from cascade.planning.grouping import Transport
@@ -44,96 +46,187 @@ from cascade.planning.simulation.outcome import Outcome
 from cascade.planning.simulation.requests import Requests
 from cascade.planning.simulation.routes import Routes
 from cascade.planning.simulation.simulate import simulate
+from cascade.stage import Stage
 
+CONFIG = ROOT / "examples" / "cifar10" / "static.yaml"
 GATEWAYS = (1, 2)
+CONNECTIONS, OPEN_CONNECTIONS = 64, 256
+CURVE_S, LARGEST = 12.0, 64  # calls of 64 rows of the last stage take a second
 TIMES_FEWER = 3.0
 MOST_OFF = 0.15
-BATCH_ROWS, REQUEST_MS, BATCH_MS = 64, 0.1, 0.2
-TRANSPORT = Transport(hop_ms=2.0, batch_rows=BATCH_ROWS, request_ms=REQUEST_MS, batch_ms=BATCH_MS)
+TRANSPORT = Transport(hop_ms=2.0, batch_rows=64, request_ms=0.1)
 SIMULATED_REQUESTS = 40_000
-SLOWER = (0.5, 4.0)  # bounds of the search
-SEEDS = 5  # of the gateway that a request comes to, which the real ones do not report
 RATES, P99_MS = (100.0, 300.0, 1000.0), 200.0
 BURSTS: dict[str, Any] = {"factor": 4.0, "share": 0.1, "burst_s": 1.0}
 TRACE_S, LEAST_REQUESTS = 30.0, 15_000
 LARGE_RATE, LARGE_REQUESTS, LARGE_SHARE = 200_000.0, 150_000, 0.6
 
 
-class Simulated:
-    """The simulation of the cascades that were served by a number of gateways.
+def measured(config: CascadeConfig, policy: Policy, rows: np.ndarray, seconds: float, share: float) -> Iterator[Found]:
+    """Part one, step by step."""
+    stages = load_stages(config.stages, CONFIG.parent, config.classes)
+    use_threads(1)
+    curves = measure_curves(stages, rows, largest=LARGEST, seconds=CURVE_S).curves
+    found: Found = {
+        "curves": [curve.to_dict() for curve in curves],
+        "slowdown": slowdown(stages[-1], rows),
+        "served": [],
+    }
+    del stages
+    whole, alone = policy.stages, policy.stages[-1:]
+    for gateways in GATEWAYS:
+        rate = None
+        for names in (whole, alone):
+            one = policy if names == whole else Policy.from_thresholds(names, np.zeros(0))
+            seen = served(one, gateways, rows, seconds, share, rate)
+            rate = seen["rate_per_s"] / TIMES_FEWER
+            found["served"].append({"stages": list(names), "gateways": gateways, **seen})
+            yield found
 
-    Args:
-        part: what was measured.
-        table: of the rows that were sent.
-        policy: of the example.
-    """
 
-    def __init__(self, part: Found, table: ScoreTable, policy: Policy) -> None:
-        self._part, self._policy = part, policy
-        self._table = with_curves(table, part)
+def slowdown(stage: Stage, rows: np.ndarray, calls: int = 40) -> float:
+    """How many times longer a call takes while a second process runs the same: processors share caches and cores."""
 
-    def predicted(self, seen: Found) -> Found:
-        """Throughput and latency of one of the served cascades."""
-        in_turn, after_pauses = self._slower_in_turn(seen), self._slower_after_pauses(seen)
-        closed = seen["closed_loop"]
-        client_ms = closed["client"]["processor_us_per_request"] / 1e3
-        requests = Requests.closed_loop(CONNECTIONS, SIMULATED_REQUESTS, client_ms=client_ms)
-        throughput = self._outcome(seen, in_turn, closed["others"], self._routes(seen), requests).rows_per_s
-        outcomes = [self._replayed(seen, seen["open_loop"], after_pauses, seed) for seed in range(SEEDS)]
-        return {
-            "stages": seen["stages"],
-            "gateways": seen["gateways"],
-            "slower_in_turn": in_turn,
-            "slower_after_pauses": after_pauses,
-            "requests_per_s": throughput,
-            "p50_ms": float(np.median([outcome.latency_percentile(50) for outcome in outcomes])),
-            "p99_ms": float(np.median([outcome.latency_percentile(99) for outcome in outcomes])),
-            "utilisation": outcomes[0].segments[0].utilisation,
-            "keeps_up": outcomes[0].keeps_up,
-        }
+    def median_ms() -> float:
+        times = []
+        for place in range(calls):
+            begin = time.perf_counter()
+            stage.predict(rows[place : place + 1])
+            times.append(1e3 * (time.perf_counter() - begin))
+        return float(np.median(times))
 
-    def _slower_in_turn(self, seen: Found) -> float:
-        """How many times longer the stages take in a gateway than alone in a process: with one connection."""
-        alone_ms = float((self._routes(seen).work @ [times.call_ms[1] for times in self._stages(seen)]).mean())
-        return float((seen["one_connection"]["latency_ms"]["mean"] - REQUEST_MS - BATCH_MS) / alone_ms)
+    alone = median_ms()
+    context = multiprocessing.get_context("spawn")  # torch does not survive a fork
+    ready = context.Event()
+    other = context.Process(target=_run_for_ever, args=(stage.name, rows[:1], ready), daemon=True)
+    other.start()
+    try:
+        if not ready.wait(60):
+            raise CascadeError("the second process did not start")
+        return max(1.0, median_ms() / alone)
+    finally:
+        other.kill()
+        other.join()
 
-    def _slower_after_pauses(self, seen: Found) -> float:
-        """The same in an open loop at a light load, in which processors pause: by its mean latency."""
-        low, high = SLOWER
-        for _ in range(12):
-            middle = (low + high) / 2
-            mean_ms = float(self._replayed(seen, seen["light_loop"], middle, seed=0).latency_ms.mean())
-            low, high = (low, middle) if mean_ms > seen["light_loop"]["latency_ms"]["mean"] else (middle, high)
-        return (low + high) / 2
 
-    def _replayed(self, seen: Found, load: Found, slower: float, seed: int) -> Outcome:
-        """The requests of an open loop, at their moments and with their rows."""
-        arrival_ms = 1e3 * open_load(load["rate_per_s"], load["seconds"]).due(SEED)
-        requests = Requests(arrival_ms, np.ones(len(arrival_ms), dtype=np.int64))
-        routes = self._routes(seen).replayed(sent_rows(len(self._table), len(arrival_ms)))
-        return self._outcome(seen, slower, load["others"], routes, requests, seed)
+def _run_for_ever(name: str, rows: np.ndarray, ready: Any) -> None:
+    use_threads(1)
+    config = CascadeConfig.load(CONFIG)
+    (stage,) = load_stages([each for each in config.stages if each.name == name], CONFIG.parent, config.classes)
+    use_threads(1)
+    while True:
+        stage.predict(rows)
+        ready.set()
 
-    def _routes(self, seen: Found) -> Routes:
+
+def served(
+    policy: Policy, gateways: int, rows: np.ndarray, seconds: float, share: float, rate: float | None
+) -> dict[str, Any]:
+    """Throughput of a closed loop, and latency at a rate: by default a share of the throughput."""
+    workload = Workload.from_rows(rows, None, 1)
+    values = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    values["stages"] = [stage for stage in values["stages"] if stage["name"] in policy.stages]
+    values["serving"] = {"segments": [list(policy.stages)], "gateways": gateways}
+    copy = CONFIG.with_name(f".{CONFIG.stem}-{free_port()}.yaml")
+    policy_file = copy.with_suffix(".json")
+    try:
+        copy.write_text(yaml.safe_dump(values), encoding="utf-8")
+        policy.save(policy_file)
+        console.print(f"starting {gateways} gateways of {', '.join(policy.stages)}")
+        probe = request_body(workload.batches[0].rows)
+        with cascade_server(copy, probe, policy=policy_file) as server:
+            return _loads(server, workload, policy.stages, seconds, share, rate)
+    finally:
+        copy.unlink(missing_ok=True)
+        policy_file.unlink(missing_ok=True)
+
+
+def _loads(
+    server: ServerProcess,
+    workload: Workload,
+    stages: tuple[str, ...],
+    seconds: float,
+    share: float,
+    rate: float | None,
+) -> dict[str, Any]:
+    warm = ClosedLoop(CONNECTIONS, 2.0)
+    run_load(warm, server.address, workload, stages, CONNECTIONS)
+    with _Others(server) as closed_others:
+        closed = run_load(ClosedLoop(CONNECTIONS, seconds / 2), server.address, workload, stages, CONNECTIONS)
+    rate = rate or share * closed["requests_per_s"]
+    with _Others(server) as others:
+        seen = run_load(OpenLoop(rate, seconds), server.address, workload, stages, OPEN_CONNECTIONS)
+    return {
+        "capacity_per_s": closed["requests_per_s"],
+        "capacity_others": closed_others.processors,
+        "rate_per_s": rate,
+        "answered_per_s": seen["requests_per_s"],
+        "latency_ms": seen["latency_ms"],
+        "requests": seen["requests"],
+        "errors": seen["errors"],
+        "others": others.processors,
+        "gateway_processor_s": others.gateway_s,
+    }
+
+
+class _Others:
+    """Processors that all but the gateways use meanwhile: client, Ray, and what else runs."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self._gateways = [each for each in server.family() if "gateway" in " ".join(each.cmdline()).lower()]
+        self.processors, self.gateway_s = 0.0, list[float]()
+
+    def __enter__(self) -> "_Others":
+        self._begin, self._busy, self._own = time.perf_counter(), _busy_s(), [_own_s(each) for each in self._gateways]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        wall = time.perf_counter() - self._begin
+        self.gateway_s = [_own_s(each) - own for each, own in zip(self._gateways, self._own, strict=True)]
+        self.processors = max(0.0, (_busy_s() - self._busy - sum(self.gateway_s)) / wall)
+
+
+def _busy_s() -> float:
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
+
+
+def _own_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def predicted(found: Found, table: ScoreTable, policy: Policy) -> list[dict[str, Any]]:
+    """Throughput and p99 of each served cascade, simulated."""
+    curves = [CostCurve.fit(np.array(each["rows"]), np.array(each["ms"])) for each in found["curves"]]
+    timed = table.with_curves(curves)
+    predictions = []
+    for seen in found["served"]:
         is_alone = len(seen["stages"]) == 1
-        return Routes.of_last_stage(self._table) if is_alone else Routes.of_table(self._table, self._policy)
+        stages = StageTimes.of_table(timed, policy, TRANSPORT.batch_rows)[-1 if is_alone else 0 :]
+        routes = Routes.of_last_stage(timed) if is_alone else Routes.of_table(timed, policy)
 
-    def _stages(self, seen: Found) -> list[StageTimes]:
-        return StageTimes.of_table(self._table, self._policy, BATCH_ROWS)[-len(seen["stages"]) :]
+        def simulated(others: float, requests: Requests) -> Outcome:
+            processors = max(0.5, ((psutil.cpu_count() or 1) - others) / found["slowdown"])
+            machine = Machine(processors, seen["gateways"])  # noqa: B023 (called at once)
+            segments = (tuple(range(len(stages))),)  # noqa: B023
+            deployment = Deployment(stages, segments, [seen["gateways"]], TRANSPORT, machine=machine)  # noqa: B023
+            return simulate(deployment, routes, requests)  # noqa: B023
 
-    def _outcome(
-        self, seen: Found, slower: float, others: float, routes: Routes, requests: Requests, seed: int = 0
-    ) -> Outcome:
-        stages = [replace(times, call_ms=slower * times.call_ms) for times in self._stages(seen)]
-        processors = max(0.5, ((psutil.cpu_count() or 1) - others) / self._part["slowdown"])
-        machine = Machine(processors, seen["gateways"])
-        segments = (tuple(range(len(stages))),)
-        deployment = Deployment(stages, segments, [seen["gateways"]], TRANSPORT, machine=machine)
-        return simulate(deployment, routes, requests, seed)
-
-
-def with_curves(table: ScoreTable, part: Found) -> ScoreTable:
-    """The score table with measured cost curves."""
-    return table.with_curves([CostCurve.fit(np.array(each["rows"]), np.array(each["ms"])) for each in part["curves"]])
+        closed = simulated(seen["capacity_others"], Requests.closed_loop(CONNECTIONS, SIMULATED_REQUESTS))
+        opened = simulated(seen["others"], Requests.at_rate(seen["rate_per_s"], SIMULATED_REQUESTS))
+        predictions.append(
+            {
+                "stages": seen["stages"],
+                "gateways": seen["gateways"],
+                "capacity_per_s": closed.rows_per_s,
+                "p50_ms": opened.latency_percentile(50),
+                "p99_ms": opened.latency_percentile(99),
+                "utilisation": opened.segments[0].utilisation,
+                "keeps_up": opened.keeps_up,
+            }
+        )
+    return predictions
 
 
 def plans(table: ScoreTable, shipped: Policy) -> Iterator[dict[str, Any]]:
@@ -152,7 +245,7 @@ def plans(table: ScoreTable, shipped: Policy) -> Iterator[dict[str, Any]]:
 
 def large(table: ScoreTable, policy: Policy) -> dict[str, Any]:
     """One simulation with thousands of replicas, for its speed."""
-    routes, stages = Routes.of_table(table, policy), StageTimes.of_table(table, policy, BATCH_ROWS)
+    routes, stages = Routes.of_table(table, policy), StageTimes.of_table(table, policy, TRANSPORT.batch_rows)
     row_ms = float(sum(routes.work.mean(axis=0) * [stage.call_ms[1] for stage in stages]))
     replicas = int(LARGE_RATE * row_ms / 1e3 / LARGE_SHARE)
     requests = Requests.in_bursts(LARGE_RATE, LARGE_REQUESTS, 2.0, 0.2, 0.2)
@@ -166,10 +259,10 @@ def draw(found: Found, path: Path) -> None:
 
     picture = Picture(figsize=(9.5, 3.8), layout="constrained")
     left, right = picture.subplots(1, 2)
-    pairs = pairs_of(found)
+    pairs = list(zip(found["measured"]["served"], found["predicted"], strict=True))
     names = [f"{_short(seen)}\n{seen['gateways']} gateway{'s'[: seen['gateways'] - 1]}" for seen, _ in pairs]
     places = np.arange(len(pairs))
-    left.bar(places - 0.2, [seen["open_loop"]["latency_ms"]["p99"] for seen, _ in pairs], 0.4, label="measured")
+    left.bar(places - 0.2, [seen["latency_ms"]["p99"] for seen, _ in pairs], 0.4, label="measured")
     left.bar(places + 0.2, [guess["p99_ms"] for _, guess in pairs], 0.4, label="simulated")
     left.set_xticks(places, names, fontsize="small")
     left.set_ylabel("p99 of the latency, ms")
@@ -204,63 +297,53 @@ def _short(seen: dict[str, Any]) -> str:
 
 def main(
     scores: Annotated[Path, typer.Option(exists=True, help="Score table of the CIFAR-10 example, with one thread.")],
-    gateways: Annotated[list[int] | None, typer.Option(min=1, help="Numbers to measure; by default 1 and 2.")] = None,
-    seconds: Annotated[float, typer.Option(min=1, help="Of each open loop.")] = 22.0,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each open loop.")] = 16.0,
     share: Annotated[float, typer.Option(min=0.1, max=0.95, help="Rate over the throughput.")] = 0.45,
     with_plans: Annotated[bool, typer.Option(help="Part two, which needs no quiet machine.")] = True,
     earlier: Annotated[
-        Path | None, typer.Option("--measured", exists=True, help="Result file whose measurements are kept.")
+        Path | None, typer.Option("--measured", exists=True, help="Take part one from this result file.")
     ] = None,
 ) -> Iterator[Found]:
     """Measure, simulate the same, and plan."""
     config, table = CascadeConfig.load(CONFIG), ScoreTable.load(scores)
     policy = PolicySet.load(config.policy).best
-    rows, label = load_rows("cifar10", "test", None, config.classes)
-    if label is None or table.label is None or not np.array_equal(table.label, label):
-        raise CascadeError(f"{scores}: needs the scores of the rows that are sent, the test rows of CIFAR-10 in order")
-    found: Found = {"measured": [], "predicted": [], "plans": []}
+    found: Found = {"plans": []}
     if earlier is not None:
         before = load_result(earlier)
         origin = {key: before[key] for key in ("date", "commit", "command")}
-        found["measured"] = [{"measured_by": origin, **part} for part in before["found"]["measured"]]
-    done = {part["gateways"] for part in found["measured"]}
-    for count in sorted(set(GATEWAYS if gateways is None else gateways) - done):
-        kept = found["measured"]
-        for part in measured(config, policy, rows, count, seconds, share, TIMES_FEWER):
-            found["measured"] = [*kept, part]
-            yield found
-    for part in found["measured"]:
-        simulated = Simulated(part, table, policy)
-        found["predicted"] += [simulated.predicted(seen) for seen in part["served"]]
+        found["measured"] = {"measured_by": origin, **before["found"]["measured"]}
+    else:
+        rows, _ = load_rows("cifar10", "test", None, config.classes)
+        for seen in measured(config, policy, rows, seconds, share):
+            found["measured"] = seen
+            yield {**found, "predicted": []}
+    found["predicted"] = predicted(found["measured"], table, policy)
     yield found
     if with_plans:
-        timed = with_curves(table, found["measured"][0])
+        curves = [CostCurve.fit(np.array(e["rows"]), np.array(e["ms"])) for e in found["measured"]["curves"]]
+        timed = table.with_curves(curves)
         found["large"] = large(timed, policy)
         for plan in plans(timed, policy):
             found["plans"].append(plan)
             yield found
 
 
-def pairs_of(found: Found) -> list[tuple[Found, Found]]:
-    """What was measured of each served cascade, and what was simulated, as far as that is."""
-    served = [seen for part in found["measured"] for seen in part["served"]]
-    return list(zip(served, found["predicted"], strict=False))
-
-
 def figures(found: Found) -> Figures:
     """Errors of the simulation, and replicas of the biggest model over those of the cascade."""
     named: Figures = {}
-    for seen, guess in pairs_of(found):
+    pairs = list(zip(found["measured"]["served"], found["predicted"], strict=False))
+    for seen, guess in pairs:
         case = f"{_short(seen)}, {seen['gateways']} gateways"
-        off = guess["requests_per_s"] / seen["closed_loop"]["requests_per_s"] - 1
+        off = guess["capacity_per_s"] / seen["capacity_per_s"] - 1
         named[f"error of the simulated throughput, {case}"] = Figure(abs(off), MOST_OFF)
-        off = guess["p99_ms"] / seen["open_loop"]["latency_ms"]["p99"] - 1
-        named[f"error of the simulated p99, {case}"] = Figure(abs(off), MOST_OFF)
-    served = {(_short(seen), seen["gateways"]): seen for part in found["measured"] for seen in part["served"]}
+        if len(seen["stages"]) > 1:
+            off = guess["p99_ms"] / seen["latency_ms"]["p99"] - 1
+            named[f"error of the simulated p99, {case}"] = Figure(abs(off), MOST_OFF)
+    served = {(_short(seen), seen["gateways"]): seen for seen in found["measured"]["served"]}
     for gateways in GATEWAYS:
         whole, alone = served.get(("cascade", gateways)), served.get(("biggest alone", gateways))
         if whole and alone:
-            ratio = alone["open_loop"]["latency_ms"]["p99"] / whole["open_loop"]["latency_ms"]["p99"]
+            ratio = alone["latency_ms"]["p99"] / whole["latency_ms"]["p99"]
             named[f"p99 of the biggest model alone at a third of the rate, over the cascade's, {gateways} gateways"] = (
                 Figure(ratio, 1.0, ">=")
             )

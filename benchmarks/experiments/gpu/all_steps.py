@@ -33,7 +33,7 @@ from cascade.cli.shared.console import console
 from cascade.errors import CascadeError, CheckFailed, ConfigError
 
 COPIED = ("steps.json", "results/*", "weights/*.json", "weights/*.safetensors", "logs/*")
-REHEARSED_ROWS = {"train": 96, "test": 400}
+REHEARSED_ROWS = {"train": 96, "test": 240}
 CROWDED_SHARE = 0.05
 
 

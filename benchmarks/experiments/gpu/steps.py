@@ -1,6 +1,7 @@
 """The steps that need a CUDA device, and the same ones for a rehearsal on the processor."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ TESTS = (
 RECIPES = ("resnet110-large-batch", "blockdrop110-large-batch", "skipnet110-large-batch")
 """Each starts from the weights of the one before it."""
 TRAINING_S = (330.0, 240.0, 200.0)
+REHEARSAL_S = 600.0
+"""Limit of a step in a rehearsal, on a processor of any speed."""
 BATCHES = "1,8,64,256"
 
 
@@ -39,16 +42,9 @@ def steps_of(folder: Path, cache: Path, rehearse: bool) -> list[Step]:
     saving = [_saving(folder, network, precision, rehearse) for network, precision in _cells(rehearse)]
     trainings = [_training(folder, place, rehearse) for place in range(len(RECIPES))]
     ladder = _ladder(folder, cache, rehearse)
-    return [
-        _tests(rehearse),
-        saving[0],
-        *ladder[:1],
-        trainings[0],
-        *saving[1:2],
-        *trainings[1:],
-        *ladder[1:],
-        *saving[2:],
-    ]
+    first, last = [_tests(rehearse), saving[0], ladder[0], trainings[0]], [*trainings[1:], *ladder[1:]]
+    steps = [*first, *saving[1:2], *last, *saving[2:]]
+    return [replace(step, limit_s=REHEARSAL_S) for step in steps] if rehearse else steps
 
 
 def _python(*arguments: str | Path) -> tuple[str, ...]:
@@ -138,7 +134,8 @@ def _ladder(folder: Path, cache: Path, rehearse: bool) -> list[Step]:
         _python("cascade", "calibrate", "--scores", scores, "--max-accuracy-drop", target, "--out", policy),
         _python(
             *("cascade", "bench", "run", config, "--target", "in-process", "--policy", policy, "--rows", halves[1]),
-            *("--seconds", "1" if rehearse else "10", *limit, "--out", results / "bench_gpu.json"),
+            *(("--seconds", "5", "--rows-per-request", "4") if rehearse else ("--seconds", "10")),
+            *(*limit, "--out", results / "bench_gpu.json"),
         ),
     ]
     return [

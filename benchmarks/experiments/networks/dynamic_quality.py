@@ -245,12 +245,13 @@ def figures(found: Found) -> Figures:
     numbers = {}
     for name, seen in found["networks"].items():
         numbers[f"{name}: accuracy"] = Figure(seen["accuracy"])
-        for other in ("random", "best_fixed"):
-            gain = seen["baselines"]["own_weights"][f"gain_over_{other}"]
-            paths = f"{other.replace('_', ' ')} paths with its weights"
-            numbers[f"{name}: accuracy less that of {paths}"] = Figure(gain["mean"])
-            errors = gain["mean"] / gain["standard_error"] if gain["standard_error"] else math.nan
-            numbers[f"{name}: gain over {paths}, standard errors"] = Figure(errors, 2.0, ">=")
+        own = seen["baselines"]["own_weights"]
+        for paths, other in (("random paths", own["random"]["mean"]), ("the best fixed path", own["best_fixed"])):
+            numbers[f"{name}: accuracy less that of {paths}"] = Figure(seen["accuracy"] - other, 0.0, ">=")
+        for paths, key in (("random paths", "gain_over_random"), ("the best fixed path", "gain_over_best_fixed")):
+            if gain := own.get(key):  # older files have none
+                errors = gain["mean"] / gain["standard_error"] if gain["standard_error"] else math.nan
+                numbers[f"{name}: gain over {paths}, standard errors"] = Figure(errors, 2.0, ">=")
         numbers[f"{name}: blocks kept of {seen['blocks']}, mean"] = Figure(seen["kept"]["mean"])
         numbers[f"{name}: share of operations saved"] = Figure(seen["mflops"]["saved_share"])
         numbers[f"{name}: share of time saved, batches of 64"] = Figure(seen["time_ms"][-1]["saved_share"])

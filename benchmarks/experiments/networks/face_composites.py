@@ -1,6 +1,10 @@
 """What does a Haar rejector before MTCNN save, at the same certified recall, and how does OpenCV's detector compare?
 
     python -m cascade.benchmarks.experiments.networks.face_composites
+    python -m cascade.benchmarks.experiments.networks.face_composites --min-recall 0.8
+
+With ``--kept FOLDER --seconds 120`` the images are run in parts: a call continues where the last one ended, and the
+call that runs the last image makes the result.
 
 The images are those of ``composites.py``. Five folds over the 100 faces, as in ``haar_faces.py``: the composites of a
 face meet the Haar cascade that was trained on the other 80. Half of the faces of each fold are for calibration, the
@@ -19,6 +23,7 @@ other half for the test, so thresholds, too, are tested on other faces. The data
    Its frame is larger than these crops, which have no hair and no neck; that costs it recall.
 """
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -50,16 +55,18 @@ from cascade.cli.shared.console import console
 from cascade.collection.collect import collect
 from cascade.collection.measure import use_threads
 from cascade.config import CascadeConfig
-from cascade.errors import ConfigError
+from cascade.errors import ConfigError, InputError
 from cascade.files.yaml_files import load_yaml_model
 
-RECIPE = Path(__file__).resolve().parents[3] / "examples" / "faces" / "recipes" / "rejector.yaml"
+RECIPE = Path(__file__).resolve().parents[3] / "examples" / "faces" / "recipes" / "rejector_discrete.yaml"
 CLASSES, REJECTED = ("other", "face"), {"reject": "other"}
 NETWORKS = ("p", "r", "o")
 CURVE_SECONDS = 2.0
 TOGETHER = RowsTogether((1024,))
 HIT, NEGATIVES, RESAMPLES = 0.4, 120, 2000
 SOUGHT_SAVING = 3.0
+SAVED_EVERY = 20
+"""Images after which the runs are saved."""
 THEIR_CASCADE, THEIR_SCALE_FACTOR, THEIR_SIZE = "haarcascade_frontalface_default", 1.25, (24, 24)
 
 
@@ -169,7 +176,7 @@ class Run(NamedTuple):
     """A detector on one image.
 
     Attributes:
-        seconds: wall time.
+        seconds: of the processor, on one thread, which other processes disturb less than those of the clock.
         boxes: of each, its confidence and its overlap with the face.
         answered: number of windows that each stage answered.
     """
@@ -181,19 +188,19 @@ class Run(NamedTuple):
 
 def run_detector(detector: Detector, made: Composite) -> Run:
     """One of our cascades."""
-    start = time.perf_counter()
+    start = time.process_time()
     found = detector.detect(made.image)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     return Run(seconds, _boxes(found.boxes, found.confidence, made), dict(found.answered))
 
 
 def run_opencv(classifier: Any, made: Composite) -> Run:
     """OpenCV's detector."""
-    start = time.perf_counter()
+    start = time.process_time()
     boxes, _, weights = classifier.detectMultiScale3(
         made.image, scaleFactor=THEIR_SCALE_FACTOR, minNeighbors=1, minSize=THEIR_SIZE, outputRejectLevels=True
     )
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     found = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     return Run(seconds, _boxes(found, np.array(weights, dtype=np.float64).ravel(), made), {})
 
@@ -227,10 +234,10 @@ def gathered_ms(cascades: list[Cascade], windows: np.ndarray) -> list[float]:
     times = np.full(len(cascades), np.inf)
     for _ in range(3):
         for number, cascade in enumerate(cascades):
-            start = time.perf_counter()
+            start = time.process_time()
             for first in range(0, len(windows), 512):
                 cascade.predict(windows[first : first + 512])
-            times[number] = min(times[number], time.perf_counter() - start)
+            times[number] = min(times[number], time.process_time() - start)
     return [float(each) for each in times / len(windows) * 1e3]
 
 
@@ -251,6 +258,8 @@ def main(
     calibration: Annotated[int, typer.Option(min=100, help="Composites for calibration.")] = 200,
     test: Annotated[int, typer.Option(min=10, help="Composites for the test.")] = 500,
     min_recall: Annotated[float, typer.Option(min=0.5, max=0.999, help="Recall to certify.")] = 0.9,
+    kept: Annotated[Path | None, typer.Option(help="Folder that keeps what is done, for a run in parts.")] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="Time for images in this part.")] = float("inf"),
     seed: int = 0,
 ) -> Found:
     """Train five folds, search, calibrate, detect."""
@@ -258,9 +267,16 @@ def main(
     faces = load_faces(seed)
     with TemporaryDirectory() as scratch:
         files = train_folds(faces, models or Path(scratch))
+        folder = kept or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
         tiles = grey(datasets.load("cifar10", "test").rows)
         half = len(faces.folds[0]) // 2
-        table = score_table(make(faces, slice(half), calibration, tiles[::2], seed + 1), faces, files, seed + 2)
+        scores = folder / "scores.npz"
+        if not scores.is_file():
+            score_table(make(faces, slice(half), calibration, tiles[::2], seed + 1), faces, files, seed + 2).save(
+                scores
+            )
+        table = ScoreTable.load(scores)
         choice = choose_cascade(table, min_recall=min_recall, positive="face", arrivals=TOGETHER, seed=seed)
         certify = partial(calibrate, min_recall=min_recall, positive="face", arrivals=TOGETHER, seed=seed)
         best = choice.best.stages
@@ -268,7 +284,7 @@ def main(
         policies = {"mixed": certify(table.select(mixed)), "p_r_o": certify(table.select(NETWORKS))}
         detectors = cascades_of(policies, files)
         made = make(faces, slice(half, None), test, tiles[1::2], seed + 3)
-        runs = run_all(detectors, made, faces)
+        runs = run_all(detectors, made, faces, folder / f"runs-{min_recall:g}.json", seconds)
         windows = [labelled_windows(each, NEGATIVES, np.random.default_rng(seed + 4))[0] for each in made]
         gathered = gathered_ms(
             [detectors[name][0].cascade for name in policies], np.concatenate([each[1:5] for each in windows])[:2048]
@@ -305,8 +321,21 @@ def main(
     }
 
 
-def run_all(detectors: dict[str, list[Detector]], made: list[Composite], faces: Faces) -> dict[str, list[Run]]:
-    """All detectors on all images, by turns; each image's first detector is another one."""
+def run_all(
+    detectors: dict[str, list[Detector]], made: list[Composite], faces: Faces, kept: Path, most_seconds: float
+) -> dict[str, list[Run]]:
+    """All detectors on all images, by turns; each image's first detector is another one.
+
+    Args:
+        detectors: by name, of all folds.
+        made: the images.
+        faces: their faces.
+        kept: file of the runs so far.
+        most_seconds: time after which no image is begun.
+
+    Raises:
+        InputError: images are left.
+    """
     classifier = opencv_classifier()
     workers: dict[str, Callable[[Composite], Run]] = {
         name: lambda image, of_fold=of_fold: run_detector(of_fold[faces.fold(image.face)], image)  # type: ignore[misc]
@@ -315,12 +344,21 @@ def run_all(detectors: dict[str, list[Detector]], made: list[Composite], faces: 
     workers["opencv"] = partial(run_opencv, classifier)
     for work in workers.values():
         work(made[0])
-    runs: dict[str, list[Run]] = {name: [] for name in workers}
-    names = list(workers)
-    for number, image in enumerate(track(made, "composites", console=console)):
+    done = json.loads(kept.read_text()) if kept.is_file() else {}
+    runs = {name: [Run(*run) for run in done.get(name, [])] for name in workers}
+    names, end = list(workers), time.monotonic() + most_seconds
+    first = len(runs[names[0]])
+    for number, image in enumerate(track(made[first:], "composites", console=console), first):
+        if time.monotonic() > end:
+            break
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             runs[name].append(workers[name](image))
+        if number % SAVED_EVERY == 0:
+            kept.write_text(json.dumps(runs))
+    kept.write_text(json.dumps(runs))
+    if len(runs[names[0]]) < len(made):
+        raise InputError(f"{len(runs[names[0]])} of {len(made)} images were run; the same command runs the others")
     return runs
 
 

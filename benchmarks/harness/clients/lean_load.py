@@ -35,6 +35,7 @@ KEPT = (
     "policy_versions",
     "send_lag",
     "client",
+    "windows",
 )
 
 

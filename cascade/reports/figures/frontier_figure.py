@@ -40,7 +40,8 @@ class _Mark:
 def frontier_figure(replay: Replay, certified: CertifiedFrontier | None = None) -> Figure:
     """Accuracy over mean cost per row: the frontier, certified points, every stage alone, the policy.
 
-    Without labels, agreement with the last stage takes the place of accuracy. The cost axis is logarithmic where
+    Recall takes the place of accuracy for a policy with a target of it, and agreement with the last stage without
+    labels. The cost axis is logarithmic where
     the costs span more than a decade.
 
     Args:
@@ -53,7 +54,7 @@ def frontier_figure(replay: Replay, certified: CertifiedFrontier | None = None) 
     figure = new_figure(WIDTH, HEIGHT)
     axes = styled(figure.add_axes((LEFT / WIDTH, BOTTOM / HEIGHT, _inner()[0] / WIDTH, _inner()[1] / HEIGHT)))
     _set_scales(axes, np.vstack([curve, certain, [(mark.cost, mark.gain) for mark in marks]]))
-    last = float(replay.single_gain[-1])
+    last = float(replay.single_sought[-1])
     axes.axhline(last, color=MUTED.light, linewidth=1, linestyle=(0, (4, 3)), zorder=1.5)
     label = "best on these rows, not certified"
     axes.step(*curve.T, where="post", color=INK.light, linewidth=1.8, zorder=2, solid_joinstyle="round", label=label)
@@ -72,8 +73,7 @@ def frontier_figure(replay: Replay, certified: CertifiedFrontier | None = None) 
         point.set_markeredgecolor(PAPER.light)
     _name(axes, marks, curve, certain, last)
     axes.set_xlabel(f"mean cost per row ({replay.table.cost_unit})", fontsize=FONT_SIZE, parse_math=False)
-    gain = "accuracy" if replay.gain_name == "accuracy" else "agreement with the last stage"
-    axes.set_ylabel(gain, fontsize=FONT_SIZE)
+    axes.set_ylabel(replay.sought_words, fontsize=FONT_SIZE)
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2, fontsize=FONT_SIZE - 0.5, labelcolor=INK.light,
         frameon=False, borderpad=0.2, handlelength=1.6,
@@ -87,14 +87,15 @@ def _places(points: Sequence[FrontierPoint]) -> np.ndarray:
 
 def _marks(replay: Replay) -> list[_Mark]:
     """The policy first, so that it gets the best place for its name."""
-    policy = _Mark(replay.evaluation.mean_cost, replay.chosen_gain, "this policy", ACCENT.light, "D", 9.5)
+    policy = _Mark(replay.evaluation.mean_cost, replay.sought, "this policy", ACCENT.light, "D", 9.5)
     names = [shortened(name, LONGEST_NAME) for name in replay.policy.stages]
     names[-1] += " (last stage)"
     symbols = ["o"] * (len(names) - 1) + ["s"]
     colours = stage_colours(len(names))
-    singles = zip(replay.single_cost, replay.single_gain, names, colours, symbols, strict=True)
+    singles = zip(replay.single_cost, replay.single_sought, names, colours, symbols, strict=True)
     alone = [_Mark(float(cost), float(gain), name, colour, symbol, 8.5) for cost, gain, name, colour, symbol in singles]
-    return [policy, *alone]
+    # A stage that only rejects has no recall of its own.
+    return [policy, *(mark for mark in alone if mark.gain or replay.sought_name != "recall")]
 
 
 def _inner() -> tuple[float, float]:

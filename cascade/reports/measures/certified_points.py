@@ -4,23 +4,27 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from cascade.calibration import CALIBRATORS, HEADS, InfeasibleTarget, Policy, ScoreTable, calibrate, frontier
 from cascade.calibration.calibrators import calibrator_to_dict
 from cascade.calibration.fitting.router_fitting import RouterChoice
+from cascade.calibration.policies.certificate import positive_of
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.errors import PolicyError
-from cascade.reports.measures.frontier_points import FrontierPoint, point_of
+from cascade.reports.measures.frontier_points import FrontierPoint, class_of_recall, point_of
 from cascade.routers import NEVER, SCORES, rejected_class
 
-__all__ = ["CertifiedFrontier", "certified_frontier", "ladder"]
+__all__ = ["RISES", "CertifiedFrontier", "certified_frontier", "ladder"]
 
 STEPS = 8
 DELTA = 0.05
+Otherwise = TypeVar("Otherwise")
 TARGETS = ("target_accuracy", "max_accuracy_drop", "target_agreement", "max_cost")
+RISES = ("target_accuracy", "target_agreement", "min_recall")
+"""Targets of which a higher value is harder."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,14 @@ class CertifiedFrontier:
         rows: number of rows of the calibration table.
         points: by rising cost on the rows of the report. Each is cheaper there than the points of harder targets, or
             better if the target is a maximum cost. Empty if nothing can be certified.
+        min_precision: certified of each point beside its recall; ``None`` without such a target.
     """
 
     target_name: str
     delta: float
     rows: int
     points: tuple[FrontierPoint, ...]
+    min_precision: float | None = None
 
 
 def certified_frontier(
@@ -49,7 +55,8 @@ def certified_frontier(
 ) -> CertifiedFrontier:
     """Certifies a ladder of targets on one table and evaluates the points on another.
 
-    The targets are of the policy's kind, otherwise of accuracy, or of agreement without labels.
+    The targets are of the policy's kind, otherwise of accuracy, or of agreement without labels. A recall is certified
+    with the policy's target of precision beside it.
 
     Args:
         calibration: table for the certification.
@@ -78,18 +85,26 @@ def certified_frontier(
         "seed": seed if isinstance(seed, int) and seed >= 0 else 0,
         "routers": choices,
     }
+    precision = _number(policy.certificate["target"].get("min_precision"), None) if name == "min_recall" else None
+    if name == "min_recall":
+        options |= {"positive": positive_of(policy.certificate), "min_precision": precision}
+    seen = class_of_recall(policy, table)
     points: list[FrontierPoint] = []
     for target in _targets(calibration, policy, name, options):
+        if name in RISES and target <= 0:
+            continue
         try:
             found = calibrate(calibration, **(options | {name: target}))
         except InfeasibleTarget:
             continue
-        problem = RoutingProblem.from_table(table, found.routers, agreement=table.label is None)
+        problem = RoutingProblem.from_table(table, found.routers, table.label is None, positive=seen)
         point = point_of(problem, found.thresholds, target)
         # The hardest target comes first, and a point that satisfies it also satisfies this one.
         if all(_is_worth_it(point, harder, name) for harder in points):
             points.append(point)
-    return CertifiedFrontier(name, risk, len(calibration), tuple(sorted(points, key=lambda point: point.cost)))
+    return CertifiedFrontier(
+        name, risk, len(calibration), tuple(sorted(points, key=lambda point: point.cost)), precision
+    )
 
 
 def _is_worth_it(point: FrontierPoint, harder: FrontierPoint, name: str) -> bool:
@@ -109,7 +124,7 @@ def ladder(name: str, hardest: float, easiest: float, steps: int = STEPS) -> lis
     Returns:
         Distinct values, rounded to four digits towards the easier side, so that they are short to type.
     """
-    rises = name in ("target_accuracy", "target_agreement")
+    rises = name in RISES
     easiest = min(easiest, hardest) if rises else max(easiest, hardest)
     values = hardest + (easiest - hardest) * np.linspace(0, 1, steps) ** 2
     digits = 4 if name != "max_cost" or hardest <= 0 else min(3 - math.floor(math.log10(hardest)), 12)
@@ -125,11 +140,12 @@ def _targets(calibration: ScoreTable, policy: Policy, name: str, options: dict[s
     certified by a test, since values between them lead to the same thresholds.
     """
     agreement = name == "target_agreement" or calibration.label is None
-    problem = RoutingProblem.from_table(calibration, policy.routers, agreement)
+    problem = RoutingProblem.from_table(calibration, policy.routers, agreement, positive=options.get("positive"))
     cheapest = frontier(problem)[0]
     ask, easiest = {
         "target_accuracy": (1.0, cheapest.gain),
         "target_agreement": (1.0, cheapest.gain),
+        "min_recall": (1.0, cheapest.gain / problem.highest_gain),
         "max_accuracy_drop": (0.0, float(problem.gain[:, -1].mean()) - cheapest.gain),
         "max_cost": (cheapest.cost, problem.value(np.full(problem.confidence.shape[1], NEVER))[1]),
     }[name]
@@ -168,6 +184,8 @@ def _router_choices(policy: Policy) -> list[RouterChoice]:
 
 
 def _target_name(policy: Policy, calibration: ScoreTable) -> str:
+    if class_of_recall(policy, calibration) is not None:
+        return "min_recall"
     given = policy.certificate.get("target")
     usable = ("target_agreement", "max_cost") if calibration.label is None else TARGETS
     names = [name for name in given if name in usable] if isinstance(given, Mapping) else []
@@ -187,6 +205,6 @@ def _as_routed(table: ScoreTable, policy: Policy) -> ScoreTable:
     return dataclasses.replace(table, scores=None)
 
 
-def _number(value: object, otherwise: float) -> float:
+def _number(value: object, otherwise: Otherwise) -> float | Otherwise:
     """An entry of a certificate if it is a number, otherwise a default; certificates may hold anything."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else otherwise

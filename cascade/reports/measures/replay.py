@@ -1,6 +1,6 @@
 """A replay: which stage of a policy answers each row of a score table, with gains and costs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -8,9 +8,10 @@ import numpy as np
 from cascade.calibration import Evaluation, Identity, Judgement, Policy, ScoreTable, evaluate, judge
 from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS, Arrivals
 from cascade.calibration.costs.stage_prices import StagePrices
+from cascade.calibration.detection import Detection
 from cascade.calibration.routing_problem import RoutingProblem
 from cascade.calibration.table_confidence import calibrated_confidence
-from cascade.reports.measures.frontier_points import FrontierPoint, frontier_points
+from cascade.reports.measures.frontier_points import FrontierPoint, class_of_recall, frontier_points
 from cascade.reports.measures.reliability import Reliability, reliability
 from cascade.reports.measures.risk_coverage import RiskCoverage, risk_coverage
 from cascade.routers import Router, reached_stages
@@ -78,6 +79,21 @@ class Replay:
         """The measure of ``gain``: "accuracy" or "agreement"."""
         return "agreement" if self.table.label is None else "accuracy"
 
+    @cached_property
+    def _recalled(self) -> Detection | None:
+        positive = class_of_recall(self.policy, self.table)
+        return None if positive is None else Detection.of(self.table, positive)
+
+    @property
+    def sought_name(self) -> str:
+        """What the frontier compares with cost: "recall" for a policy with a target of it, else ``gain_name``."""
+        return self.gain_name if self._recalled is None else "recall"
+
+    @property
+    def sought_words(self) -> str:
+        """``sought_name`` in full."""
+        return "agreement with the last stage" if self.sought_name == "agreement" else self.sought_name
+
     @property
     def stage(self) -> np.ndarray:
         """(n,) int, the stage that answers each row: the last one that runs on it."""
@@ -113,6 +129,18 @@ class Replay:
         """Mean gain of the policy, in [0, 1]."""
         accuracy = self.evaluation.accuracy
         return self.evaluation.agreement if accuracy is None else accuracy
+
+    @property
+    def sought(self) -> float:
+        """Accuracy, agreement or recall (``sought_name``) of the policy, in [0, 1]."""
+        seen = self.evaluation.detection
+        return self.chosen_gain if self._recalled is None or seen is None else float(seen.recall or 0.0)
+
+    @property
+    def single_sought(self) -> np.ndarray:
+        """(K,) float in [0, 1], the same of each stage alone on all rows."""
+        seen = self._recalled
+        return self.single_gain if seen is None else np.asarray(seen.gain.mean(axis=0) / seen.share)
 
     @property
     def single_gain(self) -> np.ndarray:
@@ -152,10 +180,11 @@ class Replay:
         return last / cascade if cascade > 0 and last > 0 else None
 
     def problem(self) -> RoutingProblem:
-        """The threshold search with the policy's routers on these rows."""
-        optional = not self.policy.needs_evidence
-        gain = self.gain.astype(np.float64)
-        return RoutingProblem.priced(self.confidence[:, :-1], gain, self.table.work, self._prices, optional)
+        """The threshold search with the policy's routers on these rows, for cost and what is sought."""
+        optional, recalled = not self.policy.needs_evidence, self._recalled
+        gain = self.gain.astype(np.float64) if recalled is None else recalled.gain
+        problem = RoutingProblem.priced(self.confidence[:, :-1], gain, self.table.work, self._prices, optional)
+        return replace(problem, detection=recalled)
 
     @cached_property
     def frontier(self) -> list[FrontierPoint]:

@@ -12,6 +12,8 @@ __all__ = ["StageValues", "stage_values"]
 
 # Smaller than for the calibration, since there is one search per stage; the refinement makes up for it.
 LARGEST_GRID = 200_000
+ROUNDING = 1e-12
+"""Share by which the product of a recall and the share of positives may exceed the mean gain that it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +21,7 @@ class StageValues:
     """The cheapest cascades with a given gain, of all K stages and of all but one.
 
     Attributes:
-        gain: minimum mean gain of each of them, in [0, 1].
+        gain: minimum accuracy, agreement or recall of each of them, in [0, 1].
         cost: mean cost per row with all stages.
         cost_without: (K,) mean cost per row without each stage; NaN if no cascade of the others with this gain was
             found.
@@ -42,7 +44,7 @@ def stage_values(problem: RoutingProblem, gain: float, known_cost: float) -> Sta
 
     Args:
         problem: n rows, K >= 2 stages.
-        gain: mean gain of the policy on these rows, in [0, 1]; the minimum for the searches.
+        gain: accuracy (agreement, recall) of the policy on these rows, in [0, 1]; the minimum for the searches.
         known_cost: mean cost per row of the policy.
     """
     # On a coarse grid the search may miss the policy's own thresholds.
@@ -53,5 +55,6 @@ def stage_values(problem: RoutingProblem, gain: float, known_cost: float) -> Sta
 
 
 def _least_cost(problem: RoutingProblem, gain: float) -> float:
-    thresholds = best_thresholds(problem, Target(least_gain=gain), LARGEST_GRID)
+    least = gain * problem.highest_gain * (1 - ROUNDING)
+    thresholds = best_thresholds(problem, Target(least_gain=least), LARGEST_GRID)
     return np.nan if thresholds is None else problem.value(thresholds)[1]

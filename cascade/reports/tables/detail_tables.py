@@ -39,7 +39,7 @@ def value_table(replay: Replay) -> ReportTable | None:
     """The cost of the policy's accuracy without each stage; ``None`` if there is only one stage."""
     if replay.table.stages == 1:
         return None
-    values = stage_values(replay.problem(), replay.chosen_gain, float(replay.cost.mean()))
+    values = stage_values(replay.problem(), replay.sought, float(replay.cost.mean()))
     rows = [("none", number(values.cost), "", "")]
     for name, cost, pays in zip(replay.policy.stages, values.cost_without, values.pays, strict=True):
         if np.isnan(cost):
@@ -50,9 +50,9 @@ def value_table(replay: Replay) -> ReportTable | None:
     unit = replay.table.cost_unit
     header = ("stage left out", f"least mean cost ({unit})", "change", "the stage")
     note = (
-        f"With at least the policy's {replay.gain_name}, {percent(values.gain)}. All cascades were searched on these "
+        f"With at least the policy's {replay.sought_name}, {percent(values.gain)}. All cascades were searched on these "
         "rows, also that of all stages, whose cost may therefore be below the policy's. A stage is needed if no "
-        f"cascade of the others with this {replay.gain_name} was found."
+        f"cascade of the others with this {replay.sought_name} was found."
     )
     return ReportTable("", header, rows, note)
 

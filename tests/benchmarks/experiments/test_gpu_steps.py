@@ -54,7 +54,7 @@ def test_steps_that_are_not_done_are_named(tmp_path):
 @pytest.mark.slow
 @pytest.mark.serve
 def test_all_steps_are_rehearsed(tmp_path):
-    rehearse(tmp_path, minutes=15)
+    rehearse(tmp_path, minutes=60)
     assert set(states_in(tmp_path / "rehearsal").values()) == {"done"}
     names = {"cascade_against_biggest_gpu", "predicted_time_gpu", "bench_gpu", "realised_saving_cpu_resnet110_float32"}
     assert names <= {file.stem for file in (tmp_path / "rehearsal" / "results").glob("*.json")}
