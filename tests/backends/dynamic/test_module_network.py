@@ -11,7 +11,7 @@ from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.dynamic.systems.module_network import ModuleNetwork
 from cascade.backends.dynamic_backend import DynamicBackend
 from cascade.backends.files.weights import save_weights
-from cascade.backends.row_slices import RowSlices
+from cascade.backends.images import RowSlices
 from cascade.datasets.shapes import draw_shapes, shapes_questions, shapes_rows
 from cascade.errors import ConfigError, RowsError
 
