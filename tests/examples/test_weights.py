@@ -48,7 +48,7 @@ def test_set_of(recipe):
 
 
 def test_there_are_weights():
-    assert {path.parent.parent.name for path in WEIGHTS} == {"cifar10", "conditional", "dynamic"}
+    assert {path.parent.parent.name for path in WEIGHTS} == {"cifar10", "conditional", "dynamic", "shapes"}
 
 
 @pytest.mark.parametrize("weights", WEIGHTS, ids=name_of)
