@@ -3,7 +3,7 @@
 Andreas, Rohrbach, Darrell and Klein, "Neural Module Networks", CVPR 2016, https://arxiv.org/abs/1511.02799
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -24,7 +24,8 @@ __all__ = ["ModuleNetwork", "QuestionPath"]
 
 SIDE = IMAGE_SHAPE[0] // CELLS
 PIXELS = SIDE * SIDE * IMAGE_SHAPE[2]
-"""Of a cell; features are (n, PIXELS, 3, 3) cells, with one more channel for the attention after the first site."""
+"""Of a cell. Features are (n, PIXELS + 1, 3, 3): the pixels of each cell, and the attention to it."""
+PIXEL_CHANNELS, ATTENTION_CHANNEL = slice(0, PIXELS), slice(PIXELS, PIXELS + 1)
 
 
 class Find(nn.Sequential):
@@ -58,30 +59,45 @@ class Modules(nn.Module):
         self.measure = nn.Sequential(nn.Flatten(), nn.Linear(CELLS**2, 32), nn.ReLU(), nn.Linear(32, 2))
 
 
-class FindReference(Branch):
-    """Finds the reference of the question, and attends to it."""
+class AttentionSite(Branch):
+    """A module for each alternative, whose result becomes the attention; the pixels stay where they are.
 
-    @override
-    def run(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([x, super().run(alternative, x)], dim=1)
+    Args:
+        modules: of the alternatives; ``nn.Identity`` leaves the attention as it is.
+        reads: channels that they read.
+        joined: whether the result is where the attention is, too: its minimum with the attention.
+    """
 
-
-class MoveAttention(Branch):
-    """Moves the attention along a relation, or leaves it where it is."""
+    def __init__(self, modules: Sequence[nn.Module], reads: slice, joined: bool = False) -> None:
+        super().__init__(modules)
+        self.reads = reads
+        self.joined = joined
 
     @override
     def run(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
         if self.is_identity(alternative):
             return x
-        return torch.cat([x[:, :PIXELS], super().run(alternative, x[:, PIXELS:])], dim=1)
-
-
-class FindSubject(Branch):
-    """Finds the subject of the question where the attention is: (n, 1, 3, 3)."""
+        return torch.cat([x[:, PIXEL_CHANNELS], self._attention(alternative, x)], dim=1)
 
     @override
-    def run(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
-        return torch.minimum(x[:, PIXELS:], super().run(alternative, x[:, :PIXELS]))
+    def run_all(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
+        if not self.is_identity(alternative):
+            x[:, ATTENTION_CHANNEL] = self._attention(alternative, x)
+        return x
+
+    @override
+    def route(self, x: torch.Tensor, rows: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Gathers only the channels that the modules read, and puts back only the attention."""
+        for alternative, mine in enumerate(rows):
+            if len(mine) and not self.is_identity(alternative):
+                found = self.modules[alternative](x[:, self.reads].index_select(0, mine))
+                old = x[:, ATTENTION_CHANNEL]
+                old.index_copy_(0, mine, torch.minimum(old.index_select(0, mine), found) if self.joined else found)
+        return x
+
+    def _attention(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.modules[alternative](x[:, self.reads])
+        return torch.minimum(x[:, ATTENTION_CHANNEL], found) if self.joined else found
 
 
 class QuestionPath(PathPolicy):
@@ -152,13 +168,19 @@ class ModuleNetwork(DynamicNetwork):
     @override
     def sites(self) -> SiteNetwork:
         base = cast(Modules, self.base)
-        moves = MoveAttention([nn.Identity(), *base.moves])
-        sites = (FindReference(list(base.finds)), *[moves] * self.steps, FindSubject(list(base.finds)))
-        return SiteNetwork(_cells, sites, base.measure)
+        moves = AttentionSite([nn.Identity(), *base.moves], ATTENTION_CHANNEL)
+        reference = AttentionSite(list(base.finds), PIXEL_CHANNELS)
+        subject = AttentionSite(list(base.finds), PIXEL_CHANNELS, joined=True)
+        return SiteNetwork(_cells, (reference, *[moves] * self.steps, subject), self._measure)
+
+    def _measure(self, x: torch.Tensor) -> torch.Tensor:
+        """From the attention to (n, 2) logits."""
+        logits: torch.Tensor = cast(Modules, self.base).measure(x[:, ATTENTION_CHANNEL])
+        return logits
 
 
 def _cells(inputs: Inputs) -> torch.Tensor:
-    """The images of the rows, cut into cells: (n, PIXELS, 3, 3).
+    """The images of the rows, cut into cells, and no attention yet: (n, PIXELS + 1, 3, 3).
 
     Raises:
         ConfigError: there is no slice "image" of the right shape.
@@ -167,4 +189,4 @@ def _cells(inputs: Inputs) -> torch.Tensor:
     image = None if isinstance(inputs, torch.Tensor) else inputs.get("image")
     if image is None or image.shape[1:] != (channels, height, width):
         raise ConfigError(f"a module network needs a slice 'image' with shape {list(IMAGE_SHAPE)} and image scaling")
-    return functional.pixel_unshuffle(image.contiguous(), SIDE)
+    return functional.pad(functional.pixel_unshuffle(image.contiguous(), SIDE), (0, 0, 0, 0, 0, 1))

@@ -22,8 +22,9 @@ import typer
 from torch.nn import functional
 
 from cascade import datasets
+from cascade.backends.dynamic.executor import Executor
 from cascade.backends.dynamic.path_costs import PathCosts
-from cascade.backends.dynamic.systems.module_network import ModuleNetwork, Modules
+from cascade.backends.dynamic.systems.module_network import PIXEL_CHANNELS, ModuleNetwork, Modules
 from cascade.backends.networks.folding import fold_norms
 from cascade.benchmarks.experiments.networks.dynamic_networks import trained
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
@@ -41,7 +42,7 @@ def every_module_once(network: ModuleNetwork, inputs: Any) -> torch.Tensor:
     """Each module that finds, once for all rows; the moves at every step; each row picks its own results."""
     base = cast(Modules, network.base)
     paths = torch.from_numpy(network.policy.paths(inputs, lambda logits: logits.argmax(-1)))
-    cells = network.sites.stem(inputs)
+    cells = network.sites.stem(inputs)[:, PIXEL_CHANNELS]
     found = torch.stack([find(cells) for find in base.finds], dim=1)
     rows = torch.arange(len(paths))
     attention = found[rows, paths[:, 0]]
@@ -88,8 +89,9 @@ def main(
     right = {"test rows": _right(network, recipe, *test), "more images": _right(network, recipe, rows, label)}
     costs = PathCosts.count(network.sites, network.policy, recipe.input.tensor(rows[:1]))
     paths = network.run(recipe.input.tensor(rows)).paths
+    executor = Executor(network.sites, network.policy)  # as in the backend
     ways: dict[str, Way] = {
-        "grouped": lambda inputs: network.run(inputs).logits,
+        "grouped": lambda inputs: executor.run(inputs).logits,
         "every module once": partial(every_module_once, network),
         "every alternative": partial(every_alternative, network),
     }
