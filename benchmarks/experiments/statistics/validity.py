@@ -24,7 +24,7 @@ from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_ex
 from cascade.benchmarks.harness.populations import COSTS, FAMILIES, Population, problem, synthetic
 from cascade.benchmarks.harness.simulation import allowed_share, in_chunks
 from cascade.calibration import ScoreTable
-from cascade.calibration.certificates.certification import split_rows
+from cascade.calibration.certificates.certification import at_constant_costs, split_rows
 from cascade.calibration.certificates.certifier import Certifier
 from cascade.calibration.certificates.goal import Goal
 from cascade.calibration.certificates.smoothing import smoothed
@@ -85,7 +85,9 @@ def simulate(population: Population, rows: int, samples: range) -> Counts:
                 truth = truths[agreement]
                 counts[number, delta, "certified"] += 1
                 stage = answering_stage(truth.confidence, found.thresholds)
-                counts[number, delta, "violated"] += not satisfied(goal, truth, stage)
+                # A stage that no row needs to enter does not run, so it costs nothing.
+                spent = at_constant_costs(goal, truth, found.thresholds, certifiers[agreement].search)
+                counts[number, delta, "violated"] += not satisfied(goal, spent, stage)
     return counts
 
 
