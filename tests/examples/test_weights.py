@@ -40,7 +40,7 @@ def build(recipe, weights):
     return network.eval().to(memory_format=torch.channels_last)
 
 
-def test_set_of(recipe):
+def judged_rows(recipe):
     try:
         return datasets.load(recipe.dataset, "test")
     except DataError as error:
@@ -85,7 +85,7 @@ def test_a_training_of_every_dynamic_recipe_can_be_begun(path, tmp_path):
 def test_weights_have_their_recorded_accuracy(weights):
     facts = json.loads(weights.with_suffix(".json").read_text())
     recipe = load_yaml_model(weights.parent.parent / "recipes" / facts["recipe"], Recipe, ConfigError)
-    network, test_set = build(recipe, weights), test_set_of(recipe)
+    network, test_set = build(recipe, weights), judged_rows(recipe)
     n = facts["checked_rows"]
     with torch.inference_mode():
         batches = [recipe.input.tensor(test_set.rows[i : min(i + BATCH_ROWS, n)]) for i in range(0, n, BATCH_ROWS)]
