@@ -45,7 +45,7 @@ class Lane(Protocol):
         Args:
             request: index in the workload.
             done: see :data:`Done`.
-            timeout_s: seconds that the caller waits, which the target is told; ``None`` for no limit.
+            timeout_s: seconds until the caller gives up, sent with the request; ``None`` for no limit.
         """
 
     def abort(self) -> None:

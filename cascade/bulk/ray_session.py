@@ -13,7 +13,7 @@ from cascade.config import CascadeConfig
 from cascade.errors import CascadeError, ConfigError
 from cascade.serving.deploy.cluster import OWN_RAY_ENVIRONMENT
 from cascade.serving.deploy.ray_token import ensure_private_token
-from cascade.serving.deploy.resources import check_machine, check_resources
+from cascade.serving.deploy.resources import check_machine, report_missing
 
 __all__ = ["ray_run", "worker_counts"]
 
@@ -67,7 +67,7 @@ def ray_run(
     try:
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if address is not None:
-            _report_missing(config, progress)
+            report_missing(config, progress)
         processors = _processors() if address is None else max(1, int(resources.get("CPU", 1)))
         workers = worker_counts(config, processors, resources.get("GPU", 0), is_shared=address is not None)
         readers = processors if reads_images else max(1, processors // 2)
@@ -108,17 +108,6 @@ def worker_counts(config: CascadeConfig, processors: int, gpus: float, is_shared
 def _processors() -> int:
     """Logical processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _report_missing(config: CascadeConfig, progress: Progress) -> None:
-    """Reports resources that no node has: a cluster may get further nodes, so they are waited for."""
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    try:
-        check_resources(config, nodes)
-    except ConfigError as error:
-        progress(f"waiting for another node: {error}")
 
 
 def _ray_options(config: CascadeConfig, folder: Path, address: str | None) -> dict[str, Any]:

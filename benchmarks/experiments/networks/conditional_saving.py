@@ -23,7 +23,7 @@ from cascade import datasets
 from cascade.backends.dynamic.executor import Executor
 from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.dynamic.systems.conditional import Conditional, UnitBlocks
-from cascade.benchmarks.experiments.networks.dynamic_networks import column, images_of, trained
+from cascade.benchmarks.experiments.networks.dynamic_networks import column, images_of, median_ms, trained
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.results.result_file import ROOT
 from cascade.errors import ConfigError
@@ -93,16 +93,7 @@ def times(ways: dict[str, Way], images: torch.Tensor, size: int, repeats: int) -
     Processor time is what one thread computes; other processes lengthen it only by the caches that they share.
     """
     batches = torch.split(images, size)[:repeats]
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    with torch.inference_mode():
-        for turn in range(0, len(batches), BATCHES_PER_TURN):
-            for name, run in ways.items():
-                run(batches[turn])
-                for batch in batches[turn : turn + BATCHES_PER_TURN]:
-                    start = time.thread_time()
-                    run(batch)
-                    taken[name].append((time.thread_time() - start) / len(batch) * 1e3)
-    return {name: float(np.median(values)) for name, values in taken.items()}
+    return {name: taken / size for name, taken in median_ms(ways, batches, time.thread_time, BATCHES_PER_TURN).items()}
 
 
 def main(

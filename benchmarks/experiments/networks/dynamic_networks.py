@@ -1,7 +1,8 @@
 """The trained dynamic networks of examples/dynamic, and fixed paths through them."""
 
 import copy
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -75,6 +76,32 @@ def answers_along(network: SkipNetwork, batches: list[torch.Tensor], paths: torc
             found.append(network.follow(images, partial(column, columns)).argmax(dim=1).numpy())
             start += len(images)
     return np.concatenate(found)
+
+
+def median_ms(
+    ways: dict[str, Callable[[Any], Any]],
+    batches: Sequence[Any],
+    clock: Callable[[], float] = time.perf_counter,
+    per_turn: int = 8,
+) -> dict[str, float]:
+    """Median milliseconds per batch of each way; the ways take turns, and each begins a turn with an untimed call.
+
+    Args:
+        ways: called with a batch.
+        batches: of one size.
+        clock: in seconds.
+        per_turn: batches of a turn.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    with torch.inference_mode():
+        for turn in range(0, len(batches), per_turn):
+            for name, run in ways.items():
+                run(batches[turn])
+                for batch in batches[turn : turn + per_turn]:
+                    start = clock()
+                    run(batch)
+                    taken[name].append((clock() - start) * 1e3)
+    return {name: float(np.median(values)) for name, values in taken.items()}
 
 
 def column(columns: Sequence[torch.Tensor], d: int, _: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,6 @@ with its own weights is below two standard errors, the choice of a path per row 
 
 import copy
 import math
-import time
 from typing import Annotated, Any
 
 import numpy as np
@@ -39,6 +38,7 @@ from cascade.benchmarks.experiments.networks.dynamic_networks import (
     dynamic_recipes,
     greedy_deletions,
     judging_rows,
+    median_ms,
     packed_copy,
     path_without,
     run_whole,
@@ -193,16 +193,7 @@ def times(network: DynamicNetwork, images: torch.Tensor, sizes: tuple[int, ...],
     found = []
     for size in sizes:
         batches = torch.split(images, size)[:repeats]
-        taken: dict[str, list[float]] = {name: [] for name in ways}
-        with torch.inference_mode():
-            for turn in range(0, len(batches), BATCHES_PER_TURN):
-                for name, run in ways.items():
-                    run(batches[turn])
-                    for batch in batches[turn : turn + BATCHES_PER_TURN]:
-                        start = time.perf_counter()
-                        run(batch)
-                        taken[name].append((time.perf_counter() - start) / len(batch) * 1e3)
-        medians = {name: float(np.median(values)) for name, values in taken.items()}
+        medians = {name: taken / size for name, taken in median_ms(ways, batches, per_turn=BATCHES_PER_TURN).items()}
         whole = min(medians["folded"], medians["packed"])
         found.append(
             {

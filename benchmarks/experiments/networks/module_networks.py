@@ -11,7 +11,6 @@ module at every site, with the results weighted ("every alternative"); and every
 results picked ("every module once"), the fastest way found to compute everything.
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, cast
@@ -26,7 +25,7 @@ from cascade.backends.dynamic.executor import Executor
 from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.dynamic.systems.module_network import PIXEL_CHANNELS, ModuleNetwork, Modules
 from cascade.backends.networks.folding import fold_norms
-from cascade.benchmarks.experiments.networks.dynamic_networks import trained
+from cascade.benchmarks.experiments.networks.dynamic_networks import median_ms, trained
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.results.result_file import ROOT
 from cascade.datasets.shapes import draw_shapes, shapes_questions, shapes_rows
@@ -61,19 +60,6 @@ def every_alternative(network: ModuleNetwork, inputs: Any) -> torch.Tensor:
     return sites.blend(inputs, lambda d, _: weights[d])
 
 
-def times(ways: dict[str, Way], batches: list[Any]) -> dict[str, float]:
-    """Median milliseconds per batch of each way, in turns."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    with torch.inference_mode():
-        for batch in batches:
-            for name, run in ways.items():
-                run(batch)
-                start = time.perf_counter()
-                run(batch)
-                taken[name].append((time.perf_counter() - start) * 1e3)
-    return {name: float(np.median(values)) for name, values in taken.items()}
-
-
 def main(
     threads: Annotated[int, typer.Option(min=1)] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="Batches of each size that are timed.")] = 100,
@@ -98,7 +84,8 @@ def main(
     timed = []
     for size in SIZES:
         starts = range(0, min(len(rows), size * repeats) - size + 1, size)
-        timed.append({"batch_rows": size} | times(ways, [recipe.input.tensor(rows[i : i + size]) for i in starts]))
+        batches = [recipe.input.tensor(rows[start : start + size]) for start in starts]
+        timed.append({"batch_rows": size} | median_ms(ways, batches, per_turn=1))
     return {
         "accuracy": {name: float(own.mean()) for name, own in right.items()},
         "rows": {name: len(own) for name, own in right.items()},

@@ -16,7 +16,7 @@ from cascade.errors import ConfigError
 from cascade.serving.auth.guard import Guard, check_exposure
 from cascade.serving.auth.tls import new_tls_context
 from cascade.serving.deploy.ray_token import ensure_private_token
-from cascade.serving.deploy.resources import check_machine, check_resources, required_cpus
+from cascade.serving.deploy.resources import check_machine, report_missing, required_cpus
 from cascade.serving.deploy.start_up import Progress, wait_until_running
 from cascade.serving.replica.port_claim import check_port
 
@@ -146,7 +146,7 @@ def _deployed(config: CascadeConfig, application: Any, stop: threading.Event, pr
     is_up = False
     try:
         if joins():
-            _report_missing(config, progress)
+            report_missing(config, progress)
         wait_until_running(config, stop, progress)
         is_up = True
         yield handle
@@ -210,17 +210,6 @@ def _claimed_name(config: CascadeConfig, run: str) -> Iterator[None]:
     finally:
         with suppress(Exception):  # the cluster may be gone
             claim.release()
-
-
-def _report_missing(config: CascadeConfig, progress: Progress) -> None:
-    """Reports resources that no node has: a cluster may get further nodes, so they are waited for."""
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    try:
-        check_resources(config, nodes)
-    except ConfigError as error:
-        progress(f"waiting for another node: {error}")
 
 
 def _end_replicas(name: str) -> None:

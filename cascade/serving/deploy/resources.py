@@ -1,13 +1,13 @@
 """The resources that the replicas of a cascade require, compared with those of the nodes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cascade.config import CascadeConfig, StageConfig
 from cascade.errors import ConfigError
 
-__all__ = ["check_machine", "check_resources", "required_cpus"]
+__all__ = ["check_machine", "check_resources", "report_missing", "required_cpus"]
 
 Resources = Mapping[str, float]
 
@@ -56,6 +56,17 @@ def check_machine(config: CascadeConfig) -> None:
     required = {name for segment in config.segments for name, amount in _required(segment[0]).items() if amount}
     if required - {"CPU"}:
         check_resources(config, [_machine_resources()])
+
+
+def report_missing(config: CascadeConfig, progress: Callable[[str], None]) -> None:
+    """Reports resources that no node has: a cluster may get further nodes, so they are waited for."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    try:
+        check_resources(config, nodes)
+    except ConfigError as error:
+        progress(f"waiting for another node: {error}")
 
 
 def _machine_resources() -> dict[str, float]:
