@@ -6,6 +6,7 @@ For ``simulated_served.py``.
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,17 @@ from cascade.errors import CascadeError
 from cascade.planning.simulation.outcome import WARM_UP
 from cascade.stage import Stage
 
-__all__ = ["CONFIG", "CONNECTIONS", "measured", "open_load", "sent_rows"]
+__all__ = [
+    "CONFIG",
+    "CONNECTIONS",
+    "OPEN_CONNECTIONS",
+    "Others",
+    "measured",
+    "open_load",
+    "sent_rows",
+    "serving",
+    "slowdown",
+]
 
 CONFIG = ROOT / "examples" / "cifar10" / "static.yaml"
 CONNECTIONS, OPEN_CONNECTIONS = 64, 256
@@ -68,7 +79,8 @@ def measured(
     rate = None
     for names in (policy.stages, policy.stages[-1:]):
         one = policy if names == policy.stages else Policy.from_thresholds(names, np.zeros(0))
-        seen = served(one, gateways, rows, seconds, share, rate)
+        with serving(one, gateways, rows) as (server, workload):
+            seen = _loads(server, workload, one.stages, seconds, share, rate)
         rate = seen["open_loop"]["rate_per_s"] / fewer
         found["served"].append({"stages": list(names), "gateways": gateways, **seen})
         yield found
@@ -116,10 +128,9 @@ def _run_for_ever(name: str, rows: np.ndarray, ready: Any) -> None:
         ready.set()
 
 
-def served(
-    policy: Policy, gateways: int, rows: np.ndarray, seconds: float, share: float, rate: float | None
-) -> dict[str, Any]:
-    """Throughput of many connections, and latency at a rate: by default a share of the throughput."""
+@contextmanager
+def serving(policy: Policy, gateways: int, rows: np.ndarray) -> Iterator[tuple[ServerProcess, Workload]]:
+    """The stages of a policy in gateways of one segment, and the rows to send."""
     workload = Workload.from_rows(rows, None, 1)
     values = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     values["stages"] = [stage for stage in values["stages"] if stage["name"] in policy.stages]
@@ -132,7 +143,7 @@ def served(
         console.print(f"starting {gateways} gateways of {', '.join(policy.stages)}")
         probe = request_body(workload.batches[0].rows)
         with cascade_server(copy, probe, policy=policy_file) as server:
-            return _loads(server, workload, policy.stages, seconds, share, rate)
+            yield server, workload
     finally:
         copy.unlink(missing_ok=True)
         policy_file.unlink(missing_ok=True)
@@ -147,7 +158,7 @@ def _loads(
     rate: float | None,
 ) -> dict[str, Any]:
     def loaded(load: ClosedLoop | OpenLoop, connections: int) -> dict[str, Any]:
-        with _Others(server) as others:
+        with Others(server) as others:
             seen = run_load(load, server.address, workload, stages, connections)
         kept = ("requests_per_s", "requests", "latency_ms", "errors", "send_lag", "client")
         return {key: seen[key] for key in kept} | {
@@ -168,14 +179,14 @@ def _loads(
     }
 
 
-class _Others:
+class Others:
     """Processors that all but the gateways use meanwhile: client, Ray, and what else runs."""
 
     def __init__(self, server: ServerProcess) -> None:
         self._gateways = [each for each in server.family() if "gateway" in " ".join(each.cmdline()).lower()]
         self.processors, self.gateway_s = 0.0, list[float]()
 
-    def __enter__(self) -> "_Others":
+    def __enter__(self) -> "Others":
         self._begin, self._busy, self._own = time.perf_counter(), _busy_s(), [_own_s(each) for each in self._gateways]
         return self
 

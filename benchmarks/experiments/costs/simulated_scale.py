@@ -13,8 +13,6 @@ Part two, simulated: the replicas of both for the same p99, for requests in burs
 ``--measured FILE`` takes part one from an earlier result. Needs the extra ``bench``.
 """
 
-import multiprocessing
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,13 +20,19 @@ from typing import Annotated, Any
 import numpy as np
 import psutil
 import typer
-import yaml
 
-from cascade.benchmarks.clients.http_bodies import request_body
+from cascade.benchmarks.experiments.costs.served_loads import (
+    CONFIG,
+    CONNECTIONS,
+    OPEN_CONNECTIONS,
+    Others,
+    serving,
+    slowdown,
+)
 from cascade.benchmarks.harness.clients.lean_load import run_load
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.results.result_file import ROOT, load_result
-from cascade.benchmarks.harness.servers.server_process import ServerProcess, cascade_server, free_port
+from cascade.benchmarks.harness.servers.server_process import ServerProcess
 from cascade.benchmarks.load import ClosedLoop, OpenLoop
 from cascade.benchmarks.workload import Workload
 from cascade.calibration import Policy, PolicySet, ScoreTable, calibrate
@@ -38,7 +42,6 @@ from cascade.cli.shared.console import console
 from cascade.cli.shared.inputs import load_rows
 from cascade.collection.measure import measure_curves, use_threads
 from cascade.config import CascadeConfig
-from cascade.errors import CascadeError
 from cascade.planning.grouping import Transport
 from cascade.planning.served_plan import plan_served
 from cascade.planning.simulation.deployment import Deployment, Machine, StageTimes
@@ -46,11 +49,8 @@ from cascade.planning.simulation.outcome import Outcome
 from cascade.planning.simulation.requests import Requests
 from cascade.planning.simulation.routes import Routes
 from cascade.planning.simulation.simulate import simulate
-from cascade.stage import Stage
 
-CONFIG = ROOT / "examples" / "cifar10" / "static.yaml"
 GATEWAYS = (1, 2)
-CONNECTIONS, OPEN_CONNECTIONS = 64, 256
 CURVE_S, LARGEST = 12.0, 64  # calls of 64 rows of the last stage take a second
 TIMES_FEWER = 3.0
 MOST_OFF = 0.15
@@ -69,7 +69,7 @@ def measured(config: CascadeConfig, policy: Policy, rows: np.ndarray, seconds: f
     curves = measure_curves(stages, rows, largest=LARGEST, seconds=CURVE_S).curves
     found: Found = {
         "curves": [curve.to_dict() for curve in curves],
-        "slowdown": slowdown(stages[-1], rows),
+        "slowdown": slowdown(stages[-1], rows, batch=1, calls=40),
         "served": [],
     }
     del stages
@@ -78,67 +78,11 @@ def measured(config: CascadeConfig, policy: Policy, rows: np.ndarray, seconds: f
         rate = None
         for names in (whole, alone):
             one = policy if names == whole else Policy.from_thresholds(names, np.zeros(0))
-            seen = served(one, gateways, rows, seconds, share, rate)
+            with serving(one, gateways, rows) as (server, workload):
+                seen = _loads(server, workload, one.stages, seconds, share, rate)
             rate = seen["rate_per_s"] / TIMES_FEWER
             found["served"].append({"stages": list(names), "gateways": gateways, **seen})
             yield found
-
-
-def slowdown(stage: Stage, rows: np.ndarray, calls: int = 40) -> float:
-    """How many times longer a call takes while a second process runs the same: processors share caches and cores."""
-
-    def median_ms() -> float:
-        times = []
-        for place in range(calls):
-            begin = time.perf_counter()
-            stage.predict(rows[place : place + 1])
-            times.append(1e3 * (time.perf_counter() - begin))
-        return float(np.median(times))
-
-    alone = median_ms()
-    context = multiprocessing.get_context("spawn")  # torch does not survive a fork
-    ready = context.Event()
-    other = context.Process(target=_run_for_ever, args=(stage.name, rows[:1], ready), daemon=True)
-    other.start()
-    try:
-        if not ready.wait(60):
-            raise CascadeError("the second process did not start")
-        return max(1.0, median_ms() / alone)
-    finally:
-        other.kill()
-        other.join()
-
-
-def _run_for_ever(name: str, rows: np.ndarray, ready: Any) -> None:
-    use_threads(1)
-    config = CascadeConfig.load(CONFIG)
-    (stage,) = load_stages([each for each in config.stages if each.name == name], CONFIG.parent, config.classes)
-    use_threads(1)
-    while True:
-        stage.predict(rows)
-        ready.set()
-
-
-def served(
-    policy: Policy, gateways: int, rows: np.ndarray, seconds: float, share: float, rate: float | None
-) -> dict[str, Any]:
-    """Throughput of a closed loop, and latency at a rate: by default a share of the throughput."""
-    workload = Workload.from_rows(rows, None, 1)
-    values = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-    values["stages"] = [stage for stage in values["stages"] if stage["name"] in policy.stages]
-    values["serving"] = {"segments": [list(policy.stages)], "gateways": gateways}
-    copy = CONFIG.with_name(f".{CONFIG.stem}-{free_port()}.yaml")
-    policy_file = copy.with_suffix(".json")
-    try:
-        copy.write_text(yaml.safe_dump(values), encoding="utf-8")
-        policy.save(policy_file)
-        console.print(f"starting {gateways} gateways of {', '.join(policy.stages)}")
-        probe = request_body(workload.batches[0].rows)
-        with cascade_server(copy, probe, policy=policy_file) as server:
-            return _loads(server, workload, policy.stages, seconds, share, rate)
-    finally:
-        copy.unlink(missing_ok=True)
-        policy_file.unlink(missing_ok=True)
 
 
 def _loads(
@@ -151,10 +95,10 @@ def _loads(
 ) -> dict[str, Any]:
     warm = ClosedLoop(CONNECTIONS, 2.0)
     run_load(warm, server.address, workload, stages, CONNECTIONS)
-    with _Others(server) as closed_others:
+    with Others(server) as closed_others:
         closed = run_load(ClosedLoop(CONNECTIONS, seconds / 2), server.address, workload, stages, CONNECTIONS)
     rate = rate or share * closed["requests_per_s"]
-    with _Others(server) as others:
+    with Others(server) as others:
         seen = run_load(OpenLoop(rate, seconds), server.address, workload, stages, OPEN_CONNECTIONS)
     return {
         "capacity_per_s": closed["requests_per_s"],
@@ -167,33 +111,6 @@ def _loads(
         "others": others.processors,
         "gateway_processor_s": others.gateway_s,
     }
-
-
-class _Others:
-    """Processors that all but the gateways use meanwhile: client, Ray, and what else runs."""
-
-    def __init__(self, server: ServerProcess) -> None:
-        self._gateways = [each for each in server.family() if "gateway" in " ".join(each.cmdline()).lower()]
-        self.processors, self.gateway_s = 0.0, list[float]()
-
-    def __enter__(self) -> "_Others":
-        self._begin, self._busy, self._own = time.perf_counter(), _busy_s(), [_own_s(each) for each in self._gateways]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        wall = time.perf_counter() - self._begin
-        self.gateway_s = [_own_s(each) - own for each, own in zip(self._gateways, self._own, strict=True)]
-        self.processors = max(0.0, (_busy_s() - self._busy - sum(self.gateway_s)) / wall)
-
-
-def _busy_s() -> float:
-    times = psutil.cpu_times()
-    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
-
-
-def _own_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 def predicted(found: Found, table: ScoreTable, policy: Policy) -> list[dict[str, Any]]:
