@@ -82,8 +82,8 @@ class DynamicNetwork(nn.Module):
 
         def decide(d: int, x: torch.Tensor) -> torch.Tensor:
             nonlocal state
-            logits, state = policy.step(d, x, state)
-            return logits.argmax(dim=-1)
+            _, path, state = policy.decide(d, x, state, lambda logits: logits.argmax(dim=-1))
+            return path
 
         return network.follow(inputs, decide)
 

@@ -2,6 +2,16 @@
 
 from cascade.datasets.cifar10 import CIFAR10_CLASSES
 from cascade.datasets.fashion_mnist import FASHION_MNIST_CLASSES
-from cascade.datasets.registry import DATASETS, Split, cache_folder, fetch, load, pack
+from cascade.datasets.registry import DATASETS, Split, cache_folder, fetch, load, load_array, pack
 
-__all__ = ["CIFAR10_CLASSES", "DATASETS", "FASHION_MNIST_CLASSES", "Split", "cache_folder", "fetch", "load", "pack"]
+__all__ = [
+    "CIFAR10_CLASSES",
+    "DATASETS",
+    "FASHION_MNIST_CLASSES",
+    "Split",
+    "cache_folder",
+    "fetch",
+    "load",
+    "load_array",
+    "pack",
+]

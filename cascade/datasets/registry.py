@@ -12,11 +12,12 @@ import numpy as np
 from cascade.datasets.cifar10 import Arrays, fetch_cifar10
 from cascade.datasets.faces import fetch_faces
 from cascade.datasets.fashion_mnist import fetch_fashion_mnist
+from cascade.datasets.gestures import fetch_gestures
 from cascade.datasets.parts import read_parts, write_parts
 from cascade.datasets.shapes import make_shapes
 from cascade.errors import DataError
 
-__all__ = ["DATASETS", "Dataset", "Split", "cache_folder", "fetch", "load", "pack"]
+__all__ = ["DATASETS", "Dataset", "Split", "cache_folder", "fetch", "load", "load_array", "pack"]
 
 
 class Split(NamedTuple):
@@ -73,6 +74,18 @@ DATASETS = {
             "train_labels": "e3245b63f7c40d1c8b652835f19744d970c1613b40ddac6bcfc87b9c46e16a0b",
             "test_rows": "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
             "test_labels": "d51d859896c55775b9e9e219b77ff03bcec1b6ac322f313544dc3f9e7bc94fae",
+        },
+    ),
+    "gestures": Dataset(
+        "gestures",
+        fetch_gestures,
+        {
+            "train_rows": "294c267aed86c12e93102ad91443b52fdbe57f705b5660de876560db603ea674",
+            "train_labels": "0f5f1a704db9f9371b191ae3a134c8e7bdc193e9ccd611c47ec5dc9007733b2c",
+            "train_subjects": "84d33dfd18f592e6e6ac1665124df288ff3b187679b5195214d664ae1e371ae1",
+            "test_rows": "fd3267ada7ea19ca5950a2217352843941830755e15ed2b2cdff97440801a9e4",
+            "test_labels": "420ea7bb2db07de045bcc4b189693ffdefea50c269eaaef2efc1f3821b1c7cac",
+            "test_subjects": "fc3eaed15ceceadd0755fad0a9cb28751e528682cd2504e053ce6b111409d23b",
         },
     ),
     "shapes": Dataset(
@@ -148,12 +161,7 @@ def pack(name: str, folder: Path) -> list[Path]:
     Raises:
         DataError: the data set is not in the cache, or is damaged there.
     """
-    splits: tuple[Literal["train", "test"], ...] = ("train", "test")
-    arrays: Arrays = {}
-    for split in splits:
-        if f"{split}_rows" in _dataset(name).sha256:
-            arrays[f"{split}_rows"], arrays[f"{split}_labels"] = load(name, split)
-    return write_parts(name, arrays, folder)
+    return write_parts(name, {key: load_array(name, key) for key in _dataset(name).sha256}, folder)
 
 
 def load(name: str, split: Literal["train", "test"]) -> Split:
@@ -166,17 +174,32 @@ def load(name: str, split: Literal["train", "test"]) -> Split:
     Raises:
         DataError: it is not in the cache or is damaged there, or has no such split.
     """
+    if f"{split}_rows" not in _dataset(name).sha256:
+        raise DataError(f"{name} has no {split} split")
+    return Split(load_array(name, f"{split}_rows"), load_array(name, f"{split}_labels"))
+
+
+def load_array(name: str, key: str) -> np.ndarray:
+    """Loads one array of a fetched data set, such as "train_subjects" of the gestures; never fetches.
+
+    Args:
+        name: one of ``DATASETS``.
+        key: a key of its ``sha256``.
+
+    Raises:
+        DataError: the data set has no such array, is not in the cache, or is damaged there.
+    """
     dataset = _dataset(name)
     folder = cache_folder() / dataset.name
-    if f"{split}_rows" not in dataset.sha256:
-        raise DataError(f"{name} has no {split} split")
+    if key not in dataset.sha256:
+        raise DataError(f"{name} has no array {key!r}; it has {sorted(dataset.sha256)}")
     try:
-        rows, labels = (np.load(folder / f"{split}_{kind}.npy", allow_pickle=False) for kind in ("rows", "labels"))
+        array: np.ndarray = np.load(folder / f"{key}.npy", allow_pickle=False)
     except FileNotFoundError as error:
         raise DataError(f"{name} is not in {folder}; run 'cascade data {name}' once (it needs the network)") from error
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{name} is damaged ({error}); delete {folder} and run 'cascade data {name}'") from error
-    return Split(rows, labels)
+    return array
 
 
 def _dataset(name: str) -> Dataset:

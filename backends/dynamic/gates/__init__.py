@@ -6,9 +6,11 @@ from cascade.backends.dynamic.gates.layer_gates import LayerGates
 from cascade.backends.dynamic.gates.one_shot_policy import OneShotPolicy
 from cascade.backends.dynamic.gates.path_policy import PathPolicy, PathScorer, against_zero, columns_of
 from cascade.backends.dynamic.gates.recurrent_gate import RecurrentGate
+from cascade.backends.dynamic.gates.sequence_policy import IMPOSSIBLE, SequencePolicy
 from cascade.backends.dynamic.gates.task_path import TaskPath
 
 __all__ = [
+    "IMPOSSIBLE",
     "ConvolutionalGates",
     "GivenPath",
     "LayerGates",
@@ -16,6 +18,7 @@ __all__ = [
     "PathPolicy",
     "PathScorer",
     "RecurrentGate",
+    "SequencePolicy",
     "TaskPath",
     "against_zero",
     "columns_of",

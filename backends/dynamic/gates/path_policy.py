@@ -12,7 +12,10 @@ from torch.nn import functional
 
 from cascade.backends.dynamic.inputs import Inputs
 
-__all__ = ["PathPolicy", "PathScorer", "against_zero", "columns_of"]
+__all__ = ["Choose", "PathPolicy", "PathScorer", "against_zero", "columns_of"]
+
+Choose = Callable[[torch.Tensor], torch.Tensor]
+"""From (..., A) logits to (...) int64 alternatives or (..., A) weights."""
 
 
 class PathScorer(Protocol):
@@ -66,6 +69,23 @@ class PathPolicy(nn.Module):
             (n, A) or (n, columns, A) logits, and the state for the next step.
         """
         raise NotImplementedError
+
+    def decide(
+        self, d: int, features: torch.Tensor, state: Any, choose: Choose
+    ) -> tuple[torch.Tensor, torch.Tensor, Any]:
+        """Scores site ``d`` and chooses there: for training, and for policies that remember what they chose.
+
+        Args:
+            d: from 0.
+            features: (n, ...), the input of the site.
+            state: returned by the step before.
+            choose: what to take, by the logits.
+
+        Returns:
+            The logits of ``step``, what ``choose`` returned for them, and the state for the next step.
+        """
+        logits, state = self.step(d, features, state)
+        return logits, choose(logits), state
 
     def whole(self, images: Any) -> torch.Tensor:
         """(n, K, A) logits of all columns, for a policy that does not look at features: those of all steps.

@@ -142,14 +142,16 @@ def walk(
     """
     paths, scores = [], []
 
+    def own(logits: torch.Tensor) -> torch.Tensor:
+        return choose(logits.detach().float().softmax(dim=-1))
+
     def decide(d: int, x: torch.Tensor) -> torch.Tensor:
         nonlocal state
         with torch.enable_grad():
-            logits, state = model.policy.step(d, x, state)
-            scores.append(logits.float())
-        whole = torch.full(logits.shape[:-1], logits.shape[-1] - 1, dtype=torch.int64, device=x.device)
-        paths.append(choose(scores[-1].detach().softmax(dim=-1)) if d >= first else whole)
-        return paths[-1]
+            logits, path, state = model.policy.decide(d, x, state, own if d >= first else _last_alternatives)
+        scores.append(logits.float())
+        paths.append(path)
+        return path
 
     with torch.set_grad_enabled(learns):
         answers = model.sites.follow(images, decide)
@@ -159,6 +161,10 @@ def walk(
 def best_alternatives(probabilities: torch.Tensor) -> torch.Tensor:
     """(..., A) -> (...) int64."""
     return probabilities.argmax(dim=-1)
+
+
+def _last_alternatives(logits: torch.Tensor) -> torch.Tensor:
+    return torch.full(logits.shape[:-1], logits.shape[-1] - 1, dtype=torch.int64, device=logits.device)
 
 
 def _freeze_norms(part: nn.Module) -> None:

@@ -49,12 +49,15 @@ class StraightThrough(PathObjective):
         state = model.policy.begin(batch.images)
         taken = []
 
+        def choose(logits: torch.Tensor) -> torch.Tensor:
+            noisy = logits.float() + self.noise.at(done) * _gumbel_noise(logits)
+            return hard_weights(noisy, self.temperature.at(done))
+
         def decide(d: int, x: torch.Tensor) -> torch.Tensor:
             nonlocal state
-            logits, state = model.policy.step(d, x, state)
-            noisy = logits.float() + self.noise.at(done) * _gumbel_noise(logits)
-            taken.append(hard_weights(noisy, self.temperature.at(done)))
-            return taken[-1]
+            _, weights, state = model.policy.decide(d, x, state, choose)
+            taken.append(weights)
+            return weights
 
         answers = answer_loss(model.sites.blend(batch.images, decide), batch)
         weights = columns_of(taken, filler=0.0)

@@ -1,0 +1,138 @@
+"""Part after part of a row is decided, with a memory of the parts and of the decisions before."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from typing_extensions import override
+
+from cascade.backends.dynamic.gates.path_policy import Choose, PathPolicy
+from cascade.backends.dynamic.inputs import Inputs
+
+__all__ = ["IMPOSSIBLE", "SequencePolicy"]
+
+IMPOSSIBLE = -1e4
+"""Added to the logit of an alternative that cannot be taken; finite, so that no gradient is NaN."""
+
+State = tuple[torch.Tensor, torch.Tensor]
+"""(n, T, F) what is seen of each part, and (n or 1, T, C, A) what is added to the logits."""
+
+
+class SequencePolicy(PathPolicy):
+    """One LSTM scores the alternatives of each part; its input is a glance at the part and the decision before.
+
+    For a network whose only site is :class:`~cascade.backends.dynamic.sites.parts.Parts`. The decisions that are
+    remembered are those that are run: sampled ones in training, those at the present price otherwise.
+
+    Args:
+        glance: from the input of the network to (n, T, F).
+        features: F.
+        shape: parts T, columns of a part C, alternatives of a column A.
+        hidden: size of the LSTM.
+        passes: (A,) how many of the next parts are decided as well by each alternative, as when frames are passed over;
+            they take alternative 0, and the LSTM does not see them. Only for one column.
+        initial_bias: of the last alternative; above 0, the most expensive one is taken at the start of a training.
+    """
+
+    looks_at_features = False
+
+    def __init__(
+        self,
+        glance: nn.Module,
+        features: int,
+        shape: tuple[int, int, int],
+        hidden: int = 32,
+        passes: Sequence[int] = (),
+        initial_bias: float = 2.0,
+    ) -> None:
+        super().__init__()
+        self.glance = glance
+        self.parts, self.columns, self.alternatives = shape
+        self.hidden = hidden
+        self.passes = tuple(passes)
+        self.cell = nn.LSTMCell(features + self.columns * self.alternatives, hidden)
+        self.output = nn.Linear(hidden, self.columns * self.alternatives)
+        with torch.no_grad():
+            self.output.bias.view(self.columns, self.alternatives)[:, -1] += initial_bias
+
+    def limits(self, inputs: Inputs) -> torch.Tensor:  # noqa: ARG002 (for subclasses)
+        """(n or 1, T, C, A), ``IMPOSSIBLE`` for what cannot be taken, 0 otherwise."""
+        return self.output.weight.new_zeros(1, self.parts, self.columns, self.alternatives)
+
+    def begin(self, images: Inputs) -> State:
+        """A glance at all parts, and the limits."""
+        return self.glance(images), self.limits(images)
+
+    @override
+    def step(self, d: int, features: torch.Tensor | None, state: State) -> tuple[torch.Tensor, State]:
+        """(n, T C, A) logits, where every part takes its best alternatives."""
+        logits, _, state = self.decide(d, features, state, lambda scores: scores.argmax(dim=-1))
+        return logits, state
+
+    @override
+    def decide(
+        self, d: int, features: torch.Tensor | None, state: State, choose: Choose
+    ) -> tuple[torch.Tensor, torch.Tensor, State]:
+        """Logits and decisions of all T C columns; each part is chosen before the next one is scored."""
+        scores, decisions = self._unroll(state, lambda _, own: choose(own))
+        return torch.cat(scores, dim=1), torch.cat(decisions, dim=1), state
+
+    @override
+    def whole(self, images: Inputs) -> torch.Tensor:
+        return self.step(0, None, self.begin(images))[0]
+
+    @override
+    def paths(self, inputs: Inputs, choose: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        state = self.begin(inputs)
+        n = len(state[0])
+        logits = np.zeros((n, self.parts, self.columns, self.alternatives), dtype=np.float32)
+
+        def chosen(t: int, scores: torch.Tensor) -> torch.Tensor:
+            logits[:, t] = scores.float().cpu().numpy()
+            paths = choose(logits.reshape(n, self.parts * self.columns, self.alternatives))
+            return torch.from_numpy(paths.reshape(n, self.parts, self.columns)[:, t]).to(scores.device)
+
+        _, decisions = self._unroll(state, chosen)
+        return torch.cat(decisions, dim=1).cpu().numpy()
+
+    def _unroll(
+        self, state: State, choose: Callable[[int, torch.Tensor], torch.Tensor]
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Scores (n, C, A) and decisions, (n, C) or (n, C, A) weights, of each part."""
+        seen, limits = state
+        n = len(seen)
+        hidden = memory = seen.new_zeros(n, self.hidden)
+        past = seen.new_zeros(n, self.columns * self.alternatives)
+        left = torch.zeros(n, dtype=torch.int64, device=seen.device)
+        scores, decisions = [], []
+        for t in range(self.parts):
+            new = self.cell(torch.cat([seen[:, t], past], dim=1), (hidden, memory))
+            own = self.output(new[0]).view(n, self.columns, self.alternatives) + limits[:, t]
+            if self.passes:
+                over = left[:, None] > 0
+                own = torch.where(over[..., None], self._passed_over(own), own)
+                new = tuple(torch.where(over, old, value) for old, value in zip((hidden, memory), new, strict=True))
+            hidden, memory = new
+            decision = choose(t, own)
+            weights = self._one_hot(decision)
+            if self.passes:
+                more = torch.tensor(self.passes, device=seen.device)[weights[:, 0].argmax(dim=1)]
+                left = torch.where(left > 0, left - 1, more)
+                past = torch.where(over, past, weights.flatten(1))
+            else:
+                past = weights.flatten(1)
+            scores.append(own)
+            decisions.append(decision)
+        return scores, decisions
+
+    def _one_hot(self, decision: torch.Tensor) -> torch.Tensor:
+        """(n, C, A) float weights of a decision."""
+        is_path = decision.ndim == 2
+        return functional.one_hot(decision, self.alternatives).float() if is_path else decision
+
+    def _passed_over(self, scores: torch.Tensor) -> torch.Tensor:
+        forced = torch.full_like(scores, IMPOSSIBLE)
+        forced[..., 0] = 0.0
+        return forced
