@@ -2,8 +2,8 @@
 
     python -m cascade.benchmarks.experiments.costs.screening
 
-Runs ``examples/screening`` from the command line, in folders of their own: 2 % of the rows are positive, then 1 %; a
-logistic regression rejects, 100 randomised trees see the rest. The recall is certified on one part of the rows and judged
+Runs ``examples/screening`` from the command line, in folders of their own: 2 % of the rows are positive, then 1 %. A
+logistic regression rejects, 100 randomised trees see the rest. The recall is certified on one part of the rows, judged
 on another one, which neither trained nor calibrated.
 """
 
