@@ -152,7 +152,8 @@ def _check_alive(repeat: Repeat, number: int) -> None:
     """
     seen = "; ".join(f"{count} x {name}: {repeat.messages.get(name, '')}" for name, count in repeat.errors.items())
     if not repeat.requests and not repeat.requests_per_s:
-        raise TargetError(f"no request was answered in repeat {number} ({seen or 'none was sent'})")
+        reason = seen or "; ".join(repeat.messages.values()) or "none was sent"  # errors of the warm-up are not counted
+        raise TargetError(f"no request was answered in repeat {number} ({reason})")
     silent = next((k for k, one in enumerate(reversed(repeat.windows)) if one.requests_per_s), 0)
     last = repeat.windows[len(repeat.windows) - silent :]
     if silent * 4 >= len(repeat.windows) and any(one.failed for one in last):

@@ -318,6 +318,7 @@ MOST_LINES = 60
 LEAST_LINES = 30
 SMALL_FILES = {
     "cascade.backends.networks.folding": "used by training, inference and packing",
+    "cascade.backends.networks.mobilenet": "one network per file",
     "cascade.backends.training.objectives.cross_entropy": "one objective per file",
     "cascade.backends.torch_device": "used by training and inference",
     "cascade.calibration.exact_binomial": "used by evaluation, certificates and collection",

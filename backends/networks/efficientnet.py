@@ -4,6 +4,8 @@ Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networ
 https://arxiv.org/abs/1905.11946; the Lite variants: https://github.com/tensorflow/tpu (models/official/efficientnet)
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -22,16 +24,20 @@ GROUPS = (
 )
 STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
-NORM_EPSILON = 1e-3
-NORM_MOMENTUM = 0.01
+NORM = (1e-3, 0.01)  # epsilon and momentum
 
 
 def _convolution(
-    in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, groups: int = 1
+    in_channels: int,
+    out_channels: int,
+    kernel: int = 1,
+    stride: int = 1,
+    groups: int = 1,
+    norm: tuple[float, float] = NORM,
 ) -> list[nn.Module]:
     return [
         nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(out_channels, eps=NORM_EPSILON, momentum=NORM_MOMENTUM),
+        nn.BatchNorm2d(out_channels, *norm),
     ]
 
 
@@ -44,16 +50,25 @@ class InvertedResidual(nn.Module):
         expansion: factor of the inner channels; 1 leaves the expansion out.
         kernel: side of the depthwise kernel.
         stride: stride of the depthwise convolution.
+        norm: epsilon and momentum of the batch norms.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, expansion: int, kernel: int, stride: int) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        expansion: int,
+        kernel: int,
+        stride: int,
+        norm: tuple[float, float] = NORM,
+    ) -> None:
         super().__init__()
         inner = in_channels * expansion
         layers: list[nn.Module] = []
         if expansion != 1:
-            layers += [*_convolution(in_channels, inner), nn.ReLU6(inplace=True)]
-        layers += [*_convolution(inner, inner, kernel, stride, groups=inner), nn.ReLU6(inplace=True)]
-        layers += _convolution(inner, out_channels)
+            layers += [*_convolution(in_channels, inner, norm=norm), nn.ReLU6(inplace=True)]
+        layers += [*_convolution(inner, inner, kernel, stride, inner, norm), nn.ReLU6(inplace=True)]
+        layers += _convolution(inner, out_channels, norm=norm)
         self.layers = nn.Sequential(*layers)
         self.has_shortcut = stride == 1 and in_channels == out_channels
 
@@ -66,6 +81,8 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite(nn.Module):
     """EfficientNet-Lite0 on images scaled up to a working resolution inside the network.
 
+    A subclass has other groups of blocks, and other options of its batch norms.
+
     Args:
         resolution: side in pixels to which the images are scaled (bilinear) before the first layer.
         classes: number of classes C.
@@ -76,19 +93,23 @@ class EfficientNetLite(nn.Module):
         (n, 3, h, w) float -> (n, C) logits.
     """
 
+    groups: Sequence[tuple[int, int, int, int, int]] = GROUPS
+    norm: tuple[float, float] = NORM
+
     def __init__(self, resolution: int = 224, classes: int = 10, dropout: float = 0.2, flip: bool = False) -> None:
         super().__init__()
         self.resolution = resolution
         self.flip = flip
-        self.stem = nn.Sequential(*_convolution(3, STEM_CHANNELS, kernel=3, stride=2), nn.ReLU6(inplace=True))
+        self.stem = nn.Sequential(*_convolution(3, STEM_CHANNELS, 3, 2, norm=self.norm), nn.ReLU6(inplace=True))
         blocks: list[nn.Module] = []
         in_channels = STEM_CHANNELS
-        for expansion, out_channels, repeats, stride, kernel in GROUPS:
+        for expansion, out_channels, repeats, stride, kernel in self.groups:
             for repeat in range(repeats):
-                blocks.append(InvertedResidual(in_channels, out_channels, expansion, kernel, 1 if repeat else stride))
+                own = 1 if repeat else stride
+                blocks.append(InvertedResidual(in_channels, out_channels, expansion, kernel, own, self.norm))
                 in_channels = out_channels
         self.blocks = nn.Sequential(*blocks)
-        self.features = nn.Sequential(*_convolution(in_channels, HEAD_CHANNELS), nn.ReLU6(inplace=True))
+        self.features = nn.Sequential(*_convolution(in_channels, HEAD_CHANNELS, norm=self.norm), nn.ReLU6(inplace=True))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(HEAD_CHANNELS, classes)
 

@@ -19,8 +19,8 @@ import torch
 
 __all__ = ["After", "Convolution", "can_call"]
 
-After = Literal["none", "relu", "add, relu"]
-"""Operations after a convolution: none, a ReLU, or an addition to the values at the target and then a ReLU."""
+After = Literal["none", "relu", "add", "add, relu"]
+"""Operations after a convolution: none, a ReLU, an addition to the values at the target, or that and then a ReLU."""
 
 LIBRARY = "libdnnl.so.3"
 ALIGNMENT = 64  # bytes, of packed weights: a cache line
@@ -192,9 +192,9 @@ class _Library:
     def attributes(self, after: After) -> c_void_p:
         """Attributes for the operations after a convolution."""
         steps, attributes = self.new("dnnl_post_ops_create"), self.new("dnnl_primitive_attr_create")
-        if after == "add, relu":
+        if "add" in after:
             self.call.dnnl_post_ops_append_sum(steps, 1.0, 0, 0)
-        if after != "none":
+        if "relu" in after:
             self.call.dnnl_post_ops_append_eltwise(steps, RELU, 0.0, 0.0)
         self.call.dnnl_primitive_attr_set_post_ops(attributes, steps)
         return attributes

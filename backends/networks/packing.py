@@ -30,43 +30,44 @@ class PackedConvolutions(nn.Module):
         super().__init__()
         self._layers = tuple(layers)
         self.in_channels = self._layers[0][0].in_channels
-        self._plans: dict[tuple[torch.Size, bool, int], _Plan] = {}
+        self._plans: dict[tuple[torch.Size, After | None, int], _Plan] = {}
         self._lock = threading.Lock()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, c, h, w) float32 -> (n, c', h', w'), channels-last."""
         x = _channels_last(x)
-        plan = self._plan(x, adds=False)
+        plan = self._plan(x, None)
         result = torch.empty((len(x), *plan.shape), memory_format=torch.channels_last)
         with self._lock:
             plan.run(x.data_ptr(), result.data_ptr(), range(len(x)))
         return result
 
-    def add_to(self, target: torch.Tensor, x: torch.Tensor, rows: Sequence[int]) -> None:
-        """Adds the results of some rows to a target in place, with a ReLU of the sum; other rows stay unchanged.
+    def add_to(self, target: torch.Tensor, x: torch.Tensor, rows: Sequence[int], relu: bool = True) -> None:
+        """Adds the results of some rows to a target in place; other rows stay unchanged.
 
         Args:
             target: (n, c', h', w') float32, channels-last; may be ``x``.
             x: (n, c, h, w) float32.
             rows: their indices.
+            relu: whether a ReLU of the sum follows.
         """
         x = _channels_last(x)
         if rows and not 0 <= min(rows) <= max(rows) < len(x):
             raise IndexError(f"rows must be in [0, {len(x)}); got {min(rows)} to {max(rows)}")
-        plan = self._plan(x, adds=True)
+        plan = self._plan(x, "add, relu" if relu else "add")
         shape = (len(x), *plan.shape)
         if target.shape != shape or (target is not x and _channels_last(target) is not target):
             raise RuntimeError(f"the target must be {shape}, channels-last; got {tuple(target.shape)}")
         with self._lock:
             plan.run(x.data_ptr(), target.data_ptr(), rows)
 
-    def _plan(self, x: torch.Tensor, adds: bool) -> "_Plan":
-        key = (x.shape[1:], adds, torch.get_num_threads())
+    def _plan(self, x: torch.Tensor, end: After | None) -> "_Plan":
+        key = (x.shape[1:], end, torch.get_num_threads())
         plan = self._plans.get(key)
         if plan is None:
             if x.shape[1] != self.in_channels:
                 raise RuntimeError(f"packed convolutions need (n, {self.in_channels}, h, w); got {tuple(x.shape)}")
-            plan = self._plans[key] = _Plan(self._layers, x.shape[1:], adds)
+            plan = self._plans[key] = _Plan(self._layers, x.shape[1:], end)
         return plan
 
 
@@ -76,17 +77,17 @@ class _Plan:
     Args:
         layers: each with whether a ReLU follows.
         size: (c, h, w) of an image.
-        adds: whether the last one adds its result to the target, with a ReLU of the sum.
+        end: what follows the last one instead of its own ReLU or none.
 
     Attributes:
         shape: (c', h', w') of a result.
     """
 
-    def __init__(self, layers: Sequence[tuple[nn.Conv2d, bool]], size: torch.Size, adds: bool) -> None:
+    def __init__(self, layers: Sequence[tuple[nn.Conv2d, bool]], size: torch.Size, end: After | None) -> None:
         steps: list[Convolution] = []
         shape = tuple(size)
         for layer, relu in layers:
-            after: After = "add, relu" if adds and layer is layers[-1][0] else "relu" if relu else "none"
+            after: After = end if end and layer is layers[-1][0] else "relu" if relu else "none"
             bias = torch.zeros(layer.out_channels) if layer.bias is None else layer.bias.detach()
             weight, padding = layer.weight.detach().contiguous(), cast(tuple[int, ...], layer.padding)
             steps.append(Convolution(weight, bias, layer.stride, padding, layer.dilation, shape[1:], after))

@@ -79,7 +79,8 @@ class Recipe(BaseModel):
         batch_rows: rows per step.
         optimizer: "sgd" (Nesterov momentum 0.9) or "adamw".
         learning_rate: the peak.
-        learning_rate_factors: factors for the parameters of a part, by its dotted name ("policy"); 1 elsewhere.
+        learning_rate_factors: factors for the parameters of a part, by its dotted name ("policy"); 1 elsewhere. 0
+            freezes a part: no gradient is computed for it. Its batch norms still follow the rows, unless folded.
         weight_decay: applied to weights of two and more axes only.
         warmup_share: share of the steps, in [0, 1).
         label_smoothing: in [0, 1).

@@ -186,6 +186,7 @@ class Trainer:
         grouped: dict[Any, dict[str, Any]] = {}
         for name, parameter in self.network.named_parameters():
             decay, factor = self.recipe.weight_decay if parameter.ndim > 1 else 0.0, self._factor(name)
+            parameter.requires_grad_(factor != 0)
             key = name if self.device == "cpu" else (decay, factor)
             group = grouped.setdefault(key, {"params": [], "weight_decay": decay, "factor": factor})
             group["params"].append(parameter)

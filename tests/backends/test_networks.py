@@ -3,11 +3,15 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from cascade.backends.config import TorchConfig
 from cascade.backends.files.weights import save_weights
+from cascade.backends.networks.big_little import BigLittle
 from cascade.backends.networks.efficientnet import EfficientNetLite
 from cascade.backends.networks.folding import fold_norms
+from cascade.backends.networks.mobilenet import MobileNetV2
+from cascade.backends.networks.packing import can_pack, pack_convolutions
 from cascade.backends.networks.resnet import CifarResNet
 from cascade.backends.torch_backend import TorchBackend
 
@@ -15,6 +19,8 @@ NETWORKS = {
     "resnet": (lambda: CifarResNet(depth=14, width=8), 32),
     "half": (lambda: CifarResNet(depth=8, width=12, stem_stride=2), 32),
     "efficientnet": (lambda: EfficientNetLite(resolution=32), 24),
+    "mobilenet": (lambda: MobileNetV2(resolution=32), 24),
+    "big-little": (lambda: BigLittle(width=4), 16),
 }
 
 
@@ -50,6 +56,41 @@ def test_efficientnet_is_the_published_lite0():
     # 4,652,008 parameters with 1000 classes, https://github.com/tensorflow/tpu (models/official/efficientnet/lite)
     network = EfficientNetLite(classes=1000)
     assert sum(parameter.numel() for parameter in network.parameters()) == 4_652_008
+
+
+def test_mobilenet_is_the_published_one():
+    # 3,504,872 parameters with 1000 classes (torchvision), and the 300 million multiply-adds of Table 4 at 224 pixels
+    network = MobileNetV2(classes=1000)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 3_504_872
+    with FlopCounterMode(display=False) as counter:
+        network.to("meta").eval()(torch.zeros(1, 3, 224, 224, device="meta"))
+    assert counter.get_total_flops() / 2 == pytest.approx(300.8e6, rel=1e-3)
+
+
+def test_a_new_big_little_net_is_its_little_branches_and_every_branch_learns():
+    torch.manual_seed(0)
+    network = BigLittle(width=4, little=(1, 1), big=(2, 1), tail=1)
+    images = torch.randn(4, 3, 16, 16)
+    network.eval()
+    with torch.no_grad():
+        x = network.stem(images)
+        for stage in network.stages:
+            x = stage.last(stage.little(x))
+        torch.testing.assert_close(network(images), network.head(network.tail(x).mean(dim=(2, 3))))
+    for stage in network.stages:
+        nn.init.ones_(stage.narrow[1].weight)
+    network.train()(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.skipif(not can_pack(), reason="no oneDNN library (extra onednn)")
+@pytest.mark.parametrize("rows", [1, 5])
+def test_a_packed_big_little_net_computes_the_same(rows, settled):
+    torch.manual_seed(0)
+    network = fold_norms(settled(BigLittle(width=4), 16).requires_grad_(False))
+    images = torch.randn(rows, 3, 16, 16)
+    wanted = network(images)
+    torch.testing.assert_close(pack_convolutions(network)(images), wanted, rtol=1e-3, atol=1e-4)
 
 
 # Multiply-adds of a 32x32 image: stem, then each group's convolutions and its shortcut, then the last layer.

@@ -1,14 +1,17 @@
 """Packed convolutions equal PyTorch's, row by row."""
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from torch import nn
 
-from cascade.backends.dynamic.sites import SkipSite
+from cascade.backends.dynamic.site import Route
+from cascade.backends.dynamic.sites import SkipSite, Subset
 from cascade.backends.networks import onednn
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.packing import PackedBlock, PackedConvolutions, can_pack, pack_convolutions
@@ -84,6 +87,26 @@ def test_a_block_runs_some_rows_and_leaves_the_others_alone(out_channels, stride
     if stride == 1:
         others = [row for row in range(5) if row not in rows]
         assert torch.equal(found[others], images[others])
+
+
+@pytest.mark.parametrize("path", [[[1, 1], [0, 1], [0, 0], [1, 0]], [[1, 0]] * 3, [[0, 1]], [[0, 0]]])
+def test_packed_members_of_a_subset_are_added_to_their_rows(path):
+    torch.manual_seed(0)
+
+    def member():
+        return nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 4, 1, bias=False))
+
+    plain = nn.ModuleList([member(), member()]).requires_grad_(False)
+    packed = pack_convolutions(copy.deepcopy(plain))
+    assert all(isinstance(each, PackedConvolutions) for each in packed)
+    images = images_of(len(path), 4, 8, 8)
+    taken = np.array(path)
+    followed = Subset(list(plain), lambda x: x, torch.relu).follow(images, torch.from_numpy(taken))
+    before, site = images.clone(), Subset(list(packed), lambda x: x, torch.relu)
+    close(site.take(images, Route.of(taken, 2, images.device)), followed)
+    for row, own in enumerate(path):
+        close(site.take_one(images[row : row + 1], own), followed[row : row + 1])
+    assert torch.equal(images, before)
 
 
 def test_a_row_gets_the_same_bits_alone_and_in_a_batch():

@@ -1,5 +1,6 @@
 """``cascade bench`` from the command line."""
 
+import asyncio
 import csv
 import io
 import json
@@ -285,6 +286,17 @@ def test_one_malformed_answer_loses_nothing(bench):
     result = served(bench, answer, "--json", "--max-failed", "0.5")
     assert result.code == 0, result.err
     assert result.json["repeats"][0]["errors"] == {"invalid answer": 1}
+
+
+def test_answers_that_never_come_are_named(bench):
+    async def answer(request):
+        if request.number:
+            await asyncio.sleep(5)
+        return 200, columns(request.rows)
+
+    result = served(bench, answer, "--timeout-s", "0.5", "--warmup-seconds", "1", "--seconds", "0.2")
+    assert result.code == 3
+    assert "no request was answered in repeat 1 (no answer in time)" in result.err.replace("\n", " ")
 
 
 def test_a_server_that_stops_is_named_and_what_was_measured_is_kept(bench, tmp_path):

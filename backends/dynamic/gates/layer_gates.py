@@ -17,12 +17,14 @@ __all__ = ["LayerGates"]
 class LayerGates(PathPolicy):
     """The logit of each column is an affine function of the features, for sites of two alternatives.
 
+    Of feature maps, (n, width, h, w), it is one of their means.
+
     Bengio, Bacon, Pineau, Precup, "Conditional Computation in Neural Networks for faster models", 2015, section 3,
     https://arxiv.org/abs/1511.06297
 
     Args:
-        widths: (D,) features of the input of each site, (n, width).
-        columns: (D,) columns of each site, at least 2.
+        widths: (D,) features or channels of the input of each site.
+        columns: (D,) columns of each site.
         initial_bias: above 0, everything runs at the start of a training.
     """
 
@@ -39,8 +41,9 @@ class LayerGates(PathPolicy):
 
     @override
     def step(self, d: int, features: torch.Tensor, state: None) -> tuple[torch.Tensor, None]:
-        """(n, columns, 2) logits of site ``d``."""
-        return against_zero(self.gates[d](features)), None
+        """(n, columns, 2) logits of site ``d``, or (n, 2)."""
+        logits = against_zero(self.gates[d](_pooled(features)))
+        return logits[:, 0] if logits.shape[1] == 1 else logits, None
 
     @override
     def scorer(self) -> PathScorer:
@@ -68,5 +71,10 @@ class _LayerScorer:
         """(n, columns, 2) logits of site ``d``."""
         weight, bias = self.gates[d]
         logits = np.zeros((len(features), len(bias), 2), dtype=np.float32)
-        logits[:, :, 1] = features.float().numpy() @ weight + bias
+        logits[:, :, 1] = _pooled(features).float().numpy() @ weight + bias
         return logits, None
+
+
+def _pooled(features: torch.Tensor) -> torch.Tensor:
+    """(n, width), the means of feature maps."""
+    return features if features.ndim == 2 else features.mean(dim=(2, 3))

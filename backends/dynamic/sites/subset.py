@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from cascade.backends.dynamic.feature_rows import add_rows, some_rows
 from cascade.backends.dynamic.site import Route, Site, counted
+from cascade.backends.networks.packing import PackedConvolutions
 
 __all__ = ["Subset"]
 
@@ -15,7 +16,8 @@ __all__ = ["Subset"]
 class Subset(Site):
     """Experts, unit blocks or modalities: ``after(shared(x) + the sum of the chosen members of x)``.
 
-    Column m of the path is 1 where the row takes member m. Members see only the rows that chose them.
+    Column m of the path is 1 where the row takes member m. Members see only the rows that chose them. Packed
+    convolutions add their results to the sum in place, without gathering.
 
     Args:
         members: M modules with the same output shape.
@@ -40,7 +42,9 @@ class Subset(Site):
     def take(self, x: torch.Tensor, route: Route) -> torch.Tensor:
         result = self._own_memory(self.shared(x), x)
         for member, (only, rows) in zip(self.members, route.groups, strict=True):
-            if only == 1:
+            if isinstance(member, PackedConvolutions) and only != 0:
+                member.add_to(result, x, range(len(x)) if only else rows[1].tolist(), relu=False)
+            elif only == 1:
                 result.add_(member(x))
             elif only is None:
                 add_rows(result, rows[1], member(some_rows(x, rows[1])))
@@ -50,7 +54,9 @@ class Subset(Site):
     def take_one(self, x: torch.Tensor, path: Sequence[int]) -> torch.Tensor:
         result = self._own_memory(self.shared(x), x)
         for member, taken in zip(self.members, path, strict=True):
-            if taken:
+            if taken and isinstance(member, PackedConvolutions):
+                member.add_to(result, x, (0,), relu=False)
+            elif taken:
                 result.add_(member(x))
         return self.after(result)
 

@@ -124,7 +124,7 @@ def _ladder(folder: Path, cache: Path, rehearse: bool) -> list[Step]:
         "costs.predicted_time",
         results / "predicted_time_gpu.json",
         *(config, "--rows", halves[0], "--held-out", halves[1], "--together", "64"),
-        *(("--drop", "0.5", "--seconds", "1") if rehearse else ("--drop", "0.01")),
+        *(("--drop", "0.5", "--seconds", "4") if rehearse else ("--drop", "0.01")),
     )
     scores, policy = folder / "scores.npz", folder / "policy.json"
     limit, untimed = (("--limit", "100"), ("--curve-seconds", "0")) if rehearse else ((), ())

@@ -176,6 +176,7 @@ class Preparation:
         mix = None if share is None else DifficultyMix(share, options.hard_burst_s)
         sender: Sender = Sender(self.open_lanes(workload), workload, mix, options.timeout_s)
         if self.cascade is not None:
+            self.cascade.predict(workload.batches[0].rows)  # the first call of a model also loads code, for seconds
             return stack.enter_context(ThisProcess(sender))
         if options.target != "handle":
             first = Workload(workload.batches[:1])

@@ -134,6 +134,17 @@ def test_training_changes_the_weights_and_lowers_the_loss(tmp_path):
     assert not trained.network.training
 
 
+def test_a_factor_of_0_freezes_a_part(tmp_path):
+    wanted = recipe(learning_rate_factors={"layers": 0}, fold_norms=True, optimizer="adamw", weight_decay=0.5)
+    trained = trainer(tmp_path, wanted)
+    started = trainer(tmp_path, wanted)
+    torch.manual_seed(wanted.seed)
+    before = state(started._new_network())
+    after = state(trained.fit().network)
+    assert {key for key in before if not torch.equal(before[key], after[key])} == {"head.weight", "head.bias"}
+    assert all(p.grad is None for p in trained.network.layers.parameters())
+
+
 def test_a_finished_training_is_not_done_again(tmp_path):
     first = trainer(tmp_path, recipe()).fit()
     calls = []
