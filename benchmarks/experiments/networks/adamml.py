@@ -44,6 +44,7 @@ def recipe_of(recipe: Recipe, taken: list[str] | None) -> Recipe:
     own = recipe.model_dump(mode="json") | {"held_out_rows": 0}
     if taken is not None:
         own["phases"] = [{"epochs": phase.epochs, "set": {"taken": taken}} for phase in recipe.phases]
+        own["learning_rate_factors"] = {}  # of the policy, which has nothing to learn here
     return Recipe.model_validate(own)
 
 
