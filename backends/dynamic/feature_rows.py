@@ -6,7 +6,7 @@ returns another memory format or copies value by value, and takes up to six time
 
 import torch
 
-__all__ = ["add_rows", "put_rows", "some_rows"]
+__all__ = ["add_rows", "empty_rows", "put_rows", "some_rows"]
 
 
 def some_rows(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -24,6 +24,13 @@ def some_rows(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         _, c, h, w = x.shape
         return taken.view(len(rows), h, w, c).permute(0, 3, 1, 2)
     return taken.view(len(rows), *x.shape[1:])
+
+
+def empty_rows(n: int, like: torch.Tensor) -> torch.Tensor:
+    """Uninitialised memory for n rows like those of a tensor, in its memory format."""
+    memory_format = torch.channels_last if _is_channels_last(like) else torch.contiguous_format
+    shape = (n, *like.shape[1:])
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)
 
 
 def put_rows(x: torch.Tensor, rows: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

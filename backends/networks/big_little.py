@@ -27,6 +27,7 @@ class BigLittleStage(nn.Module):
 
     def __init__(self, channels: int, alpha: int, little: int, big: int) -> None:
         super().__init__()
+        self.channels = channels
         wide = alpha * channels
         self.little = nn.Sequential(*(BasicBlock(channels, channels) for _ in range(little)))
         self.big = nn.Sequential(BasicBlock(channels, wide, 2), *(BasicBlock(wide, wide) for _ in range(big - 1)))
@@ -34,9 +35,14 @@ class BigLittleStage(nn.Module):
         self.last = BasicBlock(channels, 2 * channels, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, c, h, w) with even h and w -> (n, 2c, h / 2, w / 2)."""
+        """(n, c, h, w) >= 0 with even h and w -> (n, 2c, h / 2, w / 2)."""
         big = functional.interpolate(self.narrow(self.big(x)), scale_factor=2.0)
         result: torch.Tensor = self.last(functional.relu(big + self.little(x)))
+        return result
+
+    def without_big(self, x: torch.Tensor) -> torch.Tensor:
+        """The same without the big branch."""
+        result: torch.Tensor = self.last(self.little(x))
         return result
 
 
@@ -85,5 +91,9 @@ class BigLittle(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Computes the layers."""
-        logits: torch.Tensor = self.head(self.tail(self.stages(self.stem(x))).mean(dim=(2, 3)))
+        return self.classify(self.stages(self.stem(x)))
+
+    def classify(self, x: torch.Tensor) -> torch.Tensor:
+        """From the features of the last stage to (n, C) logits."""
+        logits: torch.Tensor = self.head(self.tail(x).mean(dim=(2, 3)))
         return logits

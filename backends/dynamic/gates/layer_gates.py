@@ -24,7 +24,7 @@ class LayerGates(PathPolicy):
 
     Args:
         widths: (D,) features or channels of the input of each site.
-        columns: (D,) columns of each site, at least 2.
+        columns: (D,) columns of each site.
         initial_bias: above 0, everything runs at the start of a training.
     """
 
@@ -41,8 +41,9 @@ class LayerGates(PathPolicy):
 
     @override
     def step(self, d: int, features: torch.Tensor, state: None) -> tuple[torch.Tensor, None]:
-        """(n, columns, 2) logits of site ``d``."""
-        return against_zero(self.gates[d](_pooled(features))), None
+        """(n, columns, 2) logits of site ``d``, or (n, 2)."""
+        logits = against_zero(self.gates[d](_pooled(features)))
+        return logits[:, 0] if logits.shape[1] == 1 else logits, None
 
     @override
     def scorer(self) -> PathScorer:

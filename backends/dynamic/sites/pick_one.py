@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from typing_extensions import override
 
-from cascade.backends.dynamic.feature_rows import put_rows, some_rows
+from cascade.backends.dynamic.feature_rows import empty_rows, put_rows, some_rows
 from cascade.backends.dynamic.site import Route, Site, counted
 
 __all__ = ["Branch", "PickOne"]
@@ -47,7 +47,7 @@ class PickOne(Site):
                 continue
             part = self.run(alternative, some_rows(x, mine))
             if result is None:
-                result = x if part.shape[1:] == x.shape[1:] else part.new_empty((len(x), *part.shape[1:]))
+                result = x if part.shape[1:] == x.shape[1:] else empty_rows(len(x), part)
             put_rows(result, mine, part)
         return x if result is None else result
 
