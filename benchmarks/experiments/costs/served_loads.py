@@ -1,6 +1,6 @@
 """The CIFAR-10 cascade and its last stage alone, measured as served: stage times, one connection, throughput, latency.
 
-For ``simulated_served.py``.
+For ``simulated_served.py`` and ``simulated_scale.py``.
 """
 
 import multiprocessing
@@ -28,7 +28,17 @@ from cascade.errors import CascadeError
 from cascade.planning.simulation.outcome import WARM_UP
 from cascade.stage import Stage
 
-__all__ = ["CONFIG", "CONNECTIONS", "measured", "open_load", "sent_rows"]
+__all__ = [
+    "CONFIG",
+    "CONNECTIONS",
+    "OPEN_CONNECTIONS",
+    "Others",
+    "measured",
+    "open_load",
+    "sent_rows",
+    "serving",
+    "slowdown",
+]
 
 CONFIG = ROOT / "examples" / "cifar10" / "static.yaml"
 CONNECTIONS, OPEN_CONNECTIONS = 64, 256
