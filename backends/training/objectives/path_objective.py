@@ -149,7 +149,7 @@ def walk(
         nonlocal state
         with torch.enable_grad():
             logits, path, state = model.policy.decide(d, x, state, own if d >= first else _last_alternatives)
-        scores.append(logits.float())
+            scores.append(logits.float())
         paths.append(path)
         return path
 
