@@ -77,7 +77,8 @@ bench-serving: .venv/installed-dev .venv/peer-mosec .venv/peer-litserve .venv/pe
 	$(call experiment,serving.idle_cost)
 	$(call experiment,resilience.stops_under_load --stops 12)
 	$(call experiment,serving.gears)
-	$(BIN)/python -m cascade collect examples/cifar10/config.yaml --dataset cifar10 --threads 1 --out .venv/cifar10.npz
+	$(BIN)/python -m cascade collect examples/cifar10/static.yaml --dataset cifar10 --threads 1 --out .venv/cifar10.npz
+	$(call experiment,costs.simulated_served --scores .venv/cifar10.npz)
 	$(call experiment,costs.simulated_scale --scores .venv/cifar10.npz)
 	$(call experiment,resilience.faults)
 	$(call experiment,serving.observability_overhead)

@@ -32,6 +32,7 @@ PER_STAGE = (
     "curve_spread",
     "curve_cost",
     "cost_per_ms",
+    "level_share",
 )
 CURVES = ("curve_rows", "curve_ms", "curve_spread", "curve_cost", "cost_per_ms")
 
@@ -63,6 +64,9 @@ class ScoreTable:
             time (money per token, operations), and therefore a constant per row.
         cost_per_ms: (K,) float >= 0, in ``cost_unit``; 0 where ``curve_cost`` is.
         curve_machine: the machine of the measured times and its load; ``None`` if it is not recorded.
+        level_share: (K,) float > 0, of rows that are windows of images: time of a row where the stage is the first one
+            and gets whole pyramid levels, over that of a gathered row, which ``cost`` is about; NaN for stages whose
+            rows are always gathered; ``None`` if it was not measured.
 
     Raises:
         ScoreTableError: the arrays contradict each other; the text lists every problem.
@@ -85,6 +89,7 @@ class ScoreTable:
     curve_cost: np.ndarray | None = None
     cost_per_ms: np.ndarray | None = None
     curve_machine: str | None = None
+    level_share: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         problems = []
@@ -360,11 +365,18 @@ def _problems(table: ScoreTable) -> list[str]:
     if table.label is not None and (table.label.shape != (n,) or not np.issubdtype(table.label.dtype, np.integer)):
         hint = " (cascade.label_ids maps names to ids)" if table.label.dtype.kind == "U" else ""
         problems.append(f"label must be {n} integers; got {table.label.dtype} of shape {table.label.shape}{hint}")
+    problems += _level_problems(table.level_share, stages)
     if table.scores is not None:
         if table.scores.ndim != 3 or table.scores.shape[:2] != (n, stages):
             problems.append(f"scores must be (n, K, C) = ({n}, {stages}, C); got {table.scores.shape}")
         problems += _number_problems("scores", table.scores, 1.0)
     return problems or [*_class_problems(table), *_curve_problems(table)]
+
+
+def _level_problems(share: np.ndarray | None, stages: int) -> list[str]:
+    if share is None or (share.shape == (stages,) and share.dtype.kind == "f" and not (share <= 0).any()):
+        return []
+    return [f"level_share must be {stages} float numbers above 0, or NaN; got {share!r}"]
 
 
 def _bound_problems(table: ScoreTable) -> list[str]:

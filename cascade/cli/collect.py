@@ -1,9 +1,11 @@
 """``cascade collect``: every stage's predictions on a set of rows, as a score table."""
 
+import math
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,6 +58,7 @@ def collect(
     """Run every stage on every row once, and write the score table."""
     from cascade.cascade import load_stages
     from cascade.collection.collect import collect as collect_scores
+    from cascade.collection.level_times import level_shares
     from cascade.collection.measure import use_threads
     from cascade.collection.meter import COST_UNIT
     from cascade.collection.partial_collection import PartialCollection
@@ -87,6 +90,8 @@ def collect(
             on_note=lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),
             **callbacks,
         )
+        if config.detection is not None and curve_seconds > 0:
+            table = replace(table, level_share=level_shares(stages, rows, config.detection.stride, curve_seconds))
     table.save(out)
     partial.remove()
     print_result({"scores": str(out)} | _facts(table), as_json)
@@ -129,7 +134,15 @@ def _facts(table: "ScoreTable") -> dict[str, Any]:
         "cost_unit": table.cost_unit,
         "curves": {name: str(curve) for name, curve in zip(names, table.curves) if curve is not None},
         "measured_on": table.curve_machine,
-    }
+    } | _on_levels(table, dict(zip(names, mean_cost.tolist())))
+
+
+def _on_levels(table: "ScoreTable", cost: Mapping[str, float]) -> dict[str, Any]:
+    """The costs of the stages that can evaluate whole pyramid levels."""
+    if table.level_share is None:
+        return {}
+    shares = zip(cost, table.level_share.tolist())
+    return {"cost_as_first_stage_of_detect": {n: share * cost[n] for n, share in shares if not math.isnan(share)}}
 
 
 def _check_writable(path: Path, rows_file: Path | None) -> None:

@@ -94,7 +94,7 @@ def search(
         choice = _choose(table, targets | options, as_json)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    _print_choice(choice, as_json)
+    _print_choice(choice, table, as_json)
     _check_pays(choice)
     _write(table, choice.best.policy(table, arrivals), out, out_scores)
 
@@ -132,10 +132,11 @@ def _write(table: "ScoreTable", policy: "Policy", out: Path | None, out_scores: 
         table.select(policy.stages).save(out_scores)
 
 
-def _print_choice(choice: "CascadeChoice", as_json: bool) -> None:
+def _print_choice(choice: "CascadeChoice", table: "ScoreTable", as_json: bool) -> None:
+    from cascade.calibration.choice.on_levels import on_levels
     from cascade.calibration.choice.verdicts import verdicts
 
-    sentences = verdicts(choice)
+    sentences = verdicts(choice) + on_levels(choice, table)
     if as_json:
         typer.echo(json.dumps(choice.to_dict() | {"verdicts": sentences}, sort_keys=True))
         return

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 from sklearn.base import ClassifierMixin, clone
 from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length, column_or_1d, get_tags, indexable
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.multiclass import check_classification_targets
@@ -148,27 +149,34 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):  # type: ignore[misc
         """(n, ...) rows -> (n,) int, which of the stages answers."""
         return self._run(X)[0].stage
 
-    def to_config(self, folder: Path | str, name: str = "cascade") -> Path:
+    def to_config(self, folder: Path | str, name: str = "cascade", *, before: Any = None, rows: Any = None) -> Path:
         """Writes what ``cascade serve`` serves: the classifiers (skops), ``config.yaml`` and ``policy.json``.
 
         Args:
             folder: is created; must not hold a configuration.
             name: of the cascade.
+            before: fitted transformer that the rows of :meth:`fit` came from, such as ``pipeline[:-1]``; it becomes a
+                part of each stage, and the served cascade takes rows as they come to it.
+            rows: some of these rows, which describe them; required with ``before``.
 
         Returns:
             The path of the configuration.
 
         Raises:
             ConfigError: the folder holds a configuration, or a configuration cannot describe the rows.
+            ValueError: only one of ``before`` and ``rows`` is given, or these rows are not those of ``before``.
         """
         import skops.io
 
         check_is_fitted(self)
+        if (before is None) != (rows is None):
+            raise ValueError("before and rows must be given together: a fitted transformer, and rows that come to it")
         folder = Path(folder)
         path = folder / "config.yaml"
         if path.exists():
             raise ConfigError(f"{path} exists; write to another folder, or remove it")
-        if self._row is None:
+        row = self._row if before is None else self._row_before(before, rows)
+        if row is None:
             raise ConfigError(
                 "these rows cannot be described in a configuration; fit on an array of numbers, on texts, or on a data "
                 "frame whose columns have names and hold numbers, booleans or texts"
@@ -177,12 +185,12 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):  # type: ignore[misc
         stages = []
         for stage, model in self.stages_:
             file = folder / f"{stage}.skops"
-            skops.io.dump(model, file)
+            skops.io.dump(model if before is None else Pipeline([("before", before), ("model", model)]), file)
             trusted = skops.io.get_untrusted_types(file=file)
             backend = {"type": "sklearn", "model": file.name, **({"trusted": trusted} if trusted else {})}
             stages.append({"name": stage, "backend": backend, "router": {"calibrator": "identity"}})
         names = [str(each) for each in self.classes_.tolist()]
-        entry = {"name": name, "rows": self._row, "classes": names, "stages": stages, "policy": "policy.json"}
+        entry = {"name": name, "rows": row, "classes": names, "stages": stages, "policy": "policy.json"}
         path.write_text(yaml.safe_dump(entry, sort_keys=False), encoding="utf-8")
         config = CascadeConfig.load(path)
         digests = {stage.name: model_digest(stage.backend) for stage in config.stages}
@@ -212,6 +220,11 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):  # type: ignore[misc
         self._validate_names(names)
         if self.costs is not None and len(self.costs) != len(self.stages):
             raise ValueError(f"costs must be {len(self.stages)} numbers, one for each stage; got {self.costs!r}")
+
+    def _row_before(self, before: Any, rows: Any) -> dict[str, Any] | None:
+        """The description of rows that come to a transformer, after a try of both."""
+        self.predict(before.transform(rows))
+        return _described_row(rows)
 
     def _scores(self, data: Any, labels: np.ndarray, ids: np.ndarray) -> ScoreTable:
         """Fits the classifiers; their predictions on rows that they were not trained on."""

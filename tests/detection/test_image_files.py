@@ -3,6 +3,7 @@
 import io
 import struct
 import time
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -100,9 +101,26 @@ def test_the_smallest_and_the_widest_image():
     assert decode(encoded(Image.new("RGB", (20_000, 3)), "JPEG")).shape == (3, 20_000, 3)
 
 
-def png_header(width, height):
-    """A PNG file that claims a size, with hardly any data."""
-    parts = (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(99)))
+def test_sixteen_bits_of_colour_become_eight():
+    deep = (COLOUR.astype(">u2") << 8) + np.uint16(77)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in deep)
+    np.testing.assert_array_equal(decode(png_header(40, 24, lines, bits=16)), COLOUR)
+
+
+def test_data_beyond_the_claimed_size_are_not_decoded():
+    content = png_header(40, 24, bytes(20_000_000))
+    tracemalloc.start()
+    assert not decode(content).any()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+def png_header(width, height, data=bytes(99), bits=8, text=b""):
+    """A PNG file that claims a size, with hardly any data by default."""
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)), (b"IDAT", zlib.compress(data))]
+    if text:
+        parts.insert(1, (b"zTXt", b"Comment\0\0" + zlib.compress(text)))
     chunks = [struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in parts]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
@@ -126,6 +144,7 @@ BAD = {
     "TIFF": (encoded(Image.fromarray(COLOUR), "TIFF"), "TIFF files are not supported"),
     "bomb": (png_header(5000, 5000), "an image may have 16777216 pixels; got 5000 x 5000"),
     "large bomb": (png_header(60_000, 60_000), "an image may have 16777216 pixels; this one has far more"),
+    "bomb of text": (png_header(40, 24, text=bytes(5_000_000)), "Decompressed data too large"),
     "bomb of scans": (WHOLE + b"\xff\xda" * 200, "a JPEG file may have 100 scans; got 201"),
     "bytes": (bytes(1 << 24) + b"1", "an image file may have 16777216 bytes; got 16777217"),
 }

@@ -148,6 +148,23 @@ def test_a_data_frame_is_served_by_its_columns(tmp_path):
     assert np.array_equal(Cascade.load(path).predict(records).answer, answers.answer)
 
 
+def test_the_steps_of_a_pipeline_before_the_cascade_are_served_with_it(digits, tmp_path):
+    rows, labels = digits
+    pipeline = make_pipeline(StandardScaler(), classifier(max_accuracy_drop=0.05)).fit(rows, labels)
+    model = pipeline[-1]
+    path = model.to_config(tmp_path / "served", before=pipeline[:-1], rows=rows)
+    answers = Cascade.load(path).predict(rows)
+    assert np.array_equal(model.classes_[answers.answer], pipeline.predict(rows))
+    with pytest.raises(ValueError, match="together"):
+        model.to_config(tmp_path / "other", before=pipeline[:-1])
+    with pytest.raises(ValueError, match="features"):
+        model.to_config(tmp_path / "other", before=pipeline[:-1], rows=rows[:, :3])
+    texts = [f"{word} {number}" for number in range(150) for word in ("good", "bad")]
+    pipeline = make_pipeline(TfidfVectorizer(), classifier(max_accuracy_drop=0.1)).fit(texts, ["yes", "no"] * 150)
+    path = pipeline[-1].to_config(tmp_path / "texts", before=pipeline[:-1], rows=texts)
+    assert Cascade.load(path).predict(np.array(["good 7", "bad 7"])).answer.tolist() == [1, 0]
+
+
 class Frame:
     """Looks like a data frame, as far as it is read here, with names that are no texts."""
 

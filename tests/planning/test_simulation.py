@@ -121,6 +121,14 @@ def test_a_segment_that_gathers_does_the_work_of_the_curves():
     assert busy_ms == pytest.approx(shared_process_ms(curves, shares, rate), rel=0.03)
 
 
+@pytest.mark.parametrize(("replicas", "rows_per_s"), [(1, 1000), (2, 2 * 1000 * (2 / 3) / 1.5), (4, 2000 * 0.8 / 1.5)])
+def test_replicas_share_processors_with_others_and_slow_each_other_down(replicas, rows_per_s):
+    """One replica has a processor to itself beside one other process; more get equal shares of both, and are slower."""
+    machine = Machine(2, replicas, others=1.0, slowdown=1.5)
+    found = simulate(alone(replicas=replicas, machine=machine), ROW, Requests.closed_loop(16, 20_000))
+    assert found.rows_per_s == pytest.approx(rows_per_s, rel=0.01)
+
+
 @st.composite
 def deployments(draw):
     k = draw(st.integers(1, 4))

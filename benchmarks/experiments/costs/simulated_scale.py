@@ -1,6 +1,6 @@
 """Does the simulation agree with served cascades, and how many replicas does a cascade save at scale?
 
-    cascade collect examples/cifar10/config.yaml --dataset cifar10 --threads 1
+    cascade collect examples/cifar10/static.yaml --dataset cifar10 --split test --threads 1
     python -m cascade.benchmarks.experiments.costs.simulated_scale --scores scores.npz
 
 Part one, measured: the CIFAR-10 cascade and its last stage alone, served by one and by two gateways; throughput in a
@@ -95,11 +95,11 @@ def _loads(
 ) -> dict[str, Any]:
     warm = ClosedLoop(CONNECTIONS, 2.0)
     run_load(warm, server.address, workload, stages, CONNECTIONS)
-    with Others(server) as closed_others:
-        closed = run_load(ClosedLoop(CONNECTIONS, seconds / 2), server.address, workload, stages, CONNECTIONS)
+    closed_others, others = Others(server), Others(server)
+    load = ClosedLoop(CONNECTIONS, seconds / 2)
+    closed = run_load(load, server.address, workload, stages, CONNECTIONS, meanwhile=closed_others)
     rate = rate or share * closed["requests_per_s"]
-    with Others(server) as others:
-        seen = run_load(OpenLoop(rate, seconds), server.address, workload, stages, OPEN_CONNECTIONS)
+    seen = run_load(OpenLoop(rate, seconds), server.address, workload, stages, OPEN_CONNECTIONS, meanwhile=others)
     return {
         "capacity_per_s": closed["requests_per_s"],
         "capacity_others": closed_others.processors,
@@ -124,8 +124,7 @@ def predicted(found: Found, table: ScoreTable, policy: Policy) -> list[dict[str,
         routes = Routes.of_last_stage(timed) if is_alone else Routes.of_table(timed, policy)
 
         def simulated(others: float, requests: Requests) -> Outcome:
-            processors = max(0.5, ((psutil.cpu_count() or 1) - others) / found["slowdown"])
-            machine = Machine(processors, seen["gateways"])  # noqa: B023 (called at once)
+            machine = Machine(psutil.cpu_count() or 1, seen["gateways"], others, found["slowdown"])  # noqa: B023
             segments = (tuple(range(len(stages))),)  # noqa: B023
             deployment = Deployment(stages, segments, [seen["gateways"]], TRANSPORT, machine=machine)  # noqa: B023
             return simulate(deployment, routes, requests)  # noqa: B023

@@ -9,8 +9,8 @@ what was measured before, at other loads: the times of the stages' calls in one 
 they are while a second process runs the same; how much slower they are in the gateway, with one connection and in an
 open loop at 15 % of the throughput; and the overheads of a request and of a micro-batch. The simulated requests come at
 the moments, and take the routes, of the real ones. A client and Ray take a part of the processors, which is measured
-meanwhile. The last stage alone gets a third of the cascade's rate: if its p99 is no lower, the cascade needs a third of
-the replicas.
+while a load runs. The last stage alone gets a third of the cascade's rate: if its p99 is no lower, the cascade needs a
+third of the replicas.
 
 ``--measured FILE`` keeps what an earlier result has measured, so that it can be done in pieces (``--gateways``).
 Needs the extra ``bench``.
@@ -42,6 +42,7 @@ from cascade.planning.simulation.routes import Routes
 from cascade.planning.simulation.simulate import simulate
 
 GATEWAYS = (1, 2)
+PROCESSORS = psutil.cpu_count() or 1
 TIMES_FEWER = 3.0
 MOST_OFF = 0.15
 BATCH_ROWS, REQUEST_MS, BATCH_MS = 64, 0.1, 0.2
@@ -87,7 +88,7 @@ class Simulated:
     def _slower_in_turn(self, seen: Found) -> float:
         """How many times longer the stages take in a gateway than alone in a process: with one connection."""
         alone_ms = float((self._routes(seen).work @ [times.call_ms[1] for times in self._stages(seen)]).mean())
-        share = min(1.0, self._share(1, seen["one_connection"]["others"]))
+        share = min(1.0, PROCESSORS / (1 + seen["one_connection"]["others"]))
         return float((share * seen["one_connection"]["latency_ms"]["mean"] - REQUEST_MS - BATCH_MS) / alone_ms)
 
     def _slower_after_pauses(self, seen: Found) -> float:
@@ -106,12 +107,6 @@ class Simulated:
         routes = self._routes(seen).replayed(sent_rows(len(self._table), len(arrival_ms)))
         return self._outcome(seen, slower, load["others"], routes, requests, seed)
 
-    @staticmethod
-    def _share(gateways: int, others: float) -> float:
-        """Processors that running gateways get beside ``others`` processors' worth of work, if all get equal shares."""
-        processors = psutil.cpu_count() or 1
-        return processors * gateways / max(processors, gateways + others)
-
     def _routes(self, seen: Found) -> Routes:
         is_alone = len(seen["stages"]) == 1
         return Routes.of_last_stage(self._table) if is_alone else Routes.of_table(self._table, self._policy)
@@ -123,7 +118,7 @@ class Simulated:
         self, seen: Found, slower: float, others: float, routes: Routes, requests: Requests, seed: int = 0
     ) -> Outcome:
         stages = [replace(times, call_ms=slower * times.call_ms) for times in self._stages(seen)]
-        machine = Machine(self._share(seen["gateways"], others) / self._part["slowdown"], seen["gateways"])
+        machine = Machine(PROCESSORS, seen["gateways"], others, self._part["slowdown"])
         segments = (tuple(range(len(stages))),)
         deployment = Deployment(stages, segments, [seen["gateways"]], TRANSPORT, machine=machine)
         return simulate(deployment, routes, requests, seed)

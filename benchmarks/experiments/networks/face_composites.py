@@ -1,10 +1,9 @@
 """What does a Haar rejector before MTCNN save, at the same certified recall, and how does OpenCV's detector compare?
 
     python -m cascade.benchmarks.experiments.networks.face_composites
-    python -m cascade.benchmarks.experiments.networks.face_composites --min-recall 0.8
 
-With ``--kept FOLDER --seconds 120`` the images are run in parts: a call continues where the last one ended, and the
-call that runs the last image makes the result.
+One run trains, collects, searches, certifies and detects, for every recall, in about ten minutes of one core. Times are
+seconds of the processor, which other processes disturb less than those of the clock.
 
 The images are those of ``composites.py``. Five folds over the 100 faces, as in ``haar_faces.py``: the composites of a
 face meet the Haar cascade that was trained on the other 80. Half of the faces of each fold are for calibration, the
@@ -23,7 +22,6 @@ other half for the test, so thresholds, too, are tested on other faces. The data
    Its frame is larger than these crops, which have no hair and no neck; that costs it recall.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -55,7 +53,7 @@ from cascade.cli.shared.console import console
 from cascade.collection.collect import collect
 from cascade.collection.measure import use_threads
 from cascade.config import CascadeConfig
-from cascade.errors import ConfigError, InputError
+from cascade.errors import ConfigError
 from cascade.files.yaml_files import load_yaml_model
 
 RECIPE = Path(__file__).resolve().parents[3] / "examples" / "faces" / "recipes" / "rejector_discrete.yaml"
@@ -65,9 +63,13 @@ CURVE_SECONDS = 2.0
 TOGETHER = RowsTogether((1024,))
 HIT, NEGATIVES, RESAMPLES = 0.4, 120, 2000
 SOUGHT_SAVING = 3.0
-SAVED_EVERY = 20
-"""Images after which the runs are saved."""
+RECALLS = [0.9, 0.8]
+CASCADES = ("mixed", "p_r_o")
 THEIR_CASCADE, THEIR_SCALE_FACTOR, THEIR_SIZE = "haarcascade_frontalface_default", 1.25, (24, 24)
+
+
+Key = tuple[str, str]
+"""A cascade, and the recall that it was calibrated for."""
 
 
 class Faces(NamedTuple):
@@ -229,24 +231,24 @@ def at_recall(runs: list[Run], recall: float) -> tuple[float, int]:
     return recall_and_false_positives(runs, float(np.sort(best)[::-1][int(np.ceil(recall * len(runs) - 1e-9)) - 1]))
 
 
-def gathered_ms(cascades: list[Cascade], windows: np.ndarray) -> list[float]:
+def gathered_ms(cascades: dict[Key, Cascade], windows: np.ndarray) -> dict[Key, float]:
     """Milliseconds per window of each cascade on gathered windows: the least of three turns, in calls of 512."""
-    times = np.full(len(cascades), np.inf)
+    times = dict.fromkeys(cascades, float("inf"))
     for _ in range(3):
-        for number, cascade in enumerate(cascades):
+        for key, cascade in cascades.items():
             start = time.process_time()
             for first in range(0, len(windows), 512):
                 cascade.predict(windows[first : first + 512])
-            times[number] = min(times[number], time.process_time() - start)
-    return [float(each) for each in times / len(windows) * 1e3]
+            times[key] = min(times[key], (time.process_time() - start) / len(windows) * 1e3)
+    return times
 
 
-def cascades_of(policies: dict[str, Policy], models: list[Path]) -> dict[str, list[Detector]]:
-    """By name of a cascade, its detectors of all folds."""
+def cascades_of(policies: dict[Key, Policy], models: list[Path]) -> dict[Key, list[Detector]]:
+    """By cascade and recall, its detectors of all folds."""
     found = {}
-    for name, policy in policies.items():
+    for key, policy in policies.items():
         configs = [config_of(tuple(policy.stages), model) for model in models]
-        found[name] = [
+        found[key] = [
             Detector(Cascade(load_stages(config.stages, None, CLASSES), policy, config.rows), config)
             for config in configs
         ]
@@ -257,109 +259,98 @@ def main(
     models: Annotated[Path | None, typer.Option(help="Folder that keeps the Haar cascades of the folds.")] = None,
     calibration: Annotated[int, typer.Option(min=100, help="Composites for calibration.")] = 200,
     test: Annotated[int, typer.Option(min=10, help="Composites for the test.")] = 500,
-    min_recall: Annotated[float, typer.Option(min=0.5, max=0.999, help="Recall to certify.")] = 0.9,
-    kept: Annotated[Path | None, typer.Option(help="Folder that keeps what is done, for a run in parts.")] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="Time for images in this part.")] = float("inf"),
+    min_recall: Annotated[list[float], typer.Option(min=0.5, max=0.999, help="Recalls to certify.")] = RECALLS,
     seed: int = 0,
 ) -> Found:
     """Train five folds, search, calibrate, detect."""
     use_threads(1)
     faces = load_faces(seed)
+    tiles = grey(datasets.load("cifar10", "test").rows)
+    half = len(faces.folds[0]) // 2
     with TemporaryDirectory() as scratch:
         files = train_folds(faces, models or Path(scratch))
-        folder = kept or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
-        tiles = grey(datasets.load("cifar10", "test").rows)
-        half = len(faces.folds[0]) // 2
-        scores = folder / "scores.npz"
-        if not scores.is_file():
-            score_table(make(faces, slice(half), calibration, tiles[::2], seed + 1), faces, files, seed + 2).save(
-                scores
-            )
-        table = ScoreTable.load(scores)
-        choice = choose_cascade(table, min_recall=min_recall, positive="face", arrivals=TOGETHER, seed=seed)
-        certify = partial(calibrate, min_recall=min_recall, positive="face", arrivals=TOGETHER, seed=seed)
-        best = choice.best.stages
-        mixed = best if "haar" in best else ("haar", *best)
-        policies = {"mixed": certify(table.select(mixed)), "p_r_o": certify(table.select(NETWORKS))}
+        table = score_table(make(faces, slice(half), calibration, tiles[::2], seed + 1), faces, files, seed + 2)
+        asked = {f"{recall:g}": recall for recall in min_recall}
+        choices = {
+            name: choose_cascade(table, min_recall=recall, positive="face", arrivals=TOGETHER, seed=seed)
+            for name, recall in asked.items()
+        }
+        policies = {}
+        for name, choice in choices.items():
+            best = choice.best.stages
+            for cascade, stages in (("mixed", best if "haar" in best else ("haar", *best)), ("p_r_o", NETWORKS)):
+                policies[cascade, name] = calibrate(
+                    table.select(stages), min_recall=asked[name], positive="face", arrivals=TOGETHER, seed=seed
+                )
         detectors = cascades_of(policies, files)
         made = make(faces, slice(half, None), test, tiles[1::2], seed + 3)
-        runs = run_all(detectors, made, faces, folder / f"runs-{min_recall:g}.json", seconds)
+        runs = run_all(detectors, made, faces)
         windows = [labelled_windows(each, NEGATIVES, np.random.default_rng(seed + 4))[0] for each in made]
-        gathered = gathered_ms(
-            [detectors[name][0].cascade for name in policies], np.concatenate([each[1:5] for each in windows])[:2048]
-        )
-        recall = {
-            name: [
+        sample = np.concatenate([each[1:5] for each in windows])[:2048]
+        gathered = gathered_ms({key: each[0].cascade for key, each in detectors.items()}, sample)
+        hits = {
+            key: [
                 int(each[faces.fold(image.face)].cascade.predict(part[:1]).answer[0])
                 for image, part in zip(made, windows, strict=True)
             ]
-            for name, each in detectors.items()
+            for key, each in detectors.items()
         }
-    per_image = sum(runs["p_r_o"][0].answered.values())
+    per_image = sum(runs["p_r_o", next(iter(asked))][0].answered.values())
+    found: dict[str, Any] = {"windows_per_image": per_image, "images": len(made), "at_recall": {}}
+    for name, choice in choices.items():
+        here = {cascade: runs[cascade, name] for cascade in CASCADES} | {"opencv": runs["opencv", ""]}
+        found["at_recall"][name] = {
+            "search": choice.to_dict(),
+            "policies": {cascade: policies[cascade, name].to_dict() for cascade in CASCADES},
+            "positive_windows": {cascade: _recall(hits[cascade, name], made) for cascade in CASCADES},
+            "gathered_ms_per_window": {cascade: gathered[cascade, name] for cascade in CASCADES},
+            **compared(here, len(made) * per_image),
+        }
+    return found
+
+
+def run_all(detectors: dict[Key, list[Detector]], made: list[Composite], faces: Faces) -> dict[Key, list[Run]]:
+    """All detectors on all images, by turns; each image's first detector is another one.
+
+    Args:
+        detectors: by cascade and recall, of all folds.
+        made: the images.
+        faces: their faces.
+    """
+    workers: dict[Key, Callable[[Composite], Run]] = {
+        key: lambda image, of_fold=of_fold: run_detector(of_fold[faces.fold(image.face)], image)  # type: ignore[misc]
+        for key, of_fold in detectors.items()
+    }
+    workers["opencv", ""] = partial(run_opencv, opencv_classifier())
+    for work in workers.values():
+        work(made[0])
+    keys = list(workers)
+    runs: dict[Key, list[Run]] = {key: [] for key in keys}
+    for number, image in enumerate(track(made, "composites", console=console)):
+        turn = number % len(keys)
+        for key in keys[turn:] + keys[:turn]:
+            runs[key].append(workers[key](image))
+    return runs
+
+
+def compared(runs: dict[str, list[Run]], windows: int) -> dict[str, Any]:
+    """Times, answers and boxes of the detectors.
+
+    Args:
+        runs: by name of a detector, on all images.
+        windows: number of them in all images.
+    """
     return {
-        "search": choice.to_dict(),
-        "policies": {name: policy.to_dict() for name, policy in policies.items()},
-        "positive_windows": {name: _recall(hits, made) for name, hits in recall.items()},
-        "gathered_ms_per_window": dict(zip(policies, gathered, strict=True)),
-        "windows_per_image": per_image,
-        "images": len(made),
-        "us_per_window": {
-            name: sum(run.seconds for run in each) / len(made) / per_image * 1e6 for name, each in runs.items()
-        },
+        "us_per_window": {name: sum(run.seconds for run in each) / windows * 1e6 for name, each in runs.items()},
         "saving_interval": _ratio_interval(runs["p_r_o"], runs["mixed"]),
         "over_opencv_interval": _ratio_interval(runs["mixed"], runs["opencv"]),
         "answered_share": {
-            name: {
-                stage: sum(run.answered[stage] for run in runs[name]) / len(made) / per_image
-                for stage in runs[name][0].answered
-            }
-            for name in policies
+            name: {stage: sum(run.answered[stage] for run in runs[name]) / windows for stage in runs[name][0].answered}
+            for name in CASCADES
         },
         "as_calibrated": {name: recall_and_false_positives(each, -np.inf) for name, each in runs.items()},
         "at_common_recall": _common(runs),
     }
-
-
-def run_all(
-    detectors: dict[str, list[Detector]], made: list[Composite], faces: Faces, kept: Path, most_seconds: float
-) -> dict[str, list[Run]]:
-    """All detectors on all images, by turns; each image's first detector is another one.
-
-    Args:
-        detectors: by name, of all folds.
-        made: the images.
-        faces: their faces.
-        kept: file of the runs so far.
-        most_seconds: time after which no image is begun.
-
-    Raises:
-        InputError: images are left.
-    """
-    classifier = opencv_classifier()
-    workers: dict[str, Callable[[Composite], Run]] = {
-        name: lambda image, of_fold=of_fold: run_detector(of_fold[faces.fold(image.face)], image)  # type: ignore[misc]
-        for name, of_fold in detectors.items()
-    }
-    workers["opencv"] = partial(run_opencv, classifier)
-    for work in workers.values():
-        work(made[0])
-    done = json.loads(kept.read_text()) if kept.is_file() else {}
-    runs = {name: [Run(*run) for run in done.get(name, [])] for name in workers}
-    names, end = list(workers), time.monotonic() + most_seconds
-    first = len(runs[names[0]])
-    for number, image in enumerate(track(made[first:], "composites", console=console), first):
-        if time.monotonic() > end:
-            break
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
-            runs[name].append(workers[name](image))
-        if number % SAVED_EVERY == 0:
-            kept.write_text(json.dumps(runs))
-    kept.write_text(json.dumps(runs))
-    if len(runs[names[0]]) < len(made):
-        raise InputError(f"{len(runs[names[0]])} of {len(made)} images were run; the same command runs the others")
-    return runs
 
 
 def _recall(hits: list[int], made: list[Composite]) -> dict[str, Any]:
@@ -393,20 +384,25 @@ def _common(runs: dict[str, list[Run]]) -> dict[str, Any]:
 
 
 def figures(found: Found) -> Figures:
-    """Times, recalls and false positives."""
-    times, common = found["us_per_window"], found["at_common_recall"]
+    """Times, recalls and false positives at every recall."""
+    return {
+        f"{name}, recall {recall}": figure
+        for recall, part in found["at_recall"].items()
+        for name, figure in _at_recall(part).items()
+    }
+
+
+def _at_recall(part: Found) -> Figures:
+    times, common, gathered = part["us_per_window"], part["at_common_recall"], part["gathered_ms_per_window"]
     theirs = common["opencv"]["false_positives"]
-    chosen = found["search"]["choices"][0]["stages"]
     named = {
-        "the search chose the Haar rejector (1: yes)": Figure(float("haar" in chosen)),
+        "the search chose the Haar rejector (1: yes)": Figure(float("haar" in part["search"]["choices"][0]["stages"])),
         "time per window of P-R-O over that of the mixed cascade": Figure(
             times["p_r_o"] / times["mixed"], SOUGHT_SAVING, ">="
         ),
-        "the same, lower end of the 95 % interval": Figure(found["saving_interval"][0]),
-        "the same, upper end": Figure(found["saving_interval"][1]),
-        "the same on gathered windows": Figure(
-            found["gathered_ms_per_window"]["p_r_o"] / found["gathered_ms_per_window"]["mixed"]
-        ),
+        "the same, lower end of the 95 % interval": Figure(part["saving_interval"][0]),
+        "the same, upper end": Figure(part["saving_interval"][1]),
+        "the same on gathered windows": Figure(gathered["p_r_o"] / gathered["mixed"]),
         "time per window of the mixed cascade over that of OpenCV's detector": Figure(times["mixed"] / times["opencv"]),
         "recall that all detectors reach": Figure(common["opencv"]["recall"]),
         "false positives of the mixed cascade at this recall": Figure(
@@ -415,15 +411,15 @@ def figures(found: Found) -> Figures:
         "false positives of P-R-O at this recall": Figure(common["p_r_o"]["false_positives"]),
         "false positives of OpenCV at this recall": Figure(theirs),
     }
-    for name in ("mixed", "p_r_o", "opencv"):
-        recall, count = found["as_calibrated"][name]
+    for name in (*CASCADES, "opencv"):
+        recall, count = part["as_calibrated"][name]
         named |= {f"faces found, {name}": Figure(recall), f"false positives, {name}": Figure(count)}
         named |= {f"microseconds per window, {name}": Figure(times[name])}
-    for name, part in found["positive_windows"].items():
-        named |= {f"recall of the best windows, {name}": Figure(part["recall"])}
-        low, high = part["interval_over_faces"]
+    for name, hits in part["positive_windows"].items():
+        named |= {f"recall of the best windows, {name}": Figure(hits["recall"])}
+        low, high = hits["interval_over_faces"]
         named |= {f"the same, lower end over faces, {name}": Figure(low), f"the same, upper end, {name}": Figure(high)}
-        named[f"certified recall (bound), {name}"] = Figure(_bound(found["policies"][name]))
+        named[f"certified recall (bound), {name}"] = Figure(_bound(part["policies"][name]))
     return named
 
 

@@ -1,6 +1,7 @@
 """One load over HTTP, from one process."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -45,6 +46,7 @@ def load_once(
     workload: Workload,
     stages: Sequence[str],
     processors: Sequence[int] | None = None,
+    meanwhile: AbstractContextManager[object] | None = None,
 ) -> Repeat:
     """The numbers of one load.
 
@@ -54,6 +56,7 @@ def load_once(
         workload: rows to send.
         stages: names of the cascade's stages.
         processors: of the client alone; by default it shares those of the machine.
+        meanwhile: entered while the load runs, without the start of the client.
 
     Raises:
         TargetError: the server cannot be reached, or no request was answered.
@@ -64,7 +67,10 @@ def load_once(
     sender = Sender(lanes, workload, timeout_s=TIMEOUT_S)
     # An open loop sends on time even if the server uses all processors: from a process with real-time scheduling.
     apart = load.is_open or processors is not None
-    with SenderProcesses(sender, 1, processors) if apart else ThisProcess(sender) as senders:
+    with (
+        SenderProcesses(sender, 1, processors) if apart else ThisProcess(sender) as senders,
+        meanwhile or nullcontext(),
+    ):
         senders.run(load, SEED, tally.add)
     repeat = tally.repeat()
     if not repeat.requests:
@@ -79,6 +85,7 @@ def run_load(
     stages: Sequence[str],
     connections: int,
     processors: Sequence[int] | None = None,
+    meanwhile: AbstractContextManager[object] | None = None,
 ) -> dict[str, Any]:
     """The numbers of one load as plain values, with all percentiles, whether the requests suffice for them or not.
 
@@ -89,11 +96,13 @@ def run_load(
         stages: names of the cascade's stages.
         connections: most at a time.
         processors: see :func:`load_once`.
+        meanwhile: see there.
 
     Raises:
         TargetError: see :func:`load_once`.
     """
-    repeat = load_once(replace(load, connections=connections), address, workload, stages, processors)
+    load = replace(load, connections=connections)
+    repeat = load_once(load, address, workload, stages, processors, meanwhile)
     seen = repeat.latency_ms
     latencies = Latencies.merged([(repeat.histogram, seen["max"], seen["mean"])])
     kept = repeat.model_dump(include={*KEPT})

@@ -17,13 +17,18 @@ class Machine:
     """Processors that replicas share: with more running replicas than processors, each runs as much slower.
 
     Attributes:
-        processors: that the replicas of a machine have to themselves, > 0; a client or Ray on the same machine takes a
-            part of its processors, so it may be a fraction.
+        processors: of a machine, > 0.
         replicas: of a machine, >= 1. The replicas of all segments are dealt out in order.
+        others: other processes that run on it, such as a client or Ray, in the mean, >= 0. A running process gets an
+            equal share of the processors.
+        slowdown: how many times longer the work of a replica takes, in time of its processor, where replicas run on
+            all processors, since these share memory and caches, >= 1.
     """
 
     processors: float
     replicas: int
+    others: float = 0.0
+    slowdown: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

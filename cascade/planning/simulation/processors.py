@@ -7,21 +7,24 @@ __all__ = ["Processors"]
 
 
 class Processors:
-    """Some processors, at most one of which works for a replica: processor sharing.
+    """The processors of a machine, at most one of which works for a replica: processor sharing.
 
     All running jobs progress at the same speed, so one clock of progress serves them all: a job ends when the clock
     has advanced by its work, and a job that begins or ends changes the clock's speed only (Kleinrock, Queueing Systems,
     volume 2, 1976, section 4.4).
 
     Args:
-        processors: > 0; may be a fraction.
+        processors: number of them, > 0; may be a fraction.
+        others: mean number of other running processes, which get equal shares of the processors, >= 0.
+        slowdown: how many times longer a job takes where as many jobs run as there are processors, besides the share
+            of a processor that it gets, >= 1; with fewer jobs it is interpolated.
 
     Attributes:
         version: rises with every change, which makes the ends computed before it void.
     """
 
-    def __init__(self, processors: float) -> None:
-        self._processors = processors
+    def __init__(self, processors: float, others: float = 0.0, slowdown: float = 1.0) -> None:
+        self._processors, self._others, self._slowdown = processors, others, slowdown
         self._progress = 0.0
         self._now = 0.0
         self._speed = 1.0
@@ -52,4 +55,7 @@ class Processors:
         self._now = now
 
     def _set_speed(self) -> None:
-        self._speed = min(1.0, self._processors / max(len(self._jobs), 1))
+        jobs = len(self._jobs)
+        share = min(1.0, self._processors / max(jobs + self._others, 1.0))
+        company = min(1.0, max(jobs - 1, 0) / max(self._processors - 1, 1.0))
+        self._speed = share / (1.0 + (self._slowdown - 1.0) * company)

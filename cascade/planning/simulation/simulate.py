@@ -126,7 +126,7 @@ class _Simulation:
             found.append([])
             for _ in range(count):
                 if machine is not None and placed % machine.replicas == 0:
-                    shared.append(Processors(machine.processors))
+                    shared.append(Processors(machine.processors, machine.others, machine.slowdown))
                 processors = shared[-1] if shared else None
                 found[-1].append(Replica(segment, steps, self.deployment.transport.batch_rows, processors))
                 placed += 1

@@ -77,7 +77,7 @@ class ServedDetector:
             pyramid = checked_pyramid(image, self._config)
             candidates = Candidates(self._config, self._detection, policy, pyramid)
             batches = in_batches(pyramid.windows(image), self._chunk)
-            await self._answer_all(batches, candidates, answer, deadline)
+            await self._answer_all(batches, len(pyramid), candidates, answer, deadline)
             return await self._in_thread(candidates.detections)
         finally:
             self._free.release()
@@ -91,11 +91,16 @@ class ServedDetector:
         return to_channels(image, self._config.rows.shape)
 
     async def _answer_all(
-        self, batches: Iterator[list[Parts]], candidates: Candidates, answer: AnswerWindows, deadline: float
+        self,
+        batches: Iterator[list[Parts]],
+        windows: int,
+        candidates: Candidates,
+        answer: AnswerWindows,
+        deadline: float,
     ) -> None:
         loop = asyncio.get_running_loop()
         running: deque[asyncio.Task[Answers]] = deque()
-        sent = settled = 0
+        settled = 0
 
         async def settle() -> None:
             nonlocal settled
@@ -108,9 +113,11 @@ class ServedDetector:
             while (rows := await self._in_thread(_next_rows, batches)) is not None:
                 remaining_s = deadline - loop.time()
                 if remaining_s <= 0:
-                    raise DeadlineExceeded(f"no answer in time: {settled} windows were answered, {sent} sent")
+                    raise DeadlineExceeded(
+                        f"no answer in time: {settled} of the image's {windows} windows were answered; send a smaller "
+                        "image, or set a larger detection.min_size or detection.stride"
+                    )
                 running.append(loop.create_task(_awaited(answer(rows, remaining_s))))
-                sent += len(rows)
                 if len(running) == MAX_CHUNKS:
                     await settle()
             while running:

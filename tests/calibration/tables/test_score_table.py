@@ -43,6 +43,17 @@ def test_a_file_and_back(make_table, tmp_path, options):
     assert again.stages == 3
 
 
+def test_shares_of_levels_are_kept_selected_and_checked(make_table, tmp_path):
+    table = dataclasses.replace(make_table(30, 3), level_share=np.array([0.5, np.nan, 0.1]))
+    table.save(tmp_path / "scores.npz")
+    again = ScoreTable.load(tmp_path / "scores.npz")
+    assert_equal(again, table)
+    assert again.select((2, 0)).level_share.tolist() == [0.1, 0.5]
+    for wrong in ([0.5, 0.1], [0.5, 0.0, 0.1], [1, 2, 3]):
+        with pytest.raises(ScoreTableError, match="level_share must be 3 float numbers above 0"):
+            dataclasses.replace(table, level_share=np.array(wrong))
+
+
 def test_a_table_survives_pickling(make_table):
     table = make_table(5, 2, classes=3)
     assert_equal(pickle.loads(pickle.dumps(table)), table)

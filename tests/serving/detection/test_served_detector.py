@@ -111,9 +111,14 @@ def test_abstained_windows_are_counted_and_are_no_boxes(tmp_path):
 @pytest.mark.parametrize("kind", [kind for kind in BAD if kind not in ("bytes", "bomb", "large bomb")])
 def test_a_bad_image_is_a_400_with_its_reason(tmp_path, kind):
     content, reason = BAD[kind]
-    (response, after), stats, _ = ask(tmp_path, (content, {}), (encoded(picture()), {}))
-    assert response.status_code == 400
-    assert reason in response.json()["error"]
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [base64.b64encode(content).decode()]}
+    in_json = json.dumps({"inputs": [tensor]}).encode()
+    (response, tensors, after), stats, _ = ask(
+        tmp_path, (content, {}), (in_json, {}, "/v2/models/squares/infer"), (encoded(picture()), {})
+    )
+    for refused in (response, tensors):
+        assert refused.status_code == 400
+        assert reason in refused.json()["error"]
     assert len(after.json()["boxes"]) == 1
     assert stats.requests == {("200", ""): 1}
 
