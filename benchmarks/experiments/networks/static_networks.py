@@ -1,4 +1,4 @@
-"""Static networks of one size on CIFAR-10: what every adaptive system stands beside.
+"""What do static networks of one size reach on CIFAR-10, beside which every adaptive system stands?
 
     python -m cascade.benchmarks.experiments.networks.static_networks
 
