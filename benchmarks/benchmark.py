@@ -83,9 +83,10 @@ class Benchmark:
         self._save(self.result)
         written = [(self.out, self.write_problem)]
         written += [(self.log.path, self.log.problem)] if self.log is not None else []
-        for path, problem in written:
-            if problem is not None:
-                raise ResultError(f"{path} is not whole: {problem.strerror or problem}") from problem
+        lost = [(path, problem) for path, problem in written if problem is not None]
+        if lost:
+            problems = (f"{path} is not whole: {problem.strerror or problem}" for path, problem in lost)
+            raise ResultError("; ".join(problems)) from lost[0][1]
 
     def _repeat(self, senders: Senders, index: int, seed: int) -> None:
         tally = Tally(self.load, self.workload, seed, self.goodput_ms)

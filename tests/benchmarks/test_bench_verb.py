@@ -328,14 +328,17 @@ def test_a_server_that_hangs_is_named_within_the_time_limit(bench):
 
 def test_a_full_disk_keeps_the_numbers_on_the_screen(bench, tmp_path, monkeypatch):
     from cascade.benchmarks import benchmark
+    from cascade.benchmarks.analysis.request_log import RequestLog
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(benchmark, "write_whole", full)
-    result = bench("--out", tmp_path / "out.json", "--json")
+    monkeypatch.setattr(RequestLog, "add", lambda log, _: setattr(log, "problem", OSError(27, "File too large")))
+    result = bench("--out", tmp_path / "out.json", "--log", tmp_path / "log.csv", "--json")
     assert result.code == 3
-    assert "out.json is not whole: No space left on device" in result.err
+    assert "out.json is not whole: No space left on device; " in result.err.replace("\n", " ")
+    assert "log.csv is not whole: File too large" in result.err.replace("\n", " ")
     assert len(result.json["repeats"]) == 2
 
 
