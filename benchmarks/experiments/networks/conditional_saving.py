@@ -3,27 +3,33 @@
     python -m cascade.benchmarks.experiments.networks.conditional_saving [--threads 1]
 
 The network of examples/conditional takes any subset of the unit blocks of each layer, row by row; Fashion-MNIST, test
-rows. It is compared with the dense network of the same training time, whose blocks are fused into two products a layer,
-the fastest way to run it; and, with its own weights, at the same number of blocks, with random subsets, with the blocks
-that most held-out training rows take, and with everything on.
+rows. It is compared with the dense network of the same training time, whose blocks are fused into two convolutions a
+layer, the fastest way to run it; and, with its own weights, at the same number of blocks, with random subsets, with the
+blocks that most held-out training rows take, and with everything on. Both have folded norms and packed convolutions.
 """
 
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import typer
 from torch import nn
-from torch.nn import functional
 
 from cascade import datasets
 from cascade.backends.dynamic.executor import Executor
 from cascade.backends.dynamic.path_costs import PathCosts
-from cascade.backends.dynamic.systems.conditional import Conditional, UnitBlocks
-from cascade.benchmarks.experiments.networks.dynamic_networks import column, images_of, median_ms, trained
+from cascade.backends.dynamic.systems.conditional import Conditional, UnitBlocks, joined
+from cascade.backends.networks.packing import PackedBlock, PackedConvolutions, can_pack
+from cascade.benchmarks.experiments.networks.dynamic_networks import (
+    column,
+    images_of,
+    median_ms,
+    packed_copy,
+    trained,
+)
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.results.result_file import ROOT
 from cascade.errors import ConfigError
@@ -34,21 +40,26 @@ BATCHES_PER_TURN = 8
 Way = Callable[[torch.Tensor], Any]
 
 
-def fused(base: UnitBlocks) -> nn.Sequential:
-    """The dense network with the blocks of a layer side by side."""
+class Dense(nn.Module):
+    """The dense network at its fastest: the blocks of a layer side by side, norms folded, convolutions packed."""
 
-    class Layer(nn.Module):
-        def __init__(self, blocks: list[Any]) -> None:
-            super().__init__()
-            self.into = nn.Parameter(torch.cat([block[0].weight for block in blocks]))
-            self.bias = nn.Parameter(torch.cat([block[0].bias for block in blocks]))
-            self.out = nn.Parameter(torch.cat([block[2].weight for block in blocks], dim=1).contiguous())
+    def __init__(self, base: UnitBlocks) -> None:
+        super().__init__()
+        self.stem = packed_copy(nn.Sequential(base.stem))
+        self.layers = nn.Sequential(*map(_side_by_side, base.layers))
+        self.classify = base.classify
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            hidden = functional.linear(x, self.into, self.bias).relu_()
-            return functional.linear(hidden, self.out).add_(x).relu_()
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, c, h, w) -> (n, C) logits."""
+        return self.classify(self.layers(self.stem(images)))
 
-    return nn.Sequential(base.stem, *(Layer(list(cast(nn.ModuleList, layer))) for layer in base.layers), base.head)
+
+def _side_by_side(layer: nn.Module) -> PackedBlock:
+    into, bias, out = joined(layer)
+    first = nn.Conv2d(into.shape[1], len(into), 3, padding=1)
+    second = nn.Conv2d(out.shape[1], len(out), 1, bias=False)
+    first.weight, first.bias, second.weight = map(nn.Parameter, (into, bias, out))
+    return PackedBlock(PackedConvolutions([(first, True), (second, False)]), nn.Identity())
 
 
 def right_along(
@@ -105,13 +116,13 @@ def main(
     """Judge the network of examples/conditional."""
     torch.set_num_threads(threads)
     network, recipe = trained(RECIPES / "conditional.yaml")
-    if not (RECIPES.parent / "weights" / "dense.safetensors").exists():
-        raise ConfigError("the dense network is not shipped; run 'cascade train' on start.yaml and dense.yaml first")
+    if not can_pack():
+        raise ConfigError("packed convolutions need oneDNN; install the extra 'onednn'")
     whole, _ = trained(RECIPES / "dense.yaml")
     test, train = datasets.load("fashion_mnist", "test"), datasets.load("fashion_mnist", "train")
     batches, held_out = images_of(test.rows, recipe), images_of(train.rows[-held_out_rows:], recipe)
     label = np.asarray(test.labels)
-    dense = fused(whole.base).eval().requires_grad_(False)
+    dense = Dense(whole.base.requires_grad_(False)).eval()
     with torch.inference_mode():
         dense_right = torch.cat([dense(batch) for batch in batches]).argmax(dim=1).numpy() == label
     right, paths = outcomes(network, batches, label)
@@ -121,7 +132,8 @@ def main(
     chance = as_many_at_random(paths, columns, torch.Generator().manual_seed(seed))
     costs = PathCosts.count(network.sites, network.policy, batches[0][:1])
     lost = dense_right.astype(float) - right
-    ways: dict[str, Way] = {"dense": dense, "conditional": Executor(network.sites, network.policy).run}
+    packed = packed_copy(network)
+    ways: dict[str, Way] = {"dense": dense, "conditional": Executor(packed.sites, packed.policy).run}
     images = torch.cat(batches)
     taken = [{"batch_rows": size} | times(ways, images, size, repeats) for size in SIZES]
     return {

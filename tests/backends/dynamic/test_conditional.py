@@ -8,8 +8,8 @@ from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.dynamic.systems.conditional import Conditional
 from cascade.backends.training.objectives import Batch, Gumbel, HybridReinforce, SelfCritical
 
-SHAPE = {"inputs": 9, "width": 8, "layers": 2, "blocks": 3, "units": 5, "classes": 4}
-ROWS = torch.randn(40, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+SHAPE = {"channels": 1, "width": 8, "layers": 2, "blocks": 3, "units": 5, "classes": 4}
+ROWS = torch.randn(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def network():
     with torch.no_grad():
         for gate in network.policy.gates:
             gate.bias.zero_()
-            gate.weight.mul_(4)
+            gate.weight.mul_(30)
     return network
 
 
@@ -45,7 +45,8 @@ def test_a_price_takes_fewer_blocks_and_its_opposite_is_the_dense_network(networ
             torch.testing.assert_close(outcome.logits, network.base(ROWS))
     assert taken[0] == 240 > taken[1] > taken[2] == 0
     costs = PathCosts.count(network.sites, network.policy, ROWS[:1])
-    assert costs.dense == 2 * (9 * 8 + 2 * 3 * 2 * 8 * 5 + 8 * 4)
+    stem = 9 * 1 * 4 * 16 + 9 * 4 * 8 * 4
+    assert costs.dense == 2 * (stem + 2 * 3 * (9 + 1) * 8 * 5 * 4 + 8 * 4)
     assert costs.policy == 2 * 2 * 8 * 3
 
 
@@ -56,7 +57,7 @@ def test_every_objective_trains_gates_and_blocks(network, objective):
     torch.manual_seed(0)
     objective.loss(network, batch, 0.5).backward()
     assert all(gate.weight.grad.abs().sum() > 0 for gate in network.policy.gates)
-    assert network.base.stem[1].weight.grad.abs().sum() > 0
+    assert network.base.stem[0].weight.grad.abs().sum() > 0
 
 
 def test_in_training_mode_the_answers_are_differentiable(network):
