@@ -35,8 +35,8 @@ from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.dynamic.site_network import skippable
 from cascade.backends.networks.packing import pack_convolutions
 from cascade.benchmarks.experiments.networks.dynamic_networks import run_whole
-from cascade.benchmarks.experiments.networks.random_networks import GivenPaths, base_network, masked, policy_of, ready
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
+from cascade.benchmarks.harness.random_networks import GivenPaths, base_network, masked, policy_of, ready
 from cascade.cli.shared.console import console
 
 KEEP = {"resnet110": 0.31, "resnet101": 0.75}

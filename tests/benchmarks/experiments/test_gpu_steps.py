@@ -7,8 +7,8 @@ import torch
 
 from cascade.benchmarks.experiments.gpu import all_steps
 from cascade.benchmarks.experiments.gpu.steps import RECIPES, steps_of
-from cascade.benchmarks.experiments.networks.random_networks import base_network
 from cascade.benchmarks.experiments.networks.realised_saving import Race, figures
+from cascade.benchmarks.harness.random_networks import base_network
 from cascade.errors import CheckFailed, ConfigError
 
 
