@@ -10,7 +10,7 @@ that of the adaptive network includes its policy. Published, on videos: 35 to 55
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -89,7 +89,7 @@ def fold(recipe: Recipe, arrays: dict[str, np.ndarray], person: int, folder: Pat
     found: dict[str, Any] = {"person": person, "rows": int(is_test.sum())}
     seen, inputs = recipe.input.tensor(train[0][::8]), recipe.input.tensor(test[0])
     for way, taken in WAYS.items():
-        network = fitted(recipe_of(recipe, taken), *train, f"{way}-{person}", folder)
+        network = fitted(recipe_of(recipe, taken), train[0], train[1], f"{way}-{person}", folder)
         network.taken = taken  # a training that was finished before sets nothing
         outcome = network.run(inputs)
         costs = PathCosts.count(network.sites, network.policy, recipe.input.tensor(test[0][:1]))
@@ -121,7 +121,7 @@ def processor_ms(recipe: Recipe, rows: np.ndarray, trained_network: AdaMML) -> l
         fold_norms(network)
         executor, sites = Executor(network.sites, network.policy), network.sites
         everything = torch.ones(BATCH_ROWS, sites.sites[0].columns, dtype=torch.int64)
-        ways = {"adaptive": executor.run, "both": partial(_along, sites, everything)}
+        ways: dict[str, Callable[[Any], Any]] = {"adaptive": executor.run, "both": partial(_along, sites, everything)}
         costs = PathCosts.count(sites, network.policy, recipe.input.tensor(rows[:1]))
         paths = torch.cat([executor.run(batch).paths for batch in batches])
         mflop = {"adaptive": float(costs.of(paths).mean()) / 1e6, "both": costs.dense / 1e6}
