@@ -5,11 +5,12 @@ on future data is exactly its behaviour on the table.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cascade.calibration import ScoreTable
+from cascade.calibration.costs.arrivals import DEFAULT_ARRIVALS
 from cascade.calibration.routing_problem import RoutingProblem
 
 __all__ = ["FAMILIES", "Population", "problem", "synthetic"]
@@ -44,7 +45,10 @@ def problem(table: ScoreTable, agreement: bool = False) -> RoutingProblem:
     """The problem of a table whose confidences are used as is."""
     gain = table.agrees if agreement else table.correct
     confidence = table.confidence[:, :-1].astype(np.float64)
-    return RoutingProblem(confidence, gain.astype(np.float64), table.cumulative_cost, table.highest_work)
+    prices = table.prices(DEFAULT_ARRIVALS)
+    return replace(
+        RoutingProblem.priced(confidence, gain.astype(np.float64), table.work, prices), highest=table.highest_work
+    )
 
 
 def _smooth(ease: np.ndarray, rng: np.random.Generator) -> np.ndarray:

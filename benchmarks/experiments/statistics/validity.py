@@ -43,7 +43,7 @@ Counts = Counter[tuple[int, float, str]]
 def goals(population: Population) -> list[Goal]:
     """A goal of every kind, each in the middle of what can be reached; and two at once."""
     accuracy, agreement = population.problem().gain.mean(axis=0), population.problem(True).gain.mean(axis=0)
-    cost = population.table.cumulative_cost.mean(axis=0)
+    cost = population.problem().cost.mean(axis=0)
 
     def within(share: float) -> float:
         return float(cost[0] + share * (cost[-1] - cost[0]))
@@ -85,8 +85,8 @@ def simulate(population: Population, rows: int, samples: range) -> Counts:
                 truth = truths[agreement]
                 counts[number, delta, "certified"] += 1
                 stage = answering_stage(truth.confidence, found.thresholds)
-                # A stage that no row needs to enter does not run, so it costs nothing.
-                spent = at_constant_costs(goal, truth, found.thresholds, certifiers[agreement].search)
+                # Stages that no row needs do not run, and stages that run cost what they cost at these reach shares.
+                spent = at_constant_costs(goal, truth, found.thresholds, truth)
                 counts[number, delta, "violated"] += not satisfied(goal, spent, stage)
     return counts
 
