@@ -22,7 +22,7 @@ from bulk_cases import answers
 
 ROWS, PART = 4000, 100
 STAGES = ("small", "big")
-ON_RAY = pytest.param(True, marks=pytest.mark.serve, id="ray")
+ON_RAY = pytest.param(True, marks=[pytest.mark.serve, pytest.mark.slow], id="ray")
 
 
 @pytest.fixture
