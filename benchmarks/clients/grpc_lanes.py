@@ -56,7 +56,9 @@ class GrpcLanes:
             inputs = await self._asked(channel, metadata)
         except (asyncio.TimeoutError, grpc.aio.AioRpcError) as error:
             await channel.close()
-            reason = error.details() if isinstance(error, grpc.aio.AioRpcError) else "no connection"
+            is_secure = self.address.startswith("https://")
+            silent = "no connection, or the certificates are not trusted" if is_secure else "no connection"
+            reason = error.details() if isinstance(error, grpc.aio.AioRpcError) else silent
             raise TargetError(f"nothing answers for the model {self.model!r} at {self.address} ({reason})") from error
         messages = [self._message(batch.rows, inputs) for batch in self.workload.batches]
         infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")

@@ -136,7 +136,7 @@ class HttpLanes:
             for lane in lanes:
                 await lane.connect()
         except OSError as error:
-            raise TargetError(f"nothing answers at {self.address.url} ({cause_of(error)})") from error
+            raise TargetError(_unreachable(self.address.url, error)) from error
         return lanes
 
     def encoded(self, request: int, timeout_s: float | None = None) -> bytes:
@@ -216,7 +216,15 @@ class HttpLane:
 
 def cause_of(error: OSError) -> str:
     """The reason of a connection's failure, in lower case."""
+    if isinstance(error, ssl.SSLError):  # its numbers are not those of the operating system
+        return str(error.reason or error).lower()
     return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error) or type(error).__name__
+
+
+def _unreachable(url: str, error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate of {url} is not trusted ({error.verify_message}); --ca FILE names its authority"
+    return f"nothing answers at {url} ({cause_of(error)})"
 
 
 async def inputs_of(address: HttpAddress, model: str, timeout_s: float) -> list[InputForm]:
@@ -238,7 +246,7 @@ async def inputs_of(address: HttpAddress, model: str, timeout_s: float) -> list[
     except TimeoutError as error:
         raise TargetError(f"{address.url}{path} does not answer within {timeout_s:g} s") from error
     except OSError as error:
-        raise TargetError(f"nothing answers at {address.url} ({cause_of(error)})") from error
+        raise TargetError(_unreachable(address.url, error)) from error
     if status != 200:
         raise TargetError(f"{address.url}{path} answered {status}: {message_of(body)}")
     try:

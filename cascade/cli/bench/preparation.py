@@ -160,7 +160,7 @@ class Preparation:
         Raises:
             TargetError: it does not.
         """
-        from cascade.benchmarks.clients.lane import ANSWERED
+        from cascade.benchmarks.clients.lane import ANSWERED, CONNECTION
         from cascade.benchmarks.errors import TargetError
         from cascade.benchmarks.generator.processes import (
             Sender,
@@ -182,7 +182,9 @@ class Preparation:
             first = Workload(workload.batches[:1])
             ((status, content),) = asyncio.run(probe(self.open_lanes(first), options.timeout_s))
             if status != ANSWERED:
-                raise TargetError(f"the target does not answer the first request: {content}")
+                without = status == CONNECTION and options.ca is not None and options.certificate is None
+                hint = "; servers that require a client certificate close like this (--certificate)" if without else ""
+                raise TargetError(f"the target does not answer the first request: {content}{hint}")
         processes = options.processes or (1 if options.target == "handle" else default_processes(connections))
         return stack.enter_context(SenderProcesses(sender, min(processes, connections), options.pinned()))
 
