@@ -20,7 +20,7 @@ __all__ = ["EXPORT_SUFFIXES", "export"]
 
 EXPORT_SUFFIXES = (*PICTURE_SUFFIXES, ".html", ".csv", ".hgrm", ".json")
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 body { color: var(--ink); background: var(--paper); } svg { width: 100%; height: auto; }
 table { border-collapse: collapse; margin: 0.5rem 0 1.5rem; }
 td, th { padding: 0.15rem 0.8rem 0.15rem 0; text-align: left; }
