@@ -14,6 +14,9 @@ class MobileNetV2(EfficientNetLite):
 
     The layers are of the same kinds and in the same order as in EfficientNet-Lite, which came later, so the arguments
     are the same: ``resolution``, ``classes``, ``dropout``, ``flip``.
+
+    Shape:
+        (n, 3, h, w) float -> (n, C) logits.
     """
 
     # (expansion, output channels, blocks, stride of the first block, kernel) of each group: Table 2 of the paper.

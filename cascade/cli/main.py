@@ -1,57 +1,50 @@
 """The entry point of the command ``cascade``."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from cascade.cli.audit import audit
 from cascade.cli.bench import bench
-from cascade.cli.build import build
-from cascade.cli.calibrate import calibrate
-from cascade.cli.check import check
-from cascade.cli.collect import collect
-from cascade.cli.data import data
-from cascade.cli.detect import detect
-from cascade.cli.evaluate import evaluate
-from cascade.cli.explain import explain
-from cascade.cli.import_log import import_log
-from cascade.cli.init import init
-from cascade.cli.plan import plan
-from cascade.cli.predict import predict
-from cascade.cli.reload import reload
-from cascade.cli.report import report
-from cascade.cli.schema import schema
-from cascade.cli.search import search
-from cascade.cli.serve import serve
-from cascade.cli.status import status
-from cascade.cli.train import train
+from cascade.cli.deploy.audit import audit
+from cascade.cli.deploy.build import build
+from cascade.cli.deploy.plan import plan
+from cascade.cli.deploy.reload import reload
+from cascade.cli.deploy.serve import serve
+from cascade.cli.deploy.status import status
+from cascade.cli.inference.detect import detect
+from cascade.cli.inference.predict import predict
+from cascade.cli.setup.check import check
+from cascade.cli.setup.data import data
+from cascade.cli.setup.init import init
+from cascade.cli.setup.schema import schema
+from cascade.cli.training.train import train
+from cascade.cli.tune.calibrate import calibrate
+from cascade.cli.tune.collect import collect
+from cascade.cli.tune.evaluate import evaluate
+from cascade.cli.tune.explain import explain
+from cascade.cli.tune.import_log import import_log
+from cascade.cli.tune.report import report
+from cascade.cli.tune.search import search
 from cascade.errors import CascadeError, InputError
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(name="cascade", no_args_is_help=True, pretty_exceptions_enable=False)
-app.command()(init)
-app.command()(schema)
-app.command()(check)
-app.command()(collect)
-app.command("import")(import_log)
-app.command()(calibrate)
-app.command()(search)
-app.command()(evaluate)
-app.command()(explain)
-app.command()(report)
-app.command()(predict)
-app.command()(detect)
-app.command()(plan)
-app.command()(serve)
-app.command()(build)
-app.command()(status)
-app.command()(reload)
-app.command()(audit)
-app.add_typer(bench)
-app.command()(train)
-app.command()(data)
+VERBS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Models and data": (init, schema, check, data, train),
+    "Tune": (collect, import_log, calibrate, search, evaluate, explain, report),
+    "Answer without a server": (predict, detect),
+    "Deploy": (plan, serve, build, status, reload, audit),
+}
+"""In the order of the help; each group but training is a folder beside this file."""
+NAMES = {import_log: "import"}
+
+for panel, verbs in VERBS.items():
+    for verb in verbs:
+        app.command(NAMES.get(verb), rich_help_panel=panel)(verb)
+app.add_typer(bench, rich_help_panel="Benchmark")
 
 
 def _print_version(asked: bool) -> None:

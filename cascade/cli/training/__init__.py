@@ -1,1 +1,1 @@
-"""Parts of the verb train."""
+"""``cascade train``, and its parts."""

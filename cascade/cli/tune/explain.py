@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cascade.cli.evaluate import print_detection
 from cascade.cli.shared.console import JsonOption
 from cascade.cli.shared.inputs import ConfigArgument, DatasetOption, RowsOption, SplitOption, load_row, load_rows
+from cascade.cli.tune.evaluate import print_detection
 
 if TYPE_CHECKING:
     import numpy as np

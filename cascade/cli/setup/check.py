@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cascade.cli.collect import collection_progress
 from cascade.cli.shared.console import JsonOption, console, print_result
 from cascade.cli.shared.inputs import (
     ConfigArgument,
@@ -21,6 +20,7 @@ from cascade.cli.shared.inputs import (
     SplitOption,
     load_checked_rows,
 )
+from cascade.cli.tune.collect import collection_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cascade.cli.schema import schema_text
+from cascade.cli.setup.schema import schema_text
 from cascade.cli.shared.console import JsonOption, print_result
 from cascade.errors import ConfigError, InputError, WeightsError
 

@@ -1,0 +1,1 @@
+"""``cascade plan``, ``serve``, ``build``, ``status``, ``reload``, ``audit``: served cascades."""

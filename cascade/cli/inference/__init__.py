@@ -1,0 +1,1 @@
+"""``cascade predict``, ``detect``: answers without a server."""

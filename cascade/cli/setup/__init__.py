@@ -1,0 +1,1 @@
+"""``cascade init``, ``schema``, ``check``, ``data``: before a cascade is tuned."""

@@ -1,0 +1,1 @@
+"""``cascade collect``, ``import``, ``calibrate``, ``search``, ``evaluate``, ``explain``, ``report``: offline."""
