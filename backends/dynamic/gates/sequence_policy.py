@@ -1,6 +1,6 @@
 """Part after part of a row is decided, with a memory of the parts and of the decisions before."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -31,8 +31,6 @@ class SequencePolicy(PathPolicy):
         features: F.
         shape: parts T, columns of a part C, alternatives of a column A.
         hidden: size of the LSTM.
-        passes: (A,) how many of the next parts are decided as well by each alternative, as when frames are passed over;
-            they take alternative 0, and the LSTM does not see them. Only for one column.
         initial_bias: of the last alternative; above 0, the most expensive one is taken at the start of a training.
     """
 
@@ -44,14 +42,12 @@ class SequencePolicy(PathPolicy):
         features: int,
         shape: tuple[int, int, int],
         hidden: int = 32,
-        passes: Sequence[int] = (),
         initial_bias: float = 2.0,
     ) -> None:
         super().__init__()
         self.glance = glance
         self.parts, self.columns, self.alternatives = shape
         self.hidden = hidden
-        self.passes = tuple(passes)
         self.cell = nn.LSTMCell(features + self.columns * self.alternatives, hidden)
         self.output = nn.Linear(hidden, self.columns * self.alternatives)
         with torch.no_grad():
@@ -105,24 +101,12 @@ class SequencePolicy(PathPolicy):
         n = len(seen)
         hidden = memory = seen.new_zeros(n, self.hidden)
         past = seen.new_zeros(n, self.columns * self.alternatives)
-        left = torch.zeros(n, dtype=torch.int64, device=seen.device)
         scores, decisions = [], []
         for t in range(self.parts):
-            new = self.cell(torch.cat([seen[:, t], past], dim=1), (hidden, memory))
-            own = self.output(new[0]).view(n, self.columns, self.alternatives) + limits[:, t]
-            if self.passes:
-                over = left[:, None] > 0
-                own = torch.where(over[..., None], self._passed_over(own), own)
-                new = tuple(torch.where(over, old, value) for old, value in zip((hidden, memory), new, strict=True))
-            hidden, memory = new
+            hidden, memory = self.cell(torch.cat([seen[:, t], past], dim=1), (hidden, memory))
+            own = self.output(hidden).view(n, self.columns, self.alternatives) + limits[:, t]
             decision = choose(t, own)
-            weights = self._one_hot(decision)
-            if self.passes:
-                more = torch.tensor(self.passes, device=seen.device)[weights[:, 0].argmax(dim=1)]
-                left = torch.where(left > 0, left - 1, more)
-                past = torch.where(over, past, weights.flatten(1))
-            else:
-                past = weights.flatten(1)
+            past = self._one_hot(decision).flatten(1)
             scores.append(own)
             decisions.append(decision)
         return scores, decisions
@@ -131,8 +115,3 @@ class SequencePolicy(PathPolicy):
         """(n, C, A) float weights of a decision."""
         is_path = decision.ndim == 2
         return functional.one_hot(decision, self.alternatives).float() if is_path else decision
-
-    def _passed_over(self, scores: torch.Tensor) -> torch.Tensor:
-        forced = torch.full_like(scores, IMPOSSIBLE)
-        forced[..., 0] = 0.0
-        return forced
