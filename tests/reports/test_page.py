@@ -14,6 +14,7 @@ from cascade.calibration import Policy
 from cascade.errors import InputError, PolicyError
 from cascade.reports import Replay, ReportTable, report_page, write_report
 from cascade.reports.text import MISSING
+from cascade.routers import NEVER
 
 VOID = {"meta", "br", "link", "img", "input", "hr", "source", "base"}
 OUTSIDE = re.compile(r"^\s*(https?:|//|file:|data:|javascript:)", re.IGNORECASE)
@@ -223,9 +224,15 @@ def test_early_deferral_is_shown(make_replay):
     assert replay.cost.mean() == pytest.approx(replay.evaluation.mean_cost)
     assert replay.answered / 300 == pytest.approx(replay.evaluation.stage_share)
     page = report_page(replay)
-    assert f"({skipped} of them straight to the last stage)" in page
+    assert f"({skipped} deferred early)" in page
     assert f"; &lt; {lowest[0]:.4f} to stage3" in page
-    assert "straight to the last stage" not in report_page(plain)
+    assert "deferred early)" not in report_page(plain)
+
+
+def test_a_stage_that_is_left_out_defers_no_row_early(make_replay):
+    replay = make_replay(stages=4, thresholds=[0.8, NEVER, NEVER])
+    assert replay.reached[1] == replay.reached[2] == 0 < replay.reached[3]
+    assert replay.deferred_early.tolist() == [0, 0, 0, 0]
 
 
 def test_a_policy_with_a_recall_has_the_rates_of_its_stages(make_replay):

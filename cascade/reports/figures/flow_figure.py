@@ -70,7 +70,7 @@ def _draw_stage(axes: Axes, replay: Replay, stage: int, top: float, height: floa
         axes.add_patch(Rectangle((LEFT, top), went_on, height, facecolor=TRUNK.light, edgecolor="none"))
         text = f"{count(reached - answered)} forwarded, {percent((reached - answered) / n)}"
         if replay.deferred_early[stage]:
-            text += f" ({count(int(replay.deferred_early[stage]))} of them straight to the last stage)"
+            text += f" ({count(int(replay.deferred_early[stage]))} deferred early)"
         _write(axes, LEFT + went_on + 8, top + height - 9, text, MUTED.light)
     elif stage < replay.table.stages - 1:
         _dashed(axes, (LEFT + 0.7, top), (LEFT + 0.7, top + height))

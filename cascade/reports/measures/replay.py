@@ -113,7 +113,9 @@ class Replay:
     def deferred_early(self) -> np.ndarray:
         """(K,) int, rows that each stage deferred early, past others to the last stage."""
         early = np.zeros(self.table.stages, dtype=np.int64)
-        early[:-2] = (self.runs[:, :-2] & ~self.runs[:, 1:-1] & self.runs[:, -1:]).sum(axis=0)
+        running = np.flatnonzero(self.policy.runs)
+        runs = self.runs[:, running]
+        early[running[:-2]] = (runs[:, :-2] & ~runs[:, 1:-1] & runs[:, -1:]).sum(axis=0)
         return early
 
     @property
