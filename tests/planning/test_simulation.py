@@ -111,7 +111,9 @@ def test_a_segment_that_gathers_does_the_work_of_the_curves():
     ]
     shares = np.array([1.0, 0.3])
     rate = 2000.0
-    deployment = Deployment([StageTimes.of_curve(curve, 64) for curve in curves], ((0, 1),), [1], Transport(0.0, 64))
+    deployment = Deployment(
+        [StageTimes.of_curve(curve, 64, curve) for curve in curves], ((0, 1),), [1], Transport(0.0, 64)
+    )
     assert deployment.steps(0) == [(0,), (1,)]
     requests = Requests.at_rate(rate, 20_000)
     rng = np.random.default_rng(0)
@@ -119,6 +121,16 @@ def test_a_segment_that_gathers_does_the_work_of_the_curves():
     found = simulate(deployment, routes, requests)
     busy_ms = found.segments[0].utilisation * (found.end_ms.max() - found.arrival_ms[0]) / 20_000
     assert busy_ms == pytest.approx(shared_process_ms(curves, shares, rate), rel=0.03)
+
+
+def test_a_segment_gathers_and_splits_by_the_curve_of_the_policy_and_takes_the_times_of_the_machine():
+    here = CostCurve.fit(np.array([1, 8, 64]), np.array([1.0, 2.0, 20.0]))
+    served = CostCurve.fit(np.array([1, 4, 64]), np.array([3.0, 3.5, 56.0]))
+    assert (here.best_rows, served.best_rows) == (8, 4)
+    times = StageTimes.of_curve(here, 64, served)
+    assert (times.target_rows, times.gathers, times.max_wait_ms) == (4, True, pytest.approx(3.0))
+    assert times.call_ms[8] == pytest.approx(2 * float(here.call_ms(4)))
+    assert StageTimes.of_curve(here, 64, None).call_ms[8] == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize(("replicas", "rows_per_s"), [(1, 1000), (2, 2 * 1000 * (2 / 3) / 1.5), (4, 2000 * 0.8 / 1.5)])
@@ -135,7 +147,7 @@ def deployments(draw):
     times = [StageTimes.constant(draw(st.floats(0.01, 5)), 80) for _ in range(k)]
     if draw(st.booleans()):
         curve = CostCurve.fit(np.array([1, 16]), np.array([2.0, draw(st.floats(2.0, 20.0))]))
-        times[-1] = StageTimes.of_curve(curve, 80)
+        times[-1] = StageTimes.of_curve(curve, 80, curve)
     cuts = [0, *(i for i in range(1, k) if draw(st.booleans())), k]
     segments = tuple(tuple(range(a, b)) for a, b in itertools.pairwise(cuts))
     replicas = [draw(st.integers(1, 4)) for _ in segments]

@@ -1,6 +1,6 @@
-"""The CIFAR-10 cascade and its last stage alone, measured as served: stage times, one connection, throughput, latency.
+"""The CIFAR-10 cascade and its last stage alone, measured as served: stage times, throughput, latency.
 
-For ``simulated_served.py`` and ``simulated_scale.py``.
+For ``simulated_served.py``.
 """
 
 import multiprocessing
@@ -22,7 +22,7 @@ from cascade.benchmarks.workload import Picker, Workload
 from cascade.calibration import Policy
 from cascade.cascade import load_stages
 from cascade.cli.shared.console import console
-from cascade.collection.measure import measure_curves, use_threads
+from cascade.collection.measure import use_threads
 from cascade.config import CascadeConfig
 from cascade.errors import CascadeError
 from cascade.planning.simulation.outcome import WARM_UP
@@ -42,9 +42,10 @@ __all__ = [
 
 CONFIG = ROOT / "examples" / "cifar10" / "static.yaml"
 CONNECTIONS, OPEN_CONNECTIONS = 64, 256
-CURVE_S, LARGEST = 4.0, 64
-CLOSED_S, SINGLE_S, LIGHT_S = 6.0, 3.0, 7.0
-LIGHT_SHARE = 0.15
+CLOSED_S, CALLS_S = 6.0, 1.0
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+LONGEST_MS = 400.0  # no larger requests after one that takes as long
+PAUSED_SHARE = 0.5  # of the time in which a gateway works, when its calls are timed after pauses
 
 
 def open_load(rate_per_s: float, seconds: float) -> OpenLoop:
@@ -66,24 +67,52 @@ def measured(
         share: of the cascade's throughput, its rate in the open loop.
         fewer: the last stage alone gets this part of the cascade's rate.
     """
-    stages = load_stages(config.stages, CONFIG.parent, config.classes)
+    (last,) = load_stages(config.stages[-1:], CONFIG.parent, config.classes)
     use_threads(1)
-    curves = measure_curves(stages, rows, largest=LARGEST, seconds=CURVE_S).curves
     found: dict[str, Any] = {
         "gateways": gateways,
-        "curves": [curve.to_dict() for curve in curves],
-        "slowdown": slowdown(stages[-1], rows) if gateways > 1 else 1.0,
+        "slowdown": slowdown(last, rows) if gateways > 1 else 1.0,
+        "calls": [served_calls(name, rows) for name in policy.stages],
         "served": [],
     }
-    del stages
+    del last
     rate = None
     for names in (policy.stages, policy.stages[-1:]):
-        one = policy if names == policy.stages else Policy.from_thresholds(names, np.zeros(0))
+        one = policy if names == policy.stages else _alone(names[0])
         with serving(one, gateways, rows) as (server, workload):
             seen = _loads(server, workload, one.stages, seconds, share, rate)
         rate = seen["open_loop"]["rate_per_s"] / fewer
         found["served"].append({"stages": list(names), "gateways": gateways, **seen})
         yield found
+
+
+def served_calls(stage: str, rows: np.ndarray) -> dict[str, Any]:
+    """Median times of the calls of one stage in a gateway, from the client, by the number of rows.
+
+    Returns:
+        "rows"; "ms" of requests one after the other, and "paused_ms" of requests at a constant rate, between which the
+        gateway pauses.
+    """
+    found: dict[str, Any] = {"stage": stage, "rows": [], "ms": [], "paused_ms": []}
+    with serving(_alone(stage), 1, rows) as (server, _):
+        for size in SIZES:
+            own = Workload.from_rows(rows, None, size)
+            medians: list[float] = []
+            for pauses in (False, True):
+                every_s = medians[0] / 1e3 / PAUSED_SHARE if pauses else 0.0
+                seconds = max(CALLS_S, 8 * every_s, 8 * (medians[0] / 1e3 if pauses else 0.0))
+                load = OpenLoop(1 / every_s, seconds, arrivals="constant") if pauses else ClosedLoop(1, seconds, 0.3)
+                medians.append(run_load(load, server.address, own, (stage,), 1)["latency_ms"]["p50"])
+            found["rows"].append(size)
+            found["ms"].append(medians[0])
+            found["paused_ms"].append(medians[1])
+            if medians[0] > LONGEST_MS:
+                break
+    return found
+
+
+def _alone(stage: str) -> Policy:
+    return Policy.from_thresholds((stage,), np.zeros(0))
 
 
 def sent_rows(total: int, count: int) -> np.ndarray:
@@ -169,15 +198,10 @@ def _loads(
             "gateway_processor_s": others.gateway_s,
         }
 
-    single = loaded(ClosedLoop(1, SINGLE_S), 1)
     closed = loaded(ClosedLoop(CONNECTIONS, CLOSED_S, 1.0), CONNECTIONS)
     rate = rate or share * closed["requests_per_s"]
-    light_rate = LIGHT_SHARE * closed["requests_per_s"]
-    light = loaded(open_load(light_rate, LIGHT_S), OPEN_CONNECTIONS)
     return {
-        "one_connection": single,
         "closed_loop": closed,
-        "light_loop": {"rate_per_s": light_rate, "seconds": LIGHT_S} | light,
         "open_loop": {"rate_per_s": rate, "seconds": seconds} | loaded(open_load(rate, seconds), OPEN_CONNECTIONS),
     }
 

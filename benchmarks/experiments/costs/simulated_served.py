@@ -4,20 +4,19 @@
     python -m cascade.benchmarks.experiments.costs.simulated_served --scores scores.npz
 
 The CIFAR-10 cascade of plain networks and its last stage alone are served by one and by two gateways
-(``served_loads.py``): throughput in a closed loop of 64 connections, and latency at random moments. The simulation gets
-what was measured before, at other loads: the times of the stages' calls in one process with one thread; how much slower
-they are while a second process runs the same; how much slower they are in the gateway, with one connection and in an
-open loop at 15 % of the throughput; and the overheads of a request and of a micro-batch. The simulated requests come at
-the moments, and take the routes, of the real ones. A client and Ray take a part of the processors, which is measured
-while a load runs. The last stage alone gets a third of the cascade's rate: if its p99 is no lower, the cascade needs a
-third of the replicas.
+(``served_loads.py``): throughput in a closed loop of 64 connections, and latency at random moments. The simulation
+gets what was measured just before, at other loads: the times of each stage's calls in a gateway that has only this
+stage, without pauses for the closed loop and with pauses for the open loop; how much slower they are while a second
+process runs the same; and the overheads of a request and of a micro-batch. The simulated requests come at the
+moments, and take the routes, of the real ones. A client and Ray take a part of the processors, which is measured
+while a load runs. The last stage alone gets a third of the cascade's rate: if its p99 is no lower, the cascade needs
+a third of the replicas.
 
 ``--measured FILE`` keeps what an earlier result has measured, so that it can be done in pieces (``--gateways``).
 Needs the extra ``bench``.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,7 +47,6 @@ MOST_OFF = 0.15
 BATCH_ROWS, REQUEST_MS, BATCH_MS = 64, 0.1, 0.2
 TRANSPORT = Transport(hop_ms=2.0, batch_rows=BATCH_ROWS, request_ms=REQUEST_MS, batch_ms=BATCH_MS)
 SIMULATED_REQUESTS = 40_000
-SLOWER = (0.5, 4.0)  # bounds of the search
 SEEDS = 5  # of the gateway that a request comes to, which the real ones do not report
 
 
@@ -63,21 +61,18 @@ class Simulated:
 
     def __init__(self, part: Found, table: ScoreTable, policy: Policy) -> None:
         self._part, self._policy = part, policy
-        self._table = with_curves(table, part)
+        self._table = table
 
     def predicted(self, seen: Found) -> Found:
         """Throughput and latency of one of the served cascades."""
-        in_turn, after_pauses = self._slower_in_turn(seen), self._slower_after_pauses(seen)
-        closed = seen["closed_loop"]
+        closed, opened = seen["closed_loop"], seen["open_loop"]
         client_ms = closed["client"]["processor_us_per_request"] / 1e3
         requests = Requests.closed_loop(CONNECTIONS, SIMULATED_REQUESTS, client_ms=client_ms)
-        throughput = self._outcome(seen, in_turn, closed["others"], self._routes(seen), requests).rows_per_s
-        outcomes = [self._replayed(seen, seen["open_loop"], after_pauses, seed) for seed in range(SEEDS)]
+        throughput = self._outcome(seen, "ms", closed["others"], self._routes(seen), requests).rows_per_s
+        outcomes = [self._replayed(seen, opened, seed) for seed in range(SEEDS)]
         return {
             "stages": seen["stages"],
             "gateways": seen["gateways"],
-            "slower_in_turn": in_turn,
-            "slower_after_pauses": after_pauses,
             "requests_per_s": throughput,
             "p50_ms": float(np.median([outcome.latency_percentile(50) for outcome in outcomes])),
             "p99_ms": float(np.median([outcome.latency_percentile(99) for outcome in outcomes])),
@@ -85,48 +80,36 @@ class Simulated:
             "keeps_up": outcomes[0].keeps_up,
         }
 
-    def _slower_in_turn(self, seen: Found) -> float:
-        """How many times longer the stages take in a gateway than alone in a process: with one connection."""
-        alone_ms = float((self._routes(seen).work @ [times.call_ms[1] for times in self._stages(seen)]).mean())
-        share = min(1.0, PROCESSORS / (1 + seen["one_connection"]["others"]))
-        return float((share * seen["one_connection"]["latency_ms"]["mean"] - REQUEST_MS - BATCH_MS) / alone_ms)
-
-    def _slower_after_pauses(self, seen: Found) -> float:
-        """The same in an open loop at a light load, in which processors pause: by its mean latency."""
-        low, high = SLOWER
-        for _ in range(12):
-            middle = (low + high) / 2
-            mean_ms = float(self._replayed(seen, seen["light_loop"], middle, seed=0).latency_ms.mean())
-            low, high = (low, middle) if mean_ms > seen["light_loop"]["latency_ms"]["mean"] else (middle, high)
-        return (low + high) / 2
-
-    def _replayed(self, seen: Found, load: Found, slower: float, seed: int) -> Outcome:
+    def _replayed(self, seen: Found, load: Found, seed: int) -> Outcome:
         """The requests of an open loop, at their moments and with their rows."""
         arrival_ms = 1e3 * open_load(load["rate_per_s"], load["seconds"]).due(SEED)
         requests = Requests(arrival_ms, np.ones(len(arrival_ms), dtype=np.int64))
         routes = self._routes(seen).replayed(sent_rows(len(self._table), len(arrival_ms)))
-        return self._outcome(seen, slower, load["others"], routes, requests, seed)
+        return self._outcome(seen, "paused_ms", load["others"], routes, requests, seed)
 
     def _routes(self, seen: Found) -> Routes:
         is_alone = len(seen["stages"]) == 1
         return Routes.of_last_stage(self._table) if is_alone else Routes.of_table(self._table, self._policy)
 
-    def _stages(self, seen: Found) -> list[StageTimes]:
-        return StageTimes.of_table(self._table, self._policy, BATCH_ROWS)[-len(seen["stages"]) :]
-
     def _outcome(
-        self, seen: Found, slower: float, others: float, routes: Routes, requests: Requests, seed: int = 0
+        self, seen: Found, key: str, others: float, routes: Routes, requests: Requests, seed: int = 0
     ) -> Outcome:
-        stages = [replace(times, call_ms=slower * times.call_ms) for times in self._stages(seen)]
+        table = self._table.with_curves(curves_of(self._part["calls"], key))
+        stages = StageTimes.of_table(table, self._policy, BATCH_ROWS)[-len(seen["stages"]) :]
         machine = Machine(PROCESSORS, seen["gateways"], others, self._part["slowdown"])
         segments = (tuple(range(len(stages))),)
         deployment = Deployment(stages, segments, [seen["gateways"]], TRANSPORT, machine=machine)
         return simulate(deployment, routes, requests, seed)
 
 
-def with_curves(table: ScoreTable, part: Found) -> ScoreTable:
-    """The score table with measured cost curves."""
-    return table.with_curves([CostCurve.fit(np.array(each["rows"]), np.array(each["ms"])) for each in part["curves"]])
+def curves_of(calls: list[Found], key: str = "ms") -> list[CostCurve]:
+    """Cost curves of the stages, from the times of their calls in a gateway.
+
+    Args:
+        calls: of each stage, see :func:`~cascade.benchmarks.experiments.costs.served_loads.served_calls`.
+        key: "ms" or "paused_ms".
+    """
+    return [CostCurve.fit(np.array(own["rows"]), np.array(own[key]) - REQUEST_MS - BATCH_MS) for own in calls]
 
 
 def draw(found: Found, path: Path) -> None:

@@ -48,18 +48,21 @@ class StageTimes:
     max_wait_ms: float
 
     @classmethod
-    def of_curve(cls, curve: CostCurve, most_rows: int, gathers: bool = True) -> "StageTimes":
+    def of_curve(cls, curve: CostCurve, most_rows: int, served: CostCurve | None) -> "StageTimes":
         """Times of a cost curve, gathered and split as in a served segment.
 
         Args:
-            curve: of the stage.
+            curve: of the stage here.
             most_rows: of a micro-batch.
-            gathers: whether the policy has the curve, too; otherwise the served segment neither gathers nor splits.
+            served: the stage's curve in the served policy, by which a segment gathers and splits; ``None`` if it has
+                none: the segment then does neither.
         """
-        if not gathers:
+        if served is None:
             return cls(curve.call_ms(np.arange(most_rows + 2)), 1, False, 0.0)
-        times = curve.split_ms(np.arange(max(most_rows, curve.best_rows) + 2))
-        return cls(times, curve.best_rows, curve.gathers, float(curve.call_ms(1)))
+        rows = np.arange(1, max(most_rows, served.best_rows) + 2)
+        calls = np.array([served.calls(int(n)) for n in rows])
+        times = np.append(0.0, calls * curve.call_ms(rows / calls))
+        return cls(times, served.best_rows, served.gathers, float(served.call_ms(1)))
 
     @classmethod
     def constant(cls, row_ms: float, most_rows: int) -> "StageTimes":
@@ -70,11 +73,10 @@ class StageTimes:
     def of_table(cls, table: ScoreTable, policy: Policy, most_rows: int) -> "list[StageTimes]":
         """Times of the K stages of a score table whose costs are times, see :meth:`Routes.of_table`."""
         constant = table.work.mean(axis=0)
+        unknown = [None] * table.stages
         return [
-            cls.constant(float(constant[k]), most_rows)
-            if curve is None
-            else cls.of_curve(curve, most_rows, bool(policy.curves))
-            for k, curve in enumerate(table.curves or [None] * table.stages)
+            cls.constant(float(constant[k]), most_rows) if curve is None else cls.of_curve(curve, most_rows, served)
+            for k, (curve, served) in enumerate(zip(table.curves or unknown, policy.curves or unknown, strict=True))
         ]
 
     @property
