@@ -42,9 +42,10 @@ __all__ = [
 
 CONFIG = ROOT / "examples" / "cifar10" / "static.yaml"
 CONNECTIONS, OPEN_CONNECTIONS = 64, 256
-CLOSED_S, CALLS_S = 6.0, 1.0
+CLOSED_S, CALLS_S, WARM_S = 8.0, 0.8, 0.1
+TURNS, LEAST_CALLS = 3, 4
 SIZES = (1, 2, 4, 8, 16, 32, 64)
-LONGEST_MS = 400.0  # no larger requests after one that takes as long
+LONGEST_MS = 250.0  # no larger requests after one that takes as long
 PAUSED_SHARE = 0.5  # of the time in which a gateway works, when its calls are timed after pauses
 
 
@@ -64,8 +65,8 @@ def measured(
         rows: to send.
         gateways: of the cascade, and then of its last stage alone.
         seconds: of each open loop.
-        share: of the cascade's throughput, its rate in the open loop.
-        fewer: the last stage alone gets this part of the cascade's rate.
+        share: of the throughput, the rate in the open loop.
+        fewer: the last stage alone also gets this part of the cascade's rate ("fewer_replicas").
     """
     (last,) = load_stages(config.stages[-1:], CONFIG.parent, config.classes)
     use_threads(1)
@@ -87,28 +88,31 @@ def measured(
 
 
 def served_calls(stage: str, rows: np.ndarray) -> dict[str, Any]:
-    """Median times of the calls of one stage in a gateway, from the client, by the number of rows.
+    """Times of the calls of one stage in a gateway, from the client, by the number of rows.
 
     Returns:
         "rows"; "ms" of requests one after the other, and "paused_ms" of requests at a constant rate, between which the
         gateway pauses.
     """
-    found: dict[str, Any] = {"stage": stage, "rows": [], "ms": [], "paused_ms": []}
     with serving(_alone(stage), 1, rows) as (server, _):
-        for size in SIZES:
-            own = Workload.from_rows(rows, None, size)
-            medians: list[float] = []
-            for pauses in (False, True):
-                every_s = medians[0] / 1e3 / PAUSED_SHARE if pauses else 0.0
-                seconds = max(CALLS_S, 8 * every_s, 8 * (medians[0] / 1e3 if pauses else 0.0))
-                load = OpenLoop(1 / every_s, seconds, arrivals="constant") if pauses else ClosedLoop(1, seconds, 0.3)
-                medians.append(run_load(load, server.address, own, (stage,), 1)["latency_ms"]["p50"])
-            found["rows"].append(size)
-            found["ms"].append(medians[0])
-            found["paused_ms"].append(medians[1])
-            if medians[0] > LONGEST_MS:
-                break
-    return found
+
+        def median_ms(load: ClosedLoop | OpenLoop, size: int) -> float:
+            workload = Workload.from_rows(rows, None, size)
+            return float(run_load(load, server.address, workload, (stage,), 1)["latency_ms"]["p50"])
+
+        turns: dict[int, list[float]] = {}
+        for _ in range(TURNS):  # since a machine's speed changes within seconds
+            for size in SIZES:
+                turns.setdefault(size, []).append(median_ms(ClosedLoop(1, CALLS_S, WARM_S), size))
+                if turns[size][0] > LONGEST_MS:
+                    break
+        times = {size: float(np.median(own)) for size, own in turns.items()}
+        every_s = {size: ms / 1e3 / PAUSED_SHARE for size, ms in times.items()}
+        pauses = [
+            median_ms(OpenLoop(1 / every, max(CALLS_S, LEAST_CALLS * every), arrivals="constant"), size)
+            for size, every in every_s.items()
+        ]
+    return {"stage": stage, "rows": list(times), "ms": list(times.values()), "paused_ms": pauses}
 
 
 def _alone(stage: str) -> Policy:
@@ -198,12 +202,12 @@ def _loads(
             "gateway_processor_s": others.gateway_s,
         }
 
+    def opened(rate: float) -> dict[str, Any]:
+        return {"rate_per_s": rate, "seconds": seconds} | loaded(open_load(rate, seconds), OPEN_CONNECTIONS)
+
     closed = loaded(ClosedLoop(CONNECTIONS, CLOSED_S, 1.0), CONNECTIONS)
-    rate = rate or share * closed["requests_per_s"]
-    return {
-        "closed_loop": closed,
-        "open_loop": {"rate_per_s": rate, "seconds": seconds} | loaded(open_load(rate, seconds), OPEN_CONNECTIONS),
-    }
+    found = {"closed_loop": closed, "open_loop": opened(share * closed["requests_per_s"])}
+    return found if rate is None else found | {"fewer_replicas": opened(rate)}
 
 
 class Others:

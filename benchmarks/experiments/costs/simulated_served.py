@@ -9,8 +9,8 @@ gets what was measured just before, at other loads: the times of each stage's ca
 stage, without pauses for the closed loop and with pauses for the open loop; how much slower they are while a second
 process runs the same; and the overheads of a request and of a micro-batch. The simulated requests come at the
 moments, and take the routes, of the real ones. A client and Ray take a part of the processors, which is measured
-while a load runs. The last stage alone gets a third of the cascade's rate: if its p99 is no lower, the cascade needs
-a third of the replicas.
+while a load runs. The last stage alone also gets a third of the cascade's rate: if its p99 is no lower, the cascade
+needs a third of the replicas.
 
 ``--measured FILE`` keeps what an earlier result has measured, so that it can be done in pieces (``--gateways``).
 Needs the extra ``bench``.
@@ -136,7 +136,7 @@ def _short(seen: dict[str, Any]) -> str:
 def main(
     scores: Annotated[Path, typer.Option(exists=True, help="Score table of the CIFAR-10 example, with one thread.")],
     gateways: Annotated[list[int] | None, typer.Option(min=1, help="Numbers to measure; by default 1 and 2.")] = None,
-    seconds: Annotated[float, typer.Option(min=1, help="Of each open loop.")] = 22.0,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each open loop.")] = 30.0,
     share: Annotated[float, typer.Option(min=0.1, max=0.95, help="Rate over the throughput.")] = 0.45,
     earlier: Annotated[
         Path | None, typer.Option("--measured", exists=True, help="Result file whose measurements are kept.")
@@ -184,7 +184,7 @@ def figures(found: Found) -> Figures:
     for gateways in GATEWAYS:
         whole, alone = served.get(("cascade", gateways)), served.get(("biggest alone", gateways))
         if whole and alone:
-            ratio = alone["open_loop"]["latency_ms"]["p99"] / whole["open_loop"]["latency_ms"]["p99"]
+            ratio = alone["fewer_replicas"]["latency_ms"]["p99"] / whole["open_loop"]["latency_ms"]["p99"]
             named[f"p99 of the biggest model alone at a third of the rate, over the cascade's, {gateways} gateways"] = (
                 Figure(ratio, 1.0, ">=")
             )
