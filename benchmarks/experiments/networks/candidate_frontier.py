@@ -1,0 +1,124 @@
+"""Which of all networks for CIFAR-10, adaptive and of one size, does a cheap cascade consist of?
+
+    cascade collect examples/cifar10/pool.yaml --dataset cifar10 --split test --threads 1 --out pool.npz
+    python -m cascade.benchmarks.experiments.networks.candidate_frontier --scores pool.npz
+
+For several accuracies to be lost against the most expensive network, ``cascade search`` chooses networks, order and
+thresholds on one half of the test rows and judges them on the other; once from all networks, once without those that
+adapt their work to the row. Times are those of 64 rows together.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from cascade.backends.config import DynamicConfig
+from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
+from cascade.benchmarks.harness.results.result_file import ROOT
+from cascade.calibration import ScoreTable, choose_cascade
+from cascade.config import CascadeConfig
+from cascade.errors import CascadeError
+
+CONFIG = ROOT / "examples" / "cifar10" / "pool.yaml"
+DROPS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.04)
+ROWS_TOGETHER = 64
+ALL, STATIC = "all networks", "static networks"
+
+
+def singles(table: ScoreTable, adaptive: Sequence[str]) -> dict[str, Any]:
+    """Accuracy on all rows, its half width, and ms per row of each network alone."""
+    if table.label is None or table.curves is None:
+        raise CascadeError("the table needs labels and cost curves, as `cascade collect --dataset cifar10` writes them")
+    right = table.prediction == np.asarray(table.label)[:, None]
+    found = {}
+    for k, (name, curve) in enumerate(zip(map(str, table.stage), table.curves, strict=True)):
+        ms = float(table.work[:, k].mean()) if curve is None else float(curve.split_ms(ROWS_TOGETHER)) / ROWS_TOGETHER
+        found[name] = {
+            "accuracy": float(right[:, k].mean()),
+            "half_width_95": float(1.96 * right[:, k].std() / np.sqrt(len(right))),
+            "ms_per_row": ms,
+            "adaptive": name in adaptive,
+        }
+    return found
+
+
+def chosen(table: ScoreTable, drop: float) -> dict[str, Any]:
+    """The best cascade, judged on rows that did not choose it."""
+    choice = choose_cascade(table, max_accuracy_drop=drop, max_stages=4).choices[0]
+    return {
+        "drop": drop,
+        "stages": list(choice.stages),
+        "stage_share": choice.stage_share.tolist(),
+        "accuracy": choice.gain,
+        "accuracy_interval": list(choice.gain_interval),
+        "ms_per_row": choice.mean_cost,
+        "ms_interval": list(choice.mean_cost_interval),
+        "ms_alone": choice.last_stage_cost,
+    }
+
+
+def draw(found: Found, path: Path) -> None:
+    """Accuracy against time: every network alone, and the chosen cascades."""
+    from matplotlib.figure import Figure as Picture
+
+    picture = Picture(figsize=(8, 5), layout="constrained")
+    panel = picture.subplots()
+    for name, own in found["networks"].items():
+        face = "white" if own["adaptive"] else "tab:gray"
+        panel.plot(own["ms_per_row"], 100 * own["accuracy"], "o", color="tab:gray", markerfacecolor=face)
+        place = (own["ms_per_row"], 100 * own["accuracy"])
+        panel.annotate(name, place, (5, -10), textcoords="offset points", fontsize="small")
+    for pool, style in ((ALL, "o-"), (STATIC, "s--")):
+        points = found["cascades"].get(pool, [])
+        panel.plot(
+            [own["ms_per_row"] for own in points],
+            [100 * own["accuracy"] for own in points],
+            style,
+            label=f"cascades of {pool}",
+        )
+    panel.plot([], [], "o", color="tab:gray", label="one network")
+    panel.plot([], [], "o", color="tab:gray", markerfacecolor="white", label="one network that adapts to the row")
+    panel.set_xscale("log")
+    ticks = [0.2, 0.5, 1, 2, 5, 10, 20]
+    panel.minorticks_off()
+    panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    panel.set_xlabel(f"ms per row, {ROWS_TOGETHER} rows together")
+    panel.set_ylabel("accuracy, %")
+    panel.legend(loc="lower right")
+    picture.savefig(path)
+
+
+def main(
+    scores: Annotated[Path, typer.Option(exists=True, help="Score table of examples/cifar10/pool.yaml.")],
+) -> Iterator[Found]:
+    """Search cascades for each accuracy."""
+    config, table = CascadeConfig.load(CONFIG), ScoreTable.load(scores)
+    adaptive = [stage.name for stage in config.stages if isinstance(stage.backend, DynamicConfig)]
+    pools = {ALL: table, STATIC: table.select([str(name) for name in table.stage if name not in adaptive])}
+    found: Found = {"rows": len(table), "networks": singles(table, adaptive), "cascades": {}}
+    for pool, own in pools.items():
+        found["cascades"][pool] = []
+        for drop in DROPS:
+            found["cascades"][pool].append(chosen(own, drop))
+            yield found
+
+
+def figures(found: Found) -> Figures:
+    """Times less time than the most expensive network alone, and what the adaptive networks contribute."""
+    numbers: Figures = {}
+    for pool, points in found["cascades"].items():
+        for own in points:
+            case = f"{pool}, {100 * own['drop']:g} points lost on the rows that chose"
+            numbers[f"times less time, {case}"] = Figure(own["ms_alone"] / own["ms_per_row"], comparison=">=")
+            numbers[f"accuracy, {case}"] = Figure(own["accuracy"], comparison=">=")
+    for own, other in zip(found["cascades"].get(ALL, []), found["cascades"].get(STATIC, []), strict=False):
+        ratio = own["ms_per_row"] / other["ms_per_row"]
+        numbers[f"time with adaptive networks over that without, {100 * own['drop']:g} points"] = Figure(ratio)
+    return numbers
+
+
+if __name__ == "__main__":
+    run_experiment(main, figures, draw, ROOT / "docs" / "images" / "candidates.png")
