@@ -63,8 +63,9 @@ class FrameNet(nn.Module):
         self.network = CifarResNet(8, width, classes=classes)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """(m, 3, side, side) -> (m, C + 1)."""
-        return functional.pad(self.network(smaller(frames, self.size)), (0, 1), value=1.0)
+        """(m, 3, side, side) -> (m, C + 1) float32."""
+        logits = self.network(smaller(frames, self.size)).float()
+        return functional.pad(logits, (0, 1), value=1.0)
 
 
 class Look(PickOne):
@@ -83,7 +84,7 @@ class Look(PickOne):
     @override
     def run(self, alternative: int, x: torch.Tensor) -> torch.Tensor:
         if alternative < len(SKIPS):
-            return x.new_zeros(len(x), self.classes + 1)
+            return x.new_zeros(len(x), self.classes + 1, dtype=torch.float32)
         seen: torch.Tensor = self.nets[alternative - len(SKIPS)](x)
         return seen
 
