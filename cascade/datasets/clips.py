@@ -36,7 +36,7 @@ def make_clips(images: Arrays, on_bytes: Callable[[int, int], None], on_note: Ca
         "train_rows" (7000, 512, 32, 3) and "test_rows" (2000, 512, 32, 3) uint8, see :func:`film`; "train_labels" and
         "test_labels" int64, those of the images. Training clips are of training images, test clips of test images.
     """
-    on_note("The clips are made from CIFAR-10 images (440 MB, a minute).")
+    on_note("The clips are made from CIFAR-10 images (440 MB, two minutes).")
     clip_bytes = CLIP_FRAMES * FRAME_SIDE * FRAME_SIDE * 3
     total, done = clip_bytes * sum(CLIP_ROWS.values()), 0
     arrays: Arrays = {}

@@ -27,8 +27,8 @@ SMALLEST = 1e-7  # keeps both logarithms finite
 class StraightThrough(PathObjective):
     """Each row takes its best alternatives; the gradient is that of the softmax.
 
-    The loss is the cross-entropy plus the cost term, plus what keeps all alternatives in use. Wang et al., "SkipNet", ECCV 2018, section 3.2 (supervised
-    pre-training), https://arxiv.org/abs/1711.09485
+    The loss is the cross-entropy, plus the cost term, plus a term for even use of the alternatives. Wang et al.,
+    "SkipNet", ECCV 2018, section 3.2 (supervised pre-training), https://arxiv.org/abs/1711.09485
 
     Attributes:
         temperature: of the softmax, above 0.

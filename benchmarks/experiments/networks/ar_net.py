@@ -127,8 +127,10 @@ def answers_of(network: ARNet, batches: list[torch.Tensor]) -> tuple[np.ndarray,
     return logits.argmax(dim=1).numpy(), paths
 
 
-def judged(network: ARNet, recipe: Recipe, test: datasets.Split, held_out: datasets.Split) -> dict[str, Any]:
-    """Right answers of each way, and the operations."""
+def judged(
+    network: ARNet, recipe: Recipe, test: datasets.Split, held_out: datasets.Split
+) -> tuple[dict[str, np.ndarray], Found]:
+    """(n,) shares of right answers of each way for each clip, and its operations."""
     batches = images_of(test.rows, recipe)
     costs = PathCosts.count(network.sites, network.policy, batches[0][:1])
     answers, paths = answers_of(network, batches)
@@ -149,14 +151,23 @@ def judged(network: ARNet, recipe: Recipe, test: datasets.Split, held_out: datas
         right[f"{size} pixels"] = right_along(table, test.labels, alone)
         mflop[f"{size} pixels"] = network.film.frames * works[len(SKIPS) + k] / 1e6
     usage = torch.bincount(paths.flatten(), minlength=len(works)).double() / paths.numel()
-    return {
-        "right": {way: own.astype(float).tolist() for way, own in right.items()},
+    return right, {
         "mflop": mflop,
         "policy_mflop": costs.policy / 1e6,
         "usage": usage.tolist(),
         "distinct_paths": len(paths.unique(dim=0)),
         "best_fixed_path": fixed.tolist(),
     }
+
+
+def compared(right: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Accuracy of each way, and of the adaptive one less it, with the half width of the 95 % interval over clips."""
+    found = {}
+    for way, own in right.items():
+        less = right["adaptive"].astype(float) - own
+        half_width = 1.96 * less.std(ddof=1) / np.sqrt(len(less))
+        found[way] = {"mean": float(own.mean()), "adaptive less": float(less.mean()), "half width": float(half_width)}
+    return found
 
 
 def processor_ms(network: ARNet, recipe: Recipe, rows: np.ndarray) -> dict[str, Any]:
@@ -189,7 +200,8 @@ def main(
     test = datasets.Split(test.rows[:test_rows], test.labels[:test_rows])
     held_out = datasets.Split(*(own[-recipe.held_out_rows :].copy() for own in train))
     del train
-    found: Found = judged(network, recipe, test, held_out)
+    right, found = judged(network, recipe, test, held_out)
+    found["accuracy"] = compared(right)
     yield found
     found["batches"] = processor_ms(network, recipe, test.rows)
     yield found
@@ -197,27 +209,24 @@ def main(
         kept = folder or Path(temporary)
         kept.mkdir(parents=True, exist_ok=True)
         answers, _ = answers_of(full_resolution(recipe, kept), images_of(test.rows, recipe))
-    found["right"]["full resolution"] = (answers == test.labels).astype(float).tolist()
+    found["accuracy"] = compared(right | {"full resolution": answers == test.labels})
     yield found
 
 
 def figures(found: Found) -> Figures:
     """Accuracies, paired differences with half widths of their 95 % intervals, operations and time."""
-    right = {way: np.array(own) for way, own in found["right"].items()}
-    mflop = found["mflop"]
-    full = max((way for way in right if way.endswith("pixels")), key=lambda way: mflop[way])
+    accuracy, mflop = found["accuracy"], found["mflop"]
+    full = max((way for way in accuracy if way.endswith("pixels")), key=lambda way: mflop[way])
     saved = 1 - mflop["adaptive"] / mflop[full]
     numbers = {"operations saved against full resolution": Figure(saved, 0.5, ">=")}
-    for way, own in right.items():
-        numbers[f"accuracy, {way}"] = Figure(float(own.mean()))
-    for way, own in right.items():
-        if way == "adaptive":
-            continue
-        difference = right["adaptive"] - own
-        sought = 0.0 if way in (full, "full resolution", "random", "best fixed") else None
-        half = 1.96 * difference.std(ddof=1) / np.sqrt(len(difference))
-        numbers[f"accuracy, adaptive less {way}"] = Figure(float(difference.mean()), sought, ">=")
-        numbers[f"accuracy, adaptive less {way}, half width of the 95 % interval"] = Figure(float(half))
+    for way, own in accuracy.items():
+        numbers[f"accuracy, {way}"] = Figure(own["mean"])
+    for way, own in accuracy.items():
+        if way != "adaptive":
+            sought = 0.0 if way in (full, "full resolution", "random", "best fixed") else None
+            name = f"accuracy, adaptive less {way}"
+            numbers[name] = Figure(own["adaptive less"], sought, ">=")
+            numbers[f"{name}, half width of the 95 % interval"] = Figure(own["half width"])
     for way, own_mflop in mflop.items():
         numbers[f"MFLOP, {way}"] = Figure(own_mflop)
     numbers["MFLOP, policy"] = Figure(found["policy_mflop"])
