@@ -45,7 +45,7 @@ class Glance(nn.Module):
         """Two convolutions and a linear layer on each frame."""
         frames = self.film(inputs)
         seen: torch.Tensor = self.layers(smaller(frames.flatten(0, 1), GLANCE_PIXELS))
-        return seen.unflatten(0, frames.shape[:2])
+        return seen.view(*frames.shape[:2], seen.shape[1])
 
 
 class FramePolicy(SequencePolicy):

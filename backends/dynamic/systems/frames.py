@@ -45,7 +45,7 @@ class Film:
                 f"of {self.frames * self.side} x {self.side} with 3 channels; got "
                 f"{'slices' if shape is None else f'channels, height, width {list(shape)}'}"
             )
-        return inputs.unflatten(2, (self.frames, self.side)).transpose(1, 2)
+        return inputs.view(-1, 3, self.frames, self.side, self.side).transpose(1, 2)
 
 
 class FrameNet(nn.Module):

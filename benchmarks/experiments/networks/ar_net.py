@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from cascade.backends.dynamic.path_costs import PathCosts
 from cascade.backends.dynamic.site_network import SiteNetwork
 from cascade.backends.dynamic.sites import Parts
 from cascade.backends.dynamic.systems.ar_net import ARNet
-from cascade.backends.dynamic.systems.frames import SKIPS
+from cascade.backends.dynamic.systems.frames import SKIPS, Look
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.training.recipe import Recipe
 from cascade.backends.training.trainer import Trainer
@@ -44,13 +44,13 @@ TIMED = {1: 64, 64: 8}  # rows of a batch, and number of batches
 
 def frame_table(network: ARNet, batches: list[torch.Tensor]) -> torch.Tensor:
     """(n, T, A, C + 1) what each alternative contributes in each frame: logits and a count, or zeros."""
-    site = network.sites.sites[0]
+    look = cast(Look, network.sites.sites[0].inner)
     with torch.inference_mode():
         tables = []
         for batch in batches:
             frames = network.film(batch)
-            seen = [site.inner.run(a, frames.flatten(0, 1)) for a in range(site.alternatives)]
-            tables.append(torch.stack(seen, dim=1).unflatten(0, frames.shape[:2]))
+            seen = [look.run(a, frames.flatten(0, 1)) for a in range(look.alternatives)]
+            tables.append(torch.stack(seen, dim=1).view(*frames.shape[:2], len(seen), -1))
     return torch.cat(tables)
 
 
@@ -115,7 +115,7 @@ def full_resolution(recipe: Recipe, folder: Path) -> ARNet:
     """The network of :func:`full_recipe`; its training continues from a checkpoint in the folder."""
     rows, labels = datasets.load("clips", "train")
     trainer = Trainer(full_recipe(recipe), rows, labels, folder / "full.safetensors", folder).fit()
-    network: Any = trainer.network
+    network = cast(ARNet, trainer.network)
     network.taken = network.sizes[-1]  # a training that was finished before sets nothing
     return network
 
@@ -155,7 +155,7 @@ def judged(
         "mflop": mflop,
         "policy_mflop": costs.policy / 1e6,
         "usage": usage.tolist(),
-        "distinct_paths": len(paths.unique(dim=0)),
+        "distinct_paths": len(torch.unique(paths, dim=0)),
         "best_fixed_path": fixed.tolist(),
     }
 

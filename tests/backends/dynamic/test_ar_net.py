@@ -245,7 +245,7 @@ def test_the_example_refuses_rows_that_are_no_clips(example, rows, message):
 def test_a_training_of_the_recipe_can_be_begun(tmp_path):
     recipe = load_yaml_model(EXAMPLE / "recipes" / "ar_net.yaml", Recipe, ConfigError)
     phases = [phase.model_copy(update={"epochs": 1}) for phase in recipe.phases]
-    short = {"phases": phases, "batch_rows": 2, "held_out_rows": 2, "arguments": {"widths": (2, 2, 2, 2)}}
+    short = {"phases": phases, "batch_rows": 2, "held_out_rows": 2}
     random = np.random.default_rng(0)
     rows, labels = random.integers(0, 256, (4, 512, 32, 3), dtype=np.uint8), random.integers(0, 10, 4)
     starts = []
