@@ -8,7 +8,8 @@ clips, of at most its operations, those of the policy included. Held-out trainin
 size in evenly spaced frames, and what grows from nothing by the frame or the larger size that lowers the cross-entropy
 most for its operations. Full resolution is also judged with weights of its own: those of the adaptive network,
 fine-tuned with all frames at the largest size for as many epochs as the last phase has. Intervals are of paired
-differences over clips, for these weights. Published, on videos of ActivityNet: 33.5 GFLOP and 73.8 mAP, against 72.5 at full resolution.
+differences over clips, for these weights. Published, on videos of ActivityNet: 33.5 GFLOP and 73.8 mAP, against 72.5 at
+full resolution.
 """
 
 import time
