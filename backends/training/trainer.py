@@ -186,7 +186,6 @@ class Trainer:
         grouped: dict[Any, dict[str, Any]] = {}
         for name, parameter in self.network.named_parameters():
             decay, factor = self.recipe.weight_decay if parameter.ndim > 1 else 0.0, self._factor(name)
-            parameter.requires_grad_(factor != 0)
             key = name if self.device == "cpu" else (decay, factor)
             group = grouped.setdefault(key, {"params": [], "weight_decay": decay, "factor": factor})
             group["params"].append(parameter)
@@ -199,10 +198,16 @@ class Trainer:
         factors = self.recipe.learning_rate_factors
         return next((factor for part, factor in factors.items() if parameter.startswith(f"{part}.")), 1.0)
 
+    def _free(self) -> None:
+        """Ends what an earlier phase froze; a factor of 0 freezes for all phases."""
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(self._factor(name) != 0)
+
     def _run_epoch(self, epoch: int, optimizer: torch.optim.Optimizer) -> dict[str, float]:
         recipe, start = self.recipe, time.perf_counter()
         phase, first = recipe.phase_at(epoch)
         _set_attributes(self.network, phase.set)
+        self._free()
         phase.objective.prepare(self.network)
         generator = torch.Generator().manual_seed(recipe.seed * 1000 + epoch)
         # Dropout uses the global generator; it is seeded per epoch, so that a resumed training draws the same.

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from cascade.datasets.cifar10 import Arrays, fetch_cifar10
+from cascade.datasets.clips import make_clips
 from cascade.datasets.faces import fetch_faces
 from cascade.datasets.fashion_mnist import fetch_fashion_mnist
 from cascade.datasets.gestures import fetch_gestures
@@ -47,6 +48,12 @@ class Dataset:
     sha256: dict[str, str]
 
 
+def _clips(_folder: Path, on_bytes: Callable[[int, int], None], on_note: Callable[[str], None]) -> Arrays:
+    fetch("cifar10", on_bytes, on_note)
+    images = {key: load_array("cifar10", key) for key in DATASETS["cifar10"].sha256}
+    return make_clips(images, on_bytes, on_note)
+
+
 DATASETS = {
     "cifar10": Dataset(
         "cifar10",
@@ -56,6 +63,16 @@ DATASETS = {
             "train_labels": "f5cfe00b0f00968c0cc5ff3b1d2de51b10e33efa277c2986f4e0fa63e58c9f4f",
             "test_rows": "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
             "test_labels": "cbb7365de8ed11f05cc4c3a1e7f78144127c5e851efd83762fb18202461230bb",
+        },
+    ),
+    "clips": Dataset(
+        "clips",
+        _clips,
+        {
+            "train_rows": "139e855586421981c224b442bbba41385315b505f531fb2940db79e9d6557d70",
+            "train_labels": "c9aa60007a6266d0281e3e99ef84eb0a93ab9d64d1c32f81d3e040f07559aa7b",
+            "test_rows": "6443442d2b83823223823b0a05f4bb1d3024f3f8d5062d8d56c2352d289302e9",
+            "test_labels": "bfa4456a208773a3ce0dfa3f105c41f30e5c3feda7de4adbc7da02ea6bb63989",
         },
     ),
     "faces": Dataset(

@@ -7,7 +7,7 @@ import numpy as np
 from cascade import datasets
 from cascade.backends.detection.haar.grey_windows import grey
 from cascade.backends.detection.haar.recipe import HaarRecipe
-from cascade.benchmarks.experiments.networks.composites import composite, face_free, labelled_windows
+from cascade.benchmarks.experiments.detection.composites import composite, face_free, labelled_windows
 from cascade.errors import ConfigError
 from cascade.files.yaml_files import load_yaml_model
 from cascade.rows.rows_file import save_rows

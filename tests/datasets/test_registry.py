@@ -89,7 +89,9 @@ def test_objects_in_the_cache_are_never_unpickled(calls):
 
 @pytest.mark.parametrize("call", [datasets.fetch, lambda name: datasets.load(name, "test")])
 def test_an_unknown_name_lists_the_known_ones(call):
-    with pytest.raises(DataError, match=r"choose one of \['cifar10', 'faces', 'fashion_mnist', 'gestures', 'shapes'\]"):
+    with pytest.raises(
+        DataError, match=r"choose one of \['cifar10', 'clips', 'faces', 'fashion_mnist', 'gestures', 'shapes'\]"
+    ):
         call("mnist")
 
 

@@ -48,7 +48,14 @@ def judged_rows(recipe):
 
 
 def test_there_are_weights():
-    assert {path.parent.parent.name for path in WEIGHTS} == {"cifar10", "conditional", "dynamic", "gestures", "shapes"}
+    assert {path.parent.parent.name for path in WEIGHTS} == {
+        "cifar10",
+        "clips",
+        "conditional",
+        "dynamic",
+        "gestures",
+        "shapes",
+    }
 
 
 @pytest.mark.parametrize("weights", WEIGHTS, ids=name_of)

@@ -1,6 +1,6 @@
 """Part after part of a row is decided, with a memory of the parts and of the decisions before."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -57,6 +57,13 @@ class SequencePolicy(PathPolicy):
         """(n or 1, T, C, A), ``IMPOSSIBLE`` for what cannot be taken, 0 otherwise."""
         return self.output.weight.new_zeros(1, self.parts, self.columns, self.alternatives)
 
+    def passed_over(self, decisions: Sequence[torch.Tensor]) -> torch.Tensor | None:  # noqa: ARG002 (for subclasses)
+        """(n,) bool, whether the next part is passed over, given the (n, C) or (n, C, A) decisions before; or ``None``.
+
+        A part that is passed over takes alternative 0, and the LSTM does not see it.
+        """
+        return None
+
     def begin(self, images: Inputs) -> State:
         """A glance at all parts, and the limits."""
         return self.glance(images), self.limits(images)
@@ -101,15 +108,28 @@ class SequencePolicy(PathPolicy):
         n = len(seen)
         hidden = memory = seen.new_zeros(n, self.hidden)
         past = seen.new_zeros(n, self.columns * self.alternatives)
-        scores, decisions = [], []
+        scores, decisions = list[torch.Tensor](), list[torch.Tensor]()
         for t in range(self.parts):
+            over = self.passed_over(decisions)
+            before = (hidden, memory, past)
             hidden, memory = self.cell(torch.cat([seen[:, t], past], dim=1), (hidden, memory))
             own = self.output(hidden).view(n, self.columns, self.alternatives) + limits[:, t]
+            if over is not None:
+                own = torch.where(over[:, None, None], self._only_first(own), own)
             decision = choose(t, own)
             past = self._one_hot(decision).flatten(1)
+            if over is not None:
+                after = (hidden, memory, past)
+                hidden, memory, past = (torch.where(over[:, None], *both) for both in zip(before, after, strict=True))
             scores.append(own)
             decisions.append(decision)
         return scores, decisions
+
+    @staticmethod
+    def _only_first(scores: torch.Tensor) -> torch.Tensor:
+        forced = torch.full_like(scores, IMPOSSIBLE)
+        forced[..., 0] = 0.0
+        return forced
 
     def _one_hot(self, decision: torch.Tensor) -> torch.Tensor:
         """(n, C, A) float weights of a decision."""

@@ -27,13 +27,15 @@ SMALLEST = 1e-7  # keeps both logarithms finite
 class StraightThrough(PathObjective):
     """Each row takes its best alternatives; the gradient is that of the softmax.
 
-    The loss is the cross-entropy plus the cost term. Wang et al., "SkipNet", ECCV 2018, section 3.2 (supervised
-    pre-training), https://arxiv.org/abs/1711.09485
+    The loss is the cross-entropy, plus the cost term, plus a term for even use of the alternatives. Wang et al.,
+    "SkipNet", ECCV 2018, section 3.2 (supervised pre-training), https://arxiv.org/abs/1711.09485
 
     Attributes:
         temperature: of the softmax, above 0.
         noise: scale of the Gumbel noise that is added to the logits before the decision.
         cost: see :class:`~cascade.backends.training.objectives.path_objective.CostTerm`.
+        balance: weight of the squared differences between the share of decisions for each alternative and an even
+            share, summed. Meng et al., "AR-Net", ECCV 2020, section 3.3, https://arxiv.org/abs/2007.15796
         freeze_norms: off by default, since without noise the decisions are those of inference.
     """
 
@@ -41,6 +43,7 @@ class StraightThrough(PathObjective):
     temperature: Scheduled = Schedule(start=1.0, end=1.0)
     noise: Scheduled = Schedule(start=0.0, end=0.0)
     cost: CostTerm = CostTerm()
+    balance: Scheduled = Schedule(start=0.0, end=0.0)
     freeze_norms: bool = False
 
     @override
@@ -62,7 +65,8 @@ class StraightThrough(PathObjective):
         answers = answer_loss(model.sites.blend(batch.images, decide), batch)
         weights = columns_of(taken, filler=0.0)
         costs = path_costs(weights, work_shares(model.works(batch.images), weights.device)).sum(dim=1)
-        return answers.mean() + self.cost.of(costs, done)
+        uneven = (weights.mean(dim=(0, 1)) - 1 / weights.shape[2]).square().sum()
+        return answers.mean() + self.cost.of(costs, done) + self.balance.at(done) * uneven
 
 
 class Gumbel(StraightThrough):

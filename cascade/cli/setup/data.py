@@ -12,7 +12,9 @@ __all__ = ["data"]
 
 
 def data(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="cifar10, faces, fashion_mnist, gestures, shapes.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="cifar10, clips, faces, fashion_mnist, gestures, shapes.")
+    ],
     pack: Annotated[
         Path | None, typer.Option(help="Folder: write the data set there too, as parts of less than 45 MB.")
     ] = None,

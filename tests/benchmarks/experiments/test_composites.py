@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cascade.benchmarks.experiments.networks.composites import SIDE, composite, face_free, labelled_windows
+from cascade.benchmarks.experiments.detection.composites import SIDE, composite, face_free, labelled_windows
 
 pytest.importorskip("skimage")
 

@@ -1,6 +1,6 @@
 """What does a Haar rejector before MTCNN save, at the same certified recall, and how does OpenCV's detector compare?
 
-    python -m cascade.benchmarks.experiments.networks.face_composites
+    python -m cascade.benchmarks.experiments.detection.face_composites
 
 One run trains, collects, searches, certifies and detects, for every recall, in about ten minutes of one core. Times are
 seconds of the processor, which other processes disturb less than those of the clock.
@@ -40,8 +40,8 @@ from cascade.backends.detection.haar.bootstrapping import HaarTrainer
 from cascade.backends.detection.haar.grey_windows import grey
 from cascade.backends.detection.haar.recipe import HaarRecipe
 from cascade.backends.detection.haar.training_windows import training_windows
-from cascade.benchmarks.experiments.networks.composites import Composite, composite, face_free, labelled_windows
-from cascade.benchmarks.experiments.networks.haar_faces import FOLDS
+from cascade.benchmarks.experiments.detection.composites import Composite, composite, face_free, labelled_windows
+from cascade.benchmarks.experiments.detection.haar_faces import FOLDS
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.calibration import Policy, ScoreTable, calibrate
 from cascade.calibration.choice.choose_cascade import choose_cascade

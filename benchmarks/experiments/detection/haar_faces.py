@@ -1,6 +1,6 @@
 """How many Haar features does a window without a face cost, at a recall of 95 % on faces that no training saw?
 
-    python -m cascade.benchmarks.experiments.networks.haar_faces
+    python -m cascade.benchmarks.experiments.detection.haar_faces
 
 Five folds over the 100 faces of the data set "faces"; each is tested with the recipe of examples/faces trained on
 the other 80. The data set does not name the persons: a fold holds out images with all their views, and a person may

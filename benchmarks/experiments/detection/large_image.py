@@ -1,6 +1,6 @@
 """What does an image of 10 megapixels take in time and memory, with the rejector of ``examples/faces`` and without?
 
-    python -m cascade.benchmarks.experiments.networks.large_image
+    python -m cascade.benchmarks.experiments.detection.large_image
 
 The image is scikit-image's "retina", enlarged to 3648 x 2736 pixels: it has no face, and is flat in part. Each policy
 runs in a process of its own, on one thread: policy.json with the rejector before P, R and O, precise.json without it.

@@ -1,6 +1,6 @@
 """What does a window cost in Haar features, where 99 % of the trousers of Fashion-MNIST must be found?
 
-    python -m cascade.benchmarks.experiments.networks.haar_trousers
+    python -m cascade.benchmarks.experiments.detection.haar_trousers
 
 The cascade of examples/trousers: a soft cascade that may only reject, and a second stage. The recipes were chosen by
 figures on the test images, so nothing here is measured on them. The rows are the last 20,000 training images, which no
