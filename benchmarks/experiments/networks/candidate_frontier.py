@@ -23,7 +23,7 @@ from cascade.config import CascadeConfig
 from cascade.errors import CascadeError
 
 CONFIG = ROOT / "examples" / "cifar10" / "pool.yaml"
-DROPS = (0.0, 0.002, 0.005, 0.01, 0.02, 0.04)
+DROPS = (0.002, 0.005, 0.01, 0.02)
 ROWS_TOGETHER = 64
 ALL, STATIC = "all networks", "static networks"
 
@@ -56,7 +56,6 @@ def chosen(table: ScoreTable, drop: float) -> dict[str, Any]:
         "accuracy_interval": list(choice.gain_interval),
         "ms_per_row": choice.mean_cost,
         "ms_interval": list(choice.mean_cost_interval),
-        "ms_alone": choice.last_stage_cost,
     }
 
 
@@ -109,10 +108,11 @@ def main(
 def figures(found: Found) -> Figures:
     """Times less time than the most expensive network alone, and what the adaptive networks contribute."""
     numbers: Figures = {}
+    biggest = list(found["networks"].values())[-1]
     for pool, points in found["cascades"].items():
         for own in points:
             case = f"{pool}, {100 * own['drop']:g} points lost on the rows that chose"
-            numbers[f"times less time, {case}"] = Figure(own["ms_alone"] / own["ms_per_row"], comparison=">=")
+            numbers[f"times less time, {case}"] = Figure(biggest["ms_per_row"] / own["ms_per_row"], comparison=">=")
             numbers[f"accuracy, {case}"] = Figure(own["accuracy"], comparison=">=")
     for own, other in zip(found["cascades"].get(ALL, []), found["cascades"].get(STATIC, []), strict=False):
         ratio = own["ms_per_row"] / other["ms_per_row"]
