@@ -65,11 +65,16 @@ def draw(found: Found, path: Path) -> None:
 
     picture = Picture(figsize=(8, 5), layout="constrained")
     panel = picture.subplots()
+    down = 0
     for name, own in found["networks"].items():
         face = "white" if own["adaptive"] else "tab:gray"
         panel.plot(own["ms_per_row"], 100 * own["accuracy"], "o", color="tab:gray", markerfacecolor=face)
         place = (own["ms_per_row"], 100 * own["accuracy"])
-        panel.annotate(name, place, (5, -10), textcoords="offset points", fontsize="small")
+        left = own["adaptive"]  # their accuracies are close together
+        offset = (-8, -3 - down) if left else (5, -10)
+        down += 10 if left else 0
+        side = "right" if left else "left"
+        panel.annotate(name, place, offset, textcoords="offset points", fontsize="small", horizontalalignment=side)
     for pool, style in ((ALL, "o-"), (STATIC, "s--")):
         points = found["cascades"].get(pool, [])
         panel.plot(
