@@ -6,6 +6,7 @@ import numpy as np
 
 __all__ = ["label_places", "text_width"]
 
+OVERLAP = 1000.0  # penalty of a label on another one, above that of any line it could cover
 WIDTH_OF_A_CHARACTER = 0.56  # of the font size, a little more than the mean of a sans-serif font
 
 
@@ -35,7 +36,7 @@ def label_places(
         boxes[:, 0] = np.clip(boxes[:, 0], 0, max(frame[0] - width, 0))
         boxes[:, 2] = boxes[:, 0] + width
         penalty = _covered_points(boxes, obstacles) + _outside(boxes, frame)
-        penalty += sum((10 * _overlaps(boxes, other) for other in taken), np.zeros(len(boxes)))
+        penalty += sum((OVERLAP * _overlaps(boxes, other) for other in taken), np.zeros(len(boxes)))
         # The first candidates are nearest, and win among equals.
         taken.append(boxes[int(np.argmin(penalty))])
     return np.array([box[:2] for box in taken]).reshape(-1, 2)
