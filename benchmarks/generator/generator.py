@@ -131,7 +131,10 @@ class Generator:
         self._begin = begin
         self._end = begin + self._plan.seconds
         self._processor_s = self._clock()
-        await asyncio.sleep(max(0.0, begin - time.monotonic()))
+        while (
+            left := begin - time.monotonic()
+        ) > 0:  # a timer may end a little early, and requests before count nowhere
+            await asyncio.sleep(left)
         gc.disable()  # a collection would delay requests
         timer = PreciseTimer(self._send_due)
         self._timer = timer

@@ -131,7 +131,7 @@ def _batcher(loop: asyncio.AbstractEventLoop) -> Guarded:
         f"batcher, {CALLS} calls of one row",
         lambda: loop.run_until_complete(all_of(batcher.answer, policy)),
         lambda: loop.run_until_complete(all_of(by_hand.answer)),
-        2.4,
+        2.2,
     )
 
 

@@ -136,17 +136,13 @@ def test_this_packages_own_modules_do_not_count():
 
 
 EXAMPLES = Path(cascade.__file__).resolve().parents[1] / "examples"
-WITHOUT_A_POLICY = {"screening", "trousers"}
+WITHOUT_A_POLICY = {"candidates", "screening", "trousers"}
 """Examples in which calibrating is what is shown."""
 
 
 @pytest.mark.parametrize(
     "path",
-    [
-        path
-        for path in sorted(EXAMPLES.glob("*/*.yaml"))
-        if path.parent.name not in WITHOUT_A_POLICY and path.stem != "pool"
-    ],
+    [path for path in sorted(EXAMPLES.glob("*/*.yaml")) if path.parent.name not in WITHOUT_A_POLICY],
     ids=lambda path: path.parent.name,
 )
 def test_the_shipped_policies_are_of_the_shipped_models(path):

@@ -219,8 +219,7 @@ def test_a_server_is_loaded_over_http(bench, tmp_path):
     assert (result.json["measured"]["policy_version"], result.json["summary"]["accuracy"]["median"]) == ("served", 1.0)
     assert "127.0.0.1" not in out.read_text()
     lines = list(csv.DictReader(io.StringIO(log.read_text())))
-    begun = [line for line in lines if float(line["due_s"]) >= 0]  # one may be due just before it
-    assert len(begun) <= sum(repeat["requests"] for repeat in result.json["repeats"]) <= len(lines)
+    assert len(lines) == sum(repeat["requests"] for repeat in result.json["repeats"])
     assert {line["repeat"] for line in lines} == {"1", "2"}
     assert {line["status"] for line in lines} == {"answered"}
 
@@ -373,7 +372,7 @@ def test_a_foreign_server_needs_no_config(bench, tmp_path):
         return 200, {"outputs": [{"name": "y", "datatype": "INT64", "shape": [n], "data": [1] * n}]}
 
     with StubServer(answer).running() as url:
-        options = ("--url", url, "--model", "m", "--json", "--rate", "200")  # the client is not the limit
+        options = ("--url", url, "--model", "m", "--json")
         result = bench(*options, rows="ones.npz", target="oip-json", config=None)
         assert result.code == 0, result.err
         assert result.json["summary"]["accuracy"]["median"] == 1.0

@@ -1,6 +1,6 @@
 """Which of all networks for CIFAR-10, adaptive and of one size, does a cheap cascade consist of?
 
-    cascade collect examples/cifar10/pool.yaml --dataset cifar10 --split test --threads 1 --out pool.npz
+    cascade collect examples/candidates/config.yaml --dataset cifar10 --split test --threads 1 --out pool.npz
     python -m cascade.benchmarks.experiments.networks.candidate_frontier --scores pool.npz
 
 For several accuracies to be lost against the most expensive network, ``cascade search`` chooses networks, order and
@@ -22,7 +22,7 @@ from cascade.calibration import ScoreTable, choose_cascade
 from cascade.config import CascadeConfig
 from cascade.errors import CascadeError
 
-CONFIG = ROOT / "examples" / "cifar10" / "pool.yaml"
+CONFIG = ROOT / "examples" / "candidates" / "config.yaml"
 DROPS = (0.002, 0.005, 0.01, 0.02)
 ROWS_TOGETHER = 64
 ALL, STATIC = "all networks", "static networks"
@@ -96,7 +96,7 @@ def draw(found: Found, path: Path) -> None:
 
 
 def main(
-    scores: Annotated[Path, typer.Option(exists=True, help="Score table of examples/cifar10/pool.yaml.")],
+    scores: Annotated[Path, typer.Option(exists=True, help="Score table of examples/candidates/config.yaml.")],
 ) -> Iterator[Found]:
     """Search cascades for each accuracy."""
     config, table = CascadeConfig.load(CONFIG), ScoreTable.load(scores)
