@@ -69,6 +69,15 @@ def test_a_closed_loop_keeps_its_connections_busy_and_ends_in_time():
     assert repeat.latency_ms["p50"] == pytest.approx(10, rel=0.5)
 
 
+def test_a_timer_that_ends_early_does_not_begin_a_load_early(monkeypatch):
+    """A request before the beginning would count nowhere."""
+    sleep = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds: sleep(0.9 * seconds))
+    tally, _ = sent(ClosedLoop(2, 0.2), lambda: FakeLane(0.001))
+    assert tally.records["due"].min() >= 0
+    assert tally.repeat().requests == len(tally.records)
+
+
 def test_a_number_of_requests_ends_a_closed_loop():
     tally, lanes = sent(ClosedLoop(3, 60, max_requests=20), lambda: FakeLane(0.001))
     assert sum(len(lane.sent) for lane in lanes) == 20
