@@ -100,19 +100,18 @@ def served_calls(stage: str, rows: np.ndarray) -> dict[str, Any]:
             workload = Workload.from_rows(rows, None, size)
             return float(run_load(load, server.address, workload, (stage,), 1)["latency_ms"]["p50"])
 
-        turns: dict[int, list[float]] = {}
+        in_turn: dict[int, list[float]] = {}
+        paused: dict[int, list[float]] = {}
         for _ in range(TURNS):  # since a machine's speed changes within seconds
             for size in SIZES:
-                turns.setdefault(size, []).append(median_ms(ClosedLoop(1, CALLS_S, WARM_S), size))
-                if turns[size][0] > LONGEST_MS:
+                in_turn.setdefault(size, []).append(median_ms(ClosedLoop(1, CALLS_S, WARM_S), size))
+                every_s = in_turn[size][0] / 1e3 / PAUSED_SHARE
+                seconds = max(CALLS_S, LEAST_CALLS * every_s)
+                paused.setdefault(size, []).append(median_ms(OpenLoop(1 / every_s, seconds, arrivals="constant"), size))
+                if in_turn[size][0] > LONGEST_MS:
                     break
-        times = {size: float(np.median(own)) for size, own in turns.items()}
-        every_s = {size: ms / 1e3 / PAUSED_SHARE for size, ms in times.items()}
-        pauses = [
-            median_ms(OpenLoop(1 / every, max(CALLS_S, LEAST_CALLS * every), arrivals="constant"), size)
-            for size, every in every_s.items()
-        ]
-    return {"stage": stage, "rows": list(times), "ms": list(times.values()), "paused_ms": pauses}
+    ms, paused_ms = ([float(np.median(own)) for own in times.values()] for times in (in_turn, paused))
+    return {"stage": stage, "rows": list(in_turn), "ms": ms, "paused_ms": paused_ms}
 
 
 def _alone(stage: str) -> Policy:
