@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -10,25 +11,44 @@ from torch import nn
 
 from cascade.errors import WeightsError
 
-__all__ = ["load_tensors", "load_weights", "read_facts", "read_tensors", "save_weights"]
+__all__ = ["StoredPrecision", "load_tensors", "load_weights", "read_facts", "read_tensors", "save_weights"]
+
+StoredPrecision = Literal["float32", "float16", "int8"]
+SCALE = ".scale"  # ends the name of an int8 tensor's scales: no parameter or buffer has such a name
+INT8_MAX = 127
 
 
-def save_weights(path: Path, network: nn.Module, facts: dict[str, str], dtype: torch.dtype = torch.float32) -> None:
+def save_weights(path: Path, network: nn.Module, facts: dict[str, str], precision: StoredPrecision = "float32") -> None:
     """Writes the weights and buffers of a network.
 
     Args:
         path: the file; written atomically.
         network: the network.
         facts: header entries, such as "folded" ("true" if the batch norms are folded in).
-        dtype: of the floating-point tensors on disk.
+        precision: of the floating-point tensors on disk. "int8" stores tensors of two and more axes as whole numbers in
+            [-127, 127], with one float32 scale for each index of the first axis (an output channel), and others as
+            float32; 4 times smaller than "float32".
+
+    Raises:
+        WeightsError: a value is not finite in this precision; no file is written.
     """
-    tensors = {
-        key: (value.to(dtype) if value.is_floating_point() else value).contiguous()
-        for key, value in network.state_dict().items()
-    }
+    tensors = {}
+    for key, value in network.state_dict().items():
+        if not value.is_floating_point():
+            tensors[key] = value
+        elif precision == "int8":
+            tensors |= _quantized(key, value.float())
+        else:
+            tensors[key] = value.to(getattr(torch, precision))
+    for key, value in tensors.items():
+        if not value.isfinite().all():
+            raise WeightsError(
+                f"{path} was not written: {key} holds values that are not finite in {precision}; the training "
+                'diverged, or a value is too large for stored_precision (65,504 for "float16")'
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={**facts, "format": "pt"})
+    save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata={**facts, "format": "pt"})
     partial.replace(path)
 
 
@@ -65,12 +85,16 @@ def load_weights(path: Path, network: nn.Module, without: Collection[str] = (), 
 def read_tensors(path: Path, part: str = "") -> dict[str, torch.Tensor]:
     """The tensors of a weights file by their dotted names, or those of a part by their names in the part.
 
+    Tensors with scales are multiplied by them.
+
     Raises:
         WeightsError: the file is missing or is not a whole safetensors file.
     """
     read_facts(path)
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    for key in [key for key in tensors if key + SCALE in tensors]:
+        tensors[key] = tensors[key] * tensors.pop(key + SCALE)
     if part:
         tensors = {key.removeprefix(f"{part}."): value for key, value in tensors.items() if _is_in(key, [part])}
     return tensors
@@ -88,6 +112,14 @@ def load_tensors(tensors: dict[str, torch.Tensor], network: nn.Module, without: 
         network.load_state_dict(tensors | kept)
     except RuntimeError as error:
         raise WeightsError(f"{path} does not fit {type(network).__name__}: {error}") from error
+
+
+def _quantized(key: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
+    if value.ndim < 2 or not value.numel():
+        return {key: value}
+    largest = value.abs().amax(dim=tuple(range(1, value.ndim)), keepdim=True)
+    scale = torch.where(largest > 0, largest / INT8_MAX, 1.0)
+    return {key: (value / scale).round().to(torch.int8), key + SCALE: scale}
 
 
 def _is_in(key: str, layers: Collection[str]) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
 
+from cascade.backends.files.weights import StoredPrecision
 from cascade.backends.images import RowInput, RowSlices
 from cascade.backends.training.objectives import AnyObjective, CrossEntropy
 
@@ -87,7 +88,7 @@ class Recipe(BaseModel):
         crop_padding: pixels of reflected border from which a random crop is taken.
         flip: whether half of the images are flipped.
         precision: of the forward and backward pass.
-        stored_precision: of the weights on disk.
+        stored_precision: of the weights on disk, see ``save_weights``.
         seed: of initial weights, order, crops and flips.
     """
 
@@ -115,7 +116,7 @@ class Recipe(BaseModel):
     crop_padding: int = Field(default=4, ge=0)
     flip: bool = True
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    stored_precision: Literal["float32", "float16"] = "float32"
+    stored_precision: StoredPrecision = "float32"
     seed: int = 0
 
     @field_validator("start_from", mode="before")

@@ -1,6 +1,7 @@
 """Training of the network of a recipe; it may be interrupted and resumed at any time."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -82,7 +83,7 @@ class Trainer:
         """Trains to the end; resumes from the checkpoint if there is one.
 
         Raises:
-            ConfigError: the recipe does not fit the rows, or the device cannot be used here.
+            ConfigError: the recipe does not fit the rows, the device cannot be used here, or the training diverged.
         """
         self._check_rows()
         device = torch_device(self.device)
@@ -218,6 +219,11 @@ class Trainer:
             _set_learning_rate(optimizer, recipe, (epoch * len(batches) + step) / (recipe.epochs * len(batches)))
             done = (first + step / len(batches)) / phase.epochs
             total += self._step(phase.objective, self._batch(index, generator), done, optimizer)
+            if not math.isfinite(total):
+                raise ConfigError(
+                    f"the loss of batch {step} of epoch {epoch} is not finite: learning_rate {recipe.learning_rate} is "
+                    "too high, or rows hold such values; nothing of this epoch is kept"
+                )
             self.on_progress(Progress(epoch, step + 1, len(batches), total / (step + 1)))
         seconds = time.perf_counter() - start
         held_out = slice(len(self.rows) - recipe.held_out_rows, None)

@@ -1,5 +1,6 @@
 """The torch backend: weights from safetensors, probabilities from logits."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from small_networks import Linear
 
 from cascade.backends.config import TorchConfig
-from cascade.backends.files.weights import load_weights, read_facts, save_weights
+from cascade.backends.files.weights import load_weights, read_facts, read_tensors, save_weights
 from cascade.backends.images import ImageInput
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.packing import PackedConvolutions, can_pack
@@ -103,12 +104,50 @@ def test_a_batch_equals_its_rows(weights, pixels):
     assert backend.predict(pixels).probabilities == pytest.approx(alone, abs=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"dtype": torch.float16}, {"precision": "bfloat16"}])
-def test_less_precision_is_close(tmp_path, tiny_network, pixels, options):
-    save_weights(tmp_path / "w.safetensors", tiny_network, {}, options.get("dtype", torch.float32))
-    said = build(tmp_path / "w.safetensors", precision=options.get("precision", "float32")).predict(pixels)
+@pytest.mark.parametrize(
+    ("stored", "precision"), [("float16", "float32"), ("int8", "float32"), ("float32", "bfloat16")]
+)
+def test_less_precision_is_close(tmp_path, tiny_network, pixels, stored, precision):
+    save_weights(tmp_path / "w.safetensors", tiny_network, {}, stored)
+    said = build(tmp_path / "w.safetensors", precision=precision).predict(pixels)
     assert said.probabilities.dtype == np.float32
     assert said.probabilities == pytest.approx(reference(tiny_network, pixels), abs=0.05)
+
+
+def test_int8_is_within_half_a_step_and_a_quarter_of_the_size(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Conv2d(64, 64, 3), torch.nn.Linear(64, 3), torch.nn.Linear(3, 2))
+    with torch.no_grad():
+        network[1].weight[1] = 0  # a channel without a scale of its own
+        network[2].weight *= 1e6
+    sizes = {}
+    for precision in ("float32", "int8"):
+        save_weights(tmp_path / precision, network, {}, precision)
+        sizes[precision] = (tmp_path / precision).stat().st_size
+    assert sizes["int8"] < 0.27 * sizes["float32"]
+    before = read_tensors(tmp_path / "float32")
+    for name, value in read_tensors(tmp_path / "int8").items():
+        steps = before[name].abs().amax(dim=tuple(range(1, value.ndim)), keepdim=True) / 127 if value.ndim > 1 else 0
+        assert value.dtype == torch.float32
+        assert ((value - before[name]).abs() <= 0.5001 * steps).all()
+    again = torch.nn.Sequential(torch.nn.Conv2d(64, 64, 3), torch.nn.Linear(64, 3), torch.nn.Linear(3, 2))
+    load_weights(tmp_path / "int8", again)
+    save_weights(tmp_path / "twice", again, {}, "int8")
+    for name, value in read_tensors(tmp_path / "twice").items():
+        torch.testing.assert_close(value, again.state_dict()[name])
+
+
+@pytest.mark.parametrize(("precision", "value"), [("float32", np.nan), ("float16", 70000.0), ("int8", np.inf)])
+def test_values_that_cannot_be_stored_are_refused(tmp_path, tiny_network, precision, value):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, tiny_network, {})
+    before = path.read_bytes()
+    network = copy.deepcopy(tiny_network)
+    with torch.no_grad():
+        network.head.weight[0, 0] = value
+    with pytest.raises(WeightsError, match=f"head.weight.* holds values that are not finite in {precision}"):
+        save_weights(path, network, {}, precision)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_weights_that_were_folded_before_they_were_saved(tmp_path, tiny_network, pixels):

@@ -42,7 +42,9 @@ def toy(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "more", ["", "fold_norms: true\nprecision: float32", "stored_precision: float16"], ids=["plain", "folded", "half"]
+    "more",
+    ["", "fold_norms: true\nprecision: float32", "stored_precision: float16", "stored_precision: int8"],
+    ids=["plain", "folded", "half", "int8"],
 )
 def test_the_shipped_weights_have_the_accuracy_that_was_written_beside_them(run, toy, tmp_path, more):
     recipe = tmp_path / "recipes" / "toy.yaml"
@@ -67,6 +69,17 @@ def test_the_shipped_weights_have_the_accuracy_that_was_written_beside_them(run,
     )
     prediction = TorchBackend(config).predict(toy["test_rows"])
     assert np.mean(prediction.answer == toy["test_labels"]) == pytest.approx(facts["test_accuracy"], abs=0.026)
+
+
+def test_a_training_that_diverges_stops_and_leaves_no_weights(run, toy, tmp_path):
+    recipe = tmp_path / "recipes" / "toy.yaml"
+    recipe.parent.mkdir()
+    recipe.write_text(RECIPE.format(more="weight_decay: 1.0e+20"))
+    done = run("train", recipe, "--threads", 1)
+    assert done.code == 3
+    assert "not finite" in done.err
+    assert "learning_rate" in done.err
+    assert not (tmp_path / "weights").exists()
 
 
 def test_data_is_fetched_once_and_counted(run, toy, tmp_path):

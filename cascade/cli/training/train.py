@@ -33,7 +33,7 @@ def train(
     import torch
 
     from cascade import datasets
-    from cascade.backends.files.weights import save_weights
+    from cascade.backends.files.weights import load_weights, save_weights
     from cascade.backends.training.recipe import Recipe
     from cascade.backends.training.trainer import Trainer
     from cascade.cli.training.progress import TrainingProgress
@@ -53,6 +53,9 @@ def train(
         on = (progress.update, progress.print_epoch)
         trainer = Trainer(recipe, task.rows, task.labels, checkpoint, pretrained, *on, device)
         trainer.fit()
+    facts = {"network": recipe.network, "folded": json.dumps(recipe.fold_norms)}
+    save_weights(weights, trainer.network, facts, recipe.stored_precision)
+    load_weights(weights, trainer.network)  # the figures are those of the stored precision
     figures = trainer.figures(task.test_rows, task.test_labels)
     judged_on = "test" if task.has_test_rows else "held_out"
     result = {
@@ -65,8 +68,6 @@ def train(
         **({} if device == "cpu" else {"device": device}),
         "history": trainer.history,
     }
-    facts = {"network": recipe.network, "folded": json.dumps(recipe.fold_norms)}
-    save_weights(weights, trainer.network, facts, getattr(torch, recipe.stored_precision))
     weights.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     checkpoint.unlink(missing_ok=True)
     print_result({key: value for key, value in result.items() if key != "history"} | {"weights": str(weights)}, as_json)
