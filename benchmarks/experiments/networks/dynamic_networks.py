@@ -117,7 +117,9 @@ def accuracy_along(network: SkipNetwork, batches: list[torch.Tensor], label: np.
 def greedy_deletions(
     network: SkipNetwork, batches: list[torch.Tensor], label: np.ndarray, most: int | None = None
 ) -> list[int]:
-    """Choices in the order in which they are deleted: each time the one whose loss costs the least accuracy.
+    """Choices in the order in which they are deleted: each time those whose loss costs the least accuracy.
+
+    One is deleted at a time; in networks of 16 and more choices, an eighth of those that are left, each judged alone.
 
     Args:
         network: D choices.
@@ -126,10 +128,32 @@ def greedy_deletions(
         most: number of choices to delete; all D if ``None``.
     """
     depth, order = len(network.sites), list[int]()
-    while len(order) < (depth if most is None else most):
-        left = [d for d in range(depth) if d not in order]
-        order.append(max(left, key=lambda d: accuracy_along(network, batches, label, path_without([*order, d], depth))))
+    most = depth if most is None else most
+    while len(order) < most:
+        accuracy = accuracy_without_one_more(network, batches, label, path_without(order, depth))
+        together = min(max(1, len(accuracy) // 8), most - len(order))
+        order += sorted(accuracy, key=lambda d: -accuracy[d])[:together]
     return order
+
+
+def accuracy_without_one_more(
+    network: SkipNetwork, batches: list[torch.Tensor], label: np.ndarray, path: torch.Tensor
+) -> dict[int, float]:
+    """Accuracy along a path (D,) without each of its choices; what comes before a choice runs once for all."""
+    taken, start = path.tolist(), 0
+    hits = {d: 0 for d, runs in enumerate(taken) if runs}
+    with torch.inference_mode():
+        for images in batches:
+            x, own = network.stem(images), label[start : start + len(images)]
+            for d, site in enumerate(network.sites):
+                if taken[d]:
+                    without = site.run_all(0, x.clone())
+                    for other, runs in zip(network.sites[d + 1 :], taken[d + 1 :], strict=True):
+                        without = other.run_all(runs, without)
+                    hits[d] += int((network.head(without).argmax(dim=1).numpy() == own).sum())
+                x = site.run_all(taken[d], x)
+            start += len(images)
+    return {d: hit / len(label) for d, hit in hits.items()}
 
 
 def judging_rows(recipe: Recipe, test_rows: int, held_out_rows: int) -> tuple[Rows, Rows]:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from cascade.backends.dynamic.site_network import SiteNetwork
+from cascade.backends.dynamic.site_network import SiteNetwork, skippable
 from cascade.backends.dynamic.sites import PickOne
+from cascade.backends.networks.resnet import CifarResNet
 from cascade.benchmarks.experiments.networks import dynamic_networks, dynamic_quality, lesion_study
 
 
@@ -99,3 +100,20 @@ def test_the_best_fixed_path_is_the_best_mixture_of_two_that_costs_as_much(netwo
 
 def test_greedy_deletions_may_stop_early(network, rows):
     assert dynamic_networks.greedy_deletions(network, *rows, 2) == dynamic_networks.greedy_deletions(network, *rows)[:2]
+
+
+def test_deep_networks_lose_an_eighth_of_their_blocks_at_a_time():
+    torch.manual_seed(0)
+    network = CifarResNet(depth=110, width=4, classes=3).eval().to(memory_format=torch.channels_last)
+    sites = skippable(dynamic_networks.packed_copy(network))
+    rows = [torch.randn(20, 3, 8, 8)], np.arange(20) % 3
+    order = dynamic_networks.greedy_deletions(sites, *rows, 12)
+    for start, together in ((0, 6), (6, 6)):
+        before = dynamic_networks.path_without(order[:start], 54)
+        found = dynamic_networks.accuracy_without_one_more(sites, *rows, before)
+        assert set(found) == set(range(54)) - set(order[:start])
+        for d in (0, 17, 53):
+            path = dynamic_networks.path_without([*order[:start], d], 54)
+            assert d in order[:start] or found[d] == dynamic_networks.accuracy_along(sites, *rows, path)
+        gone = [found[d] for d in order[start : start + together]]
+        assert gone == sorted(found.values(), reverse=True)[:together]
