@@ -1,7 +1,8 @@
-"""The shipped networks give the numbers that were recorded before sites became general: ``recorded.npz``.
+"""The shipped networks give the numbers that were recorded: ``recorded.npz``.
 
-Recorded by ``python tests/backends/dynamic/test_shipped_numbers.py``. On the processor and the build of PyTorch of the
-record they are equal bit for bit; elsewhere kernels differ, and numbers are close.
+Recorded by ``python tests/backends/dynamic/test_shipped_numbers.py``, last when two of them were stored in int8. On the
+processor and the build of PyTorch of the record they are equal bit for bit; elsewhere kernels differ, and numbers are
+close.
 """
 
 import platform
@@ -32,7 +33,8 @@ ROWS = 24
 
 def machine():
     cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
-    return f"{platform.machine()} {cpu} torch {torch.__version__} threads {torch.get_num_threads()}"
+    vectors = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()} {cpu} {vectors} torch {torch.__version__} threads {torch.get_num_threads()}"
 
 
 def pictures():
