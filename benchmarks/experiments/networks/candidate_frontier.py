@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from cascade.backends.config import DynamicConfig
+from cascade.backends.config import BackendConfig, DynamicConfig, EnsembleConfig
 from cascade.benchmarks.harness.experiment import Figure, Figures, Found, run_experiment
 from cascade.benchmarks.harness.results.result_file import ROOT
 from cascade.calibration import ScoreTable, choose_cascade
@@ -26,6 +26,12 @@ CONFIG = ROOT / "examples" / "candidates" / "config.yaml"
 DROPS = (0.002, 0.005, 0.01, 0.02)
 ROWS_TOGETHER = 64
 ALL, STATIC = "all networks", "static networks"
+
+
+def adapts(backend: BackendConfig) -> bool:
+    """Whether a network, or a member of an ensemble, adapts its work to the row."""
+    members = backend.members if isinstance(backend, EnsembleConfig) else [backend]
+    return any(isinstance(member, DynamicConfig) for member in members)
 
 
 def singles(table: ScoreTable, adaptive: Sequence[str]) -> dict[str, Any]:
@@ -100,7 +106,7 @@ def main(
 ) -> Iterator[Found]:
     """Search cascades for each accuracy."""
     config, table = CascadeConfig.load(CONFIG), ScoreTable.load(scores)
-    adaptive = [stage.name for stage in config.stages if isinstance(stage.backend, DynamicConfig)]
+    adaptive = [stage.name for stage in config.stages if adapts(stage.backend)]
     pools = {ALL: table, STATIC: table.select([str(name) for name in table.stage if name not in adaptive])}
     found: Found = {"rows": len(table), "networks": singles(table, adaptive), "cascades": {}}
     for pool, own in pools.items():
