@@ -8,7 +8,7 @@ thresholds on one half of the test rows and judges them on the other; once from 
 adapt their work to the row. Times are those of 64 rows together.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,10 +21,12 @@ from cascade.benchmarks.harness.results.result_file import ROOT
 from cascade.calibration import ScoreTable, choose_cascade
 from cascade.config import CascadeConfig
 from cascade.errors import CascadeError
+from cascade.reports.figures.label_places import label_places, text_width
 
 CONFIG = ROOT / "examples" / "candidates" / "config.yaml"
 DROPS = (0.002, 0.005, 0.01, 0.02)
 ROWS_TOGETHER = 64
+NAME_SIZE = 8.5
 ALL, STATIC = "all networks", "static networks"
 
 
@@ -71,16 +73,9 @@ def draw(found: Found, path: Path) -> None:
 
     picture = Picture(figsize=(8, 5), layout="constrained")
     panel = picture.subplots()
-    down = 0
-    for name, own in found["networks"].items():
+    for own in found["networks"].values():
         face = "white" if own["adaptive"] else "tab:gray"
         panel.plot(own["ms_per_row"], 100 * own["accuracy"], "o", color="tab:gray", markerfacecolor=face)
-        place = (own["ms_per_row"], 100 * own["accuracy"])
-        left = own["adaptive"]  # their accuracies are close together
-        offset = (-8, -3 - down) if left else (5, -10)
-        down += 10 if left else 0
-        side = "right" if left else "left"
-        panel.annotate(name, place, offset, textcoords="offset points", fontsize="small", horizontalalignment=side)
     for pool, style in ((ALL, "o-"), (STATIC, "s--")):
         points = found["cascades"].get(pool, [])
         panel.plot(
@@ -97,8 +92,26 @@ def draw(found: Found, path: Path) -> None:
     panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     panel.set_xlabel(f"ms per row, {ROWS_TOGETHER} rows together")
     panel.set_ylabel("accuracy, %")
-    panel.legend(loc="lower right")
+    panel.legend(loc="upper left")
+    write_names(panel, found)
     picture.savefig(path)
+
+
+def write_names(panel: Any, found: Found) -> None:
+    """Writes the name of each network beside its point, where it covers neither points nor other names."""
+    panel.figure.draw_without_rendering()  # places the axes
+    points_per_pixel = 72 / panel.figure.dpi
+
+    def in_points(cases: Iterable[dict[str, Any]]) -> np.ndarray:
+        pixels = panel.transData.transform([(own["ms_per_row"], 100 * own["accuracy"]) for own in cases])
+        return np.asarray((pixels - panel.bbox.min) * points_per_pixel)
+
+    names, anchors = list(found["networks"]), in_points(found["networks"].values())
+    taken = np.vstack([anchors, *(in_points(points) for points in found["cascades"].values())])
+    widths = [text_width(name, NAME_SIZE) for name in names]
+    frame = (panel.bbox.width * points_per_pixel, panel.bbox.height * points_per_pixel)
+    for name, place in zip(names, label_places(anchors, widths, NAME_SIZE + 2, taken, frame), strict=True):
+        panel.annotate(name, place, xycoords="axes points", fontsize=NAME_SIZE)
 
 
 def main(
