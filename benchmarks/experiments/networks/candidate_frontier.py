@@ -92,7 +92,7 @@ def draw(found: Found, path: Path) -> None:
     panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     panel.set_xlabel(f"ms per row, {ROWS_TOGETHER} rows together")
     panel.set_ylabel("accuracy, %")
-    panel.legend(loc="upper left")
+    panel.legend(loc="center right")
     write_names(panel, found)
     picture.savefig(path)
 
