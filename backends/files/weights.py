@@ -88,13 +88,19 @@ def read_tensors(path: Path, part: str = "") -> dict[str, torch.Tensor]:
     Tensors with scales are multiplied by them.
 
     Raises:
-        WeightsError: the file is missing or is not a whole safetensors file.
+        WeightsError: the file is missing or is not a whole safetensors file, or scales do not fit their tensors.
     """
     read_facts(path)
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    for key in [key for key in tensors if key + SCALE in tensors]:
-        tensors[key] = tensors[key] * tensors.pop(key + SCALE)
+    for key in [key for key, value in tensors.items() if value.dtype == torch.int8 and key + SCALE in tensors]:
+        scale = tensors.pop(key + SCALE)
+        if scale.shape != _scale_shape(tensors[key]):
+            raise WeightsError(
+                f"{path}: {key}{SCALE} has the shape {tuple(scale.shape)}, and {key} {tuple(tensors[key].shape)}; one "
+                "scale for each index of the first axis was expected"
+            )
+        tensors[key] = tensors[key] * scale
     if part:
         tensors = {key.removeprefix(f"{part}."): value for key, value in tensors.items() if _is_in(key, [part])}
     return tensors
@@ -120,6 +126,10 @@ def _quantized(key: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
     largest = value.abs().amax(dim=tuple(range(1, value.ndim)), keepdim=True)
     scale = torch.where(largest > 0, largest / INT8_MAX, 1.0)
     return {key: (value / scale).round().to(torch.int8), key + SCALE: scale}
+
+
+def _scale_shape(value: torch.Tensor) -> torch.Size:
+    return torch.Size([*value.shape[:1], *[1] * (value.ndim - 1)])
 
 
 def _is_in(key: str, layers: Collection[str]) -> bool:

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from small_networks import Linear
 
 from cascade.backends.config import TorchConfig
@@ -134,6 +135,14 @@ def test_int8_is_within_half_a_step_and_a_quarter_of_the_size(tmp_path):
     save_weights(tmp_path / "twice", again, {}, "int8")
     for name, value in read_tensors(tmp_path / "twice").items():
         torch.testing.assert_close(value, again.state_dict()[name])
+
+
+@pytest.mark.parametrize("shape", [(5,), (3,), (1,), (3, 2), (3, 1, 1)])
+def test_scales_of_another_shape_are_refused(tmp_path, shape):
+    tensors = {"weight": torch.ones(3, 2, dtype=torch.int8), "weight.scale": torch.ones(shape), "bias": torch.ones(3)}
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="weight.scale has the shape"):
+        load_weights(tmp_path / "w.safetensors", torch.nn.Linear(2, 3))
 
 
 @pytest.mark.parametrize(("precision", "value"), [("float32", np.nan), ("float16", 70000.0), ("int8", np.inf)])
