@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -137,7 +137,7 @@ def greedy_deletions(
 
 
 def accuracy_without_one_more(
-    network: SkipNetwork, batches: list[torch.Tensor], label: np.ndarray, path: torch.Tensor
+    network: SkipNetwork, batches: Iterable[torch.Tensor], label: np.ndarray, path: torch.Tensor
 ) -> dict[int, float]:
     """Accuracy along a path (D,) without each of its choices; what comes before a choice runs once for all."""
     taken, start = path.tolist(), 0

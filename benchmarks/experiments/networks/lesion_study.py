@@ -26,6 +26,7 @@ from cascade.benchmarks.experiments.networks.dynamic_networks import (
     PICTURES,
     Rows,
     accuracy_along,
+    accuracy_without_one_more,
     greedy_deletions,
     judging_rows,
     packed_copy,
@@ -42,11 +43,9 @@ SWAPS = (1, 2, 4, 8, 16)
 
 def single_deletions(network: SkipNetwork, test: Rows) -> list[float]:
     """Accuracy without each block."""
-    depth = len(network.sites)
-    return [
-        accuracy_along(network, *test, path_without([d], depth))
-        for d in track(range(depth), "single blocks", console=console)
-    ]
+    (images, label), whole = test, path_without([], len(network.sites))
+    found = accuracy_without_one_more(network, track(images, "single blocks", console=console), label, whole)
+    return [found[d] for d in range(len(network.sites))]
 
 
 def random_deletions(network: SkipNetwork, test: Rows, most: int, draws: int, seed: int) -> list[dict[str, Any]]:
