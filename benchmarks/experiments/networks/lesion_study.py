@@ -7,7 +7,8 @@ sections 4.1 to 4.3, https://arxiv.org/abs/1605.06431. The network is a ResNet w
 dynamic network; by default the ResNet-32 of examples/cifar10.
 
 1. Every single block is deleted.
-2. k random blocks are deleted, for k up to --most; and k blocks chosen one by one on held-out training rows.
+2. k random blocks are deleted, for k up to --most; and k blocks chosen on held-out training rows, see
+   ``greedy_deletions``.
 3. k random pairs of blocks of equal shape are exchanged.
 """
 
@@ -114,7 +115,7 @@ def draw(found: Found, path: Path) -> None:
         [100 * a for a in greedy["accuracy"]],
         color=ACCENT.light,
         marker="s",
-        label="chosen one by one",
+        label="chosen on held-out rows",
     )
     many.set_xlabel("blocks that are deleted")
     many.legend(frameon=False)
