@@ -31,6 +31,7 @@ from cascade import (
     check_table,
     collect,
     datasets,
+    judge,
     last_stage_policy,
     load_stages,
     running_cascade,
@@ -99,7 +100,18 @@ def main() -> None:
     console.rule("5. Result")
     header, rows = _comparison(config, cascade, biggest)
     _print_table(header, rows)
-    measured = {"cascade": _plain(cascade), "biggest_alone": _plain(biggest), "prediction": prediction.to_dict()}
+    (judged,) = judge(table.take(held_out[:SERVED_ROWS]), policy).targets
+    low, high = (100 * end for end in judged.interval)
+    console.print(
+        f"The loss on these images is {100 * judged.estimate:.2f} points, {low:.2f} to {high:.2f} on future ones "
+        f"(95% interval); {judged.claim}: {judged.words}."
+    )
+    measured = {
+        "cascade": _plain(cascade),
+        "biggest_alone": _plain(biggest),
+        "prediction": prediction.to_dict(),
+        "judged": judged.to_dict(),
+    }
     (OUT / "measured.json").write_text(json.dumps(measured, indent=1) + "\n")
     served_table = ReportTable("Served over HTTP", header, rows, _note())
     write_report(table.take(held_out), policy, OUT / "report.html", [served_table], calibration=half, pictures=OUT)
