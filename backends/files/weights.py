@@ -25,27 +25,28 @@ def save_weights(path: Path, network: nn.Module, facts: dict[str, str], precisio
         path: the file; written atomically.
         network: the network.
         facts: header entries, such as "folded" ("true" if the batch norms are folded in).
-        precision: of the floating-point tensors on disk. "int8" stores tensors of two and more axes as whole numbers in
-            [-127, 127], with one float32 scale for each index of the first axis (an output channel), and others as
-            float32; 4 times smaller than "float32".
+        precision: of the floating-point tensors on disk. "int8" stores parameters of two and more axes as whole numbers
+            in [-127, 127], with one float32 scale for each index of the first axis (an output channel), and other
+            tensors as float32; 4 times smaller than "float32".
 
     Raises:
-        WeightsError: a value is not finite in this precision; no file is written.
+        WeightsError: a parameter is not finite, or a finite value is too large for this precision; no file is written.
+            Buffers may hold infinite values.
     """
-    tensors = {}
+    parameters = {name for name, _ in network.named_parameters(remove_duplicate=False)}
+    tensors: dict[str, torch.Tensor] = {}
     for key, value in network.state_dict().items():
-        if not value.is_floating_point():
-            tensors[key] = value
-        elif precision == "int8":
-            tensors |= _quantized(key, value.float())
+        stored = _stored(key, value, precision, key in parameters)
+        if key in parameters:
+            representable = all(bool(each.isfinite().all()) for each in stored.values())
         else:
-            tensors[key] = value.to(getattr(torch, precision))
-    for key, value in tensors.items():
-        if not value.isfinite().all():
+            representable = torch.equal(stored[key].isfinite(), value.isfinite())
+        if not representable:
             raise WeightsError(
                 f"{path} was not written: {key} holds values that are not finite in {precision}; the training "
                 'diverged, or a value is too large for stored_precision (65,504 for "float16")'
             )
+        tensors |= stored
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata={**facts, "format": "pt"})
@@ -120,8 +121,14 @@ def load_tensors(tensors: dict[str, torch.Tensor], network: nn.Module, without: 
         raise WeightsError(f"{path} does not fit {type(network).__name__}: {error}") from error
 
 
-def _quantized(key: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
-    if value.ndim < 2 or not value.numel():
+def _stored(key: str, value: torch.Tensor, precision: StoredPrecision, parameter: bool) -> dict[str, torch.Tensor]:
+    """A tensor as it is written: itself, in this precision, or with its scales."""
+    if not value.is_floating_point():
+        return {key: value}
+    if precision != "int8":
+        return {key: value.to(getattr(torch, precision))}
+    value = value.float()
+    if not parameter or value.ndim < 2 or not value.numel():
         return {key: value}
     largest = value.abs().amax(dim=tuple(range(1, value.ndim)), keepdim=True)
     scale = torch.where(largest > 0, largest / INT8_MAX, 1.0)

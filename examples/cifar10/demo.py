@@ -50,7 +50,7 @@ MOST_ACCURACY_DROP = 0.01
 ROWS_PER_REQUEST = 64
 CONNECTIONS = 8
 SERVED_ROWS = 2560
-PASSES = 4  # over these rows with the cascade; one takes two seconds, and once with the last stage, which takes 20
+PASSES = 4  # of the cascade over these rows, since one takes two seconds; of the last stage alone one takes twenty
 SEED = 0
 
 console = Console()

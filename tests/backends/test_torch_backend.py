@@ -159,6 +159,21 @@ def test_values_that_cannot_be_stored_are_refused(tmp_path, tiny_network, precis
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_infinite_values_of_a_buffer_are_kept(tmp_path, precision):
+    network = torch.nn.Linear(3, 3)
+    network.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
+    save_weights(tmp_path / "w.safetensors", network, {}, precision)
+    assert torch.equal(read_tensors(tmp_path / "w.safetensors")["mask"].float(), network.mask)
+
+
+def test_finite_values_of_a_buffer_that_overflow_are_refused(tmp_path):
+    network = torch.nn.Linear(3, 3)
+    network.register_buffer("mask", torch.tensor([70000.0, -torch.inf]))
+    with pytest.raises(WeightsError, match="mask holds values"):
+        save_weights(tmp_path / "w.safetensors", network, {}, "float16")
+
+
 def test_weights_that_were_folded_before_they_were_saved(tmp_path, tiny_network, pixels):
     folded = CifarResNet(depth=8, width=4, classes=3)
     folded.load_state_dict(tiny_network.state_dict())
