@@ -58,6 +58,7 @@ def test_the_shipped_weights_have_the_accuracy_that_was_written_beside_them(run,
     facts = json.loads(weights.with_suffix(".json").read_text())
     assert facts["test_accuracy"] == done.json["test_accuracy"] > 0.6
     assert len(facts["history"]) == 12
+    assert facts["checked_rows"] == 40
     assert list((tmp_path / "cache" / "training").iterdir()) == []
     assert read_facts(weights)["folded"] == ("true" if "fold" in more else "false")
     config = TorchConfig(

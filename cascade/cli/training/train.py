@@ -61,7 +61,7 @@ def train(
     result = {
         "recipe": recipe_path.name,
         **{f"{judged_on}_{name}": value for name, value in figures.items()},
-        "checked_rows": CHECKED_ROWS,
+        "checked_rows": min(CHECKED_ROWS, len(task.test_rows)),
         "checked_accuracy": trainer.accuracy(task.test_rows[:CHECKED_ROWS], task.test_labels[:CHECKED_ROWS]),
         "seconds": round(sum(record["seconds"] for record in trainer.history), 1),
         "threads": torch.get_num_threads(),
