@@ -44,16 +44,16 @@ def draw_blocks(results: dict[str, dict[str, Any]], path: Path) -> None:
             marker="o",
             label="accuracy",
         )
-        row[1].set_xticks(kept)
         row[1].set_ylim(0, 100)
         row[1].set_xlabel("blocks kept")
         row[1].set_ylabel("share of images, accuracy, %")
         row[1].legend(frameon=False)
         shares = result["kept_share_by_block"]
         row[2].bar(range(1, len(shares) + 1), [100 * share for share in shares], color=colour)
-        row[2].set_xticks(range(1, len(shares) + 1, 2))
         row[2].set_xlabel("block")
         row[2].set_ylabel("images that keep it, %")
+        for axes in row[1:]:
+            axes.xaxis.get_major_locator().set_params(integer=True)
     for axes in picture.axes:
         axes.spines[["top", "right"]].set_visible(False)
     picture.savefig(path, dpi=120)
