@@ -126,15 +126,14 @@ class Generator:
         """Sends until the time is over, and waits for answers no longer than the time limit of a request.
 
         Args:
-            begin: moment of ``time.monotonic`` from which all moments count.
+            begin: moment of ``time.monotonic`` from which all moments count; a closed loop of a process that comes
+                later, because the machine was paused, counts from then, and lasts as long as planned.
         """
-        self._begin = begin
-        self._end = begin + self._plan.seconds
         self._processor_s = self._clock()
-        while (
-            left := begin - time.monotonic()
-        ) > 0:  # a timer may end a little early, and requests before count nowhere
+        while (left := begin - time.monotonic()) > 0:  # a timer may end early, and requests before count nowhere
             await asyncio.sleep(left)
+        self._begin = time.monotonic() if self._plan.due is None else begin
+        self._end = self._begin + self._plan.seconds
         gc.disable()  # a collection would delay requests
         timer = PreciseTimer(self._send_due)
         self._timer = timer

@@ -132,7 +132,7 @@ def test_the_printed_result_has_medians_and_ranges(bench):
 def test_a_missed_objective_ends_with_6_after_everything_was_written(bench, tmp_path):
     out = tmp_path / "out.json"
     result = bench("--min-rows-per-s", "1e12", "--min-accuracy", "1", "--out", out, "--json")
-    assert result.code == 6
+    assert result.code == 6, result.err
     assert "error: objective missed: throughput must be at least 1e+12 rows/s" in result.err
     assert Result.load(out).missed
     assert bench("--min-rows-per-s", "1").code == 0
@@ -248,7 +248,7 @@ def test_a_rate_that_the_client_cannot_send_is_told(bench):
         "--json",
     )
     assert time.monotonic() - begin < 20
-    assert result.code == 6
+    assert result.code == 6, result.err
     assert re.search("invalid|may fail", result.err)
     seen = result.json["repeats"][0]
     assert seen["offered_per_s"] == pytest.approx(60000, rel=0.05)
@@ -267,14 +267,14 @@ async def every_other(request):
 @pytest.mark.parametrize(("answer", "problem"), [(class_77, "accuracy must be"), (every_other, "requests may fail")])
 def test_a_server_that_answers_wrongly_does_not_pass(bench, answer, problem):
     result = served(bench, answer, "--json")
-    assert result.code == 6
+    assert result.code == 6, result.err
     assert problem in result.err
     assert len(result.json["repeats"]) == 2
 
 
 def test_a_server_that_gives_all_rows_one_answer_does_not_pass(bench):
     result = served(bench, answer_rightly, rows="rows.npz")
-    assert result.code == 6
+    assert result.code == 6, result.err
     assert "all rows had the same one" in result.err
     assert served(bench, answer_rightly, "--min-accuracy", "0.2", rows="rows.npz").code == 0
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cascade.benchmarks.analysis.tally import Tally
 from cascade.benchmarks.clients.lane import ANSWERED, CONNECTION, NOT_SENT, TIMEOUT
+from cascade.benchmarks.generator.generator import Generator
 from cascade.benchmarks.generator.precise_timer import PreciseTimer
 from cascade.benchmarks.generator.processes import Sender, ThisProcess, plan_of
 from cascade.benchmarks.load import ClosedLoop, OpenLoop, Trace
@@ -76,6 +77,19 @@ def test_a_timer_that_ends_early_does_not_begin_a_load_early(monkeypatch):
     tally, _ = sent(ClosedLoop(2, 0.2), lambda: FakeLane(0.001))
     assert tally.records["due"].min() >= 0
     assert tally.repeat().requests == len(tally.records)
+
+
+@pytest.mark.parametrize("load", [ClosedLoop(2, 0.2), OpenLoop(50, 0.2, arrivals="constant", connections=2)])
+def test_a_process_that_was_paused_at_the_beginning_sends_all_of_a_closed_loop(load):
+    """No request was sent, and the target was called dead."""
+    workload, slices = one_row_workload(), []
+    plan = plan_of(load, 5.0, seed=1)
+    generator = Generator(plan, [FakeLane(0.001), FakeLane(0.001)], workload, Picker(workload, None, 1), slices.append)
+    asyncio.run(generator.run(time.monotonic() - 1))
+    statuses = np.concatenate([part.records["status"] for part in slices])
+    late = ANSWERED if isinstance(load, ClosedLoop) else NOT_SENT  # an open loop never moves its arrivals
+    assert len(statuses) >= 10
+    assert (statuses == late).all()
 
 
 def test_a_number_of_requests_ends_a_closed_loop():
