@@ -11,8 +11,8 @@ number of blocks,
   itself takes most often, and those that are left when blocks are deleted one by one, each time the one whose loss
   costs the least accuracy; training rows that were held out choose among them;
 
-both on the base as it was before, and on the network's own fine-tuned weights. If the gain over the best fixed path
-with its own weights is below two standard errors, the choice of a path per row is worth nothing.
+both on the base as it was before, if one of its depth is shipped, and on the network's own fine-tuned weights. If the gain
+over the best fixed path with its own weights is below two standard errors, the choice of a path per row is worth nothing.
 """
 
 import copy
@@ -55,16 +55,18 @@ PRICES = (-4.0, -2.0, -1.0, 1.0, 2.0)
 
 
 def quality(
-    network: DynamicNetwork, base: nn.Module, test: Rows, chosen_on: Rows, draws: int, seed: int
+    network: DynamicNetwork, base: nn.Module | None, test: Rows, chosen_on: Rows, draws: int, seed: int
 ) -> dict[str, Any]:
-    """Everything about one network but its times."""
+    """Everything about one network but its times; without a base, the baselines are of its own weights alone."""
     images, label = test
     with torch.inference_mode():
         outcomes = [network.run(batch) for batch in images]
     paths = torch.cat([outcome.paths for outcome in outcomes])
     right = np.concatenate([outcome.logits.argmax(dim=1).numpy() for outcome in outcomes]) == label
     costs = PathCosts.count(network.sites, network.policy, images[0][:1])
-    packed_base, packed = packed_copy(base), packed_copy(network).sites
+    judged = {"own_weights": packed_copy(network).sites}
+    if base is not None:
+        judged["base"] = skippable(packed_copy(base), network.keep_first)
     always = 1 if network.keep_first else 0
     kept = always + paths.sum(dim=1).numpy()
     flops = float(costs.of(paths).mean())
@@ -82,8 +84,7 @@ def quality(
             "saved_share": 1 - flops / costs.dense,
         },
         "baselines": {
-            "base": baselines(skippable(packed_base, network.keep_first), test, chosen_on, paths, right, draws, seed),
-            "own_weights": baselines(packed, test, chosen_on, paths, right, draws, seed),
+            name: baselines(sites, test, chosen_on, paths, right, draws, seed) for name, sites in judged.items()
         },
         "kept_by_class": [float(kept[label == c].mean()) for c in range(len(CLASSES))],
         "kept_share_by_block": [1.0] * always + paths.double().mean(dim=0).tolist(),
@@ -224,7 +225,8 @@ def main(
     for recipe_path in [path for stem, path in recipes.items() if not only or stem in only]:
         console.print(recipe_path.stem)
         network, recipe = trained(recipe_path)
-        base, _ = trained(BASES[recipe.arguments["depth"]])
+        base_recipe = BASES.get(recipe.arguments["depth"])
+        base = None if base_recipe is None else trained(base_recipe)[0]
         judged, chosen_on = judging_rows(recipe, test_rows, held_out_rows)
         found[recipe_path.stem] = quality(network, base, judged, chosen_on, draws, seed)
         found[recipe_path.stem]["time_ms"] = times(network, torch.cat(judged[0]), (1, 16, 64), repeats)
