@@ -11,8 +11,9 @@ number of blocks,
   itself takes most often, and those that are left when blocks are deleted one by one, each time the one whose loss
   costs the least accuracy; training rows that were held out choose among them;
 
-both on the base as it was before, if one of its depth is shipped, and on the network's own fine-tuned weights. If the gain
-over the best fixed path with its own weights is below two standard errors, the choice of a path per row is worth nothing.
+both on the base as it was before, if one of its depth is shipped, and on the network's own fine-tuned weights. If the
+gain over the best fixed path with its own weights is below two standard errors, the choice of a path per row is worth
+nothing.
 """
 
 import copy
