@@ -13,6 +13,7 @@ from cascade.theme import ACCENT, MUTED, stage_colours
 __all__ = ["CLASSES", "draw"]
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+MARKERS = "osd^vPX*"
 
 
 def draw(found: Found, path: Path) -> None:
@@ -66,16 +67,20 @@ def draw_curves(path: Path) -> None:
     picture = Picture(figsize=(12, 3.6), layout="constrained")
     accuracy, kept = picture.subplots(1, 2)
     recipes = [file for file in sorted((EXAMPLE / "weights").glob("*.json")) if "held_out_kept" in file.read_text()]
-    for file, colour in zip(recipes, stage_colours(len(recipes)), strict=True):
+    colours = stage_colours(max(len(recipes) // 2, 2))
+    for number, file in enumerate(recipes):
         history = json.loads(file.read_text())["history"]
         epochs = [record["epoch"] + 1 for record in history]
-        accuracy.plot(
-            epochs, [100 * r["held_out_accuracy"] for r in history], color=colour, marker="o", label=file.stem
-        )
-        kept.plot(epochs, [r["held_out_kept"] for r in history], color=colour, marker="o")
+        style: dict[str, Any] = {
+            "color": colours[number % len(colours)],
+            "marker": MARKERS[number % len(MARKERS)],
+            "linestyle": "--" if file.stem.startswith("blockdrop") else "-",
+        }
+        accuracy.plot(epochs, [100 * r["held_out_accuracy"] for r in history], label=file.stem, **style)
+        kept.plot(epochs, [r["held_out_kept"] for r in history], **style)
     accuracy.set_ylabel("held-out accuracy, %")
     kept.set_ylabel("blocks kept by choice")
-    accuracy.legend(frameon=False)
+    picture.legend(frameon=False, loc="outside right center")
     for axes in (accuracy, kept):
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
