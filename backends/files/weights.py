@@ -11,11 +11,25 @@ from torch import nn
 
 from cascade.errors import WeightsError
 
-__all__ = ["StoredPrecision", "load_tensors", "load_weights", "read_facts", "read_tensors", "save_weights"]
+__all__ = [
+    "StoredPrecision",
+    "load_tensors",
+    "load_weights",
+    "read_facts",
+    "read_tensors",
+    "save_weights",
+    "weights_path",
+]
 
 StoredPrecision = Literal["float32", "float16", "int8"]
 SCALE = ".scale"  # ends the name of an int8 tensor's scales: no parameter or buffer has such a name
 INT8_MAX = 127
+
+
+def weights_path(recipe_path: Path) -> Path:
+    """``weights/NAME.safetensors``, in the folder of the recipe, or beside that folder if its name is ``recipes``."""
+    folder = recipe_path.resolve().parent
+    return (folder.parent if folder.name == "recipes" else folder) / "weights" / f"{recipe_path.stem}.safetensors"
 
 
 def save_weights(path: Path, network: nn.Module, facts: dict[str, str], precision: StoredPrecision = "float32") -> None:

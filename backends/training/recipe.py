@@ -154,7 +154,3 @@ class Recipe(BaseModel):
                 return phase, epoch
             epoch -= phase.epochs
         raise IndexError("epoch is after the last phase")
-
-    def weights_path(self, recipe_path: Path) -> Path:
-        """The file for the weights of a recipe: ``../weights/<name>.safetensors``, relative to the recipe."""
-        return recipe_path.resolve().parent.parent / "weights" / f"{recipe_path.stem}.safetensors"

@@ -72,6 +72,16 @@ def test_the_shipped_weights_have_the_accuracy_that_was_written_beside_them(run,
     assert np.mean(prediction.answer == toy["test_labels"]) == pytest.approx(facts["test_accuracy"], abs=0.026)
 
 
+def test_the_weights_stay_in_the_folder_of_a_recipe_of_ones_own(run, toy, tmp_path):
+    """They were written to the folder above it."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "toy.yaml").write_text(RECIPE.format(more=""))
+    done = run("train", folder / "toy.yaml", "--threads", 1, "--json")
+    assert done.json["weights"] == str(folder / "weights" / "toy.safetensors")
+    assert not (tmp_path / "weights").exists()
+
+
 def test_a_training_that_diverges_stops_and_leaves_no_weights(run, toy, tmp_path):
     recipe = tmp_path / "recipes" / "toy.yaml"
     recipe.parent.mkdir()

@@ -1,6 +1,5 @@
 """The recipe of a boosted Haar cascade: ``type: haar`` in a file for ``cascade train``."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -111,7 +110,3 @@ class HaarRecipe(BaseModel):
         if self.classes[0] == self.classes[1]:
             raise ValueError(f"classes must be two names; got {list(self.classes)}")
         return self
-
-    def model_path(self, recipe_path: Path) -> Path:
-        """The file for the model: ``../weights/<name>.safetensors``, relative to the recipe."""
-        return recipe_path.resolve().parent.parent / "weights" / f"{recipe_path.stem}.safetensors"

@@ -31,6 +31,7 @@ from cascade.backends.dynamic.site_network import SiteNetwork
 from cascade.backends.dynamic.sites import Parts
 from cascade.backends.dynamic.systems.ar_net import ARNet
 from cascade.backends.dynamic.systems.frames import SKIPS, Look
+from cascade.backends.files.weights import weights_path
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.training.recipe import Recipe
 from cascade.backends.training.trainer import Trainer
@@ -108,7 +109,7 @@ def best_fixed(table: torch.Tensor, label: np.ndarray, works: list[float], most:
 def full_recipe(recipe: Recipe) -> Recipe:
     """From the shipped weights, as many epochs as in the last phase, with all frames at the largest size."""
     own = recipe.model_dump(mode="json")
-    own["start_from"] = str(recipe.weights_path(RECIPE))
+    own["start_from"] = str(weights_path(RECIPE))
     own["phases"] = [{"epochs": recipe.phases[-1].epochs, "set": {"taken": ARNet().sizes[-1]}}]
     return Recipe.model_validate(own)
 

@@ -15,7 +15,7 @@ from cascade import datasets
 from cascade.backends.code.imports import import_object
 from cascade.backends.dynamic.dynamic_network import DynamicNetwork
 from cascade.backends.dynamic.site_network import SkipNetwork
-from cascade.backends.files.weights import load_weights
+from cascade.backends.files.weights import load_weights, weights_path
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.networks.packing import pack_convolutions
 from cascade.backends.training.recipe import Recipe
@@ -37,7 +37,7 @@ def trained(recipe_path: Path) -> tuple[Any, Recipe]:
     """The network of a recipe, of the class that it names, with its shipped weights, in evaluation mode."""
     recipe = load_yaml_model(recipe_path, Recipe, ConfigError)
     network = import_object(recipe.network)(**recipe.arguments)
-    load_weights(recipe.weights_path(recipe_path), network)
+    load_weights(weights_path(recipe_path), network)
     return network.eval().to(memory_format=torch.channels_last), recipe
 
 

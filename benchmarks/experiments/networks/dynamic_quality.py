@@ -65,9 +65,9 @@ def quality(
     paths = torch.cat([outcome.paths for outcome in outcomes])
     right = np.concatenate([outcome.logits.argmax(dim=1).numpy() for outcome in outcomes]) == label
     costs = PathCosts.count(network.sites, network.policy, images[0][:1])
-    judged = {"own_weights": packed_copy(network).sites}
+    skipped = {"own_weights": packed_copy(network).sites}
     if base is not None:
-        judged["base"] = skippable(packed_copy(base), network.keep_first)
+        skipped["base"] = skippable(packed_copy(base), network.keep_first)
     always = 1 if network.keep_first else 0
     kept = always + paths.sum(dim=1).numpy()
     flops = float(costs.of(paths).mean())
@@ -85,7 +85,7 @@ def quality(
             "saved_share": 1 - flops / costs.dense,
         },
         "baselines": {
-            name: baselines(sites, test, chosen_on, paths, right, draws, seed) for name, sites in judged.items()
+            name: baselines(sites, test, chosen_on, paths, right, draws, seed) for name, sites in skipped.items()
         },
         "kept_by_class": [float(kept[label == c].mean()) for c in range(len(CLASSES))],
         "kept_share_by_block": [1.0] * always + paths.double().mean(dim=0).tolist(),

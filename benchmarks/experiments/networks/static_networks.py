@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cascade import datasets
 from cascade.backends.code.imports import import_object
-from cascade.backends.files.weights import load_weights
+from cascade.backends.files.weights import load_weights, weights_path
 from cascade.backends.networks.folding import fold_norms
 from cascade.backends.training.recipe import Recipe
 from cascade.benchmarks.experiments.networks.dynamic_networks import BASE_RECIPE, images_of, median_ms, packed_copy
@@ -51,7 +51,7 @@ def network_of(name: str) -> tuple[nn.Module, Recipe]:
     network: nn.Module = import_object(recipe.network)(**recipe.arguments)
     if recipe.fold_norms:
         fold_norms(network)
-    load_weights(recipe.weights_path(path), network)
+    load_weights(weights_path(path), network)
     for key, value in (recipe.final | attributes).items():
         setattr(network, key, value)
     network = fold_norms(network.eval()).requires_grad_(False)

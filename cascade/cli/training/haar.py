@@ -27,7 +27,7 @@ def train_haar(recipe_path: Path, model_path: Path | None, as_json: bool) -> Non
 
     Args:
         recipe_path: of the recipe.
-        model_path: file to write; ``../weights/RECIPE.safetensors`` if not given.
+        model_path: file to write; ``weights_path`` of the recipe if not given.
         as_json: whether to print the result as JSON, without progress.
 
     Raises:
@@ -37,6 +37,7 @@ def train_haar(recipe_path: Path, model_path: Path | None, as_json: bool) -> Non
     from cascade.backends.detection.haar.bootstrapping import HaarTrainer, TrainingStep
     from cascade.backends.detection.haar.recipe import HaarRecipe
     from cascade.backends.detection.haar.training_windows import training_windows
+    from cascade.backends.files.weights import weights_path
     from cascade.calibration.fitting.rejection_trace import fit_rejection_trace
     from cascade.files.yaml_files import load_yaml_model
 
@@ -65,7 +66,7 @@ def train_haar(recipe_path: Path, model_path: Path | None, as_json: bool) -> Non
 
         fit = partial(fit_rejection_trace, min_recall=recipe.min_recall, delta=recipe.delta)
         model = HaarTrainer(recipe, windows, fit, checkpoint, on_step, on_stage).fit()
-    target = model_path or recipe.model_path(recipe_path)
+    target = model_path or weights_path(recipe_path)
     model.save(target)
     checkpoint.unlink(missing_ok=True)
     shown: dict[str, Any] = {

@@ -18,7 +18,12 @@ CHECKED_ROWS = 500
 def train(
     recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file (YAML).")],
     weights: Annotated[
-        Path | None, typer.Option(help="Weights file to write.", show_default="../weights/RECIPE")
+        Path | None,
+        typer.Option(
+            help="Weights file to write. [default: weights/NAME.safetensors in the folder of RECIPE, or beside that "
+            "folder if its name is 'recipes']",
+            show_default=False,
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0 for all.")] = 0,
     device: Annotated[str, typer.Option(help="Of a network: cpu, cuda, cuda:1.")] = "cpu",
@@ -33,7 +38,7 @@ def train(
     import torch
 
     from cascade import datasets
-    from cascade.backends.files.weights import load_weights, save_weights
+    from cascade.backends.files.weights import load_weights, save_weights, weights_path
     from cascade.backends.training.recipe import Recipe
     from cascade.backends.training.trainer import Trainer
     from cascade.cli.training.progress import TrainingProgress
@@ -41,7 +46,7 @@ def train(
     from cascade.files.yaml_files import load_yaml_model
 
     recipe = load_yaml_model(recipe_path, Recipe, ConfigError)
-    weights = weights or recipe.weights_path(recipe_path)
+    weights = weights or weights_path(recipe_path)
     if threads:
         torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = device != "cpu"  # batches have one size
