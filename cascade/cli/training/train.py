@@ -20,8 +20,8 @@ def train(
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="Weights file to write. [default: weights/NAME.safetensors in the folder of RECIPE, or beside that "
-            "folder if its name is 'recipes']",
+            help="Weights file to write; by default weights/NAME.safetensors in the folder of RECIPE, or beside that "
+            "folder if its name is 'recipes'.",
             show_default=False,
         ),
     ] = None,
