@@ -103,6 +103,4 @@ class Stage:
             return router.confidence(None, None, evidence)
         if prediction.probabilities is None:
             return router.confidence(None, prediction.confidence)
-        if router.score is None:
-            router = replace(router, score=self.score)
-        return router.confidence(prediction.probabilities)
+        return router.confidence(prediction.probabilities, default_score=self.score)

@@ -40,6 +40,7 @@ class Router:
         probabilities: np.ndarray | None,
         own_confidence: np.ndarray | None = None,
         evidence: np.ndarray | None = None,
+        default_score: str | None = None,
     ) -> np.ndarray:
         """The calibrated confidence of each row.
 
@@ -47,6 +48,7 @@ class Router:
             probabilities: (n, C), or ``None``.
             own_confidence: (n,), used where there are no probabilities or no score.
             evidence: (n, 5 (k + 1)) of the stages 0 to k, k being this one; only a head needs it.
+            default_score: of the probabilities, where the router has no score.
 
         Returns:
             (n,) float64 in [0, 1].
@@ -54,15 +56,16 @@ class Router:
         Raises:
             ValueError: the router lacks an input.
         """
+        score = self.score or default_score
         if self.head is not None:
             if evidence is None:
                 raise ValueError("a router with a head needs the evidence of the stages so far")
             raw = self.head.confidence(evidence)
-        elif probabilities is not None and self.score is not None:
+        elif probabilities is not None and score is not None:
             # Always in float64 and in C order (sums depend on it), so that a score table and a served row give the
             # same bits.
             exact = np.ascontiguousarray(probabilities, dtype=np.float64)
-            raw = score_function(self.score)(self.calibrator.probabilities(exact))
+            raw = score_function(score)(self.calibrator.probabilities(exact))
         elif own_confidence is not None:
             raw = own_confidence
         else:
