@@ -58,7 +58,7 @@ def slowdown(code, rounds, planted=1.0):
     return slowdowns([code], rounds, planted)[code.name]
 
 
-def test_the_ratio_is_compared_with_the_usual_one():
+def test_the_ratio_is_compared_with_the_usual_one(few_attempts):
     assert slowdown(guarded(2e-3, usual=2.0), 5) == pytest.approx(1.0, abs=0.1)
     assert slowdown(guarded(3e-3, usual=2.0), 5) == pytest.approx(1.5, abs=0.1)
 
