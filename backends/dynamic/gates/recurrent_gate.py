@@ -14,6 +14,7 @@ __all__ = ["RecurrentGate"]
 
 State = tuple[torch.Tensor, torch.Tensor]
 ScorerState = tuple[np.ndarray, np.ndarray, np.ndarray]
+HALF = np.float32(0.5)
 
 
 class RecurrentGate(PathPolicy):
@@ -64,21 +65,20 @@ class _RecurrentScorer:
 
     The projection of the features is multiplied into the LSTM, and its three sigmoids and one tanh become one tanh.
     With s(x) = (1 + tanh(x / 2)) / 2, all four gates of the LSTM are one tanh of
-    ``pooled @ features[c] + bias[c] + hidden @ recurrent``, in the order input, forget, output, cell.
+    ``pooled @ features[c] + bias[c] + hidden @ recurrent``, in the order input, forget, output, cell. One product gives
+    the logits and what the next step needs of the hidden state.
 
     Attributes:
         features: (c, 4 H) for every number of channels c.
         bias: (4 H,) for every number of channels.
-        recurrent: (H, 4 H).
-        output: (H,).
-        output_bias: of the logit.
+        hidden: (H, 4 H + 2), the recurrent weights and those of the logits, for twice the hidden state.
+        logits_bias: (2,), of the logits of skipping and running.
     """
 
     features: Mapping[int, np.ndarray]
     bias: Mapping[int, np.ndarray]
-    recurrent: np.ndarray
-    output: np.ndarray
-    output_bias: float
+    hidden: np.ndarray
+    logits_bias: np.ndarray
 
     @classmethod
     def of(cls, gate: RecurrentGate) -> "_RecurrentScorer":
@@ -97,33 +97,32 @@ class _RecurrentScorer:
             weight, offset = (value.detach().double().cpu().numpy() for value in projection.parameters())
             features[int(channels)] = _ready((from_input @ weight).T)
             bias[int(channels)] = _ready(from_input @ offset + constant)
-        output = gate.output.weight.detach().float().cpu().numpy()[0]
-        return cls(features, bias, _ready(rearranged(gate.cell.weight_hh).T), output, gate.output.bias.item())
+        output = gate.output.weight.detach().double().cpu().numpy()
+        from_hidden = np.concatenate([rearranged(gate.cell.weight_hh), np.zeros_like(output), output])
+        return cls(features, bias, _ready(from_hidden.T / 2), _ready(np.array([0.0, gate.output.bias.item()])))
 
     def begin(self, images: torch.Tensor) -> ScorerState:
-        """An empty memory: (n, 4 H) of the features, (n, H) hidden state, (n, H) cell."""
-        n, width = len(images), len(self.output)
-        zeros = np.zeros((n, width), dtype=np.float32)
-        return np.zeros((n, 4 * width), dtype=np.float32), zeros, zeros
+        """An empty memory: (n, 4 H) of the features, (n, 4 H) of the hidden state, (n, H) cell."""
+        zeros = np.zeros((len(images), 4 * len(self.hidden)), dtype=np.float32)
+        return zeros, zeros, zeros[:, : len(self.hidden)]
 
     def step(
         self, _d: int, features: torch.Tensor, state: ScorerState, changed: bool
     ) -> tuple[np.ndarray, ScorerState]:
         """Logits of skipping and running the next block."""
-        seen, hidden, cell = state
-        width = len(self.output)
+        seen, remembered, cell = state
+        width = len(self.hidden)
         if changed:
-            channels = features.shape[1]
-            pooled = features.mean(dim=(2, 3)).float().numpy()
+            pooled = features.mean(dim=(2, 3), dtype=torch.float32).numpy()
+            channels = pooled.shape[1]
             seen = pooled @ self.features[channels] + self.bias[channels]
-        gates = np.tanh(hidden @ self.recurrent + seen)
-        opening = gates[:, : 3 * width] * np.float32(0.5) + np.float32(0.5)
-        new = gates[:, 3 * width :]
-        cell = opening[:, width : 2 * width] * cell + opening[:, :width] * new
-        hidden = opening[:, 2 * width :] * np.tanh(cell)
-        logits = np.zeros((len(hidden), 2), dtype=np.float32)
-        logits[:, 1] = hidden @ self.output + self.output_bias
-        return logits, (seen, hidden, cell)
+        gates = np.tanh(remembered + seen)
+        gates[:, : 3 * width] += 1  # twice the sigmoids
+        twice = gates[:, width : 2 * width] * cell
+        twice += gates[:, :width] * gates[:, 3 * width :]
+        cell = twice * HALF
+        found = (gates[:, 2 * width : 3 * width] * np.tanh(cell)) @ self.hidden
+        return found[:, 4 * width :] + self.logits_bias, (seen, found[:, : 4 * width], cell)
 
 
 def _ready(values: np.ndarray) -> np.ndarray:
