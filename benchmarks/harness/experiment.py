@@ -43,13 +43,15 @@ def run_experiment(main: Main, figures: FiguresOf, draw: Draw | None = None, pic
     def command(out: Path, **options: Any) -> None:
         start = Start(experiment, sys.argv[1:], options)
         measured = main(**options)
-        missed: list[str] = []
+        printed: dict[str, Any] = {}
         for found in measured if isinstance(measured, Iterator) else [measured]:
             result = start.result(found, figures(found))
             save_result(out, result)
-            missed = report(result)
+            report({name: figure for name, figure in result["figures"].items() if printed.get(name) != figure})
+            printed = result["figures"]
         if draw is not None:
             draw(found, picture if picture is not None and out == default else out.with_suffix(".png"))
+        missed = [name for name, figure in printed.items() if figure["satisfied"] is False]
         if missed:
             raise ObjectiveMissed(f"missed: {', '.join(missed)}")
 
@@ -70,12 +72,11 @@ def run_experiment(main: Main, figures: FiguresOf, draw: Draw | None = None, pic
         sys.exit(error.exit_code)
 
 
-def report(result: dict[str, Any]) -> list[str]:
-    """Prints the figures; returns the names of those that miss what is sought."""
-    for name, figure in result["figures"].items():
+def report(figures: dict[str, Any]) -> None:
+    """Prints figures of a result file, and whether each reaches what is sought."""
+    for name, figure in figures.items():
         line = f"{name}: {figure['value']:.4g}" if figure["value"] is not None else f"{name}: nothing measured"
         if figure["sought"] is not None:
             verdict = "satisfied" if figure["satisfied"] else "missed"
             line += f" (sought {figure['comparison']} {figure['sought']:g}: {verdict})"
         typer.echo(line)
-    return [name for name, figure in result["figures"].items() if figure["satisfied"] is False]

@@ -132,6 +132,20 @@ def test_folders_of_experiments_and_results_are_small_and_match():
     assert {file.parent.name for file in FILES} <= {folder.name for folder in EXPERIMENTS.iterdir()}
 
 
+def test_an_experiment_that_yields_prints_each_figure_once_and_again_where_it_changes(monkeypatch, tmp_path, capsys):
+    def main():
+        """Measure."""
+        yield {"first": 3.0}
+        yield {"first": 3.0, "second": 1.0}
+        yield {"first": 3.0, "second": 2.0}
+
+    def figures(found):
+        return {name: Figure(value) for name, value in found.items()}
+
+    assert ran(monkeypatch, main, figures, "--out", tmp_path / "result.json") == 0
+    assert capsys.readouterr().out.splitlines() == ["first: 3", "second: 1", "second: 2"]
+
+
 def test_every_experiment_asks_a_question_and_names_its_command():
     for file in sorted(EXPERIMENTS.glob("*/*.py")):
         text = file.read_text(encoding="utf-8")
