@@ -43,15 +43,15 @@ def run_experiment(main: Main, figures: FiguresOf, draw: Draw | None = None, pic
     def command(out: Path, **options: Any) -> None:
         start = Start(experiment, sys.argv[1:], options)
         measured = main(**options)
-        printed: dict[str, Any] = {}
+        so_far: dict[str, Any] = {}
         for found in measured if isinstance(measured, Iterator) else [measured]:
             result = start.result(found, figures(found))
             save_result(out, result)
-            report({name: figure for name, figure in result["figures"].items() if printed.get(name) != figure})
-            printed = result["figures"]
+            report({name: figure for name, figure in result["figures"].items() if so_far.get(name) != figure})
+            so_far = result["figures"]
         if draw is not None:
             draw(found, picture if picture is not None and out == default else out.with_suffix(".png"))
-        missed = [name for name, figure in printed.items() if figure["satisfied"] is False]
+        missed = [name for name, figure in so_far.items() if figure["satisfied"] is False]
         if missed:
             raise ObjectiveMissed(f"missed: {', '.join(missed)}")
 

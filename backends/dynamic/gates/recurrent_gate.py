@@ -14,7 +14,6 @@ __all__ = ["RecurrentGate"]
 
 State = tuple[torch.Tensor, torch.Tensor]
 ScorerState = tuple[np.ndarray, np.ndarray, np.ndarray]
-HALF = np.float32(0.5)
 
 
 class RecurrentGate(PathPolicy):
@@ -71,13 +70,13 @@ class _RecurrentScorer:
     Attributes:
         features: (c, 4 H) for every number of channels c.
         bias: (4 H,) for every number of channels.
-        hidden: (H, 4 H + 2), the recurrent weights and those of the logits, for twice the hidden state.
+        from_hidden: (H, 4 H + 2), the recurrent weights and those of the logits, for twice the hidden state.
         logits_bias: (2,), of the logits of skipping and running.
     """
 
     features: Mapping[int, np.ndarray]
     bias: Mapping[int, np.ndarray]
-    hidden: np.ndarray
+    from_hidden: np.ndarray
     logits_bias: np.ndarray
 
     @classmethod
@@ -103,25 +102,25 @@ class _RecurrentScorer:
 
     def begin(self, images: torch.Tensor) -> ScorerState:
         """An empty memory: (n, 4 H) of the features, (n, 4 H) of the hidden state, (n, H) cell."""
-        zeros = np.zeros((len(images), 4 * len(self.hidden)), dtype=np.float32)
-        return zeros, zeros, zeros[:, : len(self.hidden)]
+        zeros = np.zeros((len(images), 4 * len(self.from_hidden)), dtype=np.float32)
+        return zeros, zeros, zeros[:, : len(self.from_hidden)]
 
     def step(
         self, _d: int, features: torch.Tensor, state: ScorerState, changed: bool
     ) -> tuple[np.ndarray, ScorerState]:
         """Logits of skipping and running the next block."""
         seen, remembered, cell = state
-        width = len(self.hidden)
+        width = len(self.from_hidden)
         if changed:
             pooled = features.mean(dim=(2, 3), dtype=torch.float32).numpy()
             channels = pooled.shape[1]
             seen = pooled @ self.features[channels] + self.bias[channels]
         gates = np.tanh(remembered + seen)
         gates[:, : 3 * width] += 1  # twice the sigmoids
-        twice = gates[:, width : 2 * width] * cell
-        twice += gates[:, :width] * gates[:, 3 * width :]
-        cell = twice * HALF
-        found = (gates[:, 2 * width : 3 * width] * np.tanh(cell)) @ self.hidden
+        cell = gates[:, width : 2 * width] * cell
+        cell += gates[:, :width] * gates[:, 3 * width :]
+        cell *= 0.5
+        found = (gates[:, 2 * width : 3 * width] * np.tanh(cell)) @ self.from_hidden
         return found[:, 4 * width :] + self.logits_bias, (seen, found[:, : 4 * width], cell)
 
 
